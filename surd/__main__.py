@@ -1,0 +1,6 @@
+"""``python -m surd``."""
+
+from surd.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Computing parts of one stage in one process; what every engine builds on."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.plan import PartState
+from surd.progress import Tick
+from surd.stage import (
+    Batch,
+    Params,
+    Stage,
+    StageFunction,
+    part_fingerprint,
+    settings_fingerprint,
+)
+from surd.workspace import PartWriter, Workspace
+
+
+class StageError(Exception):
+    """A stage's function broke its contract, or something it relies on failed."""
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """A part that was computed, or could not be."""
+
+    part: int
+    counts: Mapping[str, int]
+    error: str | None = None
+
+
+def compute(
+    workspace: Workspace,
+    stage: Stage,
+    params: Params,
+    function: StageFunction,
+    jobs: Iterable[PartState],
+    tick: Tick,
+) -> Iterator[PartResult]:
+    """Run the stage's function over the rows of several parts as one stream.
+
+    The function may read ahead into later parts while earlier ones are still on their way, so
+    nothing idles at the end of a part. Each part is yielded once it is written.
+    """
+    settings = settings_fingerprint(stage, params)
+    fed: deque[tuple[PartState, int]] = deque()
+    tables = function(_batches(workspace, stage, settings, jobs, fed))
+    rest: pa.Table | None = None
+    with ExitStack() as stack:
+        if hasattr(tables, "close"):
+            stack.callback(tables.close)
+        while True:
+            if rest is None:
+                rest = _pull(tables)
+            if not fed:
+                break
+            job, rows = fed[0]
+            counts: Counter[str] = Counter()
+            with workspace.writing_part(
+                stage.group, job.part, stage.schema, stage.batch_rows
+            ) as writer:
+                while writer.rows < rows:
+                    rest = _pull(tables) if rest is None else rest
+                    if rest is None:
+                        raise StageError(f"{stage.name} gave fewer rows than it was given")
+                    piece = rest.slice(0, rows - writer.rows)
+                    rest = rest.slice(piece.num_rows) if piece.num_rows < rest.num_rows else None
+                    _write(writer, piece, counts, tick)
+                inputs = dict(job.inputs or {})
+                writer.describe(
+                    fingerprint=part_fingerprint(settings, inputs),
+                    settings=settings,
+                    inputs=inputs,
+                    extra={"counts": dict(sorted(counts.items()))},
+                )
+            fed.popleft()
+            yield PartResult(job.part, counts)
+
+
+def _pull(tables: Iterator[pa.Table]) -> pa.Table | None:
+    """The next table, None at the end. What goes wrong in a stage is no error of the disk."""
+    try:
+        return next(tables, None)
+    except OSError as error:
+        raise StageError(f"{type(error).__name__}: {error}") from error
+
+
+def _write(writer: PartWriter, piece: pa.Table, counts: Counter[str], tick: Tick) -> None:
+    writer.write(piece)
+    found = _status_counts(piece)
+    counts.update(found)
+    tick(found)
+
+
+def _status_counts(table: pa.Table) -> dict[str, int]:
+    if "status" not in table.column_names:
+        return {"ok": table.num_rows}
+    return {item["values"]: item["counts"] for item in pc.value_counts(table["status"]).to_pylist()}
+
+
+def _batches(
+    workspace: Workspace,
+    stage: Stage,
+    settings: str,
+    jobs: Iterable[PartState],
+    fed: deque[tuple[PartState, int]],
+) -> Iterator[Batch]:
+    """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
+    for job in jobs:
+        info = workspace.part_info("samples", job.part)
+        fed.append((job, info.rows if info else 0))
+        streams = [
+            workspace.read_batches(group, job.part, ("id", *columns), stage.batch_rows)
+            for group, columns in stage.reads.items()
+        ]
+        earlier = _earlier(workspace, stage, job)
+        for tables in zip(*streams, strict=True):
+            same = job.info is not None and job.info.settings == settings
+            yield Batch(_side_by_side(tables), next(earlier, None), same)
+
+
+def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.Table]:
+    if not stage.reuses_rows or job.info is None:
+        return iter(())
+    return workspace.read_batches(stage.group, job.part, None, stage.batch_rows)
+
+
+def _side_by_side(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table of the columns of all; raises ValueError when their ids differ."""
+    first, *others = tables
+    for other in others:
+        if not other["id"].equals(first["id"]):
+            raise ValueError("the groups' parts are not aligned: their ids differ")
+        for name in other.column_names[1:]:
+            first = first.append_column(other.schema.field(name), other[name])
+    return first

@@ -1,0 +1,17 @@
+"""The errors a user can mend. The command line prints each as one line and exits with 2."""
+
+
+class SurdError(Exception):
+    """Something the user can mend; the message names the file, row or field, and the mend."""
+
+
+class RecipeError(SurdError):
+    """A recipe that does not validate: unknown key, wrong type, value out of range."""
+
+
+class WorkspaceError(SurdError):
+    """A workspace that cannot be opened, read or written."""
+
+
+class SourceError(SurdError):
+    """A source that cannot be read any further: closed, answering nonsense, or refusing."""

@@ -1,0 +1,241 @@
+"""What is inside an image file: format, size, uprightness, hashes, pixels.
+
+Files are hostile: the format is found in the bytes, the pixel count is checked before anything
+is decoded, and whatever a decoder raises becomes an :class:`ImageProblem`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FORMATS = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",  # a JPEG with previews or a second view behind it
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+}
+MAX_PIXELS = 178_956_970
+"""Pillow refuses to open images with more pixels than this."""
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM")
+_ORIENTATION = 0x0112
+_HASH_SIDE_PX = 64
+
+
+class ImageProblem(Exception):  # noqa: N818  (a verdict on one sample, not a failure of surd)
+    """Why bytes are no usable image. ``status`` is one of ``schema.IMAGE_STATUSES``."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the header of an image file says."""
+
+    mime: str
+    width: int
+    """Pixels, upright."""
+    height: int
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 when there is none."""
+
+
+def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
+    """Sniff ``data`` without decoding it. Raises ImageProblem."""
+    if not data:
+        raise ImageProblem("empty", "zero bytes")
+    with _open(data) as image:
+        mime = _FORMATS.get(image.format or "")
+        if mime is None:
+            raise ImageProblem("unsupported_format", f"{image.format} image")
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageProblem(
+                "too_many_pixels", f"{width} x {height} is more than {max_pixels:,} pixels"
+            )
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise ImageProblem("animated", "more than one frame")
+        orientation = _orientation(image)
+    if orientation >= 5:
+        width, height = height, width
+    return ImageFacts(mime, width, height, orientation)
+
+
+def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
+    """Decode to upright RGB, ``[h, w, 3]`` uint8 in 0..255. Raises ImageProblem.
+
+    With ``min_side_px`` a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its
+    shorter side keeps at least that many pixels. Transparency is laid on white, 16-bit samples
+    are reduced to 8, CMYK is converted.
+    """
+    try:
+        pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
+        if pixels is None:
+            with _open(data) as image:
+                pixels = _to_rgb(image)
+        with _open(data) as image:
+            return upright(pixels, _orientation(image))
+    except ImageProblem:
+        raise
+    except _DECODER_ERRORS as error:
+        raise _problem(error) from error
+
+
+def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
+    """Read the whole file, so that truncation and damage show. Raises ImageProblem.
+
+    Returns a small upright grey picture, ``[h, w]`` uint8, for hashing. A JPEG is decoded at the
+    smallest of 1/8, 1/4 and 1/2 of its size that suffices: all of its data is read, few of its
+    pixels are computed.
+    """
+    try:
+        if facts.mime == "image/jpeg":
+            grey = _decode_jpeg(data, _HASH_SIDE_PX, grey=True)
+            if grey is not None:
+                return upright(grey[:, :, 0], facts.orientation)
+        rgb = decode(data)
+        return np.asarray(Image.fromarray(rgb).convert("L"))
+    except ImageProblem:
+        raise
+    except _DECODER_ERRORS as error:
+        raise _problem(error) from error
+
+
+def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small grey picture ``[h, w]`` of RGB pixels ``[h, w, 3]``, for hashing."""
+    image = Image.fromarray(pixels)
+    factor = max(1, min(image.size) // _HASH_SIDE_PX)
+    return np.asarray(image.reduce(factor).convert("L"))
+
+
+def perceptual_hash(grey: NDArray[np.uint8]) -> str:
+    """64-bit DCT hash of a grey picture, 16 hexadecimal digits, as ``imagehash.phash`` gives."""
+    from imagehash import phash
+
+    return str(phash(Image.fromarray(grey)))
+
+
+def sha256(data: bytes) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation (1 to 8); ``pixels`` is ``[h, w]`` or ``[h, w, c]``."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise ImageProblem("too_many_pixels", str(error).split(",")[0]) from error
+    except UnidentifiedImageError as error:
+        status = "decode_error" if data.startswith(_MAGIC) else "not_an_image"
+        raise ImageProblem(status, _looks_like(data)) from error
+    except _DECODER_ERRORS as error:
+        raise ImageProblem("decode_error", _first_line(error)) from error
+
+
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    Image.DecompressionBombError,
+    Warning,  # where warnings are errors
+)
+"""What Pillow, simplejpeg and numpy are known to raise on broken files."""
+
+
+def _problem(error: BaseException) -> ImageProblem:
+    text = _first_line(error)
+    early = ("truncated", "premature", "ends prematurely", "unexpected end", "ended early")
+    status = "truncated" if any(word in text.lower() for word in early) else "decode_error"
+    return ImageProblem(status, text)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n", 1)[0]
+    return text[:200] or type(error).__name__
+
+
+def _looks_like(data: bytes) -> str:
+    start = data[:512].lstrip().lower()
+    if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
+        return "an SVG or XML document"
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<body")):
+        return "an HTML page"
+    if start.startswith((b"{", b"[")):
+        return "JSON text"
+    if data.startswith(_MAGIC):
+        return "an image file with a damaged header"
+    return f"begins with {data[:8].hex()}"
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _decode_jpeg(
+    data: bytes, min_side_px: int | None, *, grey: bool = False
+) -> NDArray[np.uint8] | None:
+    """``[h, w, 3]`` RGB (``[h, w, 1]`` grey) as stored; None when this is no plain JPEG."""
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    if colorspace not in ("YCbCr", "Gray"):
+        return None
+    factor = 1
+    while min_side_px and factor < 8 and min(height, width) // (factor * 2) >= min_side_px:
+        factor *= 2
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data,
+        colorspace="GRAY" if grey else "RGB",
+        min_height=-(-height // factor) if factor > 1 else 0,
+        min_width=-(-width // factor) if factor > 1 else 0,
+        min_factor=1,
+    )
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Any Pillow mode to RGB on white."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGBA", layer.size, "white")
+        canvas.alpha_composite(layer)
+        image = canvas
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,25 @@
+"""The explicit table of stages, in the order they run."""
+
+from __future__ import annotations
+
+from surd.recipe import Recipe
+from surd.stage import Params, Stage
+from surd.stages import download, prompts
+
+STAGES: tuple[Stage, ...] = (download.STAGE, prompts.STAGE)
+
+
+def stage_names() -> list[str]:
+    """What ``--until`` accepts, in order; ``collect`` comes before every stage."""
+    return ["collect", *(stage.name for stage in STAGES)]
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name; raises KeyError."""
+    return {stage.name: stage for stage in STAGES}[name]
+
+
+def params_of(recipe: Recipe, stage: Stage) -> Params:
+    """The stage's parameters within a recipe: the key of the same name."""
+    params: Params = getattr(recipe, stage.name)
+    return params

@@ -1,0 +1,61 @@
+"""What is fresh, stale, missing or failed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
+from surd.workspace import DamagedPartError, PartInfo, Workspace
+
+Freshness = Literal["fresh", "stale", "missing", "failed", "damaged", "waiting"]
+
+
+@dataclass(frozen=True)
+class PartState:
+    """One part of one stage's group."""
+
+    part: int
+    state: Freshness
+    why: str = ""
+    inputs: Mapping[str, str] | None = None
+    """Group -> digest of the part to read; None while one of them is not there."""
+    info: PartInfo | None = None
+
+
+def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
+    """The state of every part this stage should have, judged by what its inputs are now."""
+    settings = settings_fingerprint(stage, params)
+    return [_part_state(workspace, stage, settings, p) for p in workspace.parts("samples")]
+
+
+def _part_state(workspace: Workspace, stage: Stage, settings: str, part: int) -> PartState:
+    inputs: dict[str, str] = {}
+    for group in stage.reads:
+        try:
+            source = workspace.part_info(group, part)
+        except DamagedPartError:
+            return PartState(part, "waiting", f"{group} is damaged")
+        if source is None:
+            return PartState(part, "waiting", f"{group} is missing")
+        inputs[group] = source.digest
+    try:
+        info = workspace.part_info(stage.group, part)
+    except DamagedPartError as error:
+        return PartState(part, "damaged", str(error), inputs)
+    if info is not None and info.fingerprint == part_fingerprint(settings, inputs):
+        return PartState(part, "fresh", "", inputs, info)
+    failure = workspace.failure(stage.group, part)
+    if failure is not None:
+        return PartState(part, "failed", failure, inputs, info)
+    if info is None:
+        return PartState(part, "missing", "", inputs)
+    return PartState(part, "stale", _why_stale(info, settings, inputs), inputs, info)
+
+
+def _why_stale(info: PartInfo, settings: str, inputs: Mapping[str, str]) -> str:
+    changed = [group for group, digest in inputs.items() if info.inputs.get(group) != digest]
+    reasons = ["settings changed"] if info.settings != settings else []
+    reasons += [f"{group} changed" for group in changed]
+    return ", ".join(reasons) or "made by another version"

@@ -1,0 +1,96 @@
+"""Progress of long work: a live bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+_LINE_EVERY_S = 10.0
+
+
+class Tick(Protocol):
+    """Reports rows done, by status."""
+
+    def __call__(self, counts: Mapping[str, int]) -> None:
+        """Add ``counts``: status -> rows."""
+
+
+@contextlib.contextmanager
+def track(name: str, total: int | None, *, quiet: bool = False) -> Iterator[Tick]:
+    """Show the progress of ``name`` over ``total`` rows (None: unknown) while the block runs.
+
+    Everything goes to standard error, so that standard output stays for results.
+    """
+    if quiet:
+        yield lambda counts: None
+    elif sys.stderr.isatty():
+        with _bar(name, total) as tick:
+            yield tick
+    else:
+        yield _Lines(name, total)
+
+
+@contextlib.contextmanager
+def _bar(name: str, total: int | None) -> Iterator[Tick]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[yellow]{task.fields[other]}"),
+    )
+    sums: Counter[str] = Counter()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=total, rate="", other="")
+
+        def tick(counts: Mapping[str, int]) -> None:
+            sums.update(counts)
+            progress.advance(task, sum(counts.values()))
+            speed = progress.tasks[0].speed
+            rate = f"{speed:,.0f}/s" if speed else ""
+            progress.update(task, rate=rate, other=other_than_ok(sums))
+
+        yield tick
+
+
+class _Lines:
+    def __init__(self, name: str, total: int | None) -> None:
+        self._name, self._total = name, total
+        self._sums: Counter[str] = Counter()
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, counts: Mapping[str, int]) -> None:
+        self._sums.update(counts)
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY_S:
+            return
+        self._last = now
+        done = sum(self._sums.values())
+        rate = done / (now - self._started)
+        of = f" of {self._total:,}" if self._total else ""
+        left = f", {(self._total - done) / rate:,.0f} s left" if self._total and rate else ""
+        other = other_than_ok(self._sums)
+        note = f" ({other})" if other else ""
+        print(f"{self._name}: {done:,}{of}, {rate:,.1f}/s{left}{note}", file=sys.stderr, flush=True)
+
+
+def other_than_ok(counts: Mapping[str, int]) -> str:
+    """``12 http_error, 3 timeout``: the statuses that are not ok, most frequent first."""
+    others = Counter({k: n for k, n in counts.items() if k not in ("ok", "new") and n})
+    return ", ".join(f"{n:,} {status}" for status, n in others.most_common())

@@ -1,0 +1,179 @@
+"""The Arrow schemas of every group, and the JSON Schemas generated from them.
+
+Part i of every group holds the same samples in the same order, keyed by ``id``
+(32 hexadecimal digits, see :func:`surd.sources.record.sample_id`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+
+def _field(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
+
+
+_ID = _field("id", pa.string(), "stable id of the sample, 32 hexadecimal digits", nullable=False)
+
+SAMPLES = pa.schema(
+    [
+        _ID,
+        _field("source", pa.string(), "kind of the source: civitai, folder, table", nullable=False),
+        _field("source_id", pa.string(), "the source's own id of the image"),
+        _field("url", pa.string(), "where the image can be fetched"),
+        _field("path", pa.string(), "local file, or archive.zip::member"),
+        _field("prompt", pa.string(), "the prompt as the source gave it"),
+        _field("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
+        _field("author", pa.string(), "who published the image"),
+        _field("licence", pa.string(), "licence or terms, as far as the source tells"),
+        _field("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
+        _field("model", pa.string(), "the generator's checkpoint"),
+        _field("page_url", pa.string(), "page that shows the image"),
+        _field("created_at", pa.string(), "ISO 8601 time of publication"),
+        _field("settings", pa.string(), "generator settings as a JSON object"),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        _ID,
+        _field("status", pa.string(), "ok, or why there is no image", nullable=False),
+        _field("detail", pa.string(), "one line on a status other than ok"),
+        _field("http_status", pa.int16(), "last HTTP status, when one was received"),
+        _field("bytes", pa.large_binary(), "the file as downloaded, or resized"),
+        _field("mime", pa.string(), "media type, found in the bytes themselves"),
+        _field("width", pa.int32(), "pixels, as seen upright"),
+        _field("height", pa.int32(), "pixels, as seen upright"),
+        _field("exif_orientation", pa.int8(), "1 to 8; other than 1, turn the bytes to show them"),
+        _field("resized", pa.bool_(), "false when the bytes are as downloaded"),
+        _field("sha256", pa.string(), "of the bytes, 64 hexadecimal digits"),
+        _field("phash", pa.string(), "64-bit DCT perceptual hash, 16 hexadecimal digits"),
+    ]
+)
+
+PROMPTS = pa.schema(
+    [
+        _ID,
+        _field("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
+        _field("complex_prompt", pa.string(), "the words of the prompt, free of syntax"),
+        _field(
+            "networks",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("kind", pa.string()),
+                        pa.field("name", pa.string()),
+                        pa.field("weight", pa.float32()),
+                    ]
+                )
+            ),
+            "LoRA, LyCORIS, hypernetwork and embedding references split off, in order",
+        ),
+        _field(
+            "weights",
+            pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("weight", pa.float32())])),
+            "pieces of the text whose attention weight is not 1, in order",
+        ),
+        _field("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
+        _field("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
+        _field("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
+        _field("language", pa.string(), "ISO 639-1 code guessed from the words"),
+        _field("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
+    ]
+)
+
+GROUPS: dict[str, pa.Schema] = {"samples": SAMPLES, "images": IMAGES, "prompts": PROMPTS}
+
+IMAGE_STATUSES: dict[str, str] = {
+    "ok": "the image is there",
+    "no_location": "the source gave neither url nor path",
+    "bad_url": "not an http or https url with a host",
+    "blocked_address": "the host is a private, loopback or otherwise non-public address",
+    "dns_error": "the host name does not resolve",
+    "connect_error": "no connection, or it broke before the answer",
+    "timeout": "no complete answer in time",
+    "http_error": "an HTTP status other than 200",
+    "too_many_redirects": "more redirects than allowed, or a circle of them",
+    "bad_redirect": "a redirect to nowhere, or to something that is not http(s)",
+    "opt_out": "X-Robots-Tag says noai or noimageai",
+    "bad_encoding": "a Content-Encoding that was not asked for and cannot be undone",
+    "too_large": "more bytes than allowed",
+    "truncated": "fewer bytes than promised, or an image that ends early",
+    "missing_file": "the local file, archive or member is not there",
+    "unreadable_file": "the local file cannot be read",
+    "empty": "zero bytes",
+    "not_an_image": "no known image format",
+    "unsupported_format": "an image, but not JPEG, PNG, WebP, GIF or BMP",
+    "animated": "more than one frame",
+    "too_many_pixels": "more pixels than allowed; not decoded",
+    "decode_error": "the image does not decode",
+}
+"""Every value ``images.status`` can take."""
+
+_JSON_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "large_binary": {"type": "string", "contentEncoding": "base64"},
+    "bool": {"type": "boolean"},
+    "int8": {"type": "integer"},
+    "int16": {"type": "integer"},
+    "int32": {"type": "integer"},
+    "int64": {"type": "integer"},
+    "float": {"type": "number"},
+    "double": {"type": "number"},
+}
+
+
+def _json_type(type_: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(type_):
+        return {"type": "array", "items": _json_type(type_.value_type)}
+    if pa.types.is_struct(type_):
+        return {
+            "type": "object",
+            "properties": {f.name: _json_type(f.type) for f in type_},
+        }
+    return dict(_JSON_TYPES[str(type_)])
+
+
+def json_schema_of(name: str, schema: pa.Schema) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one row of ``schema``."""
+    properties: dict[str, Any] = {}
+    for field in schema:
+        described = _json_type(field.type)
+        if field.nullable:
+            described["type"] = [described["type"], "null"]
+        described["description"] = field.metadata[b"doc"].decode()
+        properties[field.name] = described
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "type": "object",
+        "properties": properties,
+        "required": [field.name for field in schema if not field.nullable],
+        "additionalProperties": False,
+    }
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Every schema surd publishes, by name: the groups, the recipe and the manifest."""
+    from surd.recipe import Recipe
+    from surd.workspace import Manifest
+
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schemas = {group: json_schema_of(group, schema) for group, schema in GROUPS.items()}
+    schemas["recipe"] = draft | Recipe.model_json_schema()
+    schemas["manifest"] = draft | Manifest.model_json_schema()
+    return schemas
+
+
+def write_json_schemas(folder: Path) -> list[Path]:
+    """Write each schema to ``folder/NAME.json``; return the paths."""
+    paths = []
+    for name, schema in json_schemas().items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths

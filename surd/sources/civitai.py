@@ -1,0 +1,288 @@
+"""Civitai's site API, as it answers since 2023. https://developer.civitai.com/site/reference
+
+Handled: images and models endpoints; cursors as numbers or strings, page numbers before them;
+``meta`` missing, null, flat or nested one deeper; ``nsfw`` as bool or level, ``nsfwLevel`` as
+word or bitmask; a cursor page that begins with the last item of the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pydantic import Field, field_validator
+
+from surd.errors import SourceError
+from surd.sources.http_api import Ask, open_api
+from surd.sources.record import Page, Record, SourceParams
+from surd.stage import runtime
+
+TOKEN_VARIABLE = "CIVITAI_API_TOKEN"  # noqa: S105  (the name of the variable)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_LEVELS = ("none", "soft", "mature", "x")
+_LOOKUP_PAGES = 5
+_LICENCE_KEYS = ("allowCommercialUse", "allowNoCredit", "allowDerivatives", "allowDifferentLicense")
+_log = logging.getLogger("surd")
+
+
+class CivitaiSource(SourceParams):
+    """Images of civitai.com, or of any server that answers alike."""
+
+    kind: Literal["civitai"] = "civitai"
+    endpoint: Literal["images", "models"] = Field(
+        default="images", description="ask for images, or for models and take their examples"
+    )
+    base_url: str = Field(default="https://civitai.com", description="with or without /api/v1")
+    nsfw: str | None = Field(default=None, description="None, Soft, Mature, X, true or false")
+    sort: str | None = Field(default=None, description="as in 'Most Reactions' or Newest")
+    period: str | None = Field(default=None, description="AllTime, Year, Month, Week or Day")
+    model_id: int | None = Field(default=None, description="only images of this model")
+    username: str | None = Field(default=None, description="only images of this user")
+    tag: str | None = Field(default=None, description="only models or images with this tag")
+    image_width: int | Literal["original"] | None = Field(
+        default=None,
+        description="width to ask the image server for; left out: the url as listed",
+    )
+    page_size: int = Field(default=100, ge=1, le=200, description="items asked for at once")
+    contact: str | None = runtime(None, "mail address or page told to the site in User-Agent")
+    requests_per_s: float = runtime(2.0, "API requests a second, at most", gt=0)
+    retries: int = runtime(5, "tries after the first, on errors that may pass", ge=0, le=20)
+    timeout_s: float = runtime(60.0, "seconds without an answer", gt=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an http or https url, as in https://civitai.com")
+        if parts.username or parts.password:
+            raise ValueError(f"no secrets in a recipe; put the API key into {TOKEN_VARIABLE}")
+        return value.rstrip("/").removesuffix("/api/v1")
+
+
+def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
+    """The API's pages from a cursor on. Raises SourceError when it gives no more answers.
+
+    A cursor is the query that brings the page, url-encoded, and ``after``: the key of the record
+    before it, which some pages repeat.
+    """
+    ask = open_api(
+        f"{params.base_url}/api/v1",
+        token=os.environ.get(TOKEN_VARIABLE),
+        contact=params.contact,
+        requests_per_s=params.requests_per_s,
+        retries=params.retries,
+        timeout_s=params.timeout_s,
+    )
+    position = dict(parse_qsl(cursor or ""))
+    after = position.pop("after", None)
+    visited: set[str] = set()
+    while True:
+        here = urlencode(position | ({"after": after} if after else {})) or None
+        answer = ask(params.endpoint, _query(params) | position)
+        records = _records(params, ask, answer)
+        if records and records[0].key == after:
+            records = records[1:]
+        yield Page(here, records)
+        visited.add(urlencode(position))
+        following = _next_position(answer)
+        if not following or urlencode(following) in visited:
+            return
+        position, after = following, records[-1].key if records else after
+
+
+def _query(params: CivitaiSource) -> dict[str, str | int]:
+    page_size = min(params.page_size, 100) if params.endpoint == "models" else params.page_size
+    if params.limit is not None and params.endpoint == "images":
+        page_size = min(page_size, params.limit)
+    asked: dict[str, str | int | None] = {
+        "limit": page_size,
+        "nsfw": params.nsfw,
+        "sort": params.sort,
+        "period": params.period,
+        "username": params.username,
+        "tag": params.tag if params.endpoint == "models" else None,
+        "tags": params.tag if params.endpoint == "images" else None,
+        "modelId": params.model_id if params.endpoint == "images" else None,
+        "ids": params.model_id if params.endpoint == "models" else None,
+        "withMeta": "true" if params.endpoint == "images" else None,
+    }
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _next_position(answer: Mapping[str, Any]) -> dict[str, str] | None:
+    """The part of the query that brings the next page, or None after the last one.
+
+    ``nextPage`` is only read for its cursor or page number: it drops other parameters, and it
+    may name another host.
+    """
+    metadata = _mapping(answer.get("metadata"))
+    cursor = metadata.get("nextCursor")
+    if cursor not in (None, ""):
+        return {"cursor": str(cursor)}
+    link = metadata.get("nextPage")
+    if isinstance(link, str):
+        query = dict(parse_qsl(urlsplit(link).query))
+        for name in ("cursor", "page"):
+            if query.get(name):
+                return {name: query[name]}
+    return None
+
+
+def _records(params: CivitaiSource, ask: Ask, answer: Mapping[str, Any]) -> list[Record]:
+    items = answer.get("items")
+    if not isinstance(items, list):
+        raise SourceError(f"{params.base_url}: the answer has no list of items")
+    mappings = [item for item in items if isinstance(item, dict)]
+    if params.endpoint == "images":
+        return [_record(params, item, {}) for item in mappings if _is_image(item)]
+    return [record for model in mappings for record in _model_records(params, ask, model)]
+
+
+def _model_records(params: CivitaiSource, ask: Ask, model: Mapping[str, Any]) -> Iterator[Record]:
+    shared = {
+        "model_id": model.get("id"),
+        "model_name": model.get("name"),
+        "author": _mapping(model.get("creator")).get("username"),
+        "licence": _licence(model),
+    }
+    for version in _mappings(model.get("modelVersions")):
+        images = [image for image in _mappings(version.get("images")) if _is_image(image)]
+        found = _look_up_meta(ask, model, version, images)
+        for image in images:
+            if not image.get("meta") and str(image.get("id")) in found:
+                image = {**image, "meta": found[str(image.get("id"))]}
+            about = {"version_id": version.get("id"), "baseModel": version.get("baseModel")}
+            yield _record(params, image, {**shared, **about})
+
+
+def _look_up_meta(
+    ask: Ask, model: Mapping[str, Any], version: Mapping[str, Any], images: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Image id -> meta, for images that have a prompt which the models endpoint leaves out."""
+    wanted = {str(i.get("id")) for i in images if i.get("hasMeta") and not i.get("meta")}
+    found: dict[str, Any] = {}
+    position: dict[str, str] | None = {}
+    query = {"modelId": str(model.get("id")), "modelVersionId": str(version.get("id"))}
+    for _ in range(_LOOKUP_PAGES):
+        if position is None or wanted <= found.keys():
+            break
+        try:
+            answer = ask("images", {**query, "withMeta": "true", "limit": 200, **position})
+        except SourceError as error:
+            _log.warning("prompts of model %s: %s", model.get("id"), error)
+            break
+        for item in _mappings(answer.get("items")):
+            found[str(item.get("id"))] = item.get("meta")
+        position = _next_position(answer)
+    return found
+
+
+def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, Any]) -> Record:
+    meta = _mapping(item.get("meta"))
+    if isinstance(meta.get("meta"), dict):
+        meta = meta["meta"]
+    url = item.get("url") if isinstance(item.get("url"), str) else None
+    number = item.get("id")
+    settings = {k: v for k, v in meta.items() if k not in ("prompt", "negativePrompt")}
+    extra = {
+        "baseModel": item.get("baseModel") or about.get("baseModel"),
+        "postId": item.get("postId"),
+        "modelId": about.get("model_id"),
+        "modelVersionId": about.get("version_id"),
+        "blurhash": item.get("hash"),
+    }
+    return Record(
+        key=_key(item, url),
+        source_id=None if number is None else str(number),
+        url=_sized(url, params.image_width),
+        prompt=_text(meta.get("prompt")),
+        negative_prompt=_text(meta.get("negativePrompt")),
+        author=_text(item.get("username") or about.get("author")),
+        licence=_text(about.get("licence")),
+        nsfw_level=nsfw_level(item),
+        model=_text(meta.get("Model") or about.get("model_name")),
+        page_url=None if number is None else f"{params.base_url}/images/{number}",
+        created_at=_text(item.get("createdAt")),
+        settings=settings | {k: v for k, v in extra.items() if v is not None},
+    )
+
+
+def _key(item: Mapping[str, Any], url: str | None) -> str:
+    """The image's number; else the uuid in its url, the url, or all of it.
+
+    One upload can be listed under several numbers, each a page of its own: they are samples of
+    their own, and dedup's to judge.
+    """
+    if item.get("id") is not None:
+        return str(item["id"])
+    match = _UUID.search(url or "")
+    return (match[0].lower() if match else url) or json.dumps(item, sort_keys=True, default=str)
+
+
+def _sized(url: str | None, width: int | str | None) -> str | None:
+    """Put the asked width into the image server's resize instruction, ``/width=450/``."""
+    if url is None or width is None or not _split(url)[0].endswith("civitai.com"):
+        return url
+    asked = "original=true" if width == "original" else f"width={width}"
+    return re.sub(r"/(width=\d+|original=true)(?=/)", f"/{asked}", url, count=1)
+
+
+def nsfw_level(item: Mapping[str, Any]) -> str | None:
+    """``none``, ``soft``, ``mature``, ``x``, or None when the answer does not say.
+
+    Numbers are Civitai's browsing levels, a bitmask: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX.
+    """
+    for value in (item.get("nsfwLevel"), item.get("nsfw"), item.get("browsingLevel")):
+        if isinstance(value, str) and value.lower() in _LEVELS:
+            return value.lower()
+        if isinstance(value, bool):
+            if item.get("browsingLevel") is None or not value:
+                return "x" if value else "none"
+        elif isinstance(value, int) and value > 0:
+            return _LEVELS[min(value.bit_length() - 1, 3)]
+    return None
+
+
+def _is_image(item: Mapping[str, Any]) -> bool:
+    if item.get("type") not in (None, "image"):
+        return False
+    path = _split(str(item.get("url") or ""))[1].lower()
+    return not path.endswith((".mp4", ".webm", ".mov", ".mp3"))
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Host and path of a url; empty when it is no url."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.path
+    except ValueError:
+        return "", ""
+
+
+def _licence(model: Mapping[str, Any]) -> str | None:
+    terms = [
+        f"{key}={json.dumps(model[key], separators=(',', ':'))}"
+        for key in _LICENCE_KEYS
+        if key in model
+    ]
+    return "Civitai " + " ".join(terms) if terms else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    return str(value)

@@ -1,0 +1,61 @@
+"""What a source yields: pages of records, each page with the cursor that brings it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field
+
+from surd.stage import Params
+
+
+class SourceParams(Params):
+    """What every source takes."""
+
+    limit: int | None = Field(
+        default=None, ge=1, description="records to look at; all there are when left out"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image and what its source says of it. Everything but ``key`` may be unknown."""
+
+    key: str
+    """Names the image for ever within its source: a uuid, a url, or a hash of the bytes."""
+    source_id: str | None = None
+    """The source's own id, as it appears in the raw answer."""
+    url: str | None = None
+    path: str | None = None
+    """A local file, or ``archive.zip::member`` for a file inside an archive."""
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    author: str | None = None
+    licence: str | None = None
+    nsfw_level: str | None = None
+    """``none``, ``soft``, ``mature`` or ``x``; None when the source does not say."""
+    model: str | None = None
+    page_url: str | None = None
+    created_at: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Generator settings as the source gave them: seed, steps, sampler, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, and the cursor at which reading again yields this very page."""
+
+    cursor: str | None
+    records: list[Record]
+
+
+def sample_id(source: str, key: str) -> str:
+    """Stable id of a sample: 128-bit BLAKE2b of source and key, 32 hexadecimal digits.
+
+    Free of position, so neither a second run nor a second source renumbers anything.
+    """
+    text = f"{source}\0{key}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

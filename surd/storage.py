@@ -1,0 +1,117 @@
+"""Whole files on local disks and object stores: they exist completely, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from surd.errors import WorkspaceError
+
+
+class Storage:
+    """One folder on a local disk or behind any fsspec url (``s3://``, ``gs://``, ``hf://``).
+
+    A local file is written under a temporary name, fsynced and renamed; a remote one is
+    written locally first and uploaded as a whole.
+    """
+
+    def __init__(self, location: str) -> None:
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(location)
+        except (ImportError, ValueError) as error:
+            raise WorkspaceError(f"{location}: {error}") from error
+        self.location = location
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """Full path of ``name`` within its file system."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether ``name`` is there, completely."""
+        return bool(self.fs.exists(self.path(name)))
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of the files directly in ``folder``; none when it does not exist."""
+        try:
+            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rsplit("/", 1)[-1] for path in found)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The file's content; raises FileNotFoundError."""
+        content: bytes = self.fs.cat_file(self.path(name))
+        return content
+
+    def open(self, name: str) -> Any:
+        """A seekable binary file, or its path where reading by path is faster."""
+        return self.path(name) if self.is_local else self.fs.open(self.path(name), "rb")
+
+    def delete(self, name: str) -> None:
+        """Remove ``name`` if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replace ``name`` by ``content``, atomically."""
+        with self.writing(name) as temporary:
+            temporary.write_bytes(content)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Give a local path to write to; on leaving without an error it becomes ``name``."""
+        temporary = self._temporary_path(name)
+        try:
+            yield temporary
+            _fsync(temporary)
+            if self.is_local:
+                destination = Path(self.path(name))
+                temporary.replace(destination)
+                _fsync(destination.parent)
+            else:
+                self.fs.put_file(str(temporary), self.path(name))
+        except OSError as error:
+            raise WorkspaceError(
+                f"{self.location}: cannot write {name}: {error.strerror or error}"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _temporary_path(self, name: str) -> Path:
+        folder, _, base = name.rpartition("/")
+        if not self.is_local:
+            handle, path = tempfile.mkstemp(prefix="surd-", suffix=f"-{base}")
+            os.close(handle)
+            return Path(path)
+        target = Path(self.root, folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(
+                f"{target}: cannot create this folder: {error.strerror}; "
+                "choose another with -o, or change its permissions"
+            ) from error
+        return target / f".{base}.{os.getpid()}.tmp"
+
+    def remove_leftovers(self, folder: str) -> None:
+        """Delete temporary files that a killed run left in ``folder``."""
+        if self.is_local:
+            for name in self.names(folder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    self.delete(f"{folder}/{name}")
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

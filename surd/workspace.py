@@ -1,0 +1,330 @@
+"""The workspace: column groups in aligned parts, and a manifest. See docs/concepts.md."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+from pydantic import Field as ModelField
+
+from surd.errors import WorkspaceError
+from surd.storage import Storage
+
+FORMAT_VERSION = 1
+MANIFEST = "surd.json"
+_LOCK = ".surd.lock"
+_KEY = b"surd"
+
+
+class DamagedPartError(WorkspaceError):
+    """A part that is there but cannot be trusted: truncated, bit-flipped, or not surd's."""
+
+
+class StageRun(BaseModel):
+    """What the last run of a stage left behind."""
+
+    parts: int
+    rows: int
+    counts: dict[str, int] = ModelField(description="rows by status")
+    failed_parts: list[int] = []
+    seconds: float
+    finished_at: str = ModelField(description="ISO 8601, UTC")
+    settings: dict[str, Any] = ModelField(description="the stage's parameters")
+
+
+class Manifest(BaseModel):
+    """``surd.json``: what this workspace is and how it was made. Holds no secrets."""
+
+    format_version: int = FORMAT_VERSION
+    recipe: dict[str, Any] = ModelField(description="the effective recipe")
+    stages: dict[str, StageRun] = {}
+    versions: dict[str, str] = ModelField(default={}, description="surd and libraries used")
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What a part's Parquet footer says about it."""
+
+    rows: int
+    fingerprint: str
+    """Of settings and inputs; equal to the expected one means fresh."""
+    digest: str
+    """Of the content; what dependent parts are fingerprinted by."""
+    settings: str
+    inputs: dict[str, str]
+    """Group -> digest of the part that was read."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """For samples: the collector's state."""
+
+
+class Workspace:
+    """One folder, local or remote, holding one dataset in the making."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+        self.storage = Storage(self.location)
+
+    # manifest -------------------------------------------------------------------------------
+
+    def read_manifest(self) -> Manifest:
+        """Raises WorkspaceError when there is none, or it is broken or of a newer format."""
+        try:
+            raw = json.loads(self.storage.read_bytes(MANIFEST))
+            version = raw["format_version"]
+        except FileNotFoundError:
+            raise WorkspaceError(
+                f"{self.location}: not a surd workspace (no {MANIFEST}); "
+                "make one with: surd build RECIPE -o DIR"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"{self.location}/{MANIFEST}: unreadable ({error}); delete it and run "
+                "surd build again, finished parts are kept"
+            ) from error
+        except OSError as error:
+            raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise WorkspaceError(
+                f"{self.location}: workspace format {version}, this surd reads up to "
+                f"{FORMAT_VERSION}; upgrade with: pip install -U surd"
+            )
+        try:
+            return Manifest.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise WorkspaceError(
+                f"{self.location}/{MANIFEST}: {where}: {first['msg']}; delete the file and run "
+                "surd build again, finished parts are kept"
+            ) from error
+
+    def has_manifest(self) -> bool:
+        """Whether this is a workspace already."""
+        return self.storage.exists(MANIFEST)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest, atomically."""
+        self.storage.write_bytes(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+    # parts ----------------------------------------------------------------------------------
+
+    def parts(self, group: str) -> list[int]:
+        """Indices of the parts that exist, in order."""
+        return [
+            int(name[5:-8])
+            for name in self.storage.names(group)
+            if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()
+        ]
+
+    def part_info(self, group: str, part: int) -> PartInfo | None:
+        """None when the part does not exist; raises DamagedPartError when it is damaged."""
+        if not self.storage.exists(part_name(group, part)):
+            return None
+        with self._parquet(group, part) as file:
+            metadata = file.metadata.metadata or {}
+            rows = file.metadata.num_rows
+        try:
+            return PartInfo(rows=rows, **json.loads(metadata[_KEY]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._damaged(group, part, "its footer was not written by surd") from error
+
+    def read_batches(
+        self, group: str, part: int, columns: Sequence[str] | None, batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """The part's rows in tables of ``batch_rows`` (the last may be shorter).
+
+        Raises WorkspaceError when the part is missing or damaged; page checksums are verified.
+        """
+        with self._parquet(group, part) as file:
+            batches = file.iter_batches(batch_rows, columns=list(columns) if columns else None)
+            for batch in batches:
+                yield pa.Table.from_batches([batch])
+
+    def read(self, group: str, part: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
+        with self._parquet(group, part) as file:
+            return file.read(columns=list(columns) if columns else None).replace_schema_metadata()
+
+    @contextlib.contextmanager
+    def _parquet(self, group: str, part: int) -> Iterator[pq.ParquetFile]:
+        name = part_name(group, part)
+        try:
+            source = self.storage.open(name)
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise WorkspaceError(f"{self.location}/{name}: missing") from error
+            raise self._damaged(group, part, str(error).split("\n", 1)[0]) from error
+
+    def _damaged(self, group: str, part: int, why: str) -> DamagedPartError:
+        return DamagedPartError(
+            f"{self.location}/{part_name(group, part)}: damaged ({why}); "
+            "surd build computes it again"
+        )
+
+    @contextlib.contextmanager
+    def writing_part(
+        self, group: str, part: int, schema: pa.Schema, row_group_rows: int
+    ) -> Iterator[PartWriter]:
+        """Write a part row group by row group; it appears when the block ends without error."""
+        with self.storage.writing(part_name(group, part)) as temporary:
+            writer = PartWriter(temporary, schema, row_group_rows)
+            try:
+                yield writer
+                writer.finish()
+            finally:
+                writer.close()
+        self.clear_failure(group, part)
+
+    # failures -------------------------------------------------------------------------------
+
+    def record_failure(self, group: str, part: int, error: str) -> None:
+        """Remember that a part could not be computed, and why."""
+        content = json.dumps({"error": error}, ensure_ascii=False).encode()
+        self.storage.write_bytes(_failure_name(group, part), content)
+
+    def failure(self, group: str, part: int) -> str | None:
+        """Why the last try at this part failed, or None."""
+        try:
+            return str(json.loads(self.storage.read_bytes(_failure_name(group, part)))["error"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def clear_failure(self, group: str, part: int) -> None:
+        """Forget the failure of a part."""
+        self.storage.delete(_failure_name(group, part))
+
+    # lock -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the workspace for writing; raises WorkspaceError when another process does."""
+        if not self.storage.is_local:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        folder = Path(self.storage.root)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _LOCK, timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise WorkspaceError(
+                f"{self.location}: another surd process is writing here; wait for it or stop it"
+            ) from None
+        except OSError as error:
+            raise WorkspaceError(
+                f"{self.location}: cannot write here: {error.strerror}; choose another folder "
+                "with -o, or change its permissions"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class PartWriter:
+    """Collects rows into row groups of a fixed size, and their digest."""
+
+    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
+        self.rows = 0
+        self._schema = schema
+        self._row_group_rows = row_group_rows
+        self._pending: list[pa.Table] = []
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._header: dict[str, Any] = {}
+        small = [f for f in schema if not pa.types.is_large_binary(f.type)]
+        self._small = [f.name for f in small]
+        leaves = [leaf for f in small for leaf in _leaf_paths(f.name, f.type)]
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
+            use_dictionary=leaves,
+            write_statistics=leaves,
+            write_page_checksum=True,
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; ``table`` has exactly the part's schema."""
+        self._pending.append(table.cast(self._schema))
+        self.rows += table.num_rows
+        while sum(t.num_rows for t in self._pending) >= self._row_group_rows:
+            self._flush(self._row_group_rows)
+
+    def describe(
+        self, *, fingerprint: str, settings: str, inputs: dict[str, str], extra: dict[str, Any]
+    ) -> None:
+        """What the footer shall say; to be called before the part is finished."""
+        self._header = {
+            "fingerprint": fingerprint,
+            "settings": settings,
+            "inputs": inputs,
+            "extra": extra,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of the rows written so far, 32 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Write what is pending, and the footer's description."""
+        if any(t.num_rows for t in self._pending) or self.rows == 0:
+            self._flush(self._row_group_rows)
+        header = self._header | {"digest": self.digest}
+        self._writer.add_key_value_metadata({_KEY: json.dumps(header, sort_keys=True).encode()})
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._writer.close()
+
+    def _flush(self, rows: int) -> None:
+        joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
+        group = joined.slice(0, rows).combine_chunks()
+        rest = joined.slice(rows)
+        self._pending = [rest] if rest.num_rows else []
+        self._hash.update(_canonical(group.select(self._small)))
+        self._writer.write_table(group, row_group_size=rows)
+
+
+def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:
+    """Parquet's names of the leaf columns below an Arrow field."""
+    if pa.types.is_list(type_):
+        yield from _leaf_paths(f"{path}.list.element", type_.value_type)
+    elif pa.types.is_struct(type_):
+        for field_ in type_:
+            yield from _leaf_paths(f"{path}.{field_.name}", field_.type)
+    else:
+        yield path
+
+
+def _canonical(table: pa.Table) -> bytes:
+    """Bytes equal for equal rows: the Arrow IPC stream of one record batch.
+
+    The big binary column is left out; its sha256 stands beside it.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
+        for batch in table.combine_chunks().to_batches():
+            stream.write_batch(batch)
+    return bytes(memoryview(sink.getvalue()))
+
+
+def part_name(group: str, part: int) -> str:
+    """Where a part lies within the workspace."""
+    return f"{group}/part-{part:05d}.parquet"
+
+
+def _failure_name(group: str, part: int) -> str:
+    return f"{group}/part-{part:05d}.failed.json"

@@ -1,0 +1,373 @@
+"""Folders and zips: which images are found, what is said of them, where reading goes on."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import warnings
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from surd.errors import SourceError
+from surd.sources.folder import FolderSource, pages
+from surd.sources.record import Page, Record
+
+PARAMETERS = (
+    "embedded duck\nNegative prompt: blurry\n"
+    "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x512, Model: duckMix"
+)
+
+
+def image(seed: int = 0, parameters: str | None = None) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    if parameters is not None:
+        info.add_text("parameters", parameters)
+    file = BytesIO()
+    Image.new("RGB", (2, 2), (seed % 256, seed // 256, 0)).save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def write_zip(
+    path: Path, files: dict[str, bytes | str], method: int = zipfile.ZIP_DEFLATED
+) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
+    return list(pages(FolderSource(path=str(path), **options), cursor))
+
+
+def records(path: Path, **options: Any) -> list[Record]:
+    return [record for page in all_pages(path, **options) for record in page.records]
+
+
+def names(path: Path, **options: Any) -> list[str | None]:
+    return [record.source_id for record in records(path, **options)]
+
+
+def only(path: Path, **options: Any) -> Record:
+    (record,) = records(path, **options)
+    return record
+
+
+def test_a_record_tells_where_the_file_is_and_what_its_generator_wrote(tmp_path: Path) -> None:
+    data = image(parameters=PARAMETERS)
+    write(tmp_path, {"a/duck.png": data})
+    record = only(tmp_path, author="me", licence="CC0")
+    assert record.key == hashlib.sha256(data).hexdigest()
+    assert record.source_id == "a/duck.png"
+    assert record.path == str(tmp_path / "a" / "duck.png")
+    assert record.url is None
+    assert (record.prompt, record.negative_prompt) == ("embedded duck", "blurry")
+    assert record.model == "duckMix"
+    assert (record.author, record.licence) == ("me", "CC0")
+    wanted = {"generator": "AUTOMATIC1111", "seed": 42, "steps": 20, "width": 512}
+    assert {key: record.settings[key] for key in wanted} == wanted
+
+
+def test_identical_files_have_one_key(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": image(1), "b.png": image(1), "c.png": image(2)})
+    assert len({record.key for record in records(tmp_path)}) == 2
+
+
+FOUND = ["B.PNG", "a-b/1.png", "a.jpeg", "a/1.jpg", "a/2.WebP", "a0.png", "ä.png"]
+LEFT_ALONE = [
+    "notes.txt", "a.gif", ".hidden.png", "._a.png", "__MACOSX/a/._1.jpg", "__MACOSX/b.png",
+    ".git/c.png", "png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_come_in_the_bytewise_order_of_their_paths(tmp_path: Path, kind: str) -> None:
+    files = dict.fromkeys([*reversed(FOUND), *LEFT_ALONE], image())
+    path = (
+        write(tmp_path / "f", files) if kind == "folder" else write_zip(tmp_path / "f.zip", files)
+    )
+    assert names(path) == sorted(FOUND, key=os.fsencode) == FOUND
+    assert names(path, recursive=False) == ["B.PNG", "a.jpeg", "a0.png", "ä.png"]
+
+
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = write(tmp_path / "outside", {"secret.png": image(), "secret.txt": "my password"})
+    inside = write(tmp_path / "inside", {"a.png": image()})
+    (inside / "b.png").symlink_to(inside / "a.png")
+    (inside / "c.png").symlink_to(outside / "secret.png")
+    (inside / "d.png").symlink_to("d.png")
+    (inside / "e").symlink_to(outside, target_is_directory=True)
+    (inside / "a.txt").symlink_to(outside / "secret.txt")
+    assert names(inside) == ["a.png", "b.png"]
+    assert only_prompts(inside) == [None, None]
+
+
+def only_prompts(path: Path, **options: Any) -> list[str | None]:
+    return [record.prompt for record in records(path, **options)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_does_not_stop_the_reading(tmp_path: Path) -> None:
+    write(tmp_path, {"b.png": image()})
+    os.mkfifo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.txt")
+    assert names(tmp_path) == ["b.png"]
+
+
+SIDECARS: list[tuple[str, dict[str, bytes | str], str]] = [
+    ("kohya text", {"d.txt": "a duck\n"}, "a duck"),
+    ("caption", {"d.caption": "a duck"}, "a duck"),
+    ("text after the whole name", {"d.png.txt": "a duck", "d.txt": "another"}, "a duck"),
+    ("utf-8 with mark", {"d.txt": b"\xef\xbb\xbfa d\xc3\xbcck"}, "a dück"),
+    ("utf-16", {"d.txt": "a dück".encode("utf-16")}, "a dück"),
+    ("latin-1", {"d.txt": "a dück".encode("latin-1")}, "a dück"),
+    ("json", {"d.json": '{"prompt": "a duck", "n": NaN}'}, "a duck"),
+    ("json caption", {"d.png.json": '{"caption": "a duck"}'}, "a duck"),
+    ("json text", {"d.json": '{"prompt": "", "text": "a duck"}'}, "a duck"),
+    ("civitai", {"d.json": '{"id": 1, "meta": {"prompt": "a duck"}}'}, "a duck"),
+    ("civitai twice", {"d.json": '{"meta": {"id": 1, "meta": {"prompt": "a duck"}}}'}, "a duck"),
+    ("text before json", {"d.txt": "a duck", "d.json": '{"prompt": "no"}'}, "a duck"),
+    ("imagefolder", {"metadata.jsonl": '{"file_name": "sub/d.png", "text": "a duck"}'}, "a duck"),
+]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize(
+    ("sidecars", "prompt"), [c[1:] for c in SIDECARS], ids=[c[0] for c in SIDECARS]
+)
+def test_a_sidecar_holds_the_prompt(
+    tmp_path: Path, kind: str, sidecars: dict[str, bytes | str], prompt: str
+) -> None:
+    files = {f"sub/{k}" if k != "metadata.jsonl" else k: v for k, v in sidecars.items()}
+    files["sub/d.png"] = image(parameters=PARAMETERS)
+    path = (
+        write(tmp_path / "f", files) if kind == "folder" else write_zip(tmp_path / "f.zip", files)
+    )
+    assert only(path).prompt == prompt
+    assert only(path, captions="sidecar").prompt == prompt
+    assert only(path, captions="metadata").prompt == "embedded duck"
+    json.dumps(dict(only(path).settings), allow_nan=False)
+
+
+def test_the_metadata_fills_in_what_the_sidecar_leaves_out(tmp_path: Path) -> None:
+    write(tmp_path, {"d.png": image(parameters=PARAMETERS), "d.txt": "a duck", "e.png": image()})
+    record, bare = records(tmp_path)
+    assert (record.prompt, record.negative_prompt, record.model) == ("a duck", "blurry", "duckMix")
+    assert record.settings["seed"] == 42
+    assert (bare.prompt, bare.settings) == (None, {})
+    record, _ = records(tmp_path, captions="sidecar")
+    assert (record.prompt, record.negative_prompt, record.settings) == ("a duck", None, {})
+
+
+def test_other_fields_of_a_json_sidecar_become_settings(tmp_path: Path) -> None:
+    fields = {
+        "username": "anna",
+        "meta": {"prompt": "a duck", "negativePrompt": "blurry", "Model": "duckMix", "seed": 7},
+    }
+    write(tmp_path, {"d.png": image(), "d.json": json.dumps(fields)})
+    record = only(tmp_path)
+    assert (record.negative_prompt, record.model) == ("blurry", "duckMix")
+    assert record.settings == {"username": "anna", "seed": 7}
+
+
+def test_the_nearest_metadata_jsonl_that_names_the_image_counts(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "a/b/1.png": image(1), "a/b/2.png": image(2), "c/3.png": image(3),
+            "metadata.jsonl": '\ufeff{"file_name": "a/b/1.png", "prompt": "far"}\n'
+            '{"file_name": "c/3.png", "prompt": "three", "text": "simple", "seed": 5}\n',
+            "a/metadata.jsonl": '{"file_name": "./b/1.png", "prompt": "near"}',
+        },
+    )  # fmt: skip
+    assert only_prompts(tmp_path) == ["near", None, "three"]
+    assert records(tmp_path)[2].settings == {"text": "simple", "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{broken", "d.json: Expecting property name"),
+        ("[1]", "d.json: a JSON object is expected, not list"),
+        ("[" * 100_000, "d.json: "),
+        (" " * 2000, "d.json: more than 1500 bytes"),
+    ],
+)
+def test_a_malformed_sidecar_is_ignored_and_the_reason_kept(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    write(tmp_path, {"d.png": image(parameters=PARAMETERS), "d.json": content})
+    record = only(tmp_path, max_bytes=1500)
+    assert record.prompt == "embedded duck"
+    assert record.settings["sidecar_error"].startswith(reason)
+
+
+def test_bad_lines_of_metadata_jsonl_are_skipped_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (
+        '{"file_name": "a.png", "text": "one"}\n{oops\n[]\n\n{"file_name": "b.png", "text": "two"}'
+    )
+    write(tmp_path, {"a.png": image(1), "b.png": image(2), "metadata.jsonl": lines})
+    with caplog.at_level(logging.WARNING, "surd"):
+        assert only_prompts(tmp_path) == ["one", "two"]
+    (message,) = caplog.messages
+    assert "metadata.jsonl: line 2:" in message
+    assert "2 such lines skipped" in message
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_files_over_max_bytes_are_named_by_their_path_and_not_read(
+    tmp_path: Path, kind: str
+) -> None:
+    files: dict[str, bytes | str] = {
+        "big.png": image(1) + bytes(5000), "big.txt": "words", "small.png": image(2),
+    }  # fmt: skip
+    path = (
+        write(tmp_path / "f", files) if kind == "folder" else write_zip(tmp_path / "f.zip", files)
+    )
+    big, small = records(path, max_bytes=4000)
+    assert big.key == hashlib.sha256(b"big.png").hexdigest()
+    assert (big.prompt, big.settings) == (None, {})
+    assert small.key == hashlib.sha256(image(2)).hexdigest()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads every file")
+def test_unreadable_files_are_named_by_their_path(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": image()})
+    (tmp_path / "a.png").chmod(0)
+    assert only(tmp_path).key == hashlib.sha256(b"a.png").hexdigest()
+
+
+def test_files_that_are_no_images_are_left_to_the_download_stage(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": "<html>", "b.jpg": b""})
+    assert [record.key for record in records(tmp_path)] == [
+        hashlib.sha256(b"<html>").hexdigest(), hashlib.sha256(b"").hexdigest()
+    ]  # fmt: skip
+
+
+def test_a_zip_is_read_without_unpacking(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "f.zip", {"a/b.png": image(parameters=PARAMETERS)})
+    record = only(path)
+    assert record.path == f"{path}::a/b.png"
+    assert record.prompt == "embedded duck"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_in_a_zip_that_point_elsewhere_stay_plain_names(tmp_path: Path) -> None:
+    path = write_zip(
+        tmp_path / "f.zip",
+        {"../../a.png": image(1), "/etc/b.png": image(2), "../../a.txt": "a duck"},
+    )
+    assert names(path) == ["../../a.png", "/etc/b.png"]
+    assert records(path)[0].prompt == "a duck"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_bomb_is_expanded_no_further_than_max_bytes(tmp_path: Path, method: int) -> None:
+    path = write_zip(tmp_path / "f.zip", {"a.png": bytes(20_000_000), "b.png": image()}, method)
+    bomb, good = records(path, max_bytes=100_000)
+    assert bomb.key == hashlib.sha256(b"a.png").hexdigest()
+    assert good.key == hashlib.sha256(image()).hexdigest()
+
+
+def test_a_damaged_member_does_not_stop_the_reading(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "f.zip", {"a.png": image(1) * 20, "b.png": image(2)})
+    data = bytearray(path.read_bytes())
+    data[60:70] = bytes(10)
+    path.write_bytes(data)
+    damaged, good = records(path)
+    assert damaged.key == hashlib.sha256(b"a.png").hexdigest()
+    assert good.key == hashlib.sha256(image(2)).hexdigest()
+
+
+def encrypted(path: Path) -> Path:
+    """Marks every member as encrypted, in both of its headers."""
+    data = bytearray(write_zip(path, {"a.png": image()}).read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_what_cannot_be_read_at_all_is_told_in_one_line(tmp_path: Path) -> None:
+    broken = write_zip(tmp_path / "broken.zip", {"a.png": image()})
+    broken.write_bytes(broken.read_bytes()[:-30])
+    plain = write(tmp_path, {"plain.txt": "words"}) / "plain.txt"
+    for path, wanted in [
+        (tmp_path / "nowhere", "no such folder or .zip file"),
+        (plain, "neither a folder nor a readable zip"),
+        (broken, "neither a folder nor a readable zip"),
+        (encrypted(tmp_path / "locked.zip"), "a.png is encrypted; unpack it"),
+    ]:
+        with pytest.raises(SourceError) as caught:
+            all_pages(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert wanted in message
+        assert "\n" not in message
+
+
+def test_an_empty_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert all_pages(tmp_path) == []
+    assert "no PNG, JPEG or WebP files" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_reading_resumed_at_any_page_gives_the_same_rest(tmp_path: Path, kind: str) -> None:
+    odd = ["%41.png", "a b.png", "c?.png", "ü/ö.png", "a.b/1.png", "a/1.png", "a0/1.png"]
+    many = [f"{folder}/{i:03}.png" for folder in ("a", "b", "a-b") for i in range(90)]
+    files: dict[str, bytes | str] = {name: image(i) for i, name in enumerate(odd + many)}
+    path = (
+        write(tmp_path / "f", files) if kind == "folder" else write_zip(tmp_path / "f.zip", files)
+    )
+    whole = all_pages(path)
+    assert [len(page.records) for page in whole] == [100, 100, 77]
+    assert whole[0].cursor is None
+    for i, page in enumerate(whole):
+        assert all_pages(path, page.cursor) == whole[i:]
+
+
+def test_files_that_come_before_the_cursor_later_on_do_not_shift_the_pages(tmp_path: Path) -> None:
+    write(tmp_path, {f"b{i:03}.png": image(i) for i in range(150)})
+    cursor = all_pages(tmp_path)[1].cursor
+    rest = all_pages(tmp_path, cursor)
+    write(tmp_path, {"a.png": image(999)})
+    assert all_pages(tmp_path, cursor) == rest
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there names are plain bytes")
+def test_file_names_need_not_be_text(tmp_path: Path) -> None:
+    for i in range(101):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%03d.png" % i)).write_bytes(image(i))
+    whole = all_pages(tmp_path)
+    assert len(whole) == 2
+    assert (whole[1].cursor or "").isascii()
+    assert all_pages(tmp_path, whole[1].cursor) == whole[1:]
+
+
+def test_a_reader_that_is_closed_early_closes_its_archive(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "f.zip", {f"{i:03}.png": image(i) for i in range(150)})
+    reader = pages(FolderSource(path=str(path)), None)
+    next(reader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        reader.close()  # type: ignore[attr-defined]
+        del reader
+        gc.collect()

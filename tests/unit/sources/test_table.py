@@ -1,0 +1,431 @@
+"""Tables of urls, paths and prompts: formats, column names, bad rows, where reading goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from surd.errors import SourceError
+from surd.sources import table
+from surd.sources.record import Page, Record
+from surd.sources.table import TableSource, pages
+
+Rows = list[dict[str, Any]]
+MEGABYTE = "duck " * 200_000
+
+
+def write_csv(path: Path, rows: Rows, delimiter: str = ",") -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_jsonl(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=70)
+
+
+WRITERS: dict[str, Callable[[Path, Rows], None]] = {
+    "csv": write_csv,
+    "tsv": lambda path, rows: write_csv(path, rows, "\t"),
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+}
+every_format = pytest.mark.parametrize("suffix", list(WRITERS))
+
+
+def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
+    return list(pages(TableSource(path=str(path), **options), cursor))
+
+
+def records(path: Path, **options: Any) -> list[Record]:
+    return [record for page in all_pages(path, **options) for record in page.records]
+
+
+def only(path: Path, **options: Any) -> Record:
+    (record,) = records(path, **options)
+    return record
+
+
+def one_row(tmp_path: Path, suffix: str = "jsonl", **row: Any) -> Path:
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path, [row])
+    return path
+
+
+@every_format
+def test_a_laion_table_works_as_it_is(tmp_path: Path, suffix: str) -> None:
+    row = {
+        "SAMPLE_ID": "s1", "URL": "https://a.example/1.jpg", "TEXT": "a duck", "HEIGHT": "512",
+        "LICENSE": "CC-BY 4.0", "NSFW": "UNLIKELY", "similarity": "",
+    }  # fmt: skip
+    record = only(one_row(tmp_path, suffix, **row))
+    assert record == Record(
+        key="https://a.example/1.jpg",
+        url="https://a.example/1.jpg",
+        prompt="a duck",
+        licence="CC-BY 4.0",
+        nsfw_level="none",
+        settings={"SAMPLE_ID": "s1", "HEIGHT": "512"},
+    )
+
+
+@every_format
+def test_columns_may_be_named(tmp_path: Path, suffix: str) -> None:
+    names = {
+        "url": "a", "path": "b", "prompt": "c", "negative_prompt": "d", "id": "e", "author": "f",
+        "licence": "g", "nsfw": "h", "model": "i",
+    }  # fmt: skip
+    row = {column: f"the {name}" for name, column in names.items()} | {"h": "Mature", "b": "x.png"}
+    path = one_row(tmp_path, suffix, **row, prompt="not this")
+    record = only(path, **{f"{name}_column": column for name, column in names.items()})
+    assert record == Record(
+        key="the id", source_id="the id", url="the url", path=str(tmp_path / "x.png"),
+        prompt="the prompt", negative_prompt="the negative_prompt", author="the author",
+        licence="the licence", nsfw_level="mature", model="the model",
+        settings={"prompt": "not this"},
+    )  # fmt: skip
+
+
+@every_format
+def test_the_key_is_the_id_else_the_url_else_the_path_else_the_row(
+    tmp_path: Path, suffix: str
+) -> None:
+    rows: Rows = [
+        {"id": "7", "url": "http://a/1", "path": "1.png", "prompt": "p"},
+        {"id": "", "url": "http://a/2", "path": "2.png", "prompt": "p"},
+        {"id": "", "url": "", "path": "3.png", "prompt": "p"},
+        {"id": " ", "url": "", "path": "", "prompt": "p"},
+    ]
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path, rows)
+    found = records(path)
+    assert [record.key for record in found] == ["7", "http://a/2", "3.png", f"row t.{suffix} 4"]
+    assert [record.source_id for record in found] == ["7", None, None, None]
+
+
+def test_relative_paths_start_from_the_tables_folder_or_the_given_one(tmp_path: Path) -> None:
+    path = one_row(tmp_path, file_name="a/b.png")
+    assert only(path).path == str(tmp_path / "a" / "b.png")
+    assert only(path, images_root="/data").path == "/data/a/b.png"
+    assert only(path).key == "a/b.png"
+
+
+def test_absolute_paths_and_members_of_archives_are_kept(tmp_path: Path) -> None:
+    assert only(one_row(tmp_path, path="/data/b.png")).path == "/data/b.png"
+    assert only(one_row(tmp_path, path="c.zip::../b.png")).path == f"{tmp_path}/c.zip::../b.png"
+
+
+def test_beside_a_url_a_path_counts_when_named_or_when_the_file_is_there(tmp_path: Path) -> None:
+    path = one_row(tmp_path, url="http://a/1.jpg", filename="1.jpg" + "x" * 300)
+    assert only(path).path is None
+    assert only(path).settings == {"filename": "1.jpg" + "x" * 300}
+    assert only(path, path_column="filename").path is not None
+    path = one_row(tmp_path, url="http://a/1.jpg", filename="1.jpg")
+    (tmp_path / "1.jpg").touch()
+    assert only(path).path == str(tmp_path / "1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("None", "none"), (False, "none"), ("UNLIKELY", "none"), (0, "none"), ("Soft", "soft"),
+        ("MATURE", "mature"), ("X", "x"), (True, "x"), ("NSFW", "x"), (1.0, "x"),
+    ],
+)  # fmt: skip
+def test_nsfw_words_become_levels(tmp_path: Path, value: Any, level: str) -> None:
+    record = only(one_row(tmp_path, url="http://a/1", nsfw=value))
+    assert (record.nsfw_level, record.settings) == (level, {})
+
+
+def test_an_unknown_nsfw_word_stays_in_the_settings(tmp_path: Path) -> None:
+    record = only(one_row(tmp_path, url="http://a/1", nsfw="UNSURE"))
+    assert (record.nsfw_level, record.settings) == (None, {"nsfw": "UNSURE"})
+
+
+def test_constants_fill_in_for_author_and_licence(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    write_csv(path, [{"url": "http://a/1", "author": "anna"}, {"url": "http://a/2", "author": ""}])
+    found = records(path, author="someone", licence="CC0")
+    assert [record.author for record in found] == ["anna", "someone"]
+    assert [record.licence for record in found] == ["CC0", "CC0"]
+
+
+def test_settings_hold_only_what_json_can(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {
+        "url": ["http://a/1"], "seed": [2**62], "cfg": [float("nan")], "tags": [["a", None]],
+        "when": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")), "raw": [b"\xff"],
+        "image": [{"bytes": b"\xff", "path": "x.png"}], "more": [{"inf": float("inf")}],
+        "decimal": pa.array([1], pa.decimal128(5, 2)), "date": [datetime(2024, 1, 2).date()],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), path)
+    settings_ = only(path).settings
+    assert json.loads(json.dumps(settings_, allow_nan=False)) == {
+        "seed": 2**62, "tags": ["a", None], "when": "2023-11-14T22:13:20.123456",
+        "more": {"inf": None}, "decimal": 1.0, "date": "2024-01-02",
+    }  # fmt: skip
+
+
+def test_parquet_text_stored_as_plain_bytes_is_text_where_a_column_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {
+        "URL": [b"http://a/1", b"http://a/2"],
+        "text": [b"a d\xc3\xbcck", b"\xff"],
+        "x": [b"1"] * 2,
+    }
+    pq.write_table(pa.table(columns), path)
+    record = only(path)
+    assert (record.url, record.prompt, record.settings) == ("http://a/1", "a dück", {})
+
+
+def test_csv_with_mark_crlf_nul_quotes_and_huge_fields_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    limit = csv.field_size_limit()
+    path.write_bytes(
+        b"\xef\xbb\xbfurl,prompt,\r\n"
+        b'http://a/1,"two\r\nlines, ""quoted""",x\r\n'
+        b"\r\n"
+        b"http://a/2,n\0ul,\r\n"
+        b"http://a/3," + MEGABYTE.encode() + b","
+    )
+    found = records(path)
+    assert [record.prompt for record in found] == ['two\r\nlines, "quoted"', "nul", MEGABYTE]
+    assert found[0].settings == {"column_3": "x"}
+    assert csv.field_size_limit() == limit
+
+
+def test_bad_csv_rows_are_skipped_and_the_first_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(
+        b"url,prompt\nhttp://a/1,one\nhttp://a/2,two,too many\nhttp://a/3\nhttp://a/4,\xff\n"
+        b'http://a/5,"unclosed\nhttp://a/6,six\nhttp://a/7,"seven"\nhttp://a/8,eight\n'
+    )
+    assert [record.prompt for record in records(path)] == ["one", "eight"]
+    assert caplog.messages == [f"{path}: line 3: 3 fields, the header has 2; 4 such rows skipped"]
+
+
+def test_tsv_that_quotes_nothing_may_hold_quotes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.tsv"
+    prompts = ["one", '"two" ducks', '"three', "four", '5" high', '"six"s', 'seven"', '"eight']
+    path.write_text("url\tprompt\tn\n" + "".join(f"u\t{p}\t1\n" for p in prompts))
+    assert [record.prompt for record in records(path, id_column="prompt")] == prompts
+    assert caplog.messages == []
+
+
+def test_bad_json_lines_are_skipped_and_the_first_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "MAX_CHARS", 1000)
+    path = tmp_path / "t.jsonl"
+    deep = b'{"url": ' + b"[" * 450 + b"]" * 450 + b"}"
+    lines = [
+        b'\xef\xbb\xbf{"url": "http://a/1", "n": NaN}', b"{oops", b"", b"[1]", b'{"url": "\xff"}',
+        b'{"url": "' + b"x" * 3000 + b'"}', b'{"url": "http://a/2"}', deep,
+    ]  # fmt: skip
+    path.write_bytes(b"\r\n".join(lines))
+    assert [record.url for record in records(path)] == ["http://a/1", "http://a/2", None]
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: line 2: not JSON: Expecting property name")
+    assert message.endswith("; 4 such rows skipped")
+
+
+def test_parquet_text_that_is_not_utf8_loses_only_its_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.parquet"
+    text = pa.array([b"one", b"\xff", b"three"]).view(pa.string())
+    pq.write_table(pa.table({"url": ["1", "2", "3"], "text": text}), path)
+    assert [record.url for record in records(path)] == ["1", "3"]
+    assert "row 2: " in caplog.text
+    assert "1 such rows skipped" in caplog.text
+
+
+def test_lone_surrogates_and_huge_prompts_pass_through(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    write_jsonl(
+        path, [{"url": "http://a/1", "prompt": "\ud800 \0"}, {"url": "2", "prompt": MEGABYTE}]
+    )
+    assert [record.prompt for record in records(path)] == ["\ud800 \0", MEGABYTE]
+
+
+def test_columns_of_json_lines_may_come_late(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    write_jsonl(path, [{"URL": "http://a/1"}, {"URL": "http://a/2", "caption": "a duck"}])
+    assert [record.prompt for record in records(path, prompt_column="caption")] == [None, "a duck"]
+
+
+@every_format
+def test_a_missing_column_is_told_with_the_nearest_one(tmp_path: Path, suffix: str) -> None:
+    path = one_row(tmp_path, suffix, url="http://a/1", Prompt_Text="a duck")
+    with pytest.raises(SourceError) as caught:
+        all_pages(path, prompt_column="promt_text")
+    assert str(caught.value) == (
+        f"{path}: no column 'promt_text' for prompt_column; did you mean 'Prompt_Text'? "
+        "There are url, Prompt_Text"
+    )
+
+
+@every_format
+def test_a_table_without_urls_or_paths_is_told_and_its_rows_still_come(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = only(one_row(tmp_path, suffix, img="http://a/1", text="a duck"))
+    assert (record.key, record.url, record.path) == (f"row t.{suffix} 1", None, None)
+    (message,) = caplog.messages
+    assert "no column of urls or paths; name it with url_column or path_column" in message
+    assert message.endswith("There are img, text")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("t.csv", "url,prompt".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        ("t.csv", b"\x89PNG\xff,\xfe", "save it as UTF-8"),
+        ("t.jsonl", b'[{"url": 1},\n{"url": 2}]', "not JSON Lines: line 1: not JSON"),
+        ("t.jsonl", b"[1]", "not JSON Lines: line 1: not a JSON object"),
+        ("t.parquet", b"PAR1 no more", "not a Parquet file"),
+        ("t.txt", b"url\n", "its name does not tell its format; set format to one of csv"),
+    ],
+)
+def test_what_is_no_table_is_told_in_one_line(
+    tmp_path: Path, name: str, content: bytes, wanted: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        all_pages(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert wanted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_row_group_is_told_after_the_good_ones(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_parquet(path, [{"url": f"http://a/{i}", "text": f"{i}" * 50} for i in range(140)])
+    data = bytearray(path.read_bytes())
+    offset = pq.read_metadata(path).row_group(1).column(0).dictionary_page_offset
+    data[offset : offset + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="row group 1 is damaged"):
+        all_pages(path)
+
+
+def test_nothing_to_read_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere.csv", tmp_path / "*.csv", tmp_path / ("x" * 300)):
+        with pytest.raises(SourceError, match=r"correct the source's path|cannot be read"):
+            all_pages(path)
+
+
+def test_files_of_two_kinds_need_a_format(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"url": "http://a/1"}])
+    write_jsonl(tmp_path / "b.jsonl", [{"url": "http://a/2"}])
+    with pytest.raises(SourceError, match="csv and jsonl files together; set format"):
+        all_pages(tmp_path)
+    assert only(tmp_path, format="jsonl").url == "http://a/2"
+
+
+def test_a_file_of_any_name_is_read_as_the_format_says(tmp_path: Path) -> None:
+    path = tmp_path / "links.txt"
+    write_csv(path, [{"url": "http://a/1"}])
+    assert only(path, format="csv").url == "http://a/1"
+
+
+def test_folders_and_patterns_are_read_in_sorted_order(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.csv", "a.csv", "C.CSV", ".hidden.csv", "sub/a.csv"):
+        write_csv(tmp_path / name, [{"prompt": name}])
+    assert [record.prompt for record in records(tmp_path)] == ["C.CSV", "a.csv", "b.csv"]
+    found = records(tmp_path / "**" / "*.csv")
+    assert [record.key for record in found] == ["row a.csv 1", "row b.csv 1", "row sub/a.csv 1"]
+
+
+def test_an_empty_file_among_others_is_passed_over(tmp_path: Path) -> None:
+    for suffix in ("csv", "jsonl"):
+        (tmp_path / f"a.{suffix}").touch()
+        WRITERS[suffix](tmp_path / f"b.{suffix}", [{"url": "http://a/1"}])
+        assert only(tmp_path, format=suffix, url_column="url").url == "http://a/1"
+
+
+@every_format
+def test_reading_resumed_at_any_page_gives_the_same_rest(tmp_path: Path, suffix: str) -> None:
+    for file, count in enumerate([130, 40, 1, 160]):
+        rows = [
+            {"url": f"http://a/{file}/{i}", "prompt": f"duck\n{i}", "n": str(i)}
+            for i in range(count)
+        ]
+        WRITERS[suffix](tmp_path / f"{file}.{suffix}", rows)
+    whole = all_pages(tmp_path)
+    assert [len(page.records) for page in whole] == [100, 100, 100, 31]
+    assert whole[0].cursor is None
+    for i, page in enumerate(whole):
+        assert all_pages(tmp_path, page.cursor) == whole[i:]
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.sampled_from(["good", "bad", "blank", "quoted"]), max_size=400), st.booleans())
+def test_bad_rows_do_not_shift_the_cursor(tmp_path: Path, kinds: list[str], as_json: bool) -> None:
+    lines = {"good": "u,p", "bad": "u,p,q", "blank": "", "quoted": '"u","p\nq"'}
+    if as_json:
+        lines = {"good": '{"url": 1}', "bad": "{", "blank": "", "quoted": '{"url": "a", "p": 1}'}
+    header = '{"url": 0}' if as_json else "url,prompt"
+    path = tmp_path / ("t.jsonl" if as_json else "t.csv")
+    path.write_text("\n".join([header, *(lines[kind] for kind in kinds)]), encoding="utf-8")
+    whole = all_pages(path)
+    good = sum(kind in ("good", "quoted") for kind in kinds) + as_json
+    assert sum(len(page.records) for page in whole) == good
+    for i, page in enumerate(whole):
+        assert all_pages(path, page.cursor) == whole[i:]
+
+
+def test_rows_before_the_cursor_are_not_reported_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("url\na,b\n" + "".join(f"http://a/{i}\n" for i in range(150)))
+    cursor = all_pages(path)[1].cursor
+    caplog.clear()
+    all_pages(path, cursor)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "[1]", '{"file": 3, "row": 0}'])
+def test_a_cursor_of_another_source_is_refused(tmp_path: Path, cursor: str) -> None:
+    path = one_row(tmp_path, url="http://a/1")
+    with pytest.raises(SourceError, match=r"no cursor of a table|was read up to file 4"):
+        all_pages(path, cursor)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_first_page_comes_without_reading_the_whole_file(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path, [{"url": f"http://a/{i}"} for i in range(5000)])
+    seen = []
+    original = table._record
+    monkeypatch.setattr(table, "_record", lambda *a: seen.append(1) or original(*a))
+    next(pages(TableSource(path=str(path)), None))
+    assert len(seen) == 101
+    assert logging.getLogger("surd") is table.log

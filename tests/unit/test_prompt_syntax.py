@@ -1,0 +1,338 @@
+"""The syntax of prompts: what is words, what is not, and that no text is too much for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from surd.prompt_syntax import Network, ParsedPrompt, Weighted, parse
+
+REAL = Path(__file__).parents[2] / "../shared/real/civitai_models_page2.json"
+
+
+def weights_of(text: str) -> list[tuple[str, float]]:
+    return [(piece.text, piece.weight) for piece in parse(text).weights]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "weights"),
+    [
+        ("a cat", "a cat", []),
+        ("a (cat)", "a cat", [("cat", 1.1)]),
+        ("a ((cat))", "a cat", [("cat", 1.21)]),
+        ("a [cat]", "a cat", [("cat", 0.9091)]),
+        ("a {cat}", "a cat", [("cat", 1.05)]),
+        ("a {{best, cat}}", "a best, cat", [("best, cat", 1.1025)]),
+        ("([cat])", "cat", []),
+        ("(cat:1.3), dog", "cat, dog", [("cat", 1.3)]),
+        ("(cat: 1.3 )", "cat", [("cat", 1.3)]),
+        ("(cat,:1.3)", "cat", [("cat", 1.3)]),
+        ("(cat:1)", "cat", []),
+        ("(cat:0)", "cat", [("cat", 0.0)]),
+        ("(cat:-.5)", "cat", [("cat", -0.5)]),
+        ("((cat:1.5))", "cat", [("cat", 1.65)]),
+        ("(a [b] c:1.2)", "a b c", [("a", 1.2), ("b", 1.0909), ("c", 1.2)]),
+        ("(big (red:1.2) cat:1.5)", "big red cat", [("big", 1.5), ("red", 1.8), ("cat", 1.5)]),
+        ("(re:zero)", "re:zero", [("re:zero", 1.1)]),
+    ],
+)
+def test_brackets_weigh_what_is_inside_them(
+    prompt: str, words: str, weights: list[tuple[str, float]]
+) -> None:
+    assert parse(prompt).text == words
+    assert weights_of(prompt) == weights
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weights"),
+    [
+        ("(cat:1.2.3)", [("cat", 1.1)]),
+        ("(cat:1,2)", [("cat", 1.1)]),
+        ("(cat:1. 2)", [("cat", 1.1)]),
+        ("(cat:)", [("cat", 1.1)]),
+        ("(cat):1.2", [("cat", 1.1)]),
+        ("(cat:1.2, )", [("cat", 1.1)]),
+        ("(cat:150)", []),
+        ("(cat:" + "9" * 5000 + ")", []),
+        ("(" * 3000 + "cat" + ")" * 3000, []),
+        ("(" * 60 + "cat" + ")" * 60, []),
+    ],
+)
+def test_a_slip_of_a_weight_is_no_words_and_never_an_absurd_weight(
+    prompt: str, weights: list[tuple[str, float]]
+) -> None:
+    assert parse(prompt).text == "cat"
+    assert weights_of(prompt) == weights
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "weights"),
+    [
+        ("(cat, dog", "cat, dog", [("cat, dog", 1.1)]),
+        ("[cat, dog", "cat, dog", [("cat, dog", 0.9091)]),
+        ("(cat:1.2", "cat", [("cat", 1.2)]),
+        ("cat), dog]}", "cat, dog", []),
+        ("cat:1.2), dog", "cat, dog", []),
+        ("(a [b) c], d", "a b c, d", [("a", 1.1)]),
+        ("{a|b, c", "a, b, c", []),
+        ("[a|b, c", "a, b, c", []),
+        ("a smile :), b", "a smile, b", []),
+    ],
+)
+def test_unbalanced_brackets_are_not_words_and_hold_as_far_as_they_can(
+    prompt: str, words: str, weights: list[tuple[str, float]]
+) -> None:
+    assert parse(prompt).text == words
+    assert weights_of(prompt) == weights
+
+
+@pytest.mark.parametrize(
+    ("prompt", "networks"),
+    [
+        ("<lora:add_detail:0.66>", [Network("lora", "add_detail", 0.66)]),
+        ("<lora:more details:-1>", [Network("lora", "more details", -1)]),
+        ("<lora:a>", [Network("lora", "a", 1)]),
+        ("<lora:a:0.5:0.7>", [Network("lora", "a", 0.5)]),
+        ("<lora:a:0.5:lbw=OUTALL:stop=20>", [Network("lora", "a", 0.5)]),
+        ("<lora:a:te=0.4:unet=0.9>", [Network("lora", "a", 0.4)]),
+        ("<lora:a:soon>", [Network("lora", "a", 1)]),
+        ("<lora:a:1e9>", [Network("lora", "a", 1)]),
+        ("<lora:a:99999>", [Network("lora", "a", 1)]),
+        ("<LoRA:Name_v1.1:.5>", [Network("lora", "Name_v1.1", 0.5)]),
+        ("<lora:a (b), c:1><lyco:d:1>", [Network("lora", "a (b), c"), Network("lyco", "d")]),
+        ("<hypernet:h:0.3>", [Network("hypernet", "h", 0.3)]),
+        ("<embedding:e> <ti:f:2>", [Network("embedding", "e"), Network("embedding", "f", 2)]),
+        ("embedding:e", [Network("embedding", "e")]),
+        ("embedding:e:1.1, ", [Network("embedding", "e", 1.1)]),
+        ("(embedding:dir/e.pt:1.3)", [Network("embedding", "dir/e.pt", 1.3)]),
+        ("<segment:face>", [Network("segment", "face")]),
+        ("<lora::1>", []),
+        ("<lora:>", []),
+    ],
+)
+def test_networks_are_split_off(prompt: str, networks: list[Network]) -> None:
+    parsed = parse(prompt)
+    assert parsed.text == ""
+    assert list(parsed.networks) == networks
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a cat<lora:x:1>dog", "a cat dog"),
+        ("film <lora:x:1>,robot", "film, robot"),
+        ("a cat <lora:x:1>.", "a cat."),
+        ("<lora:torn:0.8, a cat", "a cat"),
+        ("<cat-toy> on a <3 shelf", "<cat-toy> on a <3 shelf"),
+        ("my_embedding:x", "my_embedding:x"),
+    ],
+)
+def test_words_around_networks_stay_words(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+def test_a_network_inside_a_weighted_piece_leaves_the_piece_whole() -> None:
+    parsed = parse("(red <lora:x:0.5> cat:1.2)")
+    assert parsed == ParsedPrompt(
+        text="red cat",
+        networks=(Network("lora", "x", 0.5),),
+        weights=(Weighted("red cat", 1.2),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a [cat:dog:0.5] here", "a dog here"),
+        ("a [cat:0.5] here", "a cat here"),
+        ("a [cat::0.5] here", "a here"),
+        ("a [cat::5]", "a"),
+        ("a [the [cat:dog:3]:a fox: 10 ]", "a a fox"),
+        ("[(white background:1.2)::5], girl", "girl"),
+        ("a [cat|horse] runs", "a cat, horse runs"),
+        ("a [|fluffy] cat", "a fluffy cat"),
+        ("a [fluffy|] cat", "a fluffy cat"),
+        ("a [cat:dog]", "a cat:dog"),
+        ("rating:safe, :3, word:1.2", "rating:safe, :3, word:1.2"),
+        ("red|blue", "red|blue"),
+        ("(masterpiece:1.2, best), (16:9, wide)", "masterpiece, best, 16:9, wide"),
+        ("(warm):1.2, (sun):1.2 (sky):1.2", "warm, sun sky"),
+    ],
+)
+def test_prompt_editing_keeps_the_words_in_force_at_the_last_step(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+def test_editing_is_no_attention_but_keeps_the_attention_inside_it() -> None:
+    assert weights_of("[(cat:1.3):(dog:1.4):0.5] [a|(b:1.2)]") == [("dog", 1.4), ("b", 1.2)]
+
+
+def test_networks_in_words_edited_away_still_count() -> None:
+    assert parse("[<lora:x:1>::0.5]").networks == (Network("lora", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "wildcards"),
+    [
+        ("a {red|blue} cat", "a cat", ["{red|blue}"]),
+        ("{2$$red|{blue|(green:1.2)}}, cat", "cat", ["{2$$red|{blue|(green:1.2)}}"]),
+        ("{<lora:a:1>|b BREAK c} cat", "cat", ["{<lora:a:1>|b BREAK c}"]),
+        ("a __colour__ cat", "a cat", ["__colour__"]),
+        ("__hair color__, woman", "woman", ["__hair color__"]),
+        ("o__o standing x__x", "o__o standing x__x", []),
+        ("__a/b_c-d/*__, cat", "cat", ["__a/b_c-d/*__"]),
+        ("<random:red,blue> cat", "cat", ["<random:red,blue>"]),
+        ("looking_at_viewer, ^__^", "looking_at_viewer, ^__^", []),
+    ],
+)
+def test_choices_and_wildcards_are_split_off(prompt: str, words: str, wildcards: list[str]) -> None:
+    parsed = parse(prompt)
+    assert parsed.text == words
+    assert list(parsed.wildcards) == wildcards
+    assert parsed.networks == ()
+    assert parsed.weights == ()
+    assert parsed.segments == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "segments"),
+    [
+        ("a cat BREAK a dog", "a cat, a dog", 2),
+        ("a cat,\nBREAK,\na dog BREAK", "a cat, a dog", 3),
+        ("a cat AND a dog", "a cat, a dog", 2),
+        ("a cat :1.2 AND a dog :0.5 AND a fox:2", "a cat, a dog, a fox", 3),
+        ("a (cat BREAK dog:1.2)", "a cat, dog", 2),
+        ("break and Break, BREAKDANCE, BREAK-dance", "break and Break, BREAKDANCE, BREAK-dance", 1),
+    ],
+)
+def test_break_and_and_separate_segments(prompt: str, words: str, segments: int) -> None:
+    parsed = parse(prompt)
+    assert parsed.text == words
+    assert parsed.segments == segments
+    assert all(" :" not in piece.text for piece in parsed.weights)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (r"spring \(season\)", "spring (season)"),
+        (r"\[a\], \{b\}, c\_d", "[a], {b}, c_d"),
+        (r"(bea \(pokemon\):1.2)", "bea (pokemon)"),
+        (r"a \\ b", "a \\ b"),
+        (r"\o/ \m/", r"\o/ \m/"),
+        (r"\<lora:x:1>", "<lora:x:1>"),
+        ("a\\", "a\\"),
+    ],
+)
+def test_escaped_characters_are_words(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("", ""),
+        (" , ,, ", ""),
+        (",a,,b , c, ", "a, b, c"),
+        ("a   b\t c\u3000d", "a b c d"),
+        ("10,000 cats,dogs, 4k,8k", "10,000 cats, dogs, 4k, 8k"),
+        ("a cat\na dog", "a cat, a dog"),
+        ("a cat,\r\n\r\na dog.\nA fox", "a cat, a dog. A fox"),
+        ("(a cat)\n, dog", "a cat, dog"),
+        ("1 woman((happy))", "1 woman happy"),
+        ("(a)(b)[c]d", "a b c d"),
+        ("(star)-shaped, (cat)'s", "star-shaped, cat's"),
+        ("Best Quality, BEST quality", "Best Quality, BEST quality"),
+        ("“curly”, it’s — fine…", "“curly”, it’s — fine…"),
+    ],
+)
+def test_commas_and_space_are_tidied_and_nothing_else(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+SYNTAX = [*"()[]{}|:,.<>-\n ", "a", "b c", "1", "1.2", ":1.3", "AND", "BREAK", "embedding:", "é"]
+SYNTAX += ["<lora:", "<lora:x:1>", "[a:b:0.5]", "{a|b}", "__w__", "(x:1.2)", "<ti:y>", "，"]
+SOUP = st.lists(st.sampled_from(SYNTAX), max_size=30).map("".join)
+HOSTILE_SOUP = st.lists(st.sampled_from([*SYNTAX, "\\", "_", "__"])).map("".join)
+
+
+@given(st.text() | HOSTILE_SOUP)
+@example("\ud800(\x00:nan)")
+def test_any_text_is_read_and_every_number_is_usable(text: str) -> None:
+    parsed = parse(text)
+    assert parsed.segments >= 1
+    assert all(abs(piece.weight) <= 100 and piece.weight != 1 for piece in parsed.weights)
+    assert all(abs(network.weight) <= 100 and network.name for network in parsed.networks)
+    assert all(wildcard in text for wildcard in parsed.wildcards)
+    assert all(piece.text for piece in parsed.weights)
+    assert parsed.text == parsed.text.strip(" ,")
+    assert not re.search(r"\n|  |,,", parsed.text)
+
+
+@given(SOUP)
+def test_words_read_again_are_words(text: str) -> None:
+    words = parse(text).text
+    assert not set(words) & set("()[]{}")
+    assert parse(words) == ParsedPrompt(words)
+
+
+@given(st.lists(st.sampled_from(["red cat", "dog", "8k", "Big"]), min_size=1))
+def test_words_without_syntax_come_back_unchanged(phrases: list[str]) -> None:
+    text = ", ".join(phrases)
+    assert parse(text) == ParsedPrompt(text)
+
+
+MEGABYTE = 1_000_000
+PIECES = [*"([<{)|\\:_ ,\n1", "__", "<lora:", "<a:", "[a:b:", "{a|", "(a:1", "__a_", "AND "]
+
+
+@pytest.mark.parametrize("piece", [*PIECES, "embedding:", "\\(", "(a)", "((a:1.1)", "([{"])
+def test_a_megabyte_of_anything_is_read_in_seconds(piece: str) -> None:
+    started = time.process_time()
+    parse(piece * (MEGABYTE // len(piece)))
+    assert time.process_time() - started < 10  # quadratic time would be hours
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[a:", ":5]"), ("{a|", "}"), ("(a", ":1.1)")])
+def test_a_megabyte_of_nesting_is_read_in_seconds(opening: str, closing: str) -> None:
+    depth = MEGABYTE // len(opening + closing)
+    started = time.process_time()
+    parse(opening * depth + "x" + closing * depth)
+    assert time.process_time() - started < 10
+
+
+def real_prompts() -> list[str]:
+    if not REAL.is_file():
+        pytest.skip(f"the real prompts are not there: {REAL}")
+    page = json.loads(REAL.read_text(encoding="utf-8"))
+    images = [
+        image
+        for model in page["items"]
+        for version in model["modelVersions"]
+        for image in version["images"]
+    ]
+    prompts = [(image.get("meta") or {}).get("prompt") for image in images]
+    return [prompt for prompt in prompts if prompt]
+
+
+def test_no_syntax_is_left_in_real_prompts() -> None:
+    for prompt in real_prompts():
+        parsed = parse(prompt)
+        assert not re.search(r"<\w+:|\bBREAK\b|__|[{}\[\]]|^,|,$|,,|  ", parsed.text)
+        assert parsed.text.count("(") == prompt.count(r"\(")
+        assert len(parsed.networks) == len(re.findall("<(?:lora|hypernet):", prompt))
+        outside = re.sub(r"\([^()]*\)", "", prompt)
+        assert set(re.findall(r":\d*\.\d+", parsed.text)) <= set(re.findall(r":\d*\.\d+", outside))
+
+
+def test_every_word_of_real_prompts_is_kept_in_order() -> None:
+    for prompt in real_prompts():
+        if not re.search(r"[<\[|{]|BREAK|__", prompt):
+            words = re.findall(r"[^\W\d_]+", prompt)
+            assert re.findall(r"[^\W\d_]+", parse(prompt).text) == words

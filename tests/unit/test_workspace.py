@@ -1,0 +1,523 @@
+"""The workspace: parts that are there whole or not at all, and a manifest that says what it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surd.errors import WorkspaceError
+from surd.storage import Storage
+from surd.workspace import (
+    FORMAT_VERSION,
+    MANIFEST,
+    DamagedPartError,
+    Manifest,
+    PartInfo,
+    Workspace,
+    part_name,
+)
+
+NETWORK = pa.struct([pa.field("name", pa.string()), pa.field("weight", pa.float32())])
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("count", pa.int32()),
+        pa.field("ok", pa.bool_()),
+        pa.field("networks", pa.list_(NETWORK)),
+        pa.field("bytes", pa.large_binary()),
+        pa.field("sha256", pa.string()),
+    ]
+)
+Make = Callable[[], Workspace]
+
+
+def rows(count: int, start: int = 0) -> pa.Table:
+    """Rows with nulls, lists and bytes; row n depends on n alone."""
+    made = [
+        {
+            "id": f"{n:032x}",
+            "count": None if n % 3 == 0 else n,
+            "ok": None if n % 5 == 0 else n % 2 == 0,
+            "networks": [{"name": "lora", "weight": n / 4}] * (n % 3) if n % 4 else None,
+            "bytes": bytes([n % 256]) * 40,
+            "sha256": f"{n:064x}",
+        }
+        for n in range(start, start + count)
+    ]
+    return pa.Table.from_pylist(made, schema=SCHEMA)
+
+
+def write(
+    workspace: Workspace, *tables: pa.Table, part: int = 0, group: str = "things", cut: int = 4
+) -> PartInfo:
+    with workspace.writing_part(group, part, SCHEMA, cut) as writer:
+        for table in tables:
+            writer.write(table)
+        writer.describe(
+            fingerprint="f" * 32, settings="s" * 32, inputs={"samples": "d"}, extra={"counts": {}}
+        )
+    info = workspace.part_info(group, part)
+    assert info is not None
+    return info
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture(params=["local", "memory"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    """A workspace in a folder, and one behind an fsspec url."""
+    if request.param == "local":
+        return Workspace(tmp_path / "made" / "on-demand")
+    return Workspace(f"memory://{uuid.uuid4().hex}/deep")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+# Parts
+
+
+def test_what_is_written_is_read_back(workspace: Workspace) -> None:
+    info = write(workspace, rows(10))
+    assert workspace.read("things", 0).equals(rows(10))
+    assert (info.rows, info.fingerprint, info.settings) == (10, "f" * 32, "s" * 32)
+    assert (info.inputs, info.extra) == ({"samples": "d"}, {"counts": {}})
+
+
+def test_asked_columns_alone_are_read(workspace: Workspace) -> None:
+    write(workspace, rows(3))
+    assert workspace.read("things", 0, ["count", "id"]).column_names == ["count", "id"]
+
+
+def test_batches_have_the_asked_size_across_row_groups(workspace: Workspace) -> None:
+    write(workspace, rows(10), cut=4)
+    batches = list(workspace.read_batches("things", 0, ("id",), 3))
+    assert [batch.num_rows for batch in batches] == [3, 3, 3, 1]
+    assert pa.concat_tables(batches)["id"].to_pylist() == rows(10)["id"].to_pylist()
+
+
+def test_a_part_without_rows_is_a_part(workspace: Workspace) -> None:
+    assert write(workspace, rows(0)).rows == 0
+    assert workspace.read("things", 0).equals(rows(0))
+    assert list(workspace.read_batches("things", 0, None, 5)) == []
+
+
+def test_parts_are_listed_in_order_and_other_files_are_not_parts(local: Workspace) -> None:
+    for part in (10, 2, 100_000):
+        write(local, rows(1), part=part)
+    local.record_failure("things", 3, "boom")
+    for name in ("part-.parquet", "part-x.parquet", "notes.txt", ".part-00001.parquet.7.tmp"):
+        Path(local.location, "things", name).touch()
+    assert local.parts("things") == [2, 10, 100_000]
+
+
+def test_a_group_that_was_never_written_has_no_parts(workspace: Workspace) -> None:
+    assert workspace.parts("things") == []
+    assert workspace.part_info("things", 0) is None
+
+
+def test_reading_a_part_that_is_not_there_says_so(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match=r"things/part-00007\.parquet: missing"):
+        workspace.read("things", 7)
+
+
+def test_a_part_written_again_replaces_the_old_one(workspace: Workspace) -> None:
+    write(workspace, rows(10))
+    write(workspace, rows(2))
+    assert workspace.read("things", 0).equals(rows(2))
+
+
+def test_writing_the_same_rows_twice_gives_the_same_bytes(workspace: Workspace) -> None:
+    write(workspace, rows(10))
+    first = workspace.storage.read_bytes(part_name("things", 0))
+    write(workspace, rows(6), rows(4, start=6))
+    assert workspace.storage.read_bytes(part_name("things", 0)) == first
+
+
+# Atomicity
+
+
+def test_an_error_while_writing_leaves_neither_part_nor_temporary_file(local: Workspace) -> None:
+    with (
+        pytest.raises(RuntimeError, match="the stage broke"),
+        local.writing_part("things", 0, SCHEMA, 4) as writer,
+    ):
+        writer.write(rows(9))
+        raise RuntimeError("the stage broke")
+    assert files_below(Path(local.location)) == []
+
+
+def test_an_error_while_writing_keeps_the_part_there_was(workspace: Workspace) -> None:
+    before = write(workspace, rows(3))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        workspace.writing_part("things", 0, SCHEMA, 4) as writer,
+    ):
+        writer.write(rows(9))
+        raise KeyboardInterrupt
+    assert workspace.part_info("things", 0) == before
+    assert workspace.storage.names("things") == ["part-00000.parquet"]
+
+
+def test_rows_of_another_shape_are_refused_and_leave_nothing(local: Workspace) -> None:
+    with (
+        pytest.raises(ValueError, match="names"),
+        local.writing_part("things", 0, SCHEMA, 4) as writer,
+    ):
+        writer.write(rows(3).drop_columns(["count"]))
+    assert files_below(Path(local.location)) == []
+
+
+def test_a_part_is_not_there_before_its_block_ends(workspace: Workspace) -> None:
+    with workspace.writing_part("things", 0, SCHEMA, 4) as writer:
+        writer.write(rows(9))
+        assert workspace.part_info("things", 0) is None
+        assert workspace.parts("things") == []
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(local: Workspace) -> None:
+    write(local, rows(1))
+    left = Path(local.location, "things", ".part-00001.parquet.4711.tmp")
+    left.write_bytes(b"half")
+    local.storage.remove_leftovers("things")
+    assert files_below(Path(local.location)) == ["things/part-00000.parquet"]
+
+
+def test_a_remote_upload_leaves_no_temporary_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    remote = Workspace(f"memory://{uuid.uuid4().hex}")
+    write(remote, rows(3))
+    with pytest.raises(RuntimeError), remote.writing_part("things", 1, SCHEMA, 4):
+        raise RuntimeError
+    assert files_below(tmp_path) == []
+    assert remote.parts("things") == [0]
+
+
+# Damage
+
+
+def damaged(workspace: Workspace, change: Callable[[bytes], bytes]) -> None:
+    path = Path(workspace.location, part_name("things", 0))
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_truncated_part_is_damaged(local: Workspace, kept: float) -> None:
+    write(local, rows(20))
+    damaged(local, lambda data: data[: int(len(data) * kept)])
+    with pytest.raises(DamagedPartError, match=r"part-00000\.parquet: damaged .*again"):
+        local.part_info("things", 0)
+    with pytest.raises(DamagedPartError):
+        local.read("things", 0)
+
+
+@pytest.mark.parametrize("column", range(6))
+@pytest.mark.parametrize("row_group", [0, 2])
+def test_a_flipped_bit_in_a_page_is_found_when_it_is_read(
+    local: Workspace, column: int, row_group: int
+) -> None:
+    import pyarrow.parquet as pq
+
+    write(local, rows(20), cut=8)
+    path = Path(local.location, part_name("things", 0))
+    chunk = pq.read_metadata(path).row_group(row_group).column(column)
+    last = chunk.data_page_offset + _length_to_end(chunk) - 1
+    damaged(local, lambda data: data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :])
+    with pytest.raises(DamagedPartError, match="damaged"):
+        local.read("things", 0)
+    with pytest.raises(DamagedPartError, match="damaged"):
+        list(local.read_batches("things", 0, None, 5))
+
+
+def _length_to_end(chunk: object) -> int:
+    start = chunk.dictionary_page_offset or chunk.data_page_offset  # type: ignore[attr-defined]
+    return start + chunk.total_compressed_size - chunk.data_page_offset  # type: ignore[attr-defined]
+
+
+def test_a_parquet_file_of_someone_else_is_not_trusted(local: Workspace) -> None:
+    import pyarrow.parquet as pq
+
+    Path(local.location, "things").mkdir()
+    pq.write_table(rows(3), Path(local.location, part_name("things", 0)))
+    with pytest.raises(DamagedPartError, match="not written by surd"):
+        local.part_info("things", 0)
+
+
+def test_a_file_that_is_no_parquet_at_all_is_damaged(local: Workspace) -> None:
+    Path(local.location, "things").mkdir()
+    Path(local.location, part_name("things", 0)).write_bytes(b"<html>" * 100)
+    with pytest.raises(DamagedPartError):
+        local.part_info("things", 0)
+
+
+def test_a_damaged_remote_part_is_damaged_too() -> None:
+    remote = Workspace(f"memory://{uuid.uuid4().hex}")
+    write(remote, rows(20))
+    data = remote.storage.read_bytes(part_name("things", 0))
+    remote.storage.write_bytes(part_name("things", 0), data[:-20])
+    with pytest.raises(DamagedPartError):
+        remote.part_info("things", 0)
+
+
+# Digests
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 7))
+@settings(derandomize=True, max_examples=60, deadline=None)
+def test_the_digest_does_not_depend_on_how_rows_were_cut(lengths: list[int], cut: int) -> None:
+    total = sum(lengths)
+    whole, at, slices = rows(total), 0, []
+    for length in lengths:
+        slices.append(whole.slice(at, length))
+        at += length
+    workspace = Workspace(f"memory://{uuid.uuid4().hex}")
+    expected = write(workspace, whole, part=0, cut=cut).digest
+    assert write(workspace, *slices, part=1, cut=cut).digest == expected
+    fresh = [pa.Table.from_pylist(s.to_pylist(), schema=SCHEMA) for s in slices]
+    assert write(workspace, *fresh, part=2, cut=cut).digest == expected
+
+
+def test_rows_taken_from_a_longer_table_have_the_digest_of_rows_made_alone(
+    local: Workspace,
+) -> None:
+    alone = write(local, rows(3), part=0).digest
+    from_start = write(local, rows(50).slice(0, 3), part=1).digest
+    longer = pa.concat_tables([rows(5, start=100), rows(50)]).combine_chunks()
+    from_middle = write(local, longer.slice(5, 3), part=2).digest
+    assert from_start == alone
+    assert from_middle == alone
+
+
+def test_what_lies_in_memory_beneath_a_null_does_not_change_the_digest(local: Workspace) -> None:
+    schema = pa.schema([pa.field("count", pa.int32())])
+    digests = []
+    for part, beneath in enumerate((0, 77)):
+        values = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (1, beneath, 3)))
+        column = pa.Array.from_buffers(pa.int32(), 3, [pa.py_buffer(b"\x05"), values])
+        assert column.to_pylist() == [1, None, 3]
+        with local.writing_part("numbers", part, schema, 4) as writer:
+            writer.write(pa.table({"count": column}, schema=schema))
+            writer.finish()
+            digests.append(writer.digest)
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("id", "another"),
+        ("count", 7),
+        ("count", None),
+        ("ok", False),
+        ("ok", None),
+        ("networks", []),
+        ("networks", [{"name": "lora", "weight": 0.75}]),
+        ("networks", [{"name": None, "weight": 1.0}]),
+        ("sha256", "0"),
+    ],
+)
+def test_the_digest_changes_with_any_value(local: Workspace, column: str, value: object) -> None:
+    changed = rows(6).to_pylist()
+    assert changed[4][column] != value
+    changed[4][column] = value
+    other = pa.Table.from_pylist(changed, schema=SCHEMA)
+    assert write(local, rows(6), part=0).digest != write(local, other, part=1).digest
+
+
+def test_the_digest_changes_with_the_order_and_the_number_of_rows(local: Workspace) -> None:
+    tables = [rows(6), rows(6).take([1, 0, 2, 3, 4, 5]), rows(5), rows(7), rows(0)]
+    digests = {write(local, table, part=part).digest for part, table in enumerate(tables)}
+    assert len(digests) == len(tables)
+
+
+# Failures
+
+
+def test_a_failure_is_remembered_until_the_part_is_written(workspace: Workspace) -> None:
+    assert workspace.failure("things", 0) is None
+    workspace.record_failure("things", 0, "ValueError: naïve 🐙")
+    assert workspace.failure("things", 0) == "ValueError: naïve 🐙"
+    write(workspace, rows(1))
+    assert workspace.failure("things", 0) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff"])
+def test_a_failure_that_cannot_be_read_is_no_failure(local: Workspace, content: bytes) -> None:
+    local.storage.write_bytes("things/part-00000.failed.json", content)
+    assert local.failure("things", 0) is None
+
+
+# Manifest
+
+
+def test_the_manifest_is_read_back_as_written(workspace: Workspace) -> None:
+    assert not workspace.has_manifest()
+    manifest = Manifest(recipe={"name": "x"}, versions={"surd": "1"})
+    workspace.write_manifest(manifest)
+    assert workspace.has_manifest()
+    assert workspace.read_manifest() == manifest
+
+
+def test_a_folder_without_manifest_is_no_workspace(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match=r"not a surd workspace .*surd build RECIPE -o DIR"):
+        workspace.read_manifest()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "unreadable"),
+        (b'{"format_version": 1', "unreadable"),
+        (b"\xff\xfe", "unreadable"),
+        (b"[]", "unreadable"),
+        (b"null", "unreadable"),
+        (b"{}", "unreadable"),
+        (b'{"format_version": 1}', "recipe: Field required"),
+        (b'{"format_version": 1, "recipe": 3}', "recipe: "),
+        (b'{"format_version": 1, "recipe": {}, "stages": {"x": {}}}', r"stages\.x\.parts: "),
+    ],
+)
+def test_a_broken_manifest_is_one_line_that_says_what_to_do(
+    local: Workspace, content: bytes, says: str
+) -> None:
+    local.storage.write_bytes(MANIFEST, content)
+    with pytest.raises(WorkspaceError, match=says) as caught:
+        local.read_manifest()
+    assert "\n" not in str(caught.value)
+    assert "surd build again" in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, "1", None, 1.5])
+def test_a_newer_or_unknown_format_is_refused_with_its_number(
+    local: Workspace, version: object
+) -> None:
+    content = json.dumps({"format_version": version, "what": "ever"}).encode()
+    local.storage.write_bytes(MANIFEST, content)
+    with pytest.raises(WorkspaceError, match=f"workspace format {version}.*pip install -U surd"):
+        local.read_manifest()
+
+
+# Storage
+
+
+def test_a_location_of_an_unknown_kind_is_an_error_of_one_line() -> None:
+    with pytest.raises(WorkspaceError, match="nosuch://bucket"):
+        Workspace("nosuch://bucket/x")
+
+
+def test_a_file_where_the_workspace_should_be_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "taken"
+    file.write_text("here first")
+    workspace = Workspace(file)
+    with pytest.raises(WorkspaceError, match=r"taken.*-o"), workspace.locked():
+        pass
+    with pytest.raises(WorkspaceError, match=r"taken.*cannot create this folder"):
+        write(workspace, rows(1))
+    with pytest.raises(WorkspaceError, match="taken"):
+        workspace.read_manifest()
+    assert workspace.parts("things") == []
+    assert file.read_text() == "here first"
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="root and Windows may write anywhere",
+)
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(WorkspaceError, match="permissions"), Workspace(tmp_path).locked():
+            pass
+        with pytest.raises(WorkspaceError, match="cannot create"):
+            write(Workspace(tmp_path), rows(1))
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system of the kernel")
+def test_a_place_nobody_can_write_to_is_named() -> None:
+    with pytest.raises(WorkspaceError, match=r"/proc/surd.*-o"), Workspace("/proc/surd").locked():
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_an_error_that_names_the_file(local: Workspace) -> None:
+    with (
+        pytest.raises(WorkspaceError, match=r"cannot write surd\.json: No space left on device"),
+        local.storage.writing(MANIFEST),
+        io.FileIO("/dev/full", "w") as full,
+    ):
+        full.write(b"x")
+    assert files_below(Path(local.location)) == []
+
+
+def test_deleting_what_is_not_there_is_no_error(workspace: Workspace) -> None:
+    workspace.storage.delete("things/nothing")
+
+
+def test_a_files_content_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    storage.write_bytes("a/b.txt", b"long content")
+    storage.write_bytes("a/b.txt", b"new")
+    assert storage.read_bytes("a/b.txt") == b"new"
+    assert storage.names("a") == ["b.txt"]
+
+
+# Lock
+
+
+def test_a_workspace_is_written_by_one_at_a_time(local: Workspace) -> None:
+    with (
+        local.locked(),
+        pytest.raises(WorkspaceError, match="another surd process is writing here"),
+        Workspace(local.location).locked(),
+    ):
+        pass
+    with Workspace(local.location).locked():
+        pass
+
+
+def test_another_process_finds_the_workspace_locked(local: Workspace) -> None:
+    program = (
+        "import sys; from surd.workspace import Workspace\n"
+        "try:\n    with Workspace(sys.argv[1]).locked(): print('free')\n"
+        "except Exception as error: print(error)"
+    )
+
+    def other() -> str:
+        command = [sys.executable, "-c", program, local.location]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with local.locked():
+        assert "another surd process is writing here" in other()
+    assert other() == "free\n"
+
+
+def test_the_lock_is_released_after_an_error(local: Workspace) -> None:
+    with pytest.raises(RuntimeError), local.locked():
+        raise RuntimeError
+    with local.locked():
+        pass
+
+
+def test_a_remote_workspace_has_no_lock_to_wait_for() -> None:
+    remote = Workspace(f"memory://{uuid.uuid4().hex}")
+    with remote.locked(), Workspace(remote.location).locked():
+        pass
