@@ -243,7 +243,7 @@ def peer_contender(name: str, case: str, table: Path, peer: Path, options: str) 
         "--input_format parquet --url_col url --caption_col prompt --output_format parquet "
         f"--processes_count {WORKERS} --thread_count {CONNECTIONS // WORKERS} "
         f"--number_sample_per_shard {PEER_SHARD} --extract_exif False --enable_wandb False "
-        "--retries 0 --incremental_mode overwrite"
+        "--retries 0"
     )
 
     def command(folder: Path) -> list[str | Path]:

@@ -131,7 +131,8 @@ def _read(text: str) -> list[_Node]:
             reader.nodes.append(_network(match["kind"], match["fields"]))
         else:
             reader.nodes.append(_network(match["torn"], match["torn_fields"]))
-    reader.words(text[position:])
+    if position < len(text):
+        reader.words(text[position:])
     reader.end()
     return reader.nodes
 
@@ -189,15 +190,16 @@ class _Reader:
         The slips are ``(cat:1.2, dog)`` and ``(cat):1.2``.
         """
         slip = _SLIP.match(text) if self.nodes[-1:] == [":"] else None
-        if slip and self.stack:
-            more = slip.end() < len(text.rstrip())
-            misplaced = more and self.stack[-1].opener == "("
-        else:
-            misplaced = slip is not None and self.nodes[-2:-1] == [_Mark.CLOSE]
-        if slip and misplaced:
+        if slip and self.weighs_nothing(before=text[slip.end() :]):
             self.nodes.pop()
             text = text[slip.end() :]
         self.nodes.append(text)
+
+    def weighs_nothing(self, before: str) -> bool:
+        """Whether ``:number`` here, with ``before`` to come, is no weight but meant as one."""
+        if self.stack:
+            return self.stack[-1].opener == "(" and not before.isspace() and before != ""
+        return self.nodes[-2:-1] == [_Mark.CLOSE]
 
     def mark(self, mark: str, start: int) -> None:
         top = self.stack[-1] if self.stack else None
@@ -296,20 +298,23 @@ class _Reader:
 
         A colon with nothing after it goes too: all it did was to announce a number.
         """
-        if self.nodes[-1:] == [":"]:
+        number = ""
+        if self.nodes[-1:] != [":"]:
+            last = self.nodes[-1] if self.nodes[-2:-1] == [":"] else None
+            if not isinstance(last, str) or not _LIKE_NUMBER.fullmatch(last):
+                return ""
+            number = last.strip()
             self.nodes.pop()
-        elif self.nodes[-2:-1] == [":"]:
-            number = self.nodes[-1]
-            if isinstance(number, str) and _LIKE_NUMBER.fullmatch(number):
-                del self.nodes[-2:]
-                return number.strip()
-        return ""
+        self.nodes.pop()
+        if self.stack:
+            top = self.stack[-1]
+            top.colons = tuple(node for node in top.colons if node < len(self.nodes))
+        return number
 
 
 # Words on either side of syntax are set apart, unless one side is punctuation that joins them.
 _JOINS = frozenset("-'\"/(")
 _JOINS_LEFT = frozenset("-'\"/).,;:!?")
-_JOINS_NOTHING = frozenset(":<_")  # or syntax would arise where there was none
 
 
 @dataclass(slots=True)
@@ -348,10 +353,8 @@ class _Writer:
 
     def write_words(self, words: str) -> None:
         if self.gap and self.words:
-            left, right = self.words[-1][-1], words[0]
-            joined = left in _JOINS or (right in _JOINS_LEFT and left not in _JOINS_NOTHING)
-            if not joined:
-                words = " " + words
+            joined = self.words[-1][-1] in _JOINS or words[0] in _JOINS_LEFT
+            words = words if joined else " " + words
         self.gap = False
         self.words.append(words)
 

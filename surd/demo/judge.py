@@ -114,15 +114,16 @@ def _hues() -> Floats:
 def unmix(rgb: Floats) -> Layers | None:
     """Splits a working picture into its layers; None when nothing in it is coloured."""
     ab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[..., 1:]
-    ab = ab - np.median(ab[::2, ::2].reshape(-1, 2), axis=0)
-    chroma = np.hypot(ab[..., 0], ab[..., 1])
+    ab = ab - np.median(ab[::3, ::3].reshape(-1, 2), axis=0)
+    chroma = np.sqrt(np.square(ab[..., 0]) + np.square(ab[..., 1]))
     colored = chroma > LEAST_CHROMA
     if not LEAST_THING_PX < colored.sum() < MOST_COLORED * colored.size:
         return None
     core = chroma > max(LEAST_CHROMA, 0.75 * float(np.quantile(chroma[colored], 0.9)))
-    background = np.median(rgb[~colored][::3], axis=0)
+    background = np.median(rgb[::2, ::2][~colored[::2, ::2]], axis=0)
     basis = np.stack([np.median(rgb[core], axis=0) - background, -background])
-    mixed = (rgb - background) @ np.linalg.pinv(basis).astype(np.float32)
+    solve = np.linalg.pinv(basis).astype(np.float32)
+    mixed = ((rgb - background).reshape(-1, 3) @ solve).reshape(*rgb.shape[:2], 2)
     thing = (mixed[..., 0] + _sharpened(mixed[..., 0], rgb, background)) / 2
     return Layers(thing, mixed[..., 1], _read_color(ab[core]))
 

@@ -59,10 +59,11 @@ MARGINS: dict[tuple[str, str], tuple[float, float, float, float]] = {
     ("falling", "any"): (EDGE, 0.18, EDGE, EDGE),
     ("rolling", "any"): (EDGE, EDGE, 0.16, 0.10),
     ("bouncing", "any"): (EDGE, EDGE, EDGE, 0.23),
-    ("spinning", "any"): (0.13, 0.13, 0.13, 0.13),
+    ("spinning", "any"): (0.17, 0.17, 0.17, 0.17),
+    ("spinning", "single"): (0.13, 0.13, 0.13, 0.13),
     ("spinning", "row"): (EDGE, 0.16, EDGE, 0.16),
     ("spinning", "column"): (0.16, EDGE, 0.16, EDGE),
-    ("spinning", "diagonal"): (0.07, 0.07, 0.07, 0.07),
+    ("spinning", "diagonal"): (0.08, 0.08, 0.08, 0.08),
 }
 """Front, top, back, bottom strips kept free of things for the marks of (action, arrangement).
 
@@ -192,7 +193,8 @@ def _strokes(
         round_ = scene.arrangement in ("single", "ring")
         arc = _arc_around(centers, diameter, rng) if round_ else _arc_along(centers, diameter)
         opposite = 2 * centers.mean(axis=0) - arc
-        return [arc, _arrowhead(arc), opposite, _arrowhead(opposite)]
+        marks = [arc, _arrowhead(arc), opposite, _arrowhead(opposite)]
+        return [np.clip(mark, 0.02, 0.98) for mark in marks]
     return []
 
 

@@ -171,8 +171,8 @@ def _jobs(batch: Batch) -> Iterator[_Job]:
 class _Downloader:
     """An event loop in a thread, a pool for the processor's work, rows out in order.
 
-    Three bounds hold at once: connections (``concurrency``), rows on their way (four times
-    that), and bytes of finished rows that wait for an older one (``buffer_mb``). The oldest row
+    Three bounds hold at once: connections (``concurrency``), rows on their way (four times that
+    and the table being made), and bytes of finished rows that wait for an older one (``buffer_mb``). The oldest row
     was started first and never waits, so a full buffer always drains.
     """
 
@@ -227,7 +227,7 @@ class _Downloader:
     async def _main(self, batches: Iterable[Batch]) -> None:
         self._loop = asyncio.get_running_loop()
         self._connections = asyncio.Semaphore(self._params.concurrency)
-        self._window = asyncio.Semaphore(4 * self._params.concurrency)
+        self._window = asyncio.Semaphore(4 * self._params.concurrency + STAGE.batch_rows)
         self._freed = asyncio.Event()
         self._task = asyncio.ensure_future(self._pump(batches))
         self._started.set()

@@ -83,6 +83,8 @@ def test_a_slip_of_a_weight_is_no_words_and_never_an_absurd_weight(
         ("{a|b, c", "a, b, c", []),
         ("[a|b, c", "a, b, c", []),
         ("a smile :), b", "a smile, b", []),
+        ("[):):5], b", "b", []),
+        ("a, (b:", "a, b", [("b", 1.1)]),
     ],
 )
 def test_unbalanced_brackets_are_not_words_and_hold_as_far_as_they_can(
@@ -256,10 +258,23 @@ def test_commas_and_space_are_tidied_and_nothing_else(prompt: str, words: str) -
     assert parse(prompt).text == words
 
 
-SYNTAX = [*"()[]{}|:,.<>-\n ", "a", "b c", "1", "1.2", ":1.3", "AND", "BREAK", "embedding:", "é"]
-SYNTAX += ["<lora:", "<lora:x:1>", "[a:b:0.5]", "{a|b}", "__w__", "(x:1.2)", "<ti:y>", "，"]
+SYNTAX = [
+    *"()[]{}|:,.-\n ",
+    "a",
+    "b c",
+    "1",
+    "1.2",
+    ":1.3",
+    "AND",
+    "BREAK",
+    "é",
+    "，",
+    "<lora:x:1>",
+]
+SYNTAX += ["<ti:y>", "[a:b:0.5]", "{a|b}", "__w__", "(x:1.2)", " embedding:x ", "<lora:torn, "]
 SOUP = st.lists(st.sampled_from(SYNTAX), max_size=30).map("".join)
-HOSTILE_SOUP = st.lists(st.sampled_from([*SYNTAX, "\\", "_", "__"])).map("".join)
+HALVES = ["\\", "_", "__", "<", ">", "<lora:", "embedding:"]
+HOSTILE_SOUP = st.lists(st.sampled_from([*SYNTAX, *HALVES])).map("".join)
 
 
 @given(st.text() | HOSTILE_SOUP)
@@ -289,7 +304,7 @@ def test_words_without_syntax_come_back_unchanged(phrases: list[str]) -> None:
 
 
 MEGABYTE = 1_000_000
-PIECES = [*"([<{)|\\:_ ,\n1", "__", "<lora:", "<a:", "[a:b:", "{a|", "(a:1", "__a_", "AND "]
+PIECES = [*"([<{)|\\:_ ,\n1", "__", "<lora:", "<a:", "[a:b:", "{a|", "(a:1", "__a_", "__a ", "AND "]
 
 
 @pytest.mark.parametrize("piece", [*PIECES, "embedding:", "\\(", "(a)", "((a:1.1)", "([{"])

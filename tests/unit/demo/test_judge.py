@@ -1,0 +1,86 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from surd.demo.judge import Reading, judge, matches
+from surd.demo.painter import paint
+from surd.demo.scenes import ATTRIBUTES, Scene, all_scenes
+
+SCENE = Scene(2, "red", "heart", "row", "bouncing")
+
+
+def error_rates(size_px, scenes, spoil=lambda picture: picture):
+    """Share of wrong readings, by attribute; each scene is painted with a seed of its own."""
+    wrong = dict.fromkeys(ATTRIBUTES, 0)
+    for seed, scene in enumerate(scenes):
+        reading = judge(spoil(paint(scene, seed=seed, size_px=size_px)))
+        for name in ATTRIBUTES:
+            wrong[name] += not matches(reading, scene, (name,))
+    return {name: count / len(scenes) for name, count in wrong.items()}
+
+
+def as_jpeg(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=85)
+    return np.array(Image.open(file))
+
+
+def as_generated(picture):
+    """Blur and noise as of a small diffusion model."""
+    rng = np.random.default_rng(int(picture.sum()))
+    blurred = cv2.GaussianBlur(picture, (0, 0), 0.7)
+    return np.clip(blurred + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
+
+
+# Together 2,000 pictures.
+@pytest.mark.parametrize(("size_px", "start", "step"), [(48, 0, 2), (48, 1, 6), (256, 3, 3)])
+def test_at_most_one_percent_of_each_attribute_is_misread(size_px, start, step):
+    assert max(error_rates(size_px, all_scenes()[start::step]).values()) <= 0.01
+
+
+@pytest.mark.parametrize("spoil", [as_jpeg, as_generated])
+def test_jpeg_blur_and_noise_at_48_pixels_leave_at_most_one_percent_misread(spoil):
+    assert max(error_rates(48, all_scenes()[5::9], spoil).values()) <= 0.01
+
+
+def test_32_pixels_are_still_enough_for_a_clean_picture():
+    assert max(error_rates(32, all_scenes()[7::9]).values()) <= 0.02
+
+
+@pytest.mark.parametrize("padding", [((60, 60), (0, 0), (0, 0)), ((0, 0), (60, 60), (0, 0))])
+def test_portrait_and_landscape_canvases_are_read_like_square_ones(padding):
+    for seed, scene in enumerate(all_scenes()[::60]):
+        canvas = np.pad(paint(scene, seed=seed, size_px=240), padding, mode="edge")
+        assert matches(judge(canvas), scene, ATTRIBUTES)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 245, 255])
+def test_a_blank_picture_reads_as_nothing(shade):
+    assert judge(np.full((48, 48, 3), shade, np.uint8)) == Reading()
+
+
+def test_noise_reads_as_nothing():
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    reading = judge(noise)
+    assert (reading.count, reading.shape, reading.action) == (None, None, None)
+
+
+def test_things_of_two_colors_have_no_color():
+    left = paint(SCENE, seed=3, size_px=96)
+    right = paint(Scene(2, "blue", "heart", "row", "bouncing"), seed=3, size_px=96)
+    assert judge(np.hstack([left, right])).color is None
+
+
+def test_more_than_four_things_have_no_count():
+    four = paint(Scene(4, "green", "circle", "row", "still"), seed=1, size_px=96)
+    reading = judge(np.vstack([four, four]))
+    assert (reading.count, reading.color) == (None, "green")
+
+
+def test_a_thing_of_no_known_shape_has_no_shape():
+    canvas = np.full((48, 48, 3), 240, np.uint8)
+    canvas[22:26, 4:44] = (218, 34, 40)
+    assert (judge(canvas).count, judge(canvas).color, judge(canvas).shape) == (1, "red", None)

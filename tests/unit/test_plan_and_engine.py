@@ -1,0 +1,613 @@
+"""What is due and why, and the local engine that computes it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from surd.engine import local
+from surd.engine.parts import PartResult
+from surd.errors import SurdError, WorkspaceError
+from surd.pipeline import stage_named
+from surd.plan import PartState, plan
+from surd.schema import SAMPLES
+from surd.stage import Batch, Params, Stage, StageFunction
+from surd.workspace import Workspace, part_name
+
+
+class Shout(Params):
+    mark: str = "!"
+
+
+SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("loud", pa.string())])
+
+
+def ignore(counts: Mapping[str, int]) -> None:
+    """No progress is shown."""
+
+
+def loud(table: pa.Table, mark: str = "!") -> pa.Table:
+    rows = zip(table["id"].to_pylist(), table["prompt"].to_pylist(), strict=True)
+    return pa.Table.from_pylist(
+        [
+            {"id": id_, "loud": None if prompt is None else prompt.upper() + mark}
+            for id_, prompt in rows
+        ],
+        schema=SCHEMA,
+    )
+
+
+def open_shout(params: Shout) -> StageFunction:
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            yield loud(batch.table, params.mark)
+
+    return function
+
+
+STAGE = Stage(
+    name="shout",
+    group="loud",
+    version=1,
+    reads={"samples": ("prompt",)},
+    schema=SCHEMA,
+    params=Shout,
+    open=open_shout,
+    batch_rows=3,
+)
+
+
+def doing(function: Callable[[Iterable[Batch]], Iterator[pa.Table]], **changed: Any) -> Stage:
+    """The stage with another function."""
+    return replace(STAGE, open=lambda params: function, **changed)
+
+
+def write_samples(
+    workspace: Workspace, part: int, prompts: Iterable[str | None], *, cut: int = 1000
+) -> None:
+    rows = [
+        {"id": f"{part:016x}{n:016x}", "source": "test", "prompt": prompt}
+        for n, prompt in enumerate(prompts)
+    ]
+    table = pa.Table.from_pylist(rows, schema=SAMPLES)
+    with workspace.writing_part("samples", part, SAMPLES, 1000) as writer:
+        for start in range(0, len(rows), cut):
+            writer.write(table.slice(start, cut))
+        writer.describe(fingerprint="by hand", settings="by hand", inputs={}, extra={})
+
+
+def words(part: int, count: int = 7) -> list[str]:
+    return [f"prompt {part}.{n}" for n in range(count)]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Three parts of seven samples."""
+    made = Workspace(tmp_path)
+    for part in range(3):
+        write_samples(made, part, words(part))
+    return made
+
+
+def states(workspace: Workspace, stage: Stage = STAGE, params: Params | None = None) -> list[str]:
+    return [
+        f"{s.state}: {s.why}" if s.why else s.state
+        for s in plan(workspace, stage, params or Shout())
+    ]
+
+
+def run(
+    workspace: Workspace, stage: Stage = STAGE, params: Params | None = None, **options: Any
+) -> dict[int, PartResult]:
+    """Compute what is due."""
+    params = params or Shout()
+    jobs = [s for s in plan(workspace, stage, params) if s.state not in ("fresh", "waiting")]
+    results = list(local.run(workspace, stage, params, jobs, ignore, **options))
+    assert len(results) == len(jobs)
+    return {result.part: result for result in results}
+
+
+def loud_words(workspace: Workspace, part: int) -> list[str]:
+    return workspace.read("loud", part)["loud"].to_pylist()
+
+
+def expected(part: int, mark: str = "!") -> list[str]:
+    return [word.upper() + mark for word in words(part)]
+
+
+# Freshness
+
+
+def test_what_is_missing_is_computed_and_then_fresh(workspace: Workspace) -> None:
+    assert states(workspace) == ["missing"] * 3
+    results = run(workspace)
+    assert [results[part].error for part in range(3)] == [None] * 3
+    assert states(workspace) == ["fresh"] * 3
+    assert [loud_words(workspace, part) for part in range(3)] == [expected(p) for p in range(3)]
+
+
+def test_rows_keep_the_ids_and_order_of_their_samples(workspace: Workspace) -> None:
+    run(workspace)
+    for part in range(3):
+        ids = workspace.read("samples", part, ["id"])
+        assert workspace.read("loud", part, ["id"]).equals(ids)
+
+
+def test_a_workspace_without_samples_has_nothing_due(tmp_path: Path) -> None:
+    assert plan(Workspace(tmp_path), STAGE, Shout()) == []
+    assert list(local.run(Workspace(tmp_path), STAGE, Shout(), [], ignore)) == []
+
+
+def test_changed_settings_make_every_part_stale_and_say_so(workspace: Workspace) -> None:
+    run(workspace)
+    louder = Shout(mark="!!")
+    assert states(workspace, params=louder) == ["stale: settings changed"] * 3
+    run(workspace, params=louder)
+    assert states(workspace, params=louder) == ["fresh"] * 3
+    assert loud_words(workspace, 1) == expected(1, "!!")
+
+
+def test_a_new_version_of_a_stage_makes_its_parts_stale(workspace: Workspace) -> None:
+    run(workspace)
+    assert states(workspace, replace(STAGE, version=2)) == ["stale: settings changed"] * 3
+
+
+def test_a_changed_input_makes_its_part_alone_stale(workspace: Workspace) -> None:
+    run(workspace)
+    untouched = part_bytes(workspace, 0)
+    write_samples(workspace, 1, ["other", *words(1)[1:]])
+    assert states(workspace) == ["fresh", "stale: samples changed", "fresh"]
+    assert set(run(workspace)) == {1}
+    assert loud_words(workspace, 1)[0] == "OTHER!"
+    assert part_bytes(workspace, 0) == untouched
+
+
+def test_both_reasons_are_named(workspace: Workspace) -> None:
+    run(workspace)
+    write_samples(workspace, 2, words(2, 9))
+    assert (
+        states(workspace, params=Shout(mark="?"))[2] == "stale: settings changed, samples changed"
+    )
+
+
+def test_an_input_written_again_with_equal_rows_leaves_its_part_fresh(
+    workspace: Workspace,
+) -> None:
+    run(workspace)
+    write_samples(workspace, 1, words(1))
+    assert states(workspace) == ["fresh"] * 3
+
+
+def test_equal_rows_that_came_in_other_pieces_leave_their_part_fresh(workspace: Workspace) -> None:
+    run(workspace)
+    write_samples(workspace, 1, words(1), cut=2)
+    assert states(workspace) == ["fresh"] * 3
+
+
+def test_a_column_the_stage_does_not_read_counts_as_input_all_the_same(
+    workspace: Workspace,
+) -> None:
+    run(workspace)
+    table = workspace.read("samples", 0)
+    authors = pa.array(["someone"] * table.num_rows)
+    table = table.set_column(table.column_names.index("author"), SAMPLES.field("author"), authors)
+    with workspace.writing_part("samples", 0, SAMPLES, 1000) as writer:
+        writer.write(table)
+        writer.describe(fingerprint="", settings="", inputs={}, extra={})
+    assert states(workspace)[0] == "stale: samples changed"
+
+
+def test_a_new_part_of_samples_is_missing_here(workspace: Workspace) -> None:
+    run(workspace)
+    write_samples(workspace, 3, words(3))
+    assert states(workspace) == ["fresh", "fresh", "fresh", "missing"]
+
+
+def test_a_damaged_part_is_computed_again(workspace: Workspace) -> None:
+    run(workspace)
+    before = part_bytes(workspace, 1)
+    Path(workspace.location, part_name("loud", 1)).write_bytes(before[: len(before) // 2])
+    found = states(workspace)
+    assert (found[0], found[2]) == ("fresh", "fresh")
+    assert found[1].startswith("damaged: ")
+    assert set(run(workspace)) == {1}
+    assert part_bytes(workspace, 1) == before
+
+
+def test_a_part_waits_while_its_input_is_missing_or_damaged(workspace: Workspace) -> None:
+    second = replace(STAGE, name="echo", group="echo", reads={"loud": ("loud",)})
+    assert states(workspace, second) == ["waiting: loud is missing"] * 3
+    run(workspace)
+    assert states(workspace, second) == ["missing"] * 3
+    Path(workspace.location, part_name("loud", 0)).write_bytes(b"PAR1")
+    assert states(workspace, second) == ["waiting: loud is damaged", "missing", "missing"]
+
+
+def test_a_stage_sees_the_columns_of_all_groups_it_reads(workspace: Workspace) -> None:
+    run(workspace)
+    seen = []
+
+    def look(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            seen.append((batch.table.column_names, batch.table.num_rows))
+            yield batch.table.select(["id", "loud"])
+
+    both = doing(look, name="look", group="look", reads={"samples": ("prompt",), "loud": ("loud",)})
+    run(workspace, both)
+    assert {tuple(names) for names, _ in seen} == {("id", "prompt", "loud")}
+    assert [rows for _, rows in seen] == [3, 3, 1] * 3
+    info = workspace.part_info("look", 0)
+    assert info is not None
+    assert set(info.inputs) == {"samples", "loud"}
+
+
+def test_groups_whose_ids_differ_are_an_error_of_the_part(workspace: Workspace) -> None:
+    run(workspace)
+    schema = SCHEMA
+    with workspace.writing_part("loud", 1, schema, 3) as writer:
+        writer.write(workspace.read("loud", 0))
+        writer.describe(fingerprint="", settings="", inputs={}, extra={})
+    both = replace(STAGE, name="look", group="look", reads={"samples": ("prompt",), "loud": ()})
+    results = run(workspace, both)
+    assert results[0].error is None
+    assert "not aligned" in str(results[1].error)
+    assert results[2].error is None
+
+
+# Pieces
+
+
+def recut(*lengths: int) -> Callable[[Iterable[Batch]], Iterator[pa.Table]]:
+    """A function that gives all rows of all parts in pieces of other lengths."""
+
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        whole = pa.concat_tables([loud(batch.table) for batch in batches])
+        at = 0
+        for length in (*lengths, whole.num_rows):
+            yield whole.slice(at, length)
+            at += length
+
+    return function
+
+
+@pytest.mark.parametrize("lengths", [(), (1,) * 21, (8, 8), (7, 7), (6, 9), (0, 5, 0, 13)])
+def test_rows_land_in_their_parts_however_the_function_cuts_them(
+    workspace: Workspace, lengths: tuple[int, ...]
+) -> None:
+    run(workspace)
+    right = [part_bytes(workspace, part) for part in range(3)]
+    for part in range(3):
+        workspace.storage.delete(part_name("loud", part))
+    run(workspace, doing(recut(*lengths)))
+    assert [loud_words(workspace, part) for part in range(3)] == [expected(p) for p in range(3)]
+    assert [part_bytes(workspace, part) for part in range(3)] == right
+
+
+def test_parts_without_rows_are_written_too(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for part, count in enumerate((0, 2, 0, 0, 1, 0)):
+        write_samples(workspace, part, words(part, count))
+    run(workspace)
+    assert [workspace.read("loud", part).num_rows for part in range(6)] == [0, 2, 0, 0, 1, 0]
+    assert states(workspace) == ["fresh"] * 6
+
+
+def test_a_function_may_read_ahead_of_what_it_gives(workspace: Workspace) -> None:
+    def ahead(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        held: list[pa.Table] = []
+        for batch in batches:
+            held.append(loud(batch.table))
+            if len(held) > 4:
+                yield held.pop(0)
+        yield from held
+
+    run(workspace, doing(ahead))
+    assert [loud_words(workspace, part) for part in range(3)] == [expected(p) for p in range(3)]
+
+
+def test_counts_by_status_are_told_and_kept(workspace: Workspace) -> None:
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("status", pa.string())])
+
+    def judge(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            status = [
+                "ok" if p.endswith(("0", "1")) else "dull"
+                for p in batch.table["prompt"].to_pylist()
+            ]
+            yield pa.table({"id": batch.table["id"], "status": status}, schema=schema)
+
+    stage = doing(judge, schema=schema)
+    told: Counter[str] = Counter()
+    jobs = plan(workspace, stage, Shout())
+    results = list(local.run(workspace, stage, Shout(), jobs, told.update))
+    assert [dict(result.counts) for result in results] == [{"ok": 2, "dull": 5}] * 3
+    assert told == {"ok": 6, "dull": 15}
+    info = workspace.part_info("loud", 0)
+    assert info is not None
+    assert info.extra["counts"] == {"ok": 2, "dull": 5}
+
+
+# Failure
+
+
+def failing_on(word: str, error: Exception) -> Stage:
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            if any(word in prompt for prompt in batch.table["prompt"].to_pylist()):
+                raise error
+            yield loud(batch.table)
+
+    return doing(function)
+
+
+@pytest.mark.parametrize("word", ["prompt 0.0", "prompt 1.4", "prompt 2.6"])
+def test_a_part_whose_rows_break_the_stage_fails_alone_and_is_mended_later(
+    workspace: Workspace, word: str
+) -> None:
+    bad = int(word[7])
+    good = [part for part in range(3) if part != bad]
+    results = run(workspace, failing_on(word, ValueError("bad row\nwith details")))
+    assert results[bad].error == "ValueError: bad row"
+    assert [results[part].error for part in good] == [None, None]
+    assert states(workspace)[bad] == "failed: ValueError: bad row"
+    assert [states(workspace)[part] for part in good] == ["fresh", "fresh"]
+    assert workspace.part_info("loud", bad) is None
+    assert set(run(workspace)) == {bad}
+    assert states(workspace) == ["fresh"] * 3
+    assert workspace.failure("loud", bad) is None
+    assert loud_words(workspace, bad) == expected(bad)
+
+
+def test_a_part_fails_alone_also_when_the_stage_reads_ahead(workspace: Workspace) -> None:
+    def ahead(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        tables = [batch.table for batch in batches]
+        if any("1.4" in prompt for table in tables for prompt in table["prompt"].to_pylist()):
+            raise ValueError("somewhere ahead")
+        yield from map(loud, tables)
+
+    results = run(workspace, doing(ahead))
+    assert {part: result.error for part, result in results.items()} == {
+        0: None,
+        1: "ValueError: somewhere ahead",
+        2: None,
+    }
+
+
+def test_a_failed_part_keeps_the_rows_it_had(workspace: Workspace) -> None:
+    run(workspace)
+    write_samples(workspace, 1, ["poison", *words(1)])
+    run(workspace, failing_on("poison", ValueError("no")))
+    assert states(workspace) == ["fresh", "failed: ValueError: no", "fresh"]
+    assert loud_words(workspace, 1) == expected(1)
+
+
+def test_what_the_system_says_to_a_stage_is_no_error_of_the_disk(workspace: Workspace) -> None:
+    results = run(workspace, failing_on("1.4", FileNotFoundError(2, "No such file", "model.bin")))
+    assert results[0].error is None
+    assert "model.bin" in str(results[1].error)
+
+
+def test_an_error_that_the_user_must_mend_stops_the_run(workspace: Workspace) -> None:
+    with pytest.raises(SurdError, match="no such model"):
+        run(workspace, failing_on("1.4", SurdError("no such model")))
+    assert states(workspace) == ["fresh", "missing", "missing"]
+
+
+def test_a_full_disk_stops_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("surd.storage._fsync", full)
+    with pytest.raises(WorkspaceError, match="No space left on device"):
+        run(workspace)
+    assert workspace.storage.names("loud") == []
+
+
+def test_too_few_rows_are_an_error_of_that_part(workspace: Workspace) -> None:
+    def forgetful(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            table = loud(batch.table)
+            yield table.slice(0, table.num_rows - ("PROMPT 2.6!" in table["loud"].to_pylist()))
+
+    results = run(workspace, doing(forgetful))
+    assert [results[part].error is None for part in range(3)] == [True, True, False]
+    assert "shout gave fewer rows than it was given" in str(results[2].error)
+
+
+def test_too_few_rows_in_an_early_part_do_not_shift_rows_into_it(workspace: Workspace) -> None:
+    def forgetful(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            table = loud(batch.table)
+            yield table.slice(0, table.num_rows - ("PROMPT 0.6!" in table["loud"].to_pylist()))
+
+    results = run(workspace, doing(forgetful))
+    assert [results[part].error is None for part in range(3)] == [False, True, True]
+    assert [loud_words(workspace, part) for part in (1, 2)] == [expected(1), expected(2)]
+
+
+def test_too_many_rows_are_an_error_of_that_part(workspace: Workspace) -> None:
+    def generous(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            table = loud(batch.table)
+            yield table
+            if "PROMPT 1.6!" in table["loud"].to_pylist():
+                yield table
+
+    results = run(workspace, doing(generous))
+    assert [results[part].error is None for part in range(3)] == [True, False, True]
+    assert loud_words(workspace, 2) == expected(2)
+
+
+def test_rows_with_the_ids_of_others_are_an_error(workspace: Workspace) -> None:
+    def backwards(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            table = loud(batch.table)
+            yield table.take(list(range(table.num_rows - 1, -1, -1)))
+
+    assert all(result.error is not None for result in run(workspace, doing(backwards)).values())
+
+
+@pytest.mark.timeout(3)
+def test_a_function_that_neither_reads_nor_gives_ends_in_an_error(workspace: Workspace) -> None:
+    results = run(workspace, doing(lambda batches: iter(())))
+    assert all(result.error is not None for result in results.values())
+
+
+def test_rows_of_another_shape_are_an_error_of_the_part(workspace: Workspace) -> None:
+    def other(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            yield batch.table
+
+    results = run(workspace, doing(other))
+    assert all(result.error is not None for result in results.values())
+    assert workspace.parts("loud") == []
+
+
+# Reuse
+
+
+def remembering(seen: list[Batch]) -> Callable[[Iterable[Batch]], Iterator[pa.Table]]:
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            seen.append(batch)
+            yield loud(batch.table)
+
+    return function
+
+
+def forced(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
+    """Every part again, fresh or not."""
+    jobs = plan(workspace, stage, params)
+    assert len(list(local.run(workspace, stage, params, jobs, ignore))) == len(jobs)
+    return jobs
+
+
+def test_a_stage_that_asks_gets_its_previous_rows(workspace: Workspace) -> None:
+    seen: list[Batch] = []
+    stage = doing(remembering(seen), reuses_rows=True)
+    forced(workspace, stage, Shout())
+    assert [batch.previous for batch in seen] == [None] * 9
+    assert not any(batch.same_settings for batch in seen)
+    seen.clear()
+    forced(workspace, stage, Shout())
+    assert all(batch.same_settings for batch in seen)
+    for batch in seen:
+        assert batch.previous is not None
+        assert batch.previous["id"].to_pylist() == batch.table["id"].to_pylist()
+        assert batch.previous.column_names == ["id", "loud"]
+
+
+def test_previous_rows_made_with_other_settings_are_marked(workspace: Workspace) -> None:
+    seen: list[Batch] = []
+    stage = doing(remembering(seen), reuses_rows=True)
+    forced(workspace, stage, Shout())
+    seen.clear()
+    forced(workspace, stage, Shout(mark="?"))
+    assert all(batch.previous is not None and not batch.same_settings for batch in seen)
+
+
+def test_previous_rows_may_be_fewer_when_the_part_has_grown(workspace: Workspace) -> None:
+    seen: list[Batch] = []
+    stage = doing(remembering(seen), reuses_rows=True)
+    forced(workspace, stage, Shout())
+    write_samples(workspace, 0, words(0, 11))
+    seen.clear()
+    run(workspace, stage)
+    lengths = [batch.previous.num_rows if batch.previous else None for batch in seen]
+    assert lengths == [3, 3, 1, None]
+    assert [batch.table.num_rows for batch in seen] == [3, 3, 3, 2]
+
+
+def test_a_stage_that_does_not_ask_gets_no_previous_rows(workspace: Workspace) -> None:
+    seen: list[Batch] = []
+    stage = doing(remembering(seen))
+    forced(workspace, stage, Shout())
+    forced(workspace, stage, Shout())
+    assert all(batch.previous is None for batch in seen)
+
+
+def test_a_damaged_previous_version_is_not_handed_out(workspace: Workspace) -> None:
+    seen: list[Batch] = []
+    stage = doing(remembering(seen), reuses_rows=True)
+    forced(workspace, stage, Shout())
+    path = Path(workspace.location, part_name("loud", 1))
+    path.write_bytes(path.read_bytes()[:-30])
+    seen.clear()
+    assert run(workspace, stage)[1].error is None
+    assert all(batch.previous is None for batch in seen)
+    assert states(workspace) == ["fresh"] * 3
+
+
+def flip_a_bit_in_a_page(workspace: Workspace, part: int) -> None:
+    """Damage that the footer does not show."""
+    path = Path(workspace.location, part_name("loud", part))
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    last = chunk.dictionary_page_offset + chunk.total_compressed_size - 1
+    data = path.read_bytes()
+    path.write_bytes(data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :])
+
+
+def test_a_previous_version_with_a_flipped_bit_does_not_keep_a_part_from_being_computed(
+    workspace: Workspace,
+) -> None:
+    stage = doing(remembering([]), reuses_rows=True)
+    forced(workspace, stage, Shout())
+    flip_a_bit_in_a_page(workspace, 1)
+    jobs = plan(workspace, stage, Shout(mark="?"))
+    results = {r.part: r for r in local.run(workspace, stage, Shout(mark="?"), jobs, ignore)}
+    assert [results[part].error for part in range(3)] == [None] * 3
+
+
+def test_damage_found_while_reading_an_input_makes_the_next_run_compute_it_again(
+    workspace: Workspace,
+) -> None:
+    run(workspace)
+    flip_a_bit_in_a_page(workspace, 1)
+    second = replace(STAGE, name="look", group="look", reads={"loud": ("loud",)}, open=open_look)
+    results = run(workspace, second)
+    assert [results[part].error is None for part in range(3)] == [True, False, True]
+    assert states(workspace)[1] != "fresh"
+    run(workspace)
+    run(workspace, second)
+    assert states(workspace, second) == ["fresh"] * 3
+
+
+def open_look(params: Shout) -> StageFunction:
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            yield batch.table
+
+    return function
+
+
+# Processes
+
+
+def part_bytes(workspace: Workspace, part: int, group: str = "loud") -> bytes:
+    return workspace.storage.read_bytes(part_name(group, part))
+
+
+@pytest.fixture
+def prompts_stage() -> Stage:
+    return stage_named("prompts")
+
+
+def test_two_processes_write_the_same_bytes_as_one(tmp_path: Path, prompts_stage: Stage) -> None:
+    written = []
+    for workers in (1, 2):
+        workspace = Workspace(tmp_path / str(workers))
+        for part in range(3):
+            write_samples(workspace, part, ["a (red:1.2) cat <lora:x:0.5>", None, "", *words(part)])
+        params = prompts_stage.params(language=False)
+        results = run(workspace, prompts_stage, params, workers=workers)
+        assert [results[part].error for part in range(3)] == [None] * 3
+        assert states(workspace, prompts_stage, params) == ["fresh"] * 3
+        written.append([part_bytes(workspace, part, "prompts") for part in range(3)])
+    assert written[0] == written[1]
