@@ -139,6 +139,8 @@ async def fetch(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -
             outcome, wait = refused.outcome, refused.retry_after_s
         except asyncio.TimeoutError:
             outcome, wait = Fetched("timeout", "no complete answer in time"), None
+        except Exception as error:  # whatever a hostile server does, it costs one row
+            outcome, wait = Fetched("connect_error", type(error).__name__), None
         transient = outcome.status in ("timeout", "connect_error", "truncated") or (
             outcome.http_status in _TRANSIENT_HTTP
         )

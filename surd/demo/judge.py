@@ -34,7 +34,7 @@ MOST_COLORED = 0.7
 LEAST_AGREEMENT = 0.85
 """Share of coloured pixels that must be of one colour for the things to have it."""
 LEAST_THING_PX = 60
-"""Smallest area of a thing, in working pixels (a thing of 5 % of the side has about 50)."""
+"""Smallest coloured area that is read at all, in working pixels; a smallest star has 147."""
 SOLID = 0.6
 """Coverage from which a pixel belongs to a thing; over a half, so that neighbours stay apart."""
 LEAST_THING_SHARE = 0.3

@@ -16,7 +16,7 @@ from surd.progress import Tick
 from surd.stage import Params, Stage, StageFunction
 from surd.workspace import DamagedPartError, Workspace
 
-_PARTS_WORTH_A_PROCESS = 4
+_ROWS_WORTH_A_PROCESS = 5_000
 
 
 def run(
@@ -35,17 +35,18 @@ def run(
     default one a core where that pays. Raises SurdError when nothing can go on (disk full, a
     model that cannot be loaded).
     """
-    processes = workers or _default_workers(stage, len(jobs))
+    processes = min(workers or _default_workers(workspace, jobs), len(jobs))
     if processes > 1 and stage.workers == "cores":
         yield from _run_in_processes(workspace, stage, params, jobs, tick, processes)
     else:
         yield from _run_here(workspace, stage, params, stage.open(params), jobs, tick)
 
 
-def _default_workers(stage: Stage, parts: int) -> int:
-    if stage.workers == "one":
-        return 1
-    return max(1, min(os.cpu_count() or 1, parts // _PARTS_WORTH_A_PROCESS))
+def _default_workers(workspace: Workspace, jobs: Sequence[PartState]) -> int:
+    """One process a core, but none that would hardly earn its start."""
+    infos = (workspace.part_info("samples", job.part) for job in jobs)
+    rows = sum(info.rows for info in infos if info)
+    return max(1, min(os.cpu_count() or 1, rows // _ROWS_WORTH_A_PROCESS))
 
 
 def _run_here(
@@ -111,7 +112,7 @@ def _run_in_processes(
     """Every process opens the stage once; a process that dies costs its parts one retry here."""
     remaining = {job.part: job for job in jobs}
     with ProcessPoolExecutor(
-        min(processes, len(jobs)),
+        processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_open_worker,
         initargs=(workspace.location, stage.name, params),

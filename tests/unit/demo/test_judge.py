@@ -35,10 +35,10 @@ def as_generated(picture):
     return np.clip(blurred + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
 
 
-# Together 2,000 pictures.
-@pytest.mark.parametrize(("size_px", "start", "step"), [(48, 0, 2), (48, 1, 6), (256, 3, 3)])
-def test_at_most_one_percent_of_each_attribute_is_misread(size_px, start, step):
-    assert max(error_rates(size_px, all_scenes()[start::step]).values()) <= 0.01
+# Together 2,000 pictures: every scene at 48 pixels, every ninth at 256.
+@pytest.mark.parametrize(("size_px", "step"), [(48, 1), (256, 9)])
+def test_at_most_one_percent_of_each_attribute_is_misread(size_px, step):
+    assert max(error_rates(size_px, all_scenes()[::step]).values()) <= 0.01
 
 
 @pytest.mark.parametrize("spoil", [as_jpeg, as_generated])
