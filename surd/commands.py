@@ -75,6 +75,7 @@ def _run(
 
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     warnings.filterwarnings("ignore", module="PIL")  # broken files are verdicts, not warnings
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     summaries = []
     for summary in build(Workspace(folder), recipe, Options(**options)):
         summaries.append(summary)

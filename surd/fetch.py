@@ -22,6 +22,8 @@ from surd import __version__
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES = 64 * 1024
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,11 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.split("%", 1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if ip.teredo is not None:
+        if ip.teredo is not None or ip not in _GLOBAL_UNICAST:
             return False
     return ip.is_global and not ip.is_multicast
 
@@ -231,6 +233,8 @@ def _opted_out(headers: Sequence[str]) -> bool:
     for header in headers:
         agent, colon, rest = header.partition(":")
         directives = rest if colon and "," not in agent else header
+        if agent.strip().lower().startswith(("max-", "unavailable_after")):
+            directives = header  # "max-snippet: 20, noai": a value, not a robot's name
         if colon and directives is rest and agent.strip().lower() not in ("*", "surd"):
             continue
         words = {word.strip().lower() for word in directives.split(",")}
@@ -243,7 +247,7 @@ def _retry_after_s(header: str | None) -> float | None:
     """Seconds to wait, from either form of Retry-After (RFC 9110, section 10.2.3)."""
     if header is None:
         return None
-    if header.strip().isdigit():
+    if header.strip().isdecimal():
         return float(header)
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         when = email.utils.parsedate_to_datetime(header)

@@ -92,7 +92,7 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
     except ImageProblem:
         raise
     except _DECODER_ERRORS as error:
-        raise _problem(error) from error
+        raise _problem(error, data) from error
 
 
 def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
@@ -112,7 +112,7 @@ def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
     except ImageProblem:
         raise
     except _DECODER_ERRORS as error:
-        raise _problem(error) from error
+        raise _problem(error, data) from error
 
 
 def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -154,7 +154,7 @@ def _open(data: bytes) -> Image.Image:
         status = "decode_error" if data.startswith(_MAGIC) else "not_an_image"
         raise ImageProblem(status, _looks_like(data)) from error
     except _DECODER_ERRORS as error:
-        raise ImageProblem("decode_error", _first_line(error)) from error
+        raise _problem(error, data) from error
 
 
 _DECODER_ERRORS = (
@@ -175,10 +175,12 @@ _DECODER_ERRORS = (
 """What Pillow, simplejpeg and numpy are known to raise on broken files."""
 
 
-def _problem(error: BaseException) -> ImageProblem:
+def _problem(error: BaseException, data: bytes) -> ImageProblem:
     text = _first_line(error)
-    early = ("truncated", "premature", "ends prematurely", "unexpected end", "ended early")
-    status = "truncated" if any(word in text.lower() for word in early) else "decode_error"
+    early = any(word in text.lower() for word in ("truncated", "premature", "unexpected end"))
+    if data[:4] == b"RIFF":  # WebP's decoder does not say why; the header says how long it is
+        early = len(data) < int.from_bytes(data[4:8], "little") + 8
+    status = "truncated" if early else "decode_error"
     return ImageProblem(status, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,8 +53,9 @@ def shipped_recipes() -> dict[str, Path]:
 
 def find_recipe(name: str) -> Path:
     """The file a recipe argument means: a path, or the stem of a shipped recipe."""
-    if Path(name).is_file():
-        return Path(name)
+    with contextlib.suppress(OSError):  # a name too long for a file
+        if Path(name).is_file():
+            return Path(name)
     shipped = shipped_recipes()
     if name in shipped:
         return shipped[name]
@@ -72,6 +74,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deeply") from None
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys; this is {_kind(raw)}")
     for override in overrides:
@@ -114,6 +118,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: not a YAML value: {_yaml_problem(error)}") from error
+    except RecursionError:
+        raise RecipeError("--set: nested too deeply") from None
     *parents, last = path.split(".")
     node: Any = raw
     for key in parents:
@@ -137,7 +143,7 @@ def _child(node: Any, key: str, override: str) -> Any:
 
 
 def _index(node: list[Any], key: str, override: str) -> int:
-    if key.isdigit() and int(key) < len(node):
+    if key.isdecimal() and int(key) < len(node):
         return int(key)
     raise RecipeError(f"--set {override}: {key} is not an index of a list of {len(node)}")
 
@@ -145,7 +151,7 @@ def _index(node: list[Any], key: str, override: str) -> int:
 def _describe(problem: Any) -> str:
     """One line for one pydantic error: where, what, and the mend."""
     location = list(problem["loc"])
-    place = [key for i, key in enumerate(location) if not (i == 2 and key in SOURCES)]
+    place = _place(location)
     where = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in place).lstrip(".")
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
@@ -162,8 +168,20 @@ def _describe(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = problem["input"]
-    shown = "" if isinstance(given, dict | list) else f", not {given!r}"
+    hidden = isinstance(given, dict | list) or "@" in str(given)  # an url may hold a password
+    shown = "" if hidden else f", not {given!r}"
     return f"{where}: {message}{shown}"
+
+
+def _place(location: Sequence[str | int]) -> list[str | int]:
+    """A pydantic location as keys of the recipe, without the tags of unions."""
+    keys: list[str | int] = list(location)
+    if keys[:1] == ["sources"] and len(keys) > 2:
+        del keys[2]
+    return [k for k in keys if isinstance(k, int) or (k.isidentifier() and k not in _UNION_TAGS)]
+
+
+_UNION_TAGS = {"bool", "int", "str", "float"}
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:

@@ -11,13 +11,15 @@ import simplejpeg
 from PIL import Image
 from pydantic import Field
 
-from surd.images import ImageFacts, decode
+from surd.images import ImageFacts, ImageProblem, decode
 from surd.stage import Params
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LINEAR_UP_TO = 1.6
+_MAX_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "png": 100_000}
+_MAX_PIXELS = 100_000_000
 
 
 class Resize(Params):
@@ -53,6 +55,10 @@ def needs_resize(facts: ImageFacts, options: Resize) -> bool:
 def resize(data: bytes, facts: ImageFacts, options: Resize) -> tuple[bytes, NDArray[np.uint8]]:
     """The resized file, and its pixels ``[h, w, 3]`` uint8 RGB. Raises ImageProblem."""
     width, height = target_size(facts.width, facts.height, options)
+    if max(width, height) > _MAX_SIDE_PX[options.format] or width * height > _MAX_PIXELS:
+        raise ImageProblem(
+            "too_many_pixels", f"would be {width} x {height} as {options.format} after resizing"
+        )
     pixels = decode(data, min_side_px=min(width, height))
     pixels = scale(pixels, width, height)
     if options.mode == "center_crop":
@@ -69,9 +75,9 @@ def scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     as close to Lanczos by bilinear as by area (within 1 dB) in a sixth of the time; further down
     bilinear would skip pixels.
     """
-    factor = max(pixels.shape[1] / width, pixels.shape[0] / height)
-    if factor == 1:
+    if pixels.shape[:2] == (height, width):
         return pixels
+    factor = max(pixels.shape[1] / width, pixels.shape[0] / height)
     if factor < 1:
         method = cv2.INTER_CUBIC
     else:

@@ -81,7 +81,7 @@ PROMPTS = pa.schema(
         _field("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
         _field("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
         _field("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
-        _field("language", pa.string(), "ISO 639-1 code guessed from the words"),
+        _field("language", pa.string(), "ISO 639 code guessed from the words"),
         _field("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
     ]
 )

@@ -60,6 +60,10 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name within this storage."""
+        self.fs.mv(self.path(name), self.path(new_name))
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace ``name`` by ``content``, atomically."""
         with self.writing(name) as temporary:

@@ -27,6 +27,14 @@ _KEY = b"surd"
 class DamagedPartError(WorkspaceError):
     """A part that is there but cannot be trusted: truncated, bit-flipped, or not surd's."""
 
+    def __init__(self, location: str, group: str, part: int, why: str) -> None:
+        super().__init__(
+            f"{location}/{part_name(group, part)}: damaged ({why}); run surd build again, which "
+            "computes it anew"
+        )
+        self.group = group
+        self.part = part
+
 
 class StageRun(BaseModel):
     """What the last run of a stage left behind."""
@@ -166,10 +174,7 @@ class Workspace:
             raise self._damaged(group, part, str(error).split("\n", 1)[0]) from error
 
     def _damaged(self, group: str, part: int, why: str) -> DamagedPartError:
-        return DamagedPartError(
-            f"{self.location}/{part_name(group, part)}: damaged ({why}); "
-            "surd build computes it again"
-        )
+        return DamagedPartError(self.location, group, part, why)
 
     @contextlib.contextmanager
     def writing_part(
@@ -185,6 +190,10 @@ class Workspace:
                 writer.close()
         self.clear_failure(group, part)
 
+    def set_aside(self, group: str, part: int) -> None:
+        """Rename a damaged part, so that the next run computes it anew and nothing is lost."""
+        self.storage.rename(part_name(group, part), part_name(group, part) + ".damaged")
+
     # failures -------------------------------------------------------------------------------
 
     def record_failure(self, group: str, part: int, error: str) -> None:
@@ -196,7 +205,7 @@ class Workspace:
         """Why the last try at this part failed, or None."""
         try:
             return str(json.loads(self.storage.read_bytes(_failure_name(group, part)))["error"])
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def clear_failure(self, group: str, part: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from surd.engine.parts import PartResult, compute
+from surd.engine.parts import PartResult, StageError, compute
 from surd.errors import SurdError
 from surd.plan import PartState
 from surd.progress import Tick
@@ -66,8 +66,10 @@ def _run_here(
             ):
                 del remaining[result.part]
                 yield result
+            if remaining:
+                raise StageError(f"{stage.name} did not take all rows")
         except Exception as error:
-            if _is_fatal(error):
+            if _is_fatal(error) or not remaining:
                 raise
             job = next(iter(remaining.values()))
             del remaining[job.part]
@@ -83,10 +85,14 @@ def _alone(
     tick: Tick,
 ) -> PartResult:
     try:
-        return next(compute(workspace, stage, params, function, [job], tick))
+        for result in compute(workspace, stage, params, function, [job], tick):
+            return result
+        raise StageError(f"{stage.name} did not take any row")
     except Exception as error:
         if _is_fatal(error):
             raise
+        if isinstance(error, DamagedPartError) and error.group != "samples":
+            workspace.set_aside(error.group, error.part)
         text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         workspace.record_failure(stage.group, job.part, text)
         return PartResult(job.part, {}, text)

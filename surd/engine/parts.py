@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,11 +21,20 @@ from surd.stage import (
     part_fingerprint,
     settings_fingerprint,
 )
-from surd.workspace import PartWriter, Workspace
+from surd.workspace import DamagedPartError, PartWriter, Workspace
 
 
 class StageError(Exception):
     """A stage's function broke its contract, or something it relies on failed."""
+
+
+@dataclass
+class _Fed:
+    """A part whose rows were handed to the stage, and the ids that must come back, in order."""
+
+    job: PartState
+    rows: int
+    ids: deque[str] = field(default_factory=deque)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ def compute(
     nothing idles at the end of a part. Each part is yielded once it is written.
     """
     settings = settings_fingerprint(stage, params)
-    fed: deque[tuple[PartState, int]] = deque()
+    fed: deque[_Fed] = deque()
     tables = function(_batches(workspace, stage, settings, jobs, fed))
     rest: pa.Table | None = None
     with ExitStack() as stack:
@@ -60,18 +70,23 @@ def compute(
             if rest is None:
                 rest = _pull(tables)
             if not fed:
+                if rest is not None:
+                    raise StageError(f"{stage.name} gave more rows than it was given")
                 break
-            job, rows = fed[0]
+            job, ids = fed[0].job, fed[0].ids
             counts: Counter[str] = Counter()
             with workspace.writing_part(
                 stage.group, job.part, stage.schema, stage.batch_rows
             ) as writer:
-                while writer.rows < rows:
+                while writer.rows < fed[0].rows:
                     rest = _pull(tables) if rest is None else rest
                     if rest is None:
                         raise StageError(f"{stage.name} gave fewer rows than it was given")
-                    piece = rest.slice(0, rows - writer.rows)
+                    piece = rest.slice(0, fed[0].rows - writer.rows)
                     rest = rest.slice(piece.num_rows) if piece.num_rows < rest.num_rows else None
+                    given = [ids.popleft() for _ in range(min(piece.num_rows, len(ids)))]
+                    if piece["id"].to_pylist() != given:
+                        raise StageError(f"{stage.name} did not keep the rows and their order")
                     _write(writer, piece, counts, tick)
                 inputs = dict(job.inputs or {})
                 writer.describe(
@@ -85,9 +100,9 @@ def compute(
 
 
 def _pull(tables: Iterator[pa.Table]) -> pa.Table | None:
-    """The next table, None at the end. What goes wrong in a stage is no error of the disk."""
+    """The next table with rows, None at the end. A stage's OSError is no error of our disk."""
     try:
-        return next(tables, None)
+        return next((table for table in tables if table.num_rows), None)
     except OSError as error:
         raise StageError(f"{type(error).__name__}: {error}") from error
 
@@ -110,12 +125,13 @@ def _batches(
     stage: Stage,
     settings: str,
     jobs: Iterable[PartState],
-    fed: deque[tuple[PartState, int]],
+    fed: deque[_Fed],
 ) -> Iterator[Batch]:
     """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
     for job in jobs:
         info = workspace.part_info("samples", job.part)
-        fed.append((job, info.rows if info else 0))
+        handed = _Fed(job, info.rows if info else 0)
+        fed.append(handed)
         streams = [
             workspace.read_batches(group, job.part, ("id", *columns), stage.batch_rows)
             for group, columns in stage.reads.items()
@@ -123,13 +139,16 @@ def _batches(
         earlier = _earlier(workspace, stage, job)
         for tables in zip(*streams, strict=True):
             same = job.info is not None and job.info.settings == settings
-            yield Batch(_side_by_side(tables), next(earlier, None), same)
+            table = _side_by_side(tables)
+            handed.ids.extend(table["id"].to_pylist())
+            yield Batch(table, next(earlier, None), same)
 
 
 def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.Table]:
-    if not stage.reuses_rows or job.info is None:
-        return iter(())
-    return workspace.read_batches(stage.group, job.part, None, stage.batch_rows)
+    """The part's earlier version, as far as it can be read."""
+    if stage.reuses_rows and job.info is not None:
+        with contextlib.suppress(DamagedPartError):
+            yield from workspace.read_batches(stage.group, job.part, None, stage.batch_rows)
 
 
 def _side_by_side(tables: Iterable[pa.Table]) -> pa.Table:

@@ -83,17 +83,21 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
     after = position.pop("after", None)
     visited: set[str] = set()
     while True:
-        here = urlencode(position | ({"after": after} if after else {})) or None
+        here = _encode(position | ({"after": after} if after else {})) or None
         answer = ask(params.endpoint, _query(params) | position)
         records = _records(params, ask, answer)
         if records and records[0].key == after:
             records = records[1:]
         yield Page(here, records)
-        visited.add(urlencode(position))
+        visited.add(_encode(position))
         following = _next_position(answer)
-        if not following or urlencode(following) in visited:
+        if not following or _encode(following) in visited:
             return
         position, after = following, records[-1].key if records else after
+
+
+def _encode(position: Mapping[str, str]) -> str:
+    return urlencode(position, errors="replace")
 
 
 def _query(params: CivitaiSource) -> dict[str, str | int]:
@@ -185,8 +189,8 @@ def _look_up_meta(
 
 def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, Any]) -> Record:
     meta = _mapping(item.get("meta"))
-    if isinstance(meta.get("meta"), dict):
-        meta = meta["meta"]
+    if "meta" in meta:  # nested one deeper
+        meta = _mapping(meta["meta"])
     url = item.get("url") if isinstance(item.get("url"), str) else None
     number = item.get("id")
     settings = {k: v for k, v in meta.items() if k not in ("prompt", "negativePrompt")}
@@ -227,7 +231,8 @@ def _key(item: Mapping[str, Any], url: str | None) -> str:
 
 def _sized(url: str | None, width: int | str | None) -> str | None:
     """Put the asked width into the image server's resize instruction, ``/width=450/``."""
-    if url is None or width is None or not _split(url)[0].endswith("civitai.com"):
+    host = _split(url or "")[0]
+    if url is None or width is None or not f".{host}".endswith(".civitai.com"):
         return url
     asked = "original=true" if width == "original" else f"width={width}"
     return re.sub(r"/(width=\d+|original=true)(?=/)", f"/{asked}", url, count=1)

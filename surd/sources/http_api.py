@@ -51,13 +51,14 @@ def open_api(
         for attempt in range(_UNREADABLE_TRIES):
             time.sleep(max(0.0, last_s + 1 / requests_per_s - time.monotonic(), min(attempt, 2.0)))
             last_s = time.monotonic()
-            status, body = _get(session, url, query, timeout_s)
-            if status != 200:
-                raise SourceError(f"{url}: {_refusal(status)}")
             try:
-                return _object(body)
-            except ValueError as error:
+                status, body = _get(session, url, query, timeout_s)
+                if status == 200:
+                    return _object(body)
+            except _BrokenAnswerError as error:
                 problem = str(error)
+            else:
+                raise SourceError(f"{url}: {_refusal(status)}")
         raise SourceError(f"{url}: {problem}; run the same command later, it goes on from here")
 
     return ask
@@ -93,10 +94,10 @@ def _get(
                 if not response.is_redirect:
                     return response.status_code, _body(response, url)
                 target = requests.compat.urljoin(response.url, response.headers["Location"])
-            if urlsplit(target).hostname != urlsplit(url).hostname:
+            if not _same_server(target, url):
                 raise SourceError(
-                    f"{url}: redirects to {urlsplit(target).hostname}; "
-                    "set base_url to that host if you trust it"
+                    f"{url}: redirects to {urlsplit(target).scheme}://{urlsplit(target).netloc}; "
+                    "set base_url to that if you trust it"
                 )
             url, params = target, None
     except requests.RequestException as error:
@@ -104,25 +105,42 @@ def _get(
     raise SourceError(f"{url}: redirects in circles")
 
 
+def _same_server(target: str, url: str) -> bool:
+    """The same host and port; from http to https is fine, back is not."""
+    new, old = urlsplit(target), urlsplit(url)
+    if new.hostname != old.hostname or new.scheme not in (old.scheme, "https"):
+        return False
+    return new.port == old.port
+
+
+class _BrokenAnswerError(Exception):
+    """An answer that came but cannot be read; asking again may help."""
+
+
 def _body(response: requests.Response, url: str) -> bytes:
     body, started = bytearray(), time.monotonic()
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > _MAX_ANSWER_BYTES or time.monotonic() - started > _MAX_ANSWER_S:
-            raise SourceError(f"{url}: the answer does not end; lower page_size")
+    try:
+        for chunk in response.iter_content(64 * 1024):
+            body += chunk
+            if len(body) > _MAX_ANSWER_BYTES or time.monotonic() - started > _MAX_ANSWER_S:
+                raise SourceError(f"{url}: the answer does not end; lower page_size")
+    except requests.RequestException as error:
+        raise _BrokenAnswerError(f"the answer breaks off ({_cause(error)})") from error
     return bytes(body)
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Raises ValueError with a description when the body is no JSON object."""
+    """Raises _BrokenAnswerError when the body is no JSON object."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         start = body[:200].lstrip().lower()
         kind = "an HTML page (down for maintenance?)" if start.startswith(b"<") else "broken JSON"
-        raise ValueError(f"answers {kind}") from None
+        raise _BrokenAnswerError(f"answers {kind}") from None
     if not isinstance(answer, dict):
-        raise ValueError(f"answers a JSON {type(answer).__name__} where an object was expected")
+        raise _BrokenAnswerError(
+            f"answers a JSON {type(answer).__name__} where an object was expected"
+        )
     return answer
 
 

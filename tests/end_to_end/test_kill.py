@@ -59,5 +59,5 @@ def test_killed_ten_times_a_build_ends_as_if_undisturbed(tmp_path: Path) -> None
         asked = site.image_requests.total()
         subprocess.run(command(site, tmp_path / "killed"), check=True, capture_output=True)
         assert site.image_requests.total() == asked, "a finished build downloads nothing"
-    left = [path for path in (tmp_path / "killed").rglob("*.tmp")]
+    left = list((tmp_path / "killed").rglob("*.tmp"))
     assert not left

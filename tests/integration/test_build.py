@@ -82,9 +82,7 @@ def test_retry_failed_asks_again_for_what_failed_and_for_nothing_else(
         assert asked_twice == {shown[3].uuid, shown[40].uuid}
 
 
-def test_retrying_without_success_recomputes_nothing_downstream(
-    surd: Surd, tmp_path: Path
-) -> None:
+def test_retrying_without_success_recomputes_nothing_downstream(surd: Surd, tmp_path: Path) -> None:
     with Site(pictures(10, p3="not_found")) as site:
         surd("build", "civitai", "-o", tmp_path, *overrides(site))
         before = digests(tmp_path)
@@ -151,8 +149,14 @@ def test_an_api_that_breaks_off_keeps_what_it_gave_and_the_next_run_goes_on(
 
 def test_a_dead_api_is_one_line_and_exit_code_2(surd: Surd, tmp_path: Path) -> None:
     ran = surd(
-        "build", "civitai", "-o", tmp_path, "--set", "sources.0.base_url=http://127.0.0.1:9",
-        "--set", "sources.0.retries=0",
+        "build",
+        "civitai",
+        "-o",
+        tmp_path,
+        "--set",
+        "sources.0.base_url=http://127.0.0.1:9",
+        "--set",
+        "sources.0.retries=0",
     )
     assert ran.code == 2
     assert ran.err.startswith("surd: nothing was collected")
