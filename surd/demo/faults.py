@@ -19,7 +19,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 from PIL import Image
@@ -53,13 +53,13 @@ def deflated_zeros(size_bytes: int) -> Iterator[bytes]:
     yield packer.compress(bytes(size_bytes % _MIB)) + packer.flush()
 
 
-async def _hang(*_: object) -> None:
+async def _hang(*_: object) -> NoReturn:
     """Never return."""
     while True:
         await asyncio.sleep(3600)
 
 
-async def _reset(request: web.Request, *_: object) -> None:
+async def _reset(request: web.Request, *_: object) -> NoReturn:
     """Close the connection with RST (zero linger time) rather than in order."""
     if request.transport is not None:
         raw = request.transport.get_extra_info("socket")
@@ -146,8 +146,9 @@ def _stream(
 
 
 async def _nothing(request: web.Request, picture: Picture) -> AsyncIterator[bytes]:
+    for never in ():
+        yield never
     await _hang()
-    yield b""
 
 
 async def _drops(request: web.Request, picture: Picture) -> AsyncIterator[bytes]:

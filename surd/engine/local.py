@@ -35,6 +35,8 @@ def run(
     default one a core where that pays. Raises SurdError when nothing can go on (disk full, a
     model that cannot be loaded).
     """
+    if not jobs:
+        return
     processes = min(workers or _default_workers(workspace, jobs), len(jobs))
     if processes > 1 and stage.workers == "cores":
         yield from _run_in_processes(workspace, stage, params, jobs, tick, processes)
