@@ -48,7 +48,7 @@ class CivitaiSource(SourceParams):
         default=None,
         description="width to ask the image server for; left out: the url as listed",
     )
-    page_size: int = Field(default=100, ge=1, le=200, description="items asked for at once")
+    page_size: int = runtime(100, "items asked for at once", ge=1, le=200)
     contact: str | None = runtime(None, "mail address or page told to the site in User-Agent")
     requests_per_s: float = runtime(2.0, "API requests a second, at most", gt=0)
     retries: int = runtime(5, "tries after the first, on errors that may pass", ge=0, le=20)

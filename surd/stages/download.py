@@ -28,7 +28,7 @@ class DownloadParams(Params):
     max_pixels: int = Field(
         default=100_000_000, ge=1, le=images.MAX_PIXELS, description="pixels an image may have"
     )
-    max_redirects: int = Field(default=5, ge=0, le=20)
+    max_redirects: int = Field(default=5, ge=0, le=20, description="redirects to follow")
     respect_noai: bool = Field(
         default=True, description="leave out images whose X-Robots-Tag says noai or noimageai"
     )

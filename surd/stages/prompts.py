@@ -22,14 +22,14 @@ class PromptsParams(Params):
 
     repair: bool = Field(
         default=True,
-        description="Undo mojibake and HTML entities (ftfy), and compose characters (Unicode NFC).",
+        description="undo mojibake and HTML entities (ftfy), and compose characters (Unicode NFC)",
     )
     max_chars: int = Field(
         default=10_000,
         ge=1,
-        description="A longer prompt gets status too_long, and nothing is computed for it.",
+        description="a longer prompt gets status too_long, and nothing is computed for it",
     )
-    language: bool = Field(default=True, description="Guess the language of the words.")
+    language: bool = Field(default=True, description="guess the language of the words")
 
 
 CountTokens = Callable[[Sequence[str]], list[int]]

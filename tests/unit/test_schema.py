@@ -78,3 +78,10 @@ def test_the_recipe_schema_refuses_unknown_keys_everywhere() -> None:
     schema = json_schemas()["recipe"]
     objects = [schema, *schema["$defs"].values()]
     assert all(o["additionalProperties"] is False for o in objects if o.get("type") == "object")
+
+
+def test_the_recipe_reference_in_docs_is_what_the_code_says() -> None:
+    from surd.reference import recipe_reference
+
+    page = Path(__file__).parents[2] / "docs" / "recipes.md"
+    assert page.read_text(encoding="utf-8") == recipe_reference()
