@@ -111,7 +111,8 @@ def _check_stage(name: str | None) -> None:
 def _print_summary(summary: Any) -> None:
     for problem in summary.problems:
         _warn(f"{problem} (kept what it gave)")
-    did = f"{summary.computed} parts computed, {summary.fresh} fresh"
+    parts = "part" if summary.computed == 1 else "parts"
+    did = f"{summary.computed} {parts} computed, {summary.fresh} fresh"
     if summary.stage == "collect":
         did = f"{summary.counts['new']:,} new, {summary.counts['known']:,} known before"
     other = "" if summary.stage == "collect" else other_than_ok(summary.counts)
@@ -171,7 +172,8 @@ def status(folder: str, *, as_json: bool) -> None:
     if as_json:
         _print_json({"workspace": folder, "recipe": recipe.name, "groups": groups})
         return
-    _say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {len(parts)} parts")
+    cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
+    _say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,8 @@ class Storage:
                 self.fs.put_file(str(temporary), self.path(name))
         except OSError as error:
             raise WorkspaceError(
-                f"{self.location}: cannot write {name}: {error.strerror or error}"
+                f"{self.location}: cannot write {name}: {_reason(error)}; mend that and run the "
+                "same command again, what is finished is kept"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -111,6 +113,13 @@ class Storage:
             for name in self.names(folder):
                 if name.startswith(".") and name.endswith(".tmp"):
                     self.delete(f"{folder}/{name}")
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words; Arrow hides the number of its error in the text."""
+    hidden = re.search(r"\[errno (\d+)\]", str(error))
+    number = error.errno or (int(hidden[1]) if hidden else None)
+    return os.strerror(number) if number else str(error)
 
 
 def _fsync(path: Path) -> None:
