@@ -1,4 +1,4 @@
-"""The reference of every recipe key, as Markdown: ``python -m surd.reference > docs/recipes.md``."""
+"""Every recipe key, as Markdown: ``python -m surd.reference > docs/recipes.md``."""
 
 from __future__ import annotations
 

@@ -8,27 +8,23 @@ Tests and the demo read from it what a real site would send: paging that repeats
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 from aiohttp import web
 
+from surd.demo.civitai_api import LEVELS, CivitaiApi, Json, refuse_unknown
 from surd.demo.faults import API_FAULTS, FAULTS, serve
 
-Json = dict[str, object]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_LEVELS = ("None", "Soft", "Mature", "X")
-_EXTENSIONS = {"image/png": "png", "image/webp": "webp", "image/gif": "gif", "video/mp4": "mp4"}
-_BLACK_BLURHASH = "L00000fQfQfQfQfQfQfQfQfQfQfQ"
 _HOME = """<!doctype html><title>surd demo site</title>
 <p>A loopback site for surd's tests and demo. It answers like Civitai's site API at
 <code>/api/v1/images</code> and <code>/api/v1/models</code>; its pictures are made up."""
@@ -63,7 +59,7 @@ class Site:
     `api_faults` maps the index of an API request, counted from 0 over the site's life, to a
     name in API_FAULTS. `url` is where the site is once started; `image_requests` counts the
     requests for each uuid, redirects to it included; `api_requests` holds path and query of
-    each API request in order.
+    each API request in order. What `meta_shape` to `page_size_cap` mean stands in CivitaiApi.
     """
 
     def __init__(
@@ -82,17 +78,21 @@ class Site:
         self.url = ""
         self.image_requests: Counter[str] = Counter()
         self.api_requests: list[str] = []
-        self._pictures = list(pictures)
         self._by_uuid = {picture.uuid: picture for picture in pictures}
         self._host, self._port = host, port
         self._api_faults = dict(api_faults or {})
-        self._meta_shape, self._models_shape = meta_shape, models_shape
-        self._numeric_cursor, self._repeat_cursor_item = numeric_cursor, repeat_cursor_item
-        self._page_size_cap = page_size_cap
+        self._api = CivitaiApi(
+            pictures=list(pictures),
+            meta_shape=meta_shape,
+            models_shape=models_shape,
+            numeric_cursor=numeric_cursor,
+            repeat_cursor_item=repeat_cursor_item,
+            page_size_cap=page_size_cap,
+        )
         self._thread: threading.Thread | None = None
-        _refuse_unknown("fault", {p.fault for p in pictures if p.fault is not None}, FAULTS)
-        _refuse_unknown("nsfw_level", {p.nsfw_level for p in pictures}, _LEVELS)
-        _refuse_unknown("api_faults", set(self._api_faults.values()), API_FAULTS)
+        refuse_unknown("fault", {p.fault for p in pictures if p.fault is not None}, FAULTS)
+        refuse_unknown("nsfw_level", {p.nsfw_level for p in pictures}, LEVELS)
+        refuse_unknown("api_faults", set(self._api_faults.values()), API_FAULTS)
 
     def start(self) -> Site:
         """Serve until `stop`; OSError when the port is taken."""
@@ -100,6 +100,7 @@ class Site:
             raise RuntimeError(f"the site already runs at {self.url}")
         listening = socket.create_server((self._host, self._port))
         self.url = f"http://{self._host}:{listening.getsockname()[1]}"
+        self._api = replace(self._api, site_url=self.url)
         running: Future[Callable[[], object]] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listening, running)),
@@ -145,15 +146,15 @@ class Site:
         for path, handler in {
             "/": _page,
             "/robots.txt": _page,
-            "/api/v1/images": self._api(self._images),
-            "/api/v1/models": self._api(self._models),
+            "/api/v1/images": self._answer(self._api.images),
+            "/api/v1/models": self._answer(self._api.models),
             image: self._image,
         }.items():
             application.router.add_get(path, handler, allow_head=False)
         return application
 
-    def _api(self, answer: Callable[[web.Request], Json]) -> Handler:
-        """`answer` as JSON, unless this request is one to fail; 400 when it raises ValueError."""
+    def _answer(self, make: Callable[[web.Request], Json]) -> Handler:
+        """What `make` returns, as JSON; 400 for its ValueError, a fault where one is due."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             fault = self._api_faults.get(len(self.api_requests))
@@ -161,7 +162,7 @@ class Site:
             if fault is not None:
                 return await API_FAULTS[fault](request)
             try:
-                return web.json_response(answer(request))
+                return web.json_response(make(request))
             except ValueError as error:
                 return web.json_response({"error": str(error)}, status=400)
 
@@ -176,115 +177,6 @@ class Site:
         healthy = picture.fault is None or "direct" in request.query
         return await (serve if healthy else FAULTS[picture.fault or ""])(request, picture, attempt)
 
-    def _images(self, request: web.Request) -> Json:
-        """``GET /api/v1/images``, paged by cursor."""
-        found = _chosen(self._pictures, request.query)
-        limit = _whole(request.query, "limit", 50, most=self._page_size_cap)
-        start = _position(request.query.get("cursor", "0"))
-        with_meta = request.query.get("withMeta", "").lower() == "true"
-        items = [self._image_item(picture, with_meta) for picture in found[start : start + limit]]
-        if start + limit >= len(found):
-            return {"items": items, "metadata": {}}
-        following = start + limit - int(self._repeat_cursor_item and limit > 1)
-        cursor = following if self._numeric_cursor else f"{following}|{found[following].id}"
-        # As in reality the link forgets withMeta.
-        link = self._link(request, without="withMeta", cursor=cursor)
-        return {"items": items, "metadata": {"nextCursor": cursor, "nextPage": link}}
-
-    def _models(self, request: web.Request) -> Json:
-        """``GET /api/v1/models``, paged by number in 2023 and by cursor in 2026."""
-        found = _by_model(_chosen(self._pictures, request.query))
-        limit = _whole(request.query, "limit", 20, most=min(100, self._page_size_cap))
-        if self._models_shape == "2023":
-            page = _whole(request.query, "page", 1)
-            start, metadata = (page - 1) * limit, _page_numbers(page, limit, len(found))
-            if page < math.ceil(len(found) / limit):
-                metadata["nextPage"] = self._link(request, page=page + 1)
-            if page > 1:
-                metadata["prevPage"] = self._link(request, page=page - 1)
-        else:
-            start, metadata = _position(request.query.get("cursor", "0")), {}
-            if start + limit < len(found):
-                cursor = f"{start + limit}|{found[start + limit][0].model_id}"
-                metadata = {"nextCursor": cursor, "nextPage": self._link(request, cursor=cursor)}
-        items = [self._model_item(pictures) for pictures in found[start : start + limit]]
-        return {"items": items, "metadata": metadata}
-
-    def _link(self, request: web.Request, *, without: str = "", **changed: str | int) -> str:
-        """The request's own address with some parameters changed."""
-        kept = {name: value for name, value in request.query.items() if name != without}
-        return self.url + str(request.rel_url.with_query({**kept, **changed}))
-
-    def _image_url(self, picture: Picture) -> str:
-        if picture.url is not None:
-            return picture.url
-        name = f"{picture.id}.{_EXTENSIONS.get(picture.mime, 'jpeg')}"
-        return f"{self.url}/images/xG1nkqKTMzGDvpLrqFT7WA/{picture.uuid}/width=450/{name}"
-
-    def _image_item(self, picture: Picture, with_meta: bool) -> Json:
-        """An item of ``/images``."""
-        meta: Json | None = _meta(picture)
-        if self._meta_shape == "nested":
-            meta = {"id": picture.id, "meta": meta}
-        return {
-            **_common(picture, self._image_url(picture)),
-            "nsfw": picture.nsfw_level != "None",
-            "nsfwLevel": picture.nsfw_level,
-            "browsingLevel": _browsing_level(picture),
-            "createdAt": picture.created_at,
-            "postId": picture.id,
-            "username": picture.username,
-            "baseModel": "SD 1.5",
-            "modelVersionIds": [picture.version_id],
-            "stats": {"likeCount": picture.id % 50, "heartCount": picture.id % 20},
-            "meta": meta if with_meta else None,
-        }
-
-    def _model_item(self, pictures: list[Picture]) -> Json:
-        """An item of ``/models``; creator and dates are those of the model's first picture."""
-        first, old = pictures[0], self._models_shape == "2023"
-        uses = ("None", "Image", "Rent", "Sell")[: first.model_id % 4 + 1]
-        versions: dict[int, list[Picture]] = {}
-        for picture in pictures:
-            versions.setdefault(picture.version_id, []).append(picture)
-        return {
-            "id": first.model_id,
-            "name": f"demo model {first.model_id}",
-            "type": "Checkpoint",
-            "nsfw": any(picture.nsfw_level != "None" for picture in pictures),
-            "allowNoCredit": first.model_id % 2 == 0,
-            "allowCommercialUse": uses[-1] if old else list(uses[1:]),
-            "allowDerivatives": True,
-            "allowDifferentLicense": first.model_id % 3 == 0,
-            "stats": {"downloadCount": 10 * len(pictures), "ratingCount": 3, "rating": 4.9},
-            "creator": {"username": first.username, "image": None},
-            "tags": ["base model", "style"],
-            "modelVersions": [self._version_item(group) for group in versions.values()],
-        }
-
-    def _version_item(self, pictures: list[Picture]) -> Json:
-        first = pictures[0]
-        return {
-            "id": first.version_id,
-            "modelId": first.model_id,
-            "name": f"v{first.version_id}",
-            "createdAt": first.created_at,
-            "baseModel": "SD 1.5",
-            "baseModelType": "Standard",
-            "trainedWords": [],
-            "files": [],
-            "images": [self._version_image(picture) for picture in pictures],
-        }
-
-    def _version_image(self, picture: Picture) -> Json:
-        """An image inside ``/models``: with its `meta` in 2023, told of it only in 2026."""
-        common = _common(picture, self._image_url(picture))
-        if self._models_shape == "2023":
-            return {**common, "nsfw": picture.nsfw_level, "meta": _meta(picture)}
-        has_prompt = picture.prompt is not None
-        flags = {"hasMeta": _meta(picture) is not None, "hasPositivePrompt": has_prompt}
-        return {**common, "nsfwLevel": _browsing_level(picture), **flags}
-
 
 def _abort_connections(runner: web.AppRunner) -> None:
     """Drop every connection, unsent bytes too; aiohttp then cancels what serves them."""
@@ -297,62 +189,3 @@ async def _page(request: web.Request) -> web.StreamResponse:
     if request.path == "/robots.txt":
         return web.Response(text="User-agent: *\nDisallow: /private/\n")
     return web.Response(text=_HOME, content_type="text/html")
-
-
-def _refuse_unknown(what: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{what}: {name!r} is not one of {', '.join(known)}")
-
-
-def _whole(query: Mapping[str, str], name: str, default: int, *, most: int = 10**9) -> int:
-    """A whole number from the query, brought into 1..most."""
-    return max(1, min(most, int(query.get(name, default))))
-
-
-def _page_numbers(page: int, limit: int, total: int) -> Json:
-    last = math.ceil(total / limit)
-    return {"totalItems": total, "currentPage": page, "pageSize": limit, "totalPages": last}
-
-
-def _position(cursor: str) -> int:
-    """Where a page starts: the number before the bar of ``120|4711``."""
-    return max(0, int(cursor.partition("|")[0]))
-
-
-def _chosen(pictures: list[Picture], query: Mapping[str, str]) -> list[Picture]:
-    """Pictures that pass the query; a level lets through itself and milder ones."""
-    asked = query.get("nsfw", "true")
-    level = {"true": "X", "false": "None"}.get(asked.lower(), asked)
-    _refuse_unknown("nsfw", [level], _LEVELS)
-    return [
-        picture
-        for picture in pictures
-        if query.get("modelId", str(picture.model_id)) == str(picture.model_id)
-        and query.get("username", picture.username) == picture.username
-        and _LEVELS.index(picture.nsfw_level) <= _LEVELS.index(level)
-    ]
-
-
-def _by_model(pictures: list[Picture]) -> list[list[Picture]]:
-    models: dict[int, list[Picture]] = {}
-    for picture in pictures:
-        models.setdefault(picture.model_id, []).append(picture)
-    return list(models.values())
-
-
-def _meta(picture: Picture) -> Json | None:
-    """Generation settings under Civitai's names; None when the picture has none."""
-    prompts = {"prompt": picture.prompt, "negativePrompt": picture.negative_prompt}
-    given = {name: value for name, value in prompts.items() if value is not None}
-    return {**picture.meta, **given} or None
-
-
-def _browsing_level(picture: Picture) -> int:
-    """The level as a bit, 1 to 16; "X" stands for two of them, odd ids get the upper one."""
-    return 1 << _LEVELS.index(picture.nsfw_level) + (picture.nsfw_level == "X" and picture.id % 2)
-
-
-def _common(picture: Picture, url: str) -> Json:
-    size = {"width": picture.width, "height": picture.height}
-    return {"id": picture.id, "url": url, **size, "hash": _BLACK_BLURHASH, "type": picture.type}

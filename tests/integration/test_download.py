@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from surd.demo.faults import FAULTS, broken_images
+from surd.demo.broken_images import broken_images
+from surd.demo.faults import FAULTS
 from surd.demo.site import Picture, Site
 from surd.schema import IMAGE_STATUSES
 from surd.stage import Batch

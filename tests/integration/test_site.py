@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import Image, ImageOps
 
-from surd.demo.faults import broken_images, deflated_zeros
+from surd.demo.broken_images import broken_images, deflated_zeros
 from surd.demo.site import Picture, Site
 
 TIMEOUT_S = 0.3

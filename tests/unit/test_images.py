@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter, ImageOps
 
-from surd.demo.faults import broken_images
+from surd.demo.broken_images import broken_images
 from surd.images import (
     ImageFacts,
     ImageProblem,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surd.prompt_syntax import Network, ParsedPrompt, Weighted, parse
+from surd.prompt_reader import Network
+from surd.prompt_syntax import ParsedPrompt, Weighted, parse
 
 REAL = Path(__file__).parents[2] / "../shared/real/civitai_models_page2.json"
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from surd.errors import SourceError
-from surd.sources import table
+from surd.sources import table, table_rows
 from surd.sources.record import Page, Record
 from surd.sources.table import TableSource, pages
 
@@ -235,7 +235,7 @@ def test_tsv_that_quotes_nothing_may_hold_quotes(
 def test_bad_json_lines_are_skipped_and_the_first_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "MAX_CHARS", 1000)
+    monkeypatch.setattr(table_rows, "MAX_CHARS", 1000)
     path = tmp_path / "t.jsonl"
     deep = b'{"url": ' + b"[" * 450 + b"]" * 450 + b"}"
     lines = [
