@@ -36,6 +36,8 @@ class Usage:
     wall_s: float
     cpu_s: float
     """User and system time of the process and all its descendants."""
+    other_cpu_s: float
+    """Processor time everything else on the machine took meanwhile, the web server included."""
 
 
 def run_timed(
@@ -43,15 +45,18 @@ def run_timed(
 ) -> Usage:
     """Run a command as a shell would; its output goes to ``log``. Raises BenchmarkError.
 
-    Nothing else is done meanwhile, so that measuring costs nothing.
+    Nothing is sampled meanwhile, so that measuring costs nothing.
     """
+    busy_s = _machine_busy_s()
+    started = time.perf_counter()
     with _started(command, log, env) as process:
-        started = time.perf_counter()
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
+    busy_s = _machine_busy_s() - busy_s
     _check_exit(process.returncode, command, log)
-    return Usage(wall_s, usage.ru_utime + usage.ru_stime)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Usage(wall_s, cpu_s, max(0.0, busy_s - cpu_s))
 
 
 def run_watched(
@@ -88,6 +93,12 @@ def _started(
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _machine_busy_s() -> float:
+    """Processor seconds used on this machine since it started."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
 
 
 def _check_exit(code: int, command: Sequence[str | Path], log: Path) -> None:

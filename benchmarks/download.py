@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -104,7 +104,7 @@ def photo(kind: Kind, seed: int) -> tuple[int, int, bytes]:
     width, height = round(kind.width * stretch[0]), round(kind.height * stretch[1])
     fade = rng.uniform(0.675, 0.735)
     amplitude = 70.0
-    pixels = np.zeros((3, 4, 3), np.float32)
+    pixels: np.ndarray = np.zeros((3, 4, 3), np.float32)
     while True:
         rows, columns = pixels.shape[:2]
         pixels += amplitude * rng.standard_normal((rows, columns, 1), dtype=np.float32)
@@ -146,7 +146,7 @@ def _save_photos(kind: Kind, folder: Path, numbers: Sequence[int]) -> list[list[
 
 
 def write_table(path: Path, base_url: str, corpus: Corpus, rows: int) -> Path:
-    """A Parquet table of ``rows`` different urls with prompts; pictures repeat when it is longer."""
+    """A Parquet table of different urls with prompts; pictures repeat when it is longer."""
     urls = [
         f"{base_url}/{corpus.folder.name}/{corpus.names[i % len(corpus)]}?n={i}"
         for i in range(rows)
@@ -169,19 +169,11 @@ class Contender:
     tool: str
     command: Callable[[Path], list[str | Path]]
     """The command line that fills a folder."""
-    read: Callable[[Path], Result]
+    read: Callable[[Path], Iterator[tuple[int, bytes]]]
+    """From a filled folder: row of the input table, and image, of each that is there."""
+    own_s: Callable[[Path], float]
+    """From a filled folder: seconds the tool itself says the downloading took."""
     env: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a tool left in its folder, in no certain order."""
-
-    numbers: list[int]
-    """Row of the input table."""
-    images: list[bytes]
-    own_s: float
-    """Seconds the tool itself says the downloading took."""
 
 
 @dataclass
@@ -191,6 +183,7 @@ class Measured:
     wall_s: list[float] = field(default_factory=list)
     own_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    other_cpu_s: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
 
     def add(self, usage: Usage, own_s: float) -> None:
@@ -198,6 +191,7 @@ class Measured:
         self.wall_s.append(round(usage.wall_s, 3))
         self.own_s.append(round(own_s, 3))
         self.cpu_s.append(round(usage.cpu_s, 3))
+        self.other_cpu_s.append(round(usage.other_cpu_s, 3))
 
 
 def surd_contender(name: str, case: str, table: Path, download: dict[str, Any]) -> Contender:
@@ -214,24 +208,26 @@ def surd_contender(name: str, case: str, table: Path, download: dict[str, Any]) 
     recipe.write_text(yaml.safe_dump({"name": case, "sources": [source], "download": settings}))
 
     def command(folder: Path) -> list[str | Path]:
-        surd = [sys.executable, "-m", "surd", "build", recipe, "-o", folder]
-        return [*surd, "--until", "download", "-q", "--json"]
+        build = ["build", recipe, "-o", folder, "--until", "download", "-q", "--json"]
+        return [sys.executable, "-m", "surd", *build]
 
-    return Contender(name, case, "surd", command, read_surd)
+    return Contender(name, case, "surd", command, read_surd, surd_seconds)
 
 
-def read_surd(folder: Path) -> Result:
+def read_surd(folder: Path) -> Iterator[tuple[int, bytes]]:
     """The images of a workspace."""
     samples = pq.read_table(folder / "samples", columns=["id", "url"]).to_pylist()
-    rows = pq.read_table(folder / "images", columns=["id", "status", "bytes"])
     numbers = {row["id"]: _number(row["url"]) for row in samples}
-    good = [row for row in rows.to_pylist() if row["status"] == "ok"]
+    for path in sorted((folder / "images").glob("*.parquet")):
+        for row in _rows(path, ["id", "status", "bytes"]):
+            if row["status"] == "ok":
+                yield numbers[row["id"]], row["bytes"]
+
+
+def surd_seconds(folder: Path) -> float:
+    """What the manifest says of the download stage."""
     manifest = json.loads((folder / "surd.json").read_text())
-    return Result(
-        [numbers[row["id"]] for row in good],
-        [row["bytes"] for row in good],
-        manifest["stages"]["download"]["seconds"],
-    )
+    return float(manifest["stages"]["download"]["seconds"])
 
 
 def peer_contender(name: str, case: str, table: Path, peer: Path, options: str) -> Contender:
@@ -250,17 +246,27 @@ def peer_contender(name: str, case: str, table: Path, peer: Path, options: str) 
         given = ["--url_list", table, "--output_folder", folder]
         return [peer, *given, *common.split(), *options.split()]
 
-    return Contender(name, case, "img2dataset", command, read_peer, PEER_ENV)
+    return Contender(name, case, "img2dataset", command, read_peer, peer_seconds, PEER_ENV)
 
 
-def read_peer(folder: Path) -> Result:
-    """The images of img2dataset's shards, and its seconds as its own total counts them."""
-    shards = sorted(folder.glob("*.parquet"))
-    tables = [pq.read_table(path, columns=["url", "status", "jpg"]) for path in shards]
-    good = [r for r in pa.concat_tables(tables).to_pylist() if r["status"] == "success"]
+def read_peer(folder: Path) -> Iterator[tuple[int, bytes]]:
+    """The images of img2dataset's shards."""
+    for path in sorted(folder.glob("*.parquet")):
+        for row in _rows(path, ["url", "status", "jpg"]):
+            if row["status"] == "success":
+                yield _number(row["url"]), row["jpg"]
+
+
+def peer_seconds(folder: Path) -> float:
+    """From the start of the first shard to the end of the last, as its own total counts."""
     stats = [json.loads(path.read_text()) for path in folder.glob("*_stats.json")]
-    own_s = max(s["end_time"] for s in stats) - min(s["start_time"] for s in stats)
-    return Result([_number(row["url"]) for row in good], [row["jpg"] for row in good], own_s)
+    return float(max(s["end_time"] for s in stats) - min(s["start_time"] for s in stats))
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(100, columns=columns):
+            yield from batch.to_pylist()
 
 
 def _number(url: str) -> int:
@@ -277,6 +283,13 @@ def contenders(table: Path, peer: Path, only: str | None) -> list[Contender]:
     )
     everything = [
         peer_contender("img2dataset resize", "resize", table, peer, peer_resize),
+        peer_contender(
+            "img2dataset resize, bilinear",
+            "resize",
+            table,
+            peer,
+            f"{peer_resize} --downscale_interpolation linear",
+        ),
         surd_contender("surd resize", "resize", table, {"resize": resize}),
         peer_contender(
             "img2dataset original", "original", table, peer, "--disable_all_reencoding True"
@@ -315,40 +328,38 @@ def compare(
 ) -> dict[str, Measured]:
     """All contenders by turns, ``rounds`` times, then once more to watch their memory."""
     measured = {contender.name: Measured() for contender in who}
+    output, log = workdir / "output", workdir / "log"
     for number in range(1, rounds + 1):
         for contender in who:
-            with_output = _fresh(workdir / "output")
-            usage = run_timed(contender.command(with_output), workdir / "log", contender.env)
-            result = contender.read(with_output)
-            check(contender, result, corpus)
-            measured[contender.name].add(usage, result.own_s)
+            _clear(output)
+            usage = run_timed(contender.command(output), log, contender.env)
+            check(contender, output, corpus)
+            own_s = contender.own_s(output)
+            measured[contender.name].add(usage, own_s)
             say(
                 f"round {number}: {contender.name}: {len(corpus) / usage.wall_s:.0f} images/s, "
-                f"{len(corpus) / result.own_s:.0f} by its own count"
+                f"{len(corpus) / own_s:.0f} by its own count"
             )
     for contender in who:
-        output = _fresh(workdir / "output")
-        peak_mb = run_watched(contender.command(output), workdir / "log", contender.env)
+        _clear(output)
+        peak_mb = run_watched(contender.command(output), log, contender.env)
         measured[contender.name].peak_mb = round(peak_mb, 1)
         say(f"memory: {contender.name}: {peak_mb:.0f} MB")
-    shutil.rmtree(workdir / "output", ignore_errors=True)
+    _clear(output)
     return measured
 
 
-def _fresh(folder: Path) -> Path:
-    """No such folder, and nothing of an earlier run left for the disk to write."""
+def _clear(folder: Path) -> None:
+    """No such folder any more, and nothing of earlier runs left for the disk to write."""
     shutil.rmtree(folder, ignore_errors=True)
     os.sync()
-    return folder
 
 
-def check(contender: Contender, result: Result, corpus: Corpus) -> None:
+def check(contender: Contender, output: Path, corpus: Corpus) -> None:
     """Every image is there once, and is what was asked for. Raises BenchmarkError."""
-    if sorted(result.numbers) != list(range(len(corpus))):
-        raise BenchmarkError(
-            f"{contender.name}: {len(result.numbers)} images came of {len(corpus)}"
-        )
-    for number, image in zip(result.numbers, result.images, strict=True):
+    numbers = []
+    for number, image in contender.read(output):
+        numbers.append(number)
         if contender.case == "original":
             right = hashlib.sha256(image).hexdigest() == corpus.sha256[number]
         else:
@@ -356,6 +367,11 @@ def check(contender: Contender, result: Result, corpus: Corpus) -> None:
             right = _resized_right(width, height, corpus.widths[number], corpus.heights[number])
         if not right:
             raise BenchmarkError(f"{contender.name}: image {number} is not what was asked for")
+    if sorted(numbers) != list(range(len(corpus))):
+        raise BenchmarkError(
+            f"{contender.name}: {len(numbers)} images came of {len(corpus)}; what it said is in "
+            f"{output.with_name('log')}"
+        )
 
 
 def _resized_right(width: int, height: int, before_width: int, before_height: int) -> bool:
@@ -449,13 +465,14 @@ def measure_growth(base_url: str, corpus: Corpus, workdir: Path) -> dict[int, fl
     for rows in MEMORY_IMAGES:
         table = write_table(workdir / f"memory-{rows}.parquet", base_url, corpus, rows)
         contender = surd_contender(f"memory {rows}", "original", table, {})
-        output = _fresh(workdir / "output")
+        output = workdir / "output"
+        _clear(output)
         peaks[rows] = round(run_watched(contender.command(output), workdir / "log"), 1)
-        found = len(read_surd(output).numbers)
+        found = sum(1 for _ in read_surd(output))
         if found != rows:
             raise BenchmarkError(f"{contender.name}: {found} images came of {rows}")
         say(f"memory: {rows:,} images: {peaks[rows]:.0f} MB")
-    shutil.rmtree(workdir / "output", ignore_errors=True)
+    _clear(workdir / "output")
     return peaks
 
 
@@ -465,9 +482,16 @@ def measure_growth(base_url: str, corpus: Corpus, workdir: Path) -> dict[int, fl
 def comparison_report(
     who: Sequence[Contender], measured: dict[str, Measured], images: int
 ) -> tuple[str, dict[str, Any]]:
-    """A table, and the same numbers as data. Ratios are surd to img2dataset, of medians."""
-    peers = {c.case: measured[c.name] for c in who if c.tool == "img2dataset"}
-    rows, data = [], {}
+    """A table, and the same numbers as data.
+
+    Ratios are of medians, to img2dataset with its usual interpolation.
+    """
+    peers: dict[str, Measured] = {}
+    for contender in who:
+        if contender.tool == "img2dataset":
+            peers.setdefault(contender.case, measured[contender.name])
+    rows: list[list[str]] = []
+    data: dict[str, Any] = {}
     for contender in who:
         mine, peer = measured[contender.name], peers[contender.case]
         wall, own = (statistics.median(times) for times in (mine.wall_s, mine.own_s))
@@ -491,13 +515,14 @@ def comparison_report(
                 f"{images / min(mine.wall_s):.0f}",
                 f"{images / own:.0f}",
                 f"{statistics.median(mine.cpu_s):.1f}",
+                f"{statistics.median(mine.other_cpu_s):.1f}",
                 f"{mine.peak_mb:.0f}",
                 f"{ratio['wall']:.2f}",
                 f"{ratio['own_count']:.2f}",
                 f"{ratio['peak_memory']:.2f}",
             ]
         )
-    header = ["", "wall s", "img/s", "best", "own img/s", "cpu s", "MB"]
+    header = ["", "wall s", "img/s", "best", "own img/s", "cpu s", "other", "MB"]
     return format_table([*header, "x wall", "x own", "x MB"], rows), data
 
 
@@ -509,7 +534,8 @@ def limits_report(
         "surd resize": ["OpenCV decode, resize, encode", "surd's functions, resize"],
         "surd original": ["decode at 1/8 scale", "surd's functions, original"],
     }
-    rows, shares = [], {}
+    rows: list[list[str]] = []
+    shares: dict[str, dict[str, float]] = {}
     for name, bases in pairs.items():
         for base in bases if name in data else []:
             wall = data[name]["images_per_s_wall"] / limits[base]
@@ -555,7 +581,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--images", type=int, default=2000, help="photographs to download")
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured")
-    parser.add_argument("--only", choices=["resize", "original", "memory"])
+    parser.add_argument(
+        "--only", choices=["resize", "original", "memory"], help="one part; nothing is written"
+    )
     parser.add_argument("--peer-python", help="a Python that has img2dataset; else one is made")
     parser.add_argument(
         "--workdir",
@@ -571,7 +599,8 @@ def main() -> None:
         results = run(options, workdir)
     except (BenchmarkError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"benchmark: {error}")
-    print(f"\nwritten: {write_results('download', results)}")
+    if options.only is None:
+        print(f"\nwritten: {write_results('download', results)}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class _Job:
     path: str | None
     earlier: Row | None
     same_settings: bool
+    ends_batch: bool
     row: Future[Row] = field(default_factory=Future)
     held_bytes: int = 0
 
@@ -43,7 +44,8 @@ def _jobs(batch: Batch) -> Iterator[_Job]:
             found = before.slice(i, 1).to_pylist()[0]
             if found["id"] == row["id"] and found["status"] == "ok":
                 earlier = found
-        yield _Job(row["id"], row["url"], row["path"], earlier, batch.same_settings)
+        last = i + 1 == batch.table.num_rows
+        yield _Job(row["id"], row["url"], row["path"], earlier, batch.same_settings, last)
 
 
 class Downloader:
@@ -97,7 +99,8 @@ class Downloader:
                 job.row.result()
                 done.append(job)
                 held_bytes += job.held_bytes
-                if len(done) == self._table_rows or held_bytes > self._buffer_bytes / 4:
+                full = len(done) == self._table_rows or held_bytes > self._buffer_bytes / 4
+                if full or job.ends_batch:  # tables that end with batches need not be cut again
                     yield self._emit(done)
                     done, held_bytes = [], 0
             if done:

@@ -21,7 +21,6 @@ from surd import __version__
 
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CHUNK_BYTES = 64 * 1024
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
@@ -202,12 +201,14 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
             200,
         )
     unpack = _unpacker(response.headers.get("Content-Encoding", "identity"), limits.max_bytes)
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += unpack(chunk, len(body))
-        if len(body) > limits.max_bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        pieces.append(unpack(chunk, size))
+        size += len(pieces[-1])
+        if size > limits.max_bytes:
             raise _Refused("too_large", f"more than {limits.max_bytes:,} bytes", 200)
-    return Fetched("ok", None, 200, bytes(body))
+    return Fetched("ok", None, 200, b"".join(pieces))
 
 
 def _unpacker(encoding: str, max_bytes: int) -> Callable[[bytes, int], bytes]:

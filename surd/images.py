@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ MAX_PIXELS = 178_956_970
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM")
 _ORIENTATION = 0x0112
 _HASH_SIDE_PX = 64
+_DCT_SIDE_PX = 32
 
 
 class ImageProblem(Exception):  # noqa: N818  (a verdict on one sample, not a failure of surd)
@@ -123,10 +125,23 @@ def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> str:
-    """64-bit DCT hash of a grey picture, 16 hexadecimal digits, as ``imagehash.phash`` gives."""
-    from imagehash import phash
+    """64-bit DCT hash of a grey picture ``[h, w]`` uint8, as 16 hexadecimal digits.
 
-    return str(phash(Image.fromarray(grey)))
+    The bits say which of the 8 x 8 lowest frequencies of the picture at 32 x 32 are above their
+    median (https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html); they
+    equal those of ``imagehash.phash``.
+    """
+    small = Image.fromarray(grey).resize((_DCT_SIDE_PX, _DCT_SIDE_PX), Image.Resampling.LANCZOS)
+    basis = _dct_basis()
+    low = np.round(basis @ np.asarray(small, np.float64) @ basis.T, 6)  # [8, 8]
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+@cache
+def _dct_basis() -> NDArray[np.float64]:
+    """``[8, 32]``: the lowest rows of the type II discrete cosine transform."""
+    k, n = np.ogrid[:8, :_DCT_SIDE_PX]
+    return 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * _DCT_SIDE_PX))
 
 
 def sha256(data: bytes) -> str:

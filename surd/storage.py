@@ -76,11 +76,11 @@ class Storage:
         temporary = self._temporary_path(name)
         try:
             yield temporary
-            _fsync(temporary)
+            fsync(temporary)
             if self.is_local:
                 destination = Path(self.path(name))
                 temporary.replace(destination)
-                _fsync(destination.parent)
+                fsync(destination.parent)
             else:
                 self.fs.put_file(str(temporary), self.path(name))
         except OSError as error:
@@ -122,7 +122,8 @@ def _reason(error: OSError) -> str:
     return os.strerror(number) if number else str(error)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have the system write what it holds of a file, or of a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 
 from surd.errors import WorkspaceError
-from surd.storage import Storage
+from surd.storage import Storage, fsync
 
 FORMAT_VERSION = 1
 MANIFEST = "surd.json"
@@ -247,6 +248,9 @@ class PartWriter:
 
     def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
         self.rows = 0
+        self._path = path
+        self._sync_thread = ThreadPoolExecutor(1, "surd-sync")
+        self._syncing: Future[None] | None = None
         self._schema = schema
         self._row_group_rows = row_group_rows
         self._pending: list[pa.Table] = []
@@ -297,6 +301,7 @@ class PartWriter:
     def close(self) -> None:
         """Close the file, finished or not."""
         self._writer.close()
+        self._sync_thread.shutdown()
 
     def _flush(self, rows: int) -> None:
         joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
@@ -306,6 +311,8 @@ class PartWriter:
         for content in _canonical(group.select(self._small)):
             self._hash.update(content)
         self._writer.write_table(group, row_group_size=rows)
+        if self._syncing is None or self._syncing.done():  # so that little is left to wait for
+            self._syncing = self._sync_thread.submit(fsync, self._path)
 
 
 def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:
