@@ -23,6 +23,7 @@ import psutil
 
 RESULTS = Path(__file__).parent / "results"
 _SAMPLE_EVERY_S = 0.05
+_IDLE_FOR_S = 2.0
 
 
 class BenchmarkError(Exception):
@@ -93,6 +94,16 @@ def _started(
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def wait_idle(patience_s: float) -> None:
+    """Wait until nothing else runs here, for so long at most."""
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        before = _machine_busy_s()
+        time.sleep(_IDLE_FOR_S)
+        if _machine_busy_s() - before < 0.05 * _IDLE_FOR_S * (os.cpu_count() or 1):
+            return
 
 
 def _machine_busy_s() -> float:

@@ -44,6 +44,7 @@ from _common import (
     run_timed,
     run_watched,
     say,
+    wait_idle,
     write_results,
 )
 
@@ -324,7 +325,7 @@ def peer_program(workdir: Path, python: str | None) -> Path:
 
 
 def compare(
-    who: Sequence[Contender], corpus: Corpus, rounds: int, workdir: Path
+    who: Sequence[Contender], corpus: Corpus, rounds: int, patience_s: float, workdir: Path
 ) -> dict[str, Measured]:
     """All contenders by turns, ``rounds`` times, then once more to watch their memory."""
     measured = {contender.name: Measured() for contender in who}
@@ -332,6 +333,7 @@ def compare(
     for number in range(1, rounds + 1):
         for contender in who:
             _clear(output)
+            wait_idle(patience_s)
             usage = run_timed(contender.command(output), log, contender.env)
             check(contender, output, corpus)
             own_s = contender.own_s(output)
@@ -557,10 +559,11 @@ def run(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
             table = write_table(workdir / "photos.parquet", base_url, corpus, len(corpus))
             peer = peer_program(workdir, options.peer_python)
             who = contenders(table, peer, options.only)
-            measured = compare(who, corpus, options.rounds, workdir)
+            measured = compare(who, corpus, options.rounds, options.wait_idle, workdir)
             text, results["comparison"] = comparison_report(who, measured, len(corpus))
             results["images"] = len(corpus)
             tables.append(text)
+            wait_idle(options.wait_idle)
             results["limits"] = measure_limits(corpus, options.rounds)
             text, results["share_of_limit"] = limits_report(
                 results["comparison"], results["limits"]
@@ -583,6 +586,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured")
     parser.add_argument(
         "--only", choices=["resize", "original", "memory"], help="one part; nothing is written"
+    )
+    parser.add_argument(
+        "--wait-idle",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="wait so long at most, before each measurement, until nothing else runs here",
     )
     parser.add_argument("--peer-python", help="a Python that has img2dataset; else one is made")
     parser.add_argument(
