@@ -141,7 +141,8 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> str:
 def _dct_basis() -> NDArray[np.float64]:
     """``[8, 32]``: the lowest rows of the type II discrete cosine transform."""
     k, n = np.ogrid[:8, :_DCT_SIDE_PX]
-    return 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * _DCT_SIDE_PX))
+    basis: NDArray[np.float64] = 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * _DCT_SIDE_PX))
+    return basis
 
 
 def sha256(data: bytes) -> str:
