@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -602,6 +603,7 @@ def main() -> None:
         help="holds pictures and the peer's environment; kept for the next run",
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nginx and the tools end too
     workdir = options.workdir.absolute()
     try:
         find_nginx()

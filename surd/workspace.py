@@ -244,7 +244,10 @@ class Workspace:
 
 
 class PartWriter:
-    """Collects rows into row groups of a fixed size, and their digest."""
+    """Collects rows into row groups of a fixed size, and their digest.
+
+    What is written is synced to the disk in a thread, so that the end need not wait for it.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
         self.rows = 0
@@ -295,6 +298,7 @@ class PartWriter:
         """Write what is pending, and the footer's description."""
         if any(t.num_rows for t in self._pending) or self.rows == 0:
             self._flush(self._row_group_rows)
+        self._check_sync()
         header = self._header | {"digest": self.digest}
         self._writer.add_key_value_metadata({_KEY: json.dumps(header, sort_keys=True).encode()})
 
@@ -311,8 +315,14 @@ class PartWriter:
         for content in _canonical(group.select(self._small)):
             self._hash.update(content)
         self._writer.write_table(group, row_group_size=rows)
-        if self._syncing is None or self._syncing.done():  # so that little is left to wait for
+        if self._syncing is None or self._syncing.done():
+            self._check_sync()
             self._syncing = self._sync_thread.submit(fsync, self._path)
+
+    def _check_sync(self) -> None:
+        """Raise what syncing met: the system tells of a lost write only once."""
+        if self._syncing is not None:
+            self._syncing.result()
 
 
 def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:

@@ -404,7 +404,7 @@ def test_a_full_disk_stops_the_run(workspace: Workspace, monkeypatch: pytest.Mon
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("surd.storage._fsync", full)
+    monkeypatch.setattr("surd.storage.fsync", full)
     with pytest.raises(WorkspaceError, match="No space left on device"):
         run(workspace)
     assert workspace.storage.names("loud") == []
