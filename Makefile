@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/surd build demo -o surd-demo
 	$(BIN)/surd status surd-demo
-	$(BIN)/surd inspect surd-demo
+	$(BIN)/surd inspect surd-demo --limit 5
 
 test: setup lint
 	$(BIN)/pytest

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 
 from surd.errors import WorkspaceError
-from surd.storage import Storage, fsync
+from surd.part_writer import FOOTER_KEY, PartWriter
+from surd.storage import Storage
 
 FORMAT_VERSION = 1
 MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
-_KEY = b"surd"
 
 
 class DamagedPartError(WorkspaceError):
@@ -141,7 +139,7 @@ class Workspace:
             metadata = file.metadata.metadata or {}
             rows = file.metadata.num_rows
         try:
-            return PartInfo(rows=rows, **json.loads(metadata[_KEY]))
+            return PartInfo(rows=rows, **json.loads(metadata[FOOTER_KEY]))
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
 
@@ -241,113 +239,6 @@ class Workspace:
             yield
         finally:
             lock.release()
-
-
-class PartWriter:
-    """Collects rows into row groups of a fixed size, and their digest.
-
-    What is written is synced to the disk in a thread, so that the end need not wait for it.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
-        self.rows = 0
-        self._path = path
-        self._sync_thread = ThreadPoolExecutor(1, "surd-sync")
-        self._syncing: Future[None] | None = None
-        self._schema = schema
-        self._row_group_rows = row_group_rows
-        self._pending: list[pa.Table] = []
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._header: dict[str, Any] = {}
-        small = [f for f in schema if not pa.types.is_large_binary(f.type)]
-        self._small = [f.name for f in small]
-        leaves = [leaf for f in small for leaf in _leaf_paths(f.name, f.type)]
-        self._writer = pq.ParquetWriter(
-            path,
-            schema,
-            compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
-            use_dictionary=leaves,
-            write_statistics=leaves,
-            write_page_checksum=True,
-        )
-
-    def write(self, table: pa.Table) -> None:
-        """Append rows; ``table`` has exactly the part's schema."""
-        self._pending.append(table.cast(self._schema))
-        self.rows += table.num_rows
-        while sum(t.num_rows for t in self._pending) >= self._row_group_rows:
-            self._flush(self._row_group_rows)
-
-    def describe(
-        self, *, fingerprint: str, settings: str, inputs: dict[str, str], extra: dict[str, Any]
-    ) -> None:
-        """What the footer shall say; to be called before the part is finished."""
-        self._header = {
-            "fingerprint": fingerprint,
-            "settings": settings,
-            "inputs": inputs,
-            "extra": extra,
-        }
-
-    @property
-    def digest(self) -> str:
-        """Of the rows written so far, 32 hexadecimal digits."""
-        return self._hash.hexdigest()
-
-    def finish(self) -> None:
-        """Write what is pending, and the footer's description."""
-        if any(t.num_rows for t in self._pending) or self.rows == 0:
-            self._flush(self._row_group_rows)
-        self._check_sync()
-        header = self._header | {"digest": self.digest}
-        self._writer.add_key_value_metadata({_KEY: json.dumps(header, sort_keys=True).encode()})
-
-    def close(self) -> None:
-        """Close the file, finished or not."""
-        self._writer.close()
-        self._sync_thread.shutdown()
-
-    def _flush(self, rows: int) -> None:
-        joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
-        group = joined.slice(0, rows).combine_chunks()
-        rest = joined.slice(rows)
-        self._pending = [rest] if rest.num_rows else []
-        for content in _canonical(group.select(self._small)):
-            self._hash.update(content)
-        self._writer.write_table(group, row_group_size=rows)
-        if self._syncing is None or self._syncing.done():
-            self._check_sync()
-            self._syncing = self._sync_thread.submit(fsync, self._path)
-
-    def _check_sync(self) -> None:
-        """Raise what syncing met: the system tells of a lost write only once."""
-        if self._syncing is not None:
-            self._syncing.result()
-
-
-def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:
-    """Parquet's names of the leaf columns below an Arrow field."""
-    if pa.types.is_list(type_):
-        yield from _leaf_paths(f"{path}.list.element", type_.value_type)
-    elif pa.types.is_struct(type_):
-        for field_ in type_:
-            yield from _leaf_paths(f"{path}.{field_.name}", field_.type)
-    else:
-        yield path
-
-
-def _canonical(table: pa.Table) -> Iterator[bytes]:
-    """Bytes equal for equal rows, column by column.
-
-    Arrow's own buffers will not do: padding, unused bits and slots of nulls may differ.
-    """
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_fixed_size_list(column.type):  # embeddings: no nulls inside
-            yield column.is_null().to_numpy().tobytes()
-            yield column.combine_chunks().flatten().to_numpy().tobytes()
-        else:
-            yield json.dumps(column.to_pylist(), ensure_ascii=False).encode()
 
 
 def part_name(group: str, part: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.part_writer import PartWriter
 from surd.plan import PartState
 from surd.progress import Tick
 from surd.stage import (
@@ -21,7 +22,7 @@ from surd.stage import (
     part_fingerprint,
     settings_fingerprint,
 )
-from surd.workspace import DamagedPartError, PartWriter, Workspace
+from surd.workspace import DamagedPartError, Workspace
 
 
 class StageError(Exception):
