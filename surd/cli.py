@@ -235,8 +235,5 @@ def main() -> Any:
     except SurdError as error:
         print(f"surd: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("surd: stopped; run the same command to go on", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

@@ -77,10 +77,14 @@ def _run(
     warnings.filterwarnings("ignore", module="PIL")  # broken files are verdicts, not warnings
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     summaries = []
-    for summary in build(Workspace(folder), recipe, Options(**options)):
-        summaries.append(summary)
-        if not as_json:
-            _print_summary(summary)
+    try:
+        for summary in build(Workspace(folder), recipe, Options(**options)):
+            summaries.append(summary)
+            if not as_json:
+                _print_summary(summary)
+    except KeyboardInterrupt:
+        _warn("stopped; run the same command to go on")
+        sys.exit(130)
     if as_json:
         _print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -61,3 +62,17 @@ def test_killed_ten_times_a_build_ends_as_if_undisturbed(tmp_path: Path) -> None
         assert site.image_requests.total() == asked, "a finished build downloads nothing"
     left = list((tmp_path / "killed").rglob("*.tmp"))
     assert not left
+
+
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    with Site(pictures(60, p50="slow_drip")) as site:
+        process = subprocess.Popen(
+            command(site, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while site.image_requests.total() < 55:  # the slow one holds the build up
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "surd: stopped; run the same command to go on\n"
+    assert not list(tmp_path.rglob("*.tmp"))
