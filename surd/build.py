@@ -13,7 +13,7 @@ from typing import Any
 
 from surd.engine import local
 from surd.errors import SurdError
-from surd.pipeline import STAGES, params_of
+from surd.pipeline import params_of, stage_named, stage_names
 from surd.plan import PartState, plan
 from surd.progress import track
 from surd.recipe import Recipe, validate_recipe
@@ -70,14 +70,13 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
                 if name == "collect":
                     summary = _collect(workspace, recipe, options)
                 else:
-                    stage = next(stage for stage in STAGES if stage.name == name)
-                    summary = _run_stage(workspace, recipe, stage, options)
+                    summary = _run_stage(workspace, recipe, stage_named(name), options)
                 _record(workspace, manifest, recipe, summary)
                 yield summary
 
 
 def _chosen(options: Options) -> list[str]:
-    names = ["collect", *(stage.name for stage in STAGES)]
+    names = stage_names()
     if options.only:
         return [options.only]
     return names[: names.index(options.until) + 1] if options.until else names
@@ -86,20 +85,20 @@ def _chosen(options: Options) -> list[str]:
 def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> Manifest:
     effective = recipe.model_dump(mode="json")
     versions = {name: version(name) for name in _LIBRARIES}
-    if manifest is None:
-        manifest = Manifest(recipe=effective, versions=versions)
-        workspace.write_manifest(manifest)
-    manifest.recipe, manifest.versions = effective, versions
-    return manifest
+    begun = Manifest(
+        recipe=effective, versions=versions, stages=manifest.stages if manifest else {}
+    )
+    if begun != manifest:
+        workspace.write_manifest(begun)
+    return begun
 
 
 def _record(
     workspace: Workspace, manifest: Manifest, recipe: Recipe, summary: StageSummary
 ) -> None:
-    stage = next((stage for stage in STAGES if stage.name == summary.stage), None)
     settings: dict[str, Any] = {}
-    if stage is not None:
-        settings = params_of(recipe, stage).model_dump(mode="json")
+    if summary.stage != "collect":
+        settings = params_of(recipe, stage_named(summary.stage)).model_dump(mode="json")
     unchanged = summary.computed == 0 and not summary.failed
     if unchanged and summary.stage in manifest.stages:
         return
@@ -168,7 +167,7 @@ def _run_stage(
     workspace.storage.remove_leftovers(stage.group)
     states = plan(workspace, stage, params)
     jobs = [state for state in states if _is_due(state, stage, options)]
-    total = sum(_rows(workspace, job) for job in jobs)
+    total = sum(job.rows for job in jobs)
     failed = {state.part: state.why for state in states if state.state == "waiting"}
     with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
         results = local.run(workspace, stage, params, jobs, tick, workers=options.workers)
@@ -194,11 +193,6 @@ def _is_due(state: PartState, stage: Stage, options: Options) -> bool:
         counts = state.info.extra.get("counts", {}) if state.info else {}
         return options.retry_failed and stage.reuses_rows and set(counts) != {"ok"}
     return True
-
-
-def _rows(workspace: Workspace, job: PartState) -> int:
-    info = workspace.part_info("samples", job.part)
-    return info.rows if info else 0
 
 
 def _totals(workspace: Workspace, stage: Stage) -> tuple[dict[str, int], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
@@ -22,12 +22,22 @@ class PartState:
     inputs: Mapping[str, str] | None = None
     """Group -> digest of the part to read; None while one of them is not there."""
     info: PartInfo | None = None
+    rows: int = 0
+    """Samples in the part."""
 
 
 def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     """The state of every part this stage should have, judged by what its inputs are now."""
     settings = settings_fingerprint(stage, params)
-    return [_part_state(workspace, stage, settings, p) for p in workspace.parts("samples")]
+    states = []
+    for part in workspace.parts("samples"):
+        state = _part_state(workspace, stage, settings, part)
+        try:
+            samples = workspace.part_info("samples", part)
+        except DamagedPartError:
+            samples = None
+        states.append(replace(state, rows=samples.rows if samples else 0))
+    return states
 
 
 def _part_state(workspace: Workspace, stage: Stage, settings: str, part: int) -> PartState:

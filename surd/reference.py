@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from surd.recipe import DemoSite, Recipe, shipped_recipes
 from surd.resize import Resize
 from surd.sources.kinds import SOURCES
+from surd.stage import is_runtime
 from surd.stages.download import DownloadParams
 from surd.stages.prompts import PromptsParams
 
@@ -51,8 +52,7 @@ def _section(title: str, model: type[BaseModel]) -> str:
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        extra = field.json_schema_extra
-        runtime = " *(runtime)*" if isinstance(extra, dict) and extra.get("runtime") else ""
+        runtime = " *(runtime)*" if is_runtime(field) else ""
         text = (field.description or "").replace("|", "\\|")
         yield f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {text}{runtime} |"
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
 class Params(BaseModel):
@@ -28,6 +29,19 @@ def runtime(default: Any, description: str, **constraints: Any) -> Any:
         description=description,
         json_schema_extra={"runtime": True},
         **constraints,
+    )
+
+
+def is_runtime(field: FieldInfo) -> bool:
+    """Whether a field was declared with :func:`runtime`."""
+    return isinstance(field.json_schema_extra, dict) and "runtime" in field.json_schema_extra
+
+
+def lasting(params: Params) -> dict[str, Any]:
+    """The parameters that can change a result, as JSON values."""
+    fields = type(params).model_fields
+    return params.model_dump(
+        mode="json", exclude={name for name, field in fields.items() if is_runtime(field)}
     )
 
 
@@ -76,13 +90,7 @@ class Stage:
 
 def settings_fingerprint(stage: Stage, params: Params) -> str:
     """Hash of everything but the inputs: stage, version, and each parameter that matters."""
-    runtime_fields = {
-        name
-        for name, field in type(params).model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("runtime")
-    }
-    settings = params.model_dump(mode="json", exclude=runtime_fields)
-    text = json.dumps([stage.name, stage.version, settings], sort_keys=True)
+    text = json.dumps([stage.name, stage.version, lasting(params)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -31,23 +31,21 @@ def run(
     """Compute the parts ``jobs`` of a stage; yield each as it is done, in no certain order.
 
     When a part fails its error is recorded and shown by ``surd status``, and the others go on.
-    ``workers`` is the number of processes; by
-    default one a core where that pays. Raises SurdError when nothing can go on (disk full, a
-    model that cannot be loaded).
+    ``workers`` is the number of processes; by default one a core where that pays. Raises
+    SurdError when nothing can go on (disk full, a model that cannot be loaded).
     """
     if not jobs:
         return
-    processes = min(workers or _default_workers(workspace, jobs), len(jobs))
+    processes = min(workers or _default_workers(jobs), len(jobs))
     if processes > 1 and stage.workers == "cores":
         yield from _run_in_processes(workspace, stage, params, jobs, tick, processes)
     else:
         yield from _run_here(workspace, stage, params, stage.open(params), jobs, tick)
 
 
-def _default_workers(workspace: Workspace, jobs: Sequence[PartState]) -> int:
+def _default_workers(jobs: Sequence[PartState]) -> int:
     """One process a core, but none that would hardly earn its start."""
-    infos = (workspace.part_info("samples", job.part) for job in jobs)
-    rows = sum(info.rows for info in infos if info)
+    rows = sum(job.rows for job in jobs)
     return max(1, min(os.cpu_count() or 1, rows // _ROWS_WORTH_A_PROCESS))
 
 

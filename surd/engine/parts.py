@@ -34,7 +34,6 @@ class _Fed:
     """A part whose rows were handed to the stage, and the ids that must come back, in order."""
 
     job: PartState
-    rows: int
     ids: deque[str] = field(default_factory=deque)
 
 
@@ -79,11 +78,11 @@ def compute(
             with workspace.writing_part(
                 stage.group, job.part, stage.schema, stage.batch_rows
             ) as writer:
-                while writer.rows < fed[0].rows:
+                while writer.rows < job.rows:
                     rest = _pull(tables) if rest is None else rest
                     if rest is None:
                         raise StageError(f"{stage.name} gave fewer rows than it was given")
-                    piece = rest.slice(0, fed[0].rows - writer.rows)
+                    piece = rest.slice(0, job.rows - writer.rows)
                     rest = rest.slice(piece.num_rows) if piece.num_rows < rest.num_rows else None
                     given = [ids.popleft() for _ in range(min(piece.num_rows, len(ids)))]
                     if piece["id"].to_pylist() != given:
@@ -130,8 +129,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
     for job in jobs:
-        info = workspace.part_info("samples", job.part)
-        handed = _Fed(job, info.rows if info else 0)
+        handed = _Fed(job)
         fed.append(handed)
         streams = [
             workspace.read_batches(group, job.part, ("id", *columns), stage.batch_rows)

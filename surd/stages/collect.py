@@ -23,7 +23,7 @@ from surd.progress import Tick
 from surd.schema import SAMPLES
 from surd.sources.kinds import SOURCES
 from surd.sources.record import Record, SourceParams, sample_id
-from surd.stage import Params, part_fingerprint
+from surd.stage import lasting, part_fingerprint
 from surd.workspace import DamagedPartError, Workspace, part_name
 
 GROUP = "samples"
@@ -80,11 +80,8 @@ class SourceResult:
 
 def source_key(params: SourceParams) -> str:
     """Fingerprint of the question put to a source. ``limit`` and runtime fields are not in it."""
-    kept = {
-        name: value
-        for name, value in params.model_dump(mode="json").items()
-        if name != "limit" and not _is_runtime(params, name)
-    }
+    kept = lasting(params)
+    del kept["limit"]
     text = json.dumps([VERSION, kept], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -122,11 +119,6 @@ def collect(
 
 def _kind(params: SourceParams) -> str:
     return str(params.model_dump()["kind"])
-
-
-def _is_runtime(params: Params, name: str) -> bool:
-    extra = type(params).model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("runtime"))
 
 
 def _read(params: SourceParams, filler: _Filler, seen: _SeenIds, tick: Tick) -> SourceResult:

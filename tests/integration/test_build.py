@@ -183,6 +183,16 @@ def test_the_api_key_reaches_no_file(
     assert "planted-secret" not in ran.out + ran.err
 
 
+def test_a_recipe_is_saved_even_when_nothing_is_left_to_do(surd: Surd, tmp_path: Path) -> None:
+    with Site(pictures(5)) as site:
+        surd("build", "civitai", "-o", tmp_path, *overrides(site))
+        surd(
+            "build", "civitai", "-o", tmp_path, *overrides(site, "download.contact=me@example.org")
+        )
+    recipe = json.loads((tmp_path / "surd.json").read_text())["recipe"]
+    assert recipe["download"]["contact"] == "me@example.org"
+
+
 def test_status_says_what_is_stale_and_why(surd: Surd, tmp_path: Path) -> None:
     with Site(pictures(40)) as site:
         surd("build", "civitai", "-o", tmp_path, "--until", "download", *overrides(site))
