@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import uuid
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from surd.demo.site import Picture
@@ -41,3 +43,17 @@ def digests(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*.parquet"))
     }
+
+
+def real_prompts() -> list[str | None]:
+    """Prompts of one real answer of Civitai; skips the test where it is not at hand."""
+    path = Path(__file__).parents[2] / "shared" / "real" / "civitai_models_page2.json"
+    if not path.is_file():
+        pytest.skip("the real prompts are not part of the repository")
+    images = [
+        image
+        for model in json.loads(path.read_text(encoding="utf-8"))["items"]
+        for version in model["modelVersions"]
+        for image in version["images"]
+    ]
+    return [(image.get("meta") or {}).get("prompt") for image in images]

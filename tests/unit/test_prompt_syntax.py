@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support import real_prompts
 
 from surd.prompt_reader import Network
 from surd.prompt_syntax import ParsedPrompt, Weighted, parse
-
-REAL = Path(__file__).parents[2] / "../shared/real/civitai_models_page2.json"
 
 
 def weights_of(text: str) -> list[tuple[str, float]]:
@@ -308,37 +304,21 @@ MEGABYTE = 1_000_000
 PIECES = [*"([<{)|\\:_ ,\n1", "__", "<lora:", "<a:", "[a:b:", "{a|", "(a:1", "__a_", "__a ", "AND "]
 
 
+@pytest.mark.timeout(60)  # a hang, not a slow machine, ends it
 @pytest.mark.parametrize("piece", [*PIECES, "embedding:", "\\(", "(a)", "((a:1.1)", "([{"])
-def test_a_megabyte_of_anything_is_read_in_seconds(piece: str) -> None:
-    started = time.process_time()
+def test_a_megabyte_of_anything_is_read_to_its_end(piece: str) -> None:
     parse(piece * (MEGABYTE // len(piece)))
-    assert time.process_time() - started < 10  # quadratic time would be hours
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("opening", "closing"), [("[a:", ":5]"), ("{a|", "}"), ("(a", ":1.1)")])
-def test_a_megabyte_of_nesting_is_read_in_seconds(opening: str, closing: str) -> None:
+def test_a_megabyte_of_nesting_is_read_to_its_end(opening: str, closing: str) -> None:
     depth = MEGABYTE // len(opening + closing)
-    started = time.process_time()
     parse(opening * depth + "x" + closing * depth)
-    assert time.process_time() - started < 10
-
-
-def real_prompts() -> list[str]:
-    if not REAL.is_file():
-        pytest.skip(f"the real prompts are not there: {REAL}")
-    page = json.loads(REAL.read_text(encoding="utf-8"))
-    images = [
-        image
-        for model in page["items"]
-        for version in model["modelVersions"]
-        for image in version["images"]
-    ]
-    prompts = [(image.get("meta") or {}).get("prompt") for image in images]
-    return [prompt for prompt in prompts if prompt]
 
 
 def test_no_syntax_is_left_in_real_prompts() -> None:
-    for prompt in real_prompts():
+    for prompt in filter(None, real_prompts()):
         parsed = parse(prompt)
         assert not re.search(r"<\w+:|\bBREAK\b|__|[{}\[\]]|^,|,$|,,|  ", parsed.text)
         assert parsed.text.count("(") == prompt.count(r"\(")
@@ -348,7 +328,7 @@ def test_no_syntax_is_left_in_real_prompts() -> None:
 
 
 def test_every_word_of_real_prompts_is_kept_in_order() -> None:
-    for prompt in real_prompts():
+    for prompt in filter(None, real_prompts()):
         if not re.search(r"[<\[|{]|BREAK|__", prompt):
             words = re.findall(r"[^\W\d_]+", prompt)
             assert re.findall(r"[^\W\d_]+", parse(prompt).text) == words

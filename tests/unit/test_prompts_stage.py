@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support import real_prompts
 
 from surd.schema import PROMPTS
 from surd.stage import Batch
 from surd.stages.prompts import STAGE, PromptsParams
-
-REAL = Path(__file__).parents[2] / "../shared/real/civitai_models_page2.json"
 
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -206,17 +203,7 @@ def test_any_prompts_give_as_many_sound_rows(run: Run, prompts: list[str | None]
 
 
 def test_real_prompts_are_all_ok_and_nearly_all_english(run: Run) -> None:
-    if not REAL.is_file():
-        pytest.skip(f"the real prompts are not there: {REAL}")
-    page = json.loads(REAL.read_text(encoding="utf-8"))
-    images = [
-        image
-        for model in page["items"]
-        for version in model["modelVersions"]
-        for image in version["images"]
-    ]
-    prompts = [(image.get("meta") or {}).get("prompt") for image in images]
-    rows = run(*prompts)
+    rows = run(*real_prompts())
     assert {row["status"] for row in rows} == {"ok", "missing"}
     ok = [row for row in rows if row["status"] == "ok"]
     assert sum(row["language"] == "en" for row in ok) > 0.95 * len(ok)

@@ -1,5 +1,3 @@
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -71,11 +69,3 @@ def test_only_things_at_rest_have_no_marks(action):
     assert bool(plan(Scene(4, "red", "circle", "row", action), seed=0).strokes) == (
         action != "still"
     )
-
-
-def test_at_least_200_pictures_a_second_at_48_pixels():
-    scenes = all_scenes()[::12]
-    start = time.process_time()
-    for scene in scenes:
-        paint(scene, seed=0, size_px=48)
-    assert len(scenes) / (time.process_time() - start) > 200
