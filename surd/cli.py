@@ -8,6 +8,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from surd.demo.cli import app as demo_app
+
 app = typer.Typer(
     name="surd",
     help="Build (simple prompt, complex prompt, image) datasets, step by step, resumably.",
@@ -16,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+app.add_typer(demo_app, name="demo")
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The workspace.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

@@ -22,7 +22,12 @@ _LIBRARIES = (
     "sd-parsers",
     "ftfy",
     "py3langid",
+    "torch",
+    "torchvision",
     "open_clip_torch",
+    "transformers",
+    "diffusers",
+    "accelerate",
 )
 
 

@@ -15,3 +15,7 @@ class WorkspaceError(SurdError):
 
 class SourceError(SurdError):
     """A source that cannot be read any further: closed, answering nonsense, or refusing."""
+
+
+class ModelError(SurdError):
+    """A model that cannot be found or loaded, or whose parts do not fit together."""

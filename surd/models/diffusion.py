@@ -1,0 +1,26 @@
+"""Diffusion models, through diffusers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from surd.errors import ModelError
+from surd.models.names import resolve
+
+
+def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """The text-to-image pipeline that `name` means: a hub id, a folder, or ``demo:diffusion``.
+
+    Raises ModelError in one line.
+    """
+    found = resolve(name)
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(found, torch_dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"diffusion model {name!r} cannot be loaded: {reason}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
