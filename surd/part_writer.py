@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surd.storage import fsync
@@ -120,8 +121,9 @@ def _canonical(table: pa.Table) -> Iterator[bytes]:
     """
     for name in table.column_names:
         column = table[name]
-        if pa.types.is_fixed_size_list(column.type):  # embeddings: no nulls inside
-            yield column.is_null().to_numpy().tobytes()
+        if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+            yield column.is_null().to_numpy().tobytes()  # embeddings: no nulls inside
+            yield pc.list_value_length(column).fill_null(0).to_numpy().tobytes()
             yield column.combine_chunks().flatten().to_numpy().tobytes()
         else:
             yield json.dumps(column.to_pylist(), ensure_ascii=False).encode()

@@ -28,6 +28,9 @@ SAMPLES = pa.schema(
         _field("path", pa.string(), "local file, or archive.zip::member"),
         _field("prompt", pa.string(), "the prompt as the source gave it"),
         _field("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
+        _field(
+            "simple_prompt", pa.string(), "a simple prompt or caption, where the source has one"
+        ),
         _field("author", pa.string(), "who published the image"),
         _field("licence", pa.string(), "licence or terms, as far as the source tells"),
         _field("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
@@ -86,7 +89,93 @@ PROMPTS = pa.schema(
     ]
 )
 
-GROUPS: dict[str, pa.Schema] = {"samples": SAMPLES, "images": IMAGES, "prompts": PROMPTS}
+EMBEDDING = pa.list_(pa.float16())
+"""A vector; of unit length where CLIP made it."""
+
+CLIP = pa.schema(
+    [
+        _ID,
+        _field("status", pa.string(), "ok, no_image or decode_error", nullable=False),
+        _field("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
+        _field("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
+        _field("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
+        _field("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
+        _field("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
+        _field("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
+    ]
+)
+
+CAPTIONS = pa.schema(
+    [
+        _ID,
+        _field("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        _field("simple_prompt", pa.string(), "the best candidate"),
+        _field("simple_embedding", EMBEDDING, "CLIP's embedding of it, of unit length"),
+        _field("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
+        _field("itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"),
+        _field(
+            "candidates",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("text", pa.string()),
+                        pa.field("raw", pa.string()),
+                        pa.field("how", pa.string()),
+                        pa.field("score", pa.float32()),
+                    ]
+                )
+            ),
+            "each cleaned text, the caption as it was generated, how (given, beam, nucleus), and "
+            "its cosine with the image",
+        ),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        _ID,
+        _field("cluster", pa.string(), "id of the sample that is kept of these", nullable=False),
+        _field("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
+        _field("kind", pa.string(), "exact, phash or clip; null for the one that is kept"),
+        _field(
+            "similarity",
+            pa.float32(),
+            "to the nearest of the cluster: 1 for exact, share of "
+            "equal bits for phash, cosine for clip",
+        ),
+    ]
+)
+
+VERDICTS = pa.schema(
+    [
+        _ID,
+        _field("keep", pa.bool_(), "whether the sample is published", nullable=False),
+        _field(
+            "reasons",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("reason", pa.string()),
+                        pa.field("value", pa.float64()),
+                        pa.field("threshold", pa.float64()),
+                        pa.field("detail", pa.string()),
+                    ]
+                )
+            ),
+            "every reason to drop it, with the number and the threshold behind it",
+        ),
+    ]
+)
+
+GROUPS: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "images": IMAGES,
+    "prompts": PROMPTS,
+    "clip": CLIP,
+    "captions": CAPTIONS,
+    "duplicates": DUPLICATES,
+    "verdicts": VERDICTS,
+}
 
 IMAGE_STATUSES: dict[str, str] = {
     "ok": "the image is there",
@@ -116,6 +205,7 @@ IMAGE_STATUSES: dict[str, str] = {
 
 _JSON_TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
+    "halffloat": {"type": "number"},
     "large_binary": {"type": "string", "contentEncoding": "base64"},
     "bool": {"type": "boolean"},
     "int8": {"type": "integer"},

@@ -16,7 +16,7 @@ from surd.errors import ModelError
 from surd.models.clip import load_clip
 
 PICTURES_OF_A_SCENE = 24
-STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 3000, "diffusion": 12000}
+STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 3000, "diffusion": 6000}
 
 
 def train_all(output: Path, *, device: str | None = None, steps_scale: float = 1.0) -> None:
