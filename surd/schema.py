@@ -92,27 +92,10 @@ PROMPTS = pa.schema(
 EMBEDDING = pa.list_(pa.float16())
 """A vector; of unit length where CLIP made it."""
 
-CLIP = pa.schema(
-    [
-        _ID,
-        _field("status", pa.string(), "ok, no_image or decode_error", nullable=False),
-        _field("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
-        _field("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
-        _field("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
-        _field("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
-        _field("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
-        _field("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
-    ]
-)
-
 CAPTIONS = pa.schema(
     [
         _ID,
         _field("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
-        _field("simple_prompt", pa.string(), "the best candidate"),
-        _field("simple_embedding", EMBEDDING, "CLIP's embedding of it, of unit length"),
-        _field("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
-        _field("itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"),
         _field(
             "candidates",
             pa.list_(
@@ -121,13 +104,30 @@ CAPTIONS = pa.schema(
                         pa.field("text", pa.string()),
                         pa.field("raw", pa.string()),
                         pa.field("how", pa.string()),
-                        pa.field("score", pa.float32()),
                     ]
                 )
             ),
-            "each cleaned text, the caption as it was generated, how (given, beam, nucleus), and "
-            "its cosine with the image",
+            "different simple prompts: the cleaned text, the caption as it was generated, and how "
+            "(given by the source, beam, nucleus)",
         ),
+    ]
+)
+
+CLIP = pa.schema(
+    [
+        _ID,
+        _field("status", pa.string(), "ok, no_image or decode_error", nullable=False),
+        _field("simple_prompt", pa.string(), "the candidate that is nearest to the image"),
+        _field("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
+        _field("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
+        _field("candidate_scores", pa.list_(pa.float32()), "cosine(image, candidate), of each"),
+        _field("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
+        _field("itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"),
+        _field("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
+        _field("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
+        _field("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
+        _field("simple_embedding", EMBEDDING, "of the simple prompt, of unit length"),
+        _field("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
     ]
 )
 
@@ -171,8 +171,8 @@ GROUPS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "images": IMAGES,
     "prompts": PROMPTS,
-    "clip": CLIP,
     "captions": CAPTIONS,
+    "clip": CLIP,
     "duplicates": DUPLICATES,
     "verdicts": VERDICTS,
 }
