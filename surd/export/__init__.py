@@ -1,0 +1,1 @@
+"""Exporting: a published dataset in the forms that other tools read."""
