@@ -192,7 +192,7 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
         refused = _Refused("http_error", f"HTTP {response.status}", response.status)
         refused.retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
         raise refused
-    if limits.respect_noai and _opted_out(response.headers.getall("X-Robots-Tag", [])):
+    if limits.respect_noai and opted_out(response.headers.getall("X-Robots-Tag", [])):
         raise _Refused("opt_out", "X-Robots-Tag asks not to be used for AI", 200)
     if (response.content_length or 0) > limits.max_bytes:
         raise _Refused(
@@ -229,7 +229,7 @@ def _unpacker(encoding: str, max_bytes: int) -> Callable[[bytes, int], bytes]:
     return unpack
 
 
-def _opted_out(headers: Sequence[str]) -> bool:
+def opted_out(headers: Sequence[str]) -> bool:
     """Whether any X-Robots-Tag meant for everyone carries noai or noimageai."""
     for header in headers:
         agent, colon, rest = header.partition(":")

@@ -1,4 +1,4 @@
-"""Reading local files and members of zip archives, within a byte cap."""
+"""Reading local files and files inside archives, within a byte cap."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import lzma
 import threading
 import zipfile
 import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+
+from surd.archives import Archive, open_archive
 from surd.fetch import Fetched
 
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)
@@ -15,19 +21,27 @@ _UNREADABLE = (
     OSError,
     ValueError,
     EOFError,
+    ImportError,  # a url whose file system is not installed
     RuntimeError,  # encrypted
     NotImplementedError,  # a compression method Python lacks
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
+    pa.ArrowException,
 )
 
 
 class LocalFiles:
-    """Reads ``path`` or ``archive.zip::member``; opens each archive once. Safe in threads."""
+    """Reads ``path``, or a file inside another; keeps the latest archives open. Safe in threads.
+
+    ``archive.zip::member`` and ``archive.tar::member`` are files in archives;
+    ``table.parquet::COLUMN/ROW`` is a cell, where the table may also be at a url such as
+    ``hf://datasets/ORG/NAME/data.parquet``.
+    """
 
     def __init__(self) -> None:
-        self._archives: dict[str, zipfile.ZipFile] = {}
+        self._archives: OrderedDict[str, tuple[Archive, list[int]]] = OrderedDict()
+        """Path -> the archive and the number of its readers, the latest used last."""
         self._lock = threading.Lock()
 
     def read(self, path: str, max_bytes: int) -> Fetched:
@@ -45,17 +59,39 @@ class LocalFiles:
 
     def close(self) -> None:
         """Close the archives."""
-        for archive in self._archives.values():
+        for archive, _ in self._archives.values():
             archive.close()
         self._archives.clear()
 
     def _head(self, path: str, size: int) -> bytes:
-        archive, inside, member = path.partition("::")
+        file, inside, member = path.partition("::")
         if not inside or Path(path).exists():
-            with Path(path).open("rb") as file:
-                return file.read(size)
+            with Path(path).open("rb") as stream:
+                return stream.read(size)
+        with self._using(file) as archive:
+            return archive.head(member, size)
+
+    @contextmanager
+    def _using(self, path: str) -> Iterator[Archive]:
+        """The open archive; it is not closed while it is used."""
         with self._lock:
-            if archive not in self._archives:
-                self._archives[archive] = zipfile.ZipFile(archive)
-        with self._archives[archive].open(member) as stream:
-            return stream.read(size)
+            if path not in self._archives:
+                self._archives[path] = open_archive(path), [0]
+            archive, readers = self._archives[path]
+            self._archives.move_to_end(path)
+            readers[0] += 1
+            self._close_oldest(type(archive))
+        try:
+            yield archive
+        finally:
+            with self._lock:
+                readers[0] -= 1
+
+    def _close_oldest(self, kind: type[Archive]) -> None:
+        """Close archives of one kind beyond its number, those that nobody reads."""
+        same = [path for path, (archive, _) in self._archives.items() if type(archive) is kind]
+        for path in same[: max(0, len(same) - kind.max_open)]:
+            archive, readers = self._archives[path]
+            if readers[0] == 0:
+                del self._archives[path]
+                archive.close()

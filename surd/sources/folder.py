@@ -98,6 +98,7 @@ def _record(params: FolderSource, files: _Files, sidecars: Sidecars, name: str) 
         path=files.locate(name),
         prompt=said.prompt,
         negative_prompt=said.negative_prompt,
+        simple_prompt=said.simple_prompt,
         model=said.model,
         author=params.author,
         licence=params.licence,

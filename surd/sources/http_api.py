@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -13,9 +14,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from surd.errors import SourceError
-from surd.fetch import user_agent
+from surd.fetch import opted_out, user_agent
 
 Ask = Callable[[str, Mapping[str, str | int]], dict[str, Any]]
+AskPage = Callable[[str, Mapping[str, str | int]], str]
+_Answer = TypeVar("_Answer")
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ANSWER_S = 300.0
@@ -30,41 +33,77 @@ def open_api(
     requests_per_s: float,
     retries: int,
     timeout_s: float,
+    method: Literal["GET", "POST"] = "GET",
 ) -> Ask:
     """A function ``ask(path, query)`` that returns the JSON object at ``base_url/path``.
+
+    With POST the query is sent as a JSON object; it must be one that may be sent twice.
 
     It keeps to ``requests_per_s``, waits as Retry-After says (two minutes at most), tries again
     with backoff and jitter on 429 and 5xx, on broken connections and on answers that are no
     JSON. The token goes to the base url's host alone: redirects to another host are refused.
     Raises SourceError with one line.
     """
-    session = _session(retries)
-    session.headers["User-Agent"] = user_agent(contact)
-    session.headers["Accept"] = "application/json"
+    session = _session(retries, contact, "application/json")
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
+    send = partial(_send, session, method, timeout_s=timeout_s)
+    return _asking(base_url, requests_per_s, send, _object)
+
+
+def open_pages(
+    base_url: str, *, contact: str | None, requests_per_s: float, retries: int, timeout_s: float
+) -> AskPage:
+    """A function ``ask(path, query)`` that returns the text of the page at ``base_url/path``.
+
+    As polite and as stubborn as :func:`open_api`. A page whose X-Robots-Tag opts out of AI is
+    refused like one that is forbidden.
+    """
+    session = _session(retries, contact, "text/html, text/plain;q=0.9")
+    send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
+    return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))
+
+
+class RefusedError(SourceError):
+    """An answer with a status other than 200."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OptOutError(RefusedError):
+    """A page that does not want to be used for AI."""
+
+
+def _asking(
+    base_url: str,
+    requests_per_s: float,
+    send: Callable[[str, Mapping[str, str | int]], tuple[int, bytes]],
+    read: Callable[[bytes], _Answer],
+) -> Callable[[str, Mapping[str, str | int]], _Answer]:
     last_s = 0.0
 
-    def ask(path: str, query: Mapping[str, str | int]) -> dict[str, Any]:
+    def ask(path: str, query: Mapping[str, str | int]) -> _Answer:
         nonlocal last_s
         url = f"{base_url}/{path}"
         for attempt in range(_UNREADABLE_TRIES):
             time.sleep(max(0.0, last_s + 1 / requests_per_s - time.monotonic(), min(attempt, 2.0)))
             last_s = time.monotonic()
             try:
-                status, body = _get(session, url, query, timeout_s)
+                status, body = send(url, query)
                 if status == 200:
-                    return _object(body)
+                    return read(body)
             except _BrokenAnswerError as error:
                 problem = str(error)
             else:
-                raise SourceError(f"{url}: {_refusal(status)}")
+                raise RefusedError(f"{url}: {_refusal(status)}", status)
         raise SourceError(f"{url}: {problem}; run the same command later, it goes on from here")
 
     return ask
 
 
-def _session(retries: int) -> requests.Session:
+def _session(retries: int, contact: str | None, accept: str) -> requests.Session:
     retry = Retry(
         total=retries,
         backoff_factor=0.5,
@@ -73,25 +112,44 @@ def _session(retries: int) -> requests.Session:
         status_forcelist=(408, 429, 500, 502, 503, 504, 520, 522, 524),
         raise_on_status=False,
         retry_after_max=120,
+        allowed_methods=None,  # also POST
     )
     session = requests.Session()
     session.trust_env = False  # a netrc entry must not replace the token
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.headers["User-Agent"] = user_agent(contact)
+    session.headers["Accept"] = accept
     return session
 
 
-def _get(
-    session: requests.Session, url: str, query: Mapping[str, str | int], timeout_s: float
+def _send(
+    session: requests.Session,
+    method: str,
+    url: str,
+    query: Mapping[str, str | int],
+    *,
+    timeout_s: float,
+    respect_noai: bool = False,
 ) -> tuple[int, bytes]:
     """Status and body, redirects followed within the host."""
-    params: Mapping[str, str | int] | None = query
+    params: Mapping[str, str | int] | None = query if method == "GET" else None
+    body = dict(query) if method == "POST" else None
     try:
         for _ in range(5):
-            with session.get(
-                url, params=params, timeout=timeout_s, stream=True, allow_redirects=False
+            with session.request(
+                method,
+                url,
+                params=params,
+                json=body,
+                timeout=timeout_s,
+                stream=True,
+                allow_redirects=False,
             ) as response:
                 if not response.is_redirect:
+                    tag = response.headers.get("X-Robots-Tag", "")
+                    if respect_noai and opted_out([tag]):
+                        raise OptOutError(f"{url}: X-Robots-Tag opts out of AI", 200)
                     return response.status_code, _body(response, url)
                 target = requests.compat.urljoin(response.url, response.headers["Location"])
             if not _same_server(target, url):

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -30,9 +31,11 @@ class Record:
     """The source's own id, as it appears in the raw answer."""
     url: str | None = None
     path: str | None = None
-    """A local file, or ``archive.zip::member`` for a file inside an archive."""
+    """A local file, or one inside another, as :mod:`surd.local_files` reads it."""
     prompt: str | None = None
     negative_prompt: str | None = None
+    simple_prompt: str | None = None
+    """What the image shows, said plainly, where the source tells that besides the prompt."""
     author: str | None = None
     licence: str | None = None
     nsfw_level: str | None = None
@@ -50,6 +53,16 @@ class Page:
 
     cursor: str | None
     records: list[Record]
+
+
+def plain_url(value: str) -> str:
+    """The address of a site as a recipe may give it. Raises ValueError, also for a password."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http or https url, as in https://example.com")
+    if parts.username or parts.password:
+        raise ValueError("no secrets in a recipe")
+    return value.rstrip("/")
 
 
 def sample_id(source: str, key: str) -> str:

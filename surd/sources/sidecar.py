@@ -15,7 +15,10 @@ from typing import Any
 Read = Callable[[str], "bytes | None"]
 """Bytes of a file by relative path: None when it is not there, OSError when it is unreadable."""
 
-PROMPT_KEYS = ("prompt", "caption", "text")
+PROMPT_KEYS = ("prompt", "complex_prompt")
+CAPTION_KEYS = ("caption", "text")
+"""The prompt where there is no other; beside a prompt, the simple prompt."""
+SIMPLE_PROMPT_KEYS = ("simple_prompt", "simple", "blip_caption")
 NEGATIVE_PROMPT_KEYS = ("negative_prompt", "negativePrompt")
 MODEL_KEYS = ("model", "Model")
 TEXT_SUFFIXES = (".txt", ".caption")
@@ -65,6 +68,7 @@ class Sidecar:
     negative_prompt: str | None = None
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    simple_prompt: str | None = None
 
     def over(self, other: Sidecar) -> Sidecar:
         """This, with ``other`` where this says nothing."""
@@ -73,18 +77,30 @@ class Sidecar:
             self.negative_prompt or other.negative_prompt,
             self.model or other.model,
             {**other.settings, **self.settings},
+            self.simple_prompt or other.simple_prompt,
         )
 
 
-def from_fields(fields: Mapping[str, Any]) -> Sidecar:
-    """Sidecar of a JSON object; Civitai's ``meta``, nested once or twice, counts as its own."""
+def flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a JSON object; those of Civitai's ``meta``, nested once or twice, among them."""
     rest = dict(fields)
     while isinstance(rest.get("meta"), dict):
         rest |= rest.pop("meta")
+    return rest
+
+
+def from_fields(fields: Mapping[str, Any]) -> Sidecar:
+    """Sidecar of a JSON object."""
+    rest = flattened(fields)
     prompt = _take(rest, PROMPT_KEYS)
+    simple_prompt = _take(rest, SIMPLE_PROMPT_KEYS)
+    if prompt is None:
+        prompt = _take(rest, CAPTION_KEYS)
+    elif simple_prompt is None:
+        simple_prompt = _take(rest, CAPTION_KEYS)
     negative_prompt = _take(rest, NEGATIVE_PROMPT_KEYS)
     model = _take(rest, MODEL_KEYS)
-    return Sidecar(prompt, negative_prompt, model, json_able(rest))
+    return Sidecar(prompt, negative_prompt, model, json_able(rest), simple_prompt)
 
 
 def _take(fields: dict[str, Any], keys: tuple[str, ...]) -> str | None:

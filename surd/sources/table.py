@@ -5,53 +5,27 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import json
 import logging
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from surd.errors import SourceError
-from surd.sources.record import Page, Record, SourceParams
-from surd.sources.sidecar import json_able
+from surd.sources.columns import ColumnParams, column, fields_of, find_columns, listed, texts_of
+from surd.sources.record import Page, Record
 from surd.sources.table_rows import OPEN, SUFFIXES, Row, format_of
 
 PAGE_RECORDS = 100
-USUAL_NAMES = {
-    "url": ("url", "image_url", "img_url", "link"),
-    "path": ("path", "file", "file_name", "filename", "image_path"),
-    "prompt": ("prompt", "text", "caption"),
-    "negative_prompt": ("negative_prompt", "negativeprompt"),
-    "id": ("id", "image_id", "uuid"),
-    "author": ("author", "username", "user_name", "creator"),
-    "licence": ("licence", "license"),
-    "nsfw": ("nsfw_level", "nsfw"),
-    "model": ("model", "model_name"),
-}
-"""What a column is for -> the names it usually has, likeliest first; case does not matter."""
-NSFW_LEVELS = {
-    **dict.fromkeys(("none", "false", "0", "sfw", "safe", "unlikely"), "none"),
-    "soft": "soft",
-    "mature": "mature",
-    **dict.fromkeys(("x", "true", "1", "nsfw"), "x"),
-}
-"""Civitai's words, yes and no, and LAION's. Any other value stays in the settings."""
 
 log = logging.getLogger("surd")
 
 
-def _column(purpose: str) -> Any:
-    usual = ", ".join(USUAL_NAMES[purpose])
-    return Field(default=None, description=f"column; left out: the first there is of {usual}")
-
-
-class TableSource(SourceParams):
+class TableSource(ColumnParams):
     """Rows of one table, or of several of one kind; img2dataset's and LAION's work as they are.
 
     A sample's key is its id, else its url, else its path; ids have to be unique in all the files.
@@ -64,20 +38,12 @@ class TableSource(SourceParams):
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
         default="auto", description="auto: by the files' extension"
     )
-    url_column: str | None = _column("url")
-    path_column: str | None = _column("path")
-    prompt_column: str | None = _column("prompt")
-    negative_prompt_column: str | None = _column("negative_prompt")
-    id_column: str | None = _column("id")
-    author_column: str | None = _column("author")
-    licence_column: str | None = _column("licence")
-    nsfw_column: str | None = _column("nsfw")
-    model_column: str | None = _column("model")
+    url_column: str | None = column("url")
+    path_column: str | None = column("path")
+    id_column: str | None = column("id")
     images_root: str | None = Field(
         default=None, description="folder relative paths start from; left out: the table's own"
     )
-    author: str | None = Field(default=None, description="author, where the table names none")
-    licence: str | None = Field(default=None, description="licence, where the table names none")
 
 
 def pages(params: TableSource, cursor: str | None) -> Iterator[Page]:
@@ -168,71 +134,29 @@ def _records(
 
 
 def _columns(params: TableSource, names: Sequence[str], path: Path) -> dict[str, str]:
-    """What a column is for -> the column, for those there are."""
-    columns = {}
-    by_lower_name = {name.lower(): name for name in reversed(names)}
-    for purpose, usual in USUAL_NAMES.items():
-        asked: str | None = getattr(params, f"{purpose}_column")
-        found = [by_lower_name[name] for name in usual if name in by_lower_name]
-        if asked is None and found:
-            columns[purpose] = found[0]
-        elif asked is not None and asked in names:
-            columns[purpose] = asked
-        elif asked is not None and names:
-            near = difflib.get_close_matches(asked.lower(), by_lower_name, n=1, cutoff=0)[0]
-            raise SourceError(
-                f"{path}: no column {asked!r} for {purpose}_column; "
-                f"did you mean {by_lower_name[near]!r}? There are {_listed(names)}"
-            )
+    columns = find_columns(params, names, path)
     if not columns.keys() & {"url", "path"}:
         mend = "no column of urls or paths; name it with url_column or path_column. There are"
-        log.warning("%s: %s %s", path, mend, _listed(names))
+        log.warning("%s: %s %s", path, mend, listed(names))
     return columns
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return (", ".join(names[:20]) or "none") + more
 
 
 def _record(
     params: TableSource, columns: Mapping[str, str], root: Path, row: Row, nameless: str
 ) -> Record:
     """Record of one row. Raises ValueError for bytes that are not UTF-8."""
-    text = {purpose: _text(row.get(column)) for purpose, column in columns.items()}
+    text = texts_of(columns, row)
     written = text.get("path")
     path = _locate(root, written) if written is not None else None
     if path and text.get("url") and not params.path_column and not _is_there(path):
         path = text["path"] = None  # nobody called it a path, and there is nothing
-    text["nsfw"] = NSFW_LEVELS.get((text.get("nsfw") or "").strip().lower())
-    taken = {columns[purpose] for purpose in columns if text[purpose] is not None}
-    rest = {name: json_able(value) for name, value in row.items() if name not in taken}
     return Record(
         key=text.get("id") or text.get("url") or written or nameless,
         source_id=text.get("id"),
         url=text.get("url"),
         path=path,
-        prompt=text.get("prompt"),
-        negative_prompt=text.get("negative_prompt"),
-        author=text.get("author") or params.author,
-        licence=text.get("licence") or params.licence,
-        nsfw_level=text["nsfw"],
-        model=text.get("model"),
-        settings={name: value for name, value in rest.items() if value not in (None, "")},
+        **fields_of(params, columns, row, text),
     )
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text; None for nothing, blanks, and what is not a single value."""
-    if value is None or isinstance(value, (list, tuple, dict)):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    elif isinstance(value, bool):
-        value = str(value).lower()
-    elif isinstance(value, float):
-        value = f"{value:.15g}" if math.isfinite(value) else ""
-    return str(value) if str(value).strip() else None
 
 
 def _locate(root: Path, written: str) -> str:

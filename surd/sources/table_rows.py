@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -171,11 +172,9 @@ def _jsonl_rows(path: Path, start: int) -> Rows:
                 yield number, f"line {number + 1}: {reason}"
 
 
-def _open_parquet(path: Path) -> Table:
-    try:
-        schema = pq.read_schema(path)
-    except pa.ArrowException as error:
-        raise SourceError(f"{path}: not a Parquet file ({_line(error)}); copy it again") from error
+def open_parquet(path: Path | str) -> Table:
+    """A Parquet file, also at a url of fsspec's; columns with bytes deeper inside are hidden."""
+    schema = parquet_schema(path)
     fields = [field for field in schema if not _hides_bytes(field.type)]
 
     def rows(start: int, used: Collection[str]) -> Rows:
@@ -185,10 +184,24 @@ def _open_parquet(path: Path) -> Table:
     return Table([field.name for field in fields], rows)
 
 
-def _parquet_rows(path: Path, names: list[str], start: int) -> Rows:
+def parquet_schema(path: Path | str) -> pa.Schema:
+    """The columns of a Parquet file. Raises SourceError for what is none."""
+    try:
+        return pq.read_schema(parquet_source(path))
+    except pa.ArrowException as error:
+        raise SourceError(f"{path}: not a Parquet file ({_line(error)}); copy it again") from error
+
+
+def parquet_source(path: Path | str) -> Any:
+    """What pyarrow reads of ``path``: a local path, or the open file behind a url."""
+    is_url = isinstance(path, str) and "://" in path
+    return fsspec.open(path, "rb").open() if is_url else path
+
+
+def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
     """Streams batches; row groups before ``start`` are not read."""
     number = 0
-    with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+    with pq.ParquetFile(parquet_source(path), buffer_size=1 << 20) as file:
         for group in range(file.num_row_groups):
             group_rows = file.metadata.row_group(group).num_rows
             if number + group_rows <= start:
@@ -197,7 +210,7 @@ def _parquet_rows(path: Path, names: list[str], start: int) -> Rows:
             try:
                 for batch in file.iter_batches(BATCH_ROWS, [group], names):
                     skip = max(start - number, 0)
-                    yield from _batch_rows(_whole_microseconds(batch.slice(skip)), number + skip)
+                    yield from batch_rows(batch.slice(skip), number + skip)
                     number += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(
@@ -209,16 +222,20 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _batch_rows(batch: pa.RecordBatch, first: int) -> Rows:
-    """Rows as Python values, one by one only when some row's text is not UTF-8."""
+def batch_rows(batch: pa.RecordBatch, first: int) -> Rows:
+    """Numbered rows as Python values; of text that is not UTF-8 what is wrong with it."""
+    return _as_python(_whole_microseconds(batch), first)
+
+
+def _as_python(batch: pa.RecordBatch, first: int) -> Rows:
     try:
         yield from enumerate(batch.to_pylist(), first)
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
             yield first, f"row {first + 1}: {error}"
             return
-        for i in range(batch.num_rows):
-            yield from _batch_rows(batch.slice(i, 1), first + i)
+        for i in range(batch.num_rows):  # one by one, since only some are bad
+            yield from _as_python(batch.slice(i, 1), first + i)
 
 
 def _whole_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -249,6 +266,6 @@ OPEN: dict[str, Callable[[Path], Table]] = {
     "csv": _open_csv,
     "tsv": partial(_open_csv, delimiter="\t"),
     "jsonl": _open_jsonl,
-    "parquet": _open_parquet,
+    "parquet": open_parquet,
 }
 """Format -> what opens such a file, or raises SourceError for one that is none."""

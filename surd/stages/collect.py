@@ -36,6 +36,7 @@ _FIELDS = (
     "path",
     "prompt",
     "negative_prompt",
+    "simple_prompt",
     "author",
     "licence",
     "nsfw_level",

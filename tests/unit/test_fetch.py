@@ -14,7 +14,7 @@ import pytest
 
 from surd import __version__
 from surd.fetch import (
-    _opted_out,
+    opted_out,
     _Refused,
     _retry_after_s,
     _unpacker,
@@ -170,7 +170,7 @@ def test_the_guard_gives_a_socket_of_the_asked_family() -> None:
     ],
 )
 def test_an_opt_out_in_any_form_is_honoured(headers: list[str]) -> None:
-    assert _opted_out(headers)
+    assert opted_out(headers)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_an_opt_out_in_any_form_is_honoured(headers: list[str]) -> None:
     ],
 )
 def test_other_tags_and_those_for_other_robots_are_no_opt_out(headers: list[str]) -> None:
-    assert not _opted_out(headers)
+    assert not opted_out(headers)
 
 
 # Retry-After

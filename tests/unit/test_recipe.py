@@ -128,12 +128,12 @@ def test_a_misspelt_kind_names_the_nearest() -> None:
 
 def test_an_unheard_of_kind_lists_those_there_are() -> None:
     (line,) = source_problems(kind="qqqq")
-    assert line.startswith("sources[1].kind: no source is called qqqq; known: civitai, folder, ")
+    assert line.startswith("sources[1].kind: no source is called qqqq; known: civitai, lexica, ")
 
 
 def test_a_source_without_kind_is_told_the_kinds() -> None:
     (line,) = source_problems(limit=3)
-    assert line.startswith("sources[1].kind: missing; one of civitai, folder, ")
+    assert line.startswith("sources[1].kind: missing; one of civitai, lexica, ")
 
 
 @pytest.mark.parametrize("sources", [[], None, "civitai", {"kind": "civitai"}, ["civitai"]])

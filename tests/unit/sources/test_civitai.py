@@ -663,13 +663,13 @@ def test_the_key_is_not_in_any_error(monkeypatch: pytest.MonkeyPatch, waits: lis
 def test_redirects_in_circles_end(monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
-    def circle(session: Any, url: str, **_: Any) -> requests.Response:
+    def circle(session: Any, method: str, url: str, **_: Any) -> requests.Response:
         answer = requests.Response()
         answer.status_code, answer.url = 302, url
         answer.headers["Location"], answer.raw = "/again", io.BytesIO()
         return answer
 
-    monkeypatch.setattr(requests.Session, "get", circle)
+    monkeypatch.setattr(requests.Session, "request", circle)
     ask = open_api(
         "http://127.0.0.1:1/api/v1",
         token=None,

@@ -197,7 +197,8 @@ def test_the_nearest_metadata_jsonl_that_names_the_image_counts(tmp_path: Path) 
         },
     )  # fmt: skip
     assert only_prompts(tmp_path) == ["near", None, "three"]
-    assert records(tmp_path)[2].settings == {"text": "simple", "seed": 5}
+    three = records(tmp_path)[2]
+    assert (three.simple_prompt, three.settings) == ("simple", {"seed": 5})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""Hugging Face datasets as Parquet files, with the images inside.
+
+https://huggingface.co/docs/hub/datasets-image: a struct of ``bytes`` and ``path``, as the library
+datasets writes it; or a plain column of bytes, as in img2dataset's Parquet output.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+import pyarrow as pa
+from pydantic import Field
+
+from surd.archives import TABLE_SUFFIXES, holds_bytes
+from surd.errors import SourceError
+from surd.sources.columns import (
+    ColumnParams,
+    column,
+    fields_of,
+    find_columns,
+    listed,
+    texts_of,
+)
+from surd.sources.local import Numbered, files_from, find_files, paged
+from surd.sources.record import Page, Record
+from surd.sources.table_rows import open_parquet, parquet_schema
+
+IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img")
+
+log = logging.getLogger("surd")
+
+
+class HuggingFaceSource(ColumnParams):
+    """Rows of Parquet files that hold their images, in the order of files and rows.
+
+    A sample's key is its file's name and its row, unless ``key_column`` names what is unique.
+    Columns that are not named here go to the samples' settings.
+    """
+
+    kind: Literal["huggingface"] = "huggingface"
+    path: str = Field(
+        min_length=1,
+        description="folder of Parquet files, one file, or pattern; or a dataset of the Hub, "
+        "hf://datasets/ORG/NAME (a token is taken from where huggingface_hub keeps it)",
+    )
+    image_column: str | None = Field(
+        default=None,
+        description=f"column; left out: {', '.join(IMAGE_NAMES)}, or the only one with bytes",
+    )
+    key_column: str | None = Field(default=None, description="column of ids, unique in all files")
+    url_column: str | None = column("url")
+
+
+def pages(params: HuggingFaceSource, cursor: str | None) -> Iterator[Page]:
+    """Records in the order of files and rows; a cursor names a file and counts its rows."""
+    is_url = "://" in params.path
+    files: list[tuple[str, Any]] = (
+        _files_at_url(params.path)
+        if is_url
+        else list(find_files(params.path, TABLE_SUFFIXES, ".parquet"))
+    )
+    return paged(_records(params, files_from(files, cursor, params.path)), cursor)
+
+
+def _files_at_url(url: str) -> list[tuple[str, Any]]:
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+        protocol = url.partition("://")[0]
+        found = [root] if fs.isfile(root) else fs.glob(f"{root.rstrip('/')}/**")
+        files = [name for name in found if name.lower().endswith(TABLE_SUFFIXES)]
+    except Exception as error:  # every file system has its own
+        text = str(error).split("\n", 1)[0][:200] or type(error).__name__
+        raise SourceError(
+            f"{url}: cannot be listed ({text}); is it hf://datasets/ORG/NAME?"
+        ) from error
+    if not files:
+        raise SourceError(f"{url}: there is no .parquet file; correct the source's path")
+    named = [
+        (name.removeprefix(root).lstrip("/") or name, f"{protocol}://{name}") for name in files
+    ]
+    return sorted(named)
+
+
+def _records(
+    params: HuggingFaceSource, files: Iterator[tuple[str, Path | str, int]]
+) -> Iterator[Numbered]:
+    for name, path, start in files:
+        image = _image_column(params, parquet_schema(path), path)
+        table = open_parquet(path)
+        names = [column for column in table.columns if column != image]
+        columns = find_columns(params, names, path)
+        if params.key_column is not None and params.key_column not in names:
+            raise SourceError(
+                f"{path}: no column {params.key_column!r} for key_column; there are {listed(names)}"
+            )
+        used = set(columns.values()) | ({params.key_column} if params.key_column else set())
+        skipped, first = 0, ""
+        for number, row in table.rows(start, used):
+            try:
+                if isinstance(row, str):
+                    raise ValueError(row)
+                record = _record(params, columns, row, f"{path}::{image}/{number}", name, number)
+            except ValueError as error:
+                skipped, first = skipped + 1, first or str(error)
+            else:
+                yield name, number, record
+        if skipped:
+            log.warning("%s: %s; %d such rows skipped", path, first, skipped)
+
+
+def _record(
+    params: HuggingFaceSource,
+    columns: dict[str, str],
+    row: Any,
+    path: str,
+    name: str,
+    number: int,
+) -> Record:
+    texts = texts_of(columns, row)
+    key = None if params.key_column is None else row.get(params.key_column)
+    failed = "error_message" in row and row.get("status") not in (None, "success")
+    return Record(
+        key=f"{name}/{number}" if key is None else str(key),
+        source_id=None if key is None else str(key),
+        url=texts.get("url"),
+        path=None if failed else path,  # a row of img2dataset without an image may have a url
+        **fields_of(params, columns, row, texts),
+    )
+
+
+def _image_column(params: HuggingFaceSource, schema: pa.Schema, path: Path | str) -> str:
+    """The column with the images. Raises SourceError when there is none, or none is likeliest."""
+    images = [field.name for field in schema if _is_image(field.type)]
+    if params.image_column is not None:
+        if params.image_column in images:
+            return params.image_column
+        found = listed(images)
+        raise SourceError(
+            f"{path}: no column of bytes is called {params.image_column!r}; set image_column to "
+            f"one of these: {found}"
+        )
+    likely = [name for name in IMAGE_NAMES if name in images]
+    if likely or len(images) == 1:
+        return str((likely or images)[0])
+    if images:
+        raise SourceError(f"{path}: bytes in {listed(images)}; name one with image_column")
+    raise SourceError(
+        f"{path}: no column holds images; a table of urls or paths is read by the source table"
+    )
+
+
+def has_images(path: Path) -> bool:
+    """Whether a Parquet file has a column that can hold images. Raises SourceError for no such."""
+    return any(_is_image(field.type) for field in parquet_schema(path))
+
+
+def _is_image(type_: pa.DataType) -> bool:
+    if pa.types.is_struct(type_):
+        index = type_.get_field_index("bytes")
+        return index >= 0 and holds_bytes(type_.field(index).type)
+    return holds_bytes(type_)
