@@ -1,4 +1,4 @@
-"""Lexica's search, in both forms it has had. https://lexica.art/docs (gone), 2022 to 2024
+"""Lexica's search, in both forms it has had.
 
 ``search``: ``GET /api/v1/search?q=WORDS`` with images that carry their prompts, one answer a query.
 ``infinite_prompts``: ``POST /api/infinite-prompts``, images and prompts apart, joined by the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -18,6 +19,8 @@ from surd.sources.http_api import open_api
 from surd.sources.record import Page, Record, SourceParams, plain_url
 from surd.stage import runtime
 
+LICENCE = "CC BY-NC 4.0 (https://lexica.art/terms)"
+"""Of what lexica.art shows; commercial use needs a paid plan of the site."""
 _KNOWN = ("id", "gallery", "src", "srcSmall", "prompt", "negativePrompt", "model", "nsfw", "images")
 
 
@@ -147,6 +150,7 @@ def _records(params: LexicaSource, answer: Mapping[str, Any]) -> list[Record]:
 
 def _record(params: LexicaSource, image: Mapping[str, Any]) -> Record:
     number = _text(image.get("id"))
+    at_home = f".{urlsplit(params.base_url).hostname}".endswith(".lexica.art")
     url = _address(image.get("src")) or _address(image.get("srcSmall"))
     if url is None and number is not None:
         url = params.image_url.replace("{id}", number)
@@ -158,6 +162,7 @@ def _record(params: LexicaSource, image: Mapping[str, Any]) -> Record:
         url=url,
         prompt=_text(image.get("prompt")),
         negative_prompt=_text(image.get("negativePrompt")) or None,
+        licence=LICENCE if at_home else None,
         nsfw_level=None if not isinstance(nsfw, bool) else "x" if nsfw else "none",
         model=_text(image.get("model")),
         page_url=_address(image.get("gallery")),

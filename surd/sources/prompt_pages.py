@@ -60,7 +60,8 @@ def read_cards(html: str, url: str) -> tuple[list[Card], bool]:
     found = [card for text in parser.data for card in _data_cards(text, url)]
     if not found:
         numbered = [card for card in parser.cards if card.number and card.text]
-        wordy = [card for card in parser.cards if len(card.text.split()) >= _MIN_WORDS]
+        beside = [card for card in parser.cards if card.words or not card.link]
+        wordy = [card for card in beside if len(card.text.split()) >= _MIN_WORDS]
         found = numbered or wordy
     return list({card.image: card for card in reversed(found)}.values())[::-1], parser.opts_out
 
@@ -72,8 +73,9 @@ def read_image_page(html: str) -> ImagePage:
     parser.close()
     page = ImagePage(opts_out=parser.opts_out)
     page.title = tidy("".join(parser.title)) or None
-    page.prompt = tidy("".join(parser.labelled.get("prompt", []))) or None
-    page.negative_prompt = tidy("".join(parser.labelled.get("negative prompt", []))) or None
+    page.prompt = tidy("".join(parser.labelled.get("prompt", []))).rstrip(", ") or None
+    negative_prompt = "".join(parser.labelled.get("negative prompt", []))
+    page.negative_prompt = tidy(negative_prompt).rstrip(", ") or None
     return page
 
 
@@ -144,7 +146,7 @@ class _Parser(HTMLParser):
         source = given.get("src") or given.get("data-src") or ""
         if not source or source.startswith("data:"):
             source = given.get("data-src") or given.get("srcset", "").split(" ")[0]
-        image = join(self._url, source)
+        image = join(self._url, source) if source else None
         if image is None or urlsplit(image).path.lower().endswith((".svg", ".gif", ".ico")):
             self._open_card = None
             return
