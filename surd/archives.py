@@ -24,6 +24,8 @@ TABLE_SUFFIXES = (".parquet", ".pq")
 _BATCH_ROWS = 4
 _WINDOW_BYTES = 64_000_000
 _WINDOW_ROWS = 256
+_JUMP_ROWS = 64
+"""Fewer rows are read to come to a row further on: another thread will ask for them."""
 
 
 class Archive(Protocol):
@@ -131,7 +133,7 @@ class _Table:
             raise ValueError(f"row group {group} is damaged")
         if column != self._column or not self._window or row < self._window[0][0]:
             self._restart(column, group)
-        elif self._starts[group] > self._next_row:
+        elif self._starts[group] > self._next_row + _JUMP_ROWS:
             self._restart(column, group, keep_window=True)
         while row >= self._next_row:
             self._advance()
@@ -151,7 +153,9 @@ class _Table:
             self._window.clear()
         self._column, self._next_row = column, self._starts[group]
         groups = range(group, len(self._starts) - 1)
-        self._batches = self._file.iter_batches(_BATCH_ROWS, list(groups), [leaf])
+        self._batches = (  # by row group, since a batch of two would fail for either
+            batch for i in groups for batch in self._file.iter_batches(_BATCH_ROWS, [i], [leaf])
+        )
 
     def _advance(self) -> None:
         try:
