@@ -142,6 +142,7 @@ def _funnel(found: Mapping[str, Any]) -> str:
         ("with an image", found["with_image"]),
         ("and a complex prompt", found["with_complex_prompt"]),
         ("and a simple prompt", found["with_simple_prompt"]),
+        ("kept by the filter", found["kept"]),
         ("published", found["published"]),
     ]
     text = _table(("step", "samples", "share"), ((s, f"{n:,}", _share(n, total)) for s, n in steps))

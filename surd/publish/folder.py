@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ def read_description(storage: Storage, folder: str = FOLDER) -> dict[str, Any] |
 
 
 def is_whole(storage: Storage, said: Mapping[str, Any]) -> bool:
-    """Whether every file the description names is in place, at its size."""
+    """Whether every Parquet file the description names is in place, at its size."""
     names = set(storage.names(FOLDER))
-    return {CARD, CROISSANT} <= names and all(
+    return all(
         file["name"] in names
         and storage.fs.size(storage.path(f"{FOLDER}/{file['name']}")) == file["bytes"]
         for file in said["files"]
@@ -71,14 +71,15 @@ def tidy(storage: Storage, wanted: str) -> None:
 def _finish_renaming(storage: Storage, left: list[str]) -> None:
     root = Path(storage.root)
     final, old = root / FOLDER, root / _OLD
-    if not final.exists():
-        complete = [name for name in left if read_description(storage, name) is not None]
-        if complete:
-            (root / complete[0]).rename(final)
-        elif old.exists():
-            old.rename(final)
-    if old.exists():
-        _retire(old, final)
+    with _telling(final):
+        if not final.exists():
+            complete = [name for name in left if read_description(storage, name) is not None]
+            if complete:
+                (root / complete[0]).rename(final)
+            elif old.exists():
+                old.rename(final)
+        if old.exists():
+            _retire(old, final)
 
 
 def put_in_place(storage: Storage, folder: str, said: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ def put_in_place(storage: Storage, folder: str, said: Mapping[str, Any]) -> None
         return
     root = Path(storage.root)
     new, final, old = root / folder, root / FOLDER, root / _OLD
-    try:
+    with _telling(final):
         for before, after in moves.items():
             with contextlib.suppress(FileNotFoundError):  # renamed by a run that was killed
                 (new / before).rename(new / after)
@@ -100,10 +101,17 @@ def put_in_place(storage: Storage, folder: str, said: Mapping[str, Any]) -> None
         fsync(root)
         if old.exists():
             _retire(old, final)
+
+
+@contextlib.contextmanager
+def _telling(final: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one line."""
+    try:
+        yield
     except OSError as error:
         raise WorkspaceError(
-            f"{final}: cannot put the dataset in place: {error.strerror}; mend that and run the "
-            "same command again"
+            f"{final}: cannot put the dataset in place: {error.strerror or error}; mend that and "
+            "run the same command again"
         ) from error
 
 

@@ -39,7 +39,7 @@ from surd.stage import lasting
 from surd.workspace import Workspace
 
 VERSION = 1
-"""Raised when the same input and parameters would give other files than before."""
+"""Raised when the same input and parameters would give other files or another description."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _write_texts(
 def _refresh(workspace: Workspace, said: dict[str, Any], made: Made, params: PublishParams) -> bool:
     """Write the texts anew where they would come out otherwise than last time."""
     now = {name: _digest(content) for name, content in _texts(said, made, params).items()}
-    if now == said.get("texts"):
+    if now == said.get("texts") and set(now) <= set(workspace.storage.names(FOLDER)):
         return False
     _write_texts(workspace, FOLDER, said, made, params)
     return True

@@ -108,6 +108,7 @@ class SplitWriter:
             use_dictionary=[name for name in _SMALL if name not in _UNIQUE],
             write_statistics=_SMALL,
             write_page_checksum=True,
+            write_page_index=True,
         )
         self._shard.callback(self._file.close)
         return self._file

@@ -96,6 +96,7 @@ class Statistics:
         caption = pc.and_(prompt, pc.is_valid(rows["simple_prompt"]))
         for name, mask in (("image", image), ("complex", prompt), ("simple", caption)):
             self.steps[name] += pc.sum(mask).as_py() or 0
+        self.steps["kept"] += pc.sum(rows["keep"]).as_py() or 0
         for keep, reasons in _pairs(rows, "keep", "reasons"):
             names = {reason["reason"] for reason in reasons or ()}
             if keep or not names:
@@ -123,6 +124,7 @@ class Statistics:
             "with_image": self.steps["image"],
             "with_complex_prompt": self.steps["complex"],
             "with_simple_prompt": self.steps["simple"],
+            "kept": self.steps["kept"],
             "published": self.published,
             "reasons": {
                 name: {"samples": count, "alone": self.alone[name]}

@@ -169,6 +169,15 @@ def test_what_concerns_the_card_alone_leaves_the_shards_alone(tmp_path: Path) ->
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "dataset").glob("*.parquet")} == before
 
 
+def test_a_lost_card_is_written_anew_and_nothing_else(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(9)])
+    publish(workspace, SMALL)
+    before = files(tmp_path / "dataset")
+    (tmp_path / "dataset" / "README.md").unlink()
+    assert publish(workspace, SMALL).state == "card"
+    assert files(tmp_path / "dataset") == before
+
+
 def test_without_duplicates_or_clip_the_rest_is_published(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [samples(4)], without=("duplicates", "clip"))
     publish(workspace, SMALL)

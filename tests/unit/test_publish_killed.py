@@ -74,6 +74,7 @@ def is_complete(folder: Path) -> bool:
     )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("again", [False, True], ids=["first", "over an older one"])
 def test_killed_at_any_moment_and_run_again_is_as_if_nothing_had_happened(
     tmp_path: Path, again: bool

@@ -136,6 +136,7 @@ def test_the_card_says_why_samples_were_dropped(tmp_path: Path) -> None:
     body = card_of(tmp_path)[1]
     assert "| collected | 10 | 100.0% |" in body
     assert "| with an image | 9 | 90.0% |" in body
+    assert "| kept by the filter | 7 | 70.0% |" in body
     assert "| published | 7 | 70.0% |" in body
     assert "| clip_threshold | 2 | 20.0% | 1 |" in body
     assert "| small | 1 | 10.0% | 0 |" in body
