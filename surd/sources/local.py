@@ -51,14 +51,22 @@ def _is_hidden(name: str) -> bool:
 
 
 def paged(records: Iterable[Numbered], cursor: str | None) -> Iterator[Page]:
-    """Pages of records; the cursor of each but the first of all is the place of its first."""
+    """Pages of records; the cursor of each but the first of all is the place of its first.
+
+    What comes before a SourceError is yielded before it is raised.
+    """
     here = cursor
     page: list[Record] = []
-    for name, number, record in records:
-        if len(page) == PAGE_RECORDS:
+    try:
+        for name, number, record in records:
+            if len(page) == PAGE_RECORDS:
+                yield Page(here, page)
+                here, page = json.dumps({"file": name, "number": number}), []
+            page.append(record)
+    except SourceError:
+        if page:
             yield Page(here, page)
-            here, page = json.dumps({"file": name, "number": number}), []
-        page.append(record)
+        raise
     if page:
         yield Page(here, page)
 

@@ -207,6 +207,10 @@ def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
             if number + group_rows <= start:
                 number += group_rows
                 continue
+            if not names:  # nothing but bytes: Arrow would count no rows
+                yield from ((i, {}) for i in range(max(number, start), number + group_rows))
+                number += group_rows
+                continue
             try:
                 for batch in file.iter_batches(BATCH_ROWS, [group], names):
                     skip = max(start - number, 0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -63,9 +62,7 @@ def _records(
         imageless = 0
         try:
             with path.open("rb") as file:
-                groups = groupby(members(path), lambda member: split_name(member.name)[0])
-                for number, (key, group) in enumerate(groups):
-                    parts = {split_name(member.name)[1]: member for member in group}
+                for number, (key, parts) in enumerate(_groups(members(path))):
                     if number < start or not key:
                         continue
                     record = _record(params, f"{name}/{key}", key, parts, path, file)
@@ -74,11 +71,30 @@ def _records(
                     else:
                         yield name, number, record
         except ValueError as error:
-            log.warning("%s: %s; copy it again, then look again with surd collect", path, error)
+            log.warning("%s: %s; mend that and look again with surd collect", path, error)
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
         if imageless:
             log.warning("%s: %d samples without an image passed over", path, imageless)
+
+
+def _groups(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
+    """Key and members, by extension, of each sample; also of the last one before a damage."""
+    key, parts = "", dict[str, Member]()
+    try:
+        for member in found:
+            its_key, extension = split_name(member.name)
+            if its_key != key and parts:
+                yield key, parts
+                parts = {}
+            key = its_key
+            parts[extension] = member
+    except ValueError:
+        if parts:
+            yield key, parts
+        raise
+    if parts:
+        yield key, parts
 
 
 def split_name(name: str) -> tuple[str, str]:

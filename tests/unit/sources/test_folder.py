@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
+from support_shards import img2dataset_row
 
 from surd.errors import SourceError
 from surd.sources.folder import FolderSource, pages
@@ -184,6 +185,39 @@ def test_other_fields_of_a_json_sidecar_become_settings(tmp_path: Path) -> None:
     record = only(tmp_path)
     assert (record.negative_prompt, record.model) == ("blurry", "duckMix")
     assert record.settings == {"username": "anna", "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt", "simple"),
+    [
+        ({"prompt": "p", "text": "t"}, "p", "t"),
+        ({"prompt": "p", "caption": "c", "text": "t"}, "p", "c"),
+        ({"complex_prompt": "p", "simple_prompt": "s", "text": "t"}, "p", "s"),
+        ({"text": "t", "blip_caption": "b"}, "t", "b"),
+        ({"text": "t"}, "t", None),
+    ],
+)
+def test_a_caption_beside_a_prompt_is_the_simple_prompt(
+    tmp_path: Path, fields: dict[str, str], prompt: str, simple: str | None
+) -> None:
+    write(tmp_path, {"d.png": image(), "d.json": json.dumps(fields)})
+    assert (only(tmp_path).prompt, only(tmp_path).simple_prompt) == (prompt, simple)
+
+
+def test_the_files_of_img2dataset_work_as_they_are(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "00000/000000000.jpg": image(),
+            "00000/000000000.txt": "caption 0",
+            "00000/000000000.json": json.dumps(img2dataset_row("0")),
+            "00000.parquet": b"PAR1",
+            "00000_stats.json": "{}",
+        },
+    )
+    record = only(tmp_path)
+    assert (record.prompt, record.simple_prompt) == ("caption 0", None)
+    assert record.settings["url"] == "https://a.example/0.jpg"
 
 
 def test_the_nearest_metadata_jsonl_that_names_the_image_counts(tmp_path: Path) -> None:

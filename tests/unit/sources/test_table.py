@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support_shards import img2dataset_row
 
 from surd.errors import SourceError
 from surd.sources import table, table_rows
@@ -100,6 +101,42 @@ def test_columns_may_be_named(tmp_path: Path, suffix: str) -> None:
         licence="the licence", nsfw_level="mature", model="the model",
         settings={"prompt": "not this"},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "prompt", "simple"),
+    [
+        ({"text": "t"}, {}, "t", None),
+        ({"caption": "c"}, {}, "c", None),
+        ({"text": "t", "caption": "c"}, {}, "t", None),
+        ({"prompt": "p", "text": "t"}, {}, "p", "t"),
+        ({"PROMPT": "p", "CAPTION": "c"}, {}, "p", "c"),
+        ({"prompt": "p", "text": "t", "caption": "c"}, {}, "p", "t"),
+        ({"prompt": "p", "simple_prompt": "s", "text": "t"}, {}, "p", "s"),
+        ({"complex_prompt": "p", "simple": "s"}, {}, "p", "s"),
+        ({"caption": "c", "blip_caption": "b"}, {}, "c", "b"),
+        ({"words": "w", "caption": "c"}, {"prompt_column": "words"}, "w", "c"),
+        ({"prompt": "p", "text": "t"}, {"prompt_column": "text"}, "t", None),
+        ({"prompt": "p", "a": "s"}, {"simple_prompt_column": "a"}, "p", "s"),
+        ({"prompt": "p", "text": ""}, {}, "p", None),
+    ],
+)
+def test_a_caption_beside_a_prompt_is_the_simple_prompt(
+    tmp_path: Path, row: dict[str, str], options: dict[str, str], prompt: str, simple: str | None
+) -> None:
+    record = only(one_row(tmp_path, url="https://a.example/1.jpg", **row), **options)
+    assert (record.prompt, record.simple_prompt) == (prompt, simple)
+    left = {k: v for k, v in row.items() if v and v not in (prompt, simple)}
+    assert record.settings == left
+
+
+def test_the_tables_of_img2dataset_work_as_they_are(tmp_path: Path) -> None:
+    rows = [img2dataset_row(f"{i}", jpg=b"image") for i in range(2)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "00000.parquet")
+    first, second = records(tmp_path)
+    assert (first.key, first.prompt) == ("https://a.example/0.jpg", "caption 0")
+    assert second.path is None
+    assert second.settings["status"] == "success" and "jpg" not in second.settings
 
 
 @every_format
