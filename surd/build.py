@@ -16,6 +16,7 @@ from surd.errors import SurdError
 from surd.pipeline import params_of, stage_named, stage_names
 from surd.plan import PartState, plan
 from surd.progress import track
+from surd.publish.publish import publish
 from surd.recipe import Recipe, validate_recipe
 from surd.stage import Stage
 from surd.stages.collect import SourceResult, collect
@@ -66,20 +67,23 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
         manifest = workspace.read_manifest() if workspace.has_manifest() else None
         manifest = _begin(workspace, manifest, recipe)
         with _demo_site(recipe, options):
-            for name in _chosen(options):
+            for name in _chosen(recipe, options):
                 if name == "collect":
                     summary = _collect(workspace, recipe, options)
+                elif name == "publish":
+                    summary = _publish(workspace, recipe, options)
                 else:
                     summary = _run_stage(workspace, recipe, stage_named(name), options)
                 _record(workspace, manifest, recipe, summary)
                 yield summary
 
 
-def _chosen(options: Options) -> list[str]:
+def _chosen(recipe: Recipe, options: Options) -> list[str]:
     names = stage_names()
     if options.only:
         return [options.only]
-    return names[: names.index(options.until) + 1] if options.until else names
+    until = options.until or recipe.until
+    return names[: names.index(until) + 1] if until else names
 
 
 def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> Manifest:
@@ -98,7 +102,7 @@ def _record(
 ) -> None:
     settings: dict[str, Any] = {}
     if summary.stage != "collect":
-        settings = params_of(recipe, stage_named(summary.stage)).model_dump(mode="json")
+        settings = getattr(recipe, summary.stage).model_dump(mode="json")
     unchanged = summary.computed == 0 and not summary.failed
     if unchanged and summary.stage in manifest.stages:
         return
@@ -117,7 +121,7 @@ def _record(
 @contextlib.contextmanager
 def _demo_site(recipe: Recipe, options: Options) -> Iterator[None]:
     """Serve the demo world while the block runs, where the recipe asks for it."""
-    needed = {"collect", "download"} & set(_chosen(options))
+    needed = {"collect", "download"} & set(_chosen(recipe, options))
     if recipe.demo_site is None or not needed:
         yield
         return
@@ -157,6 +161,22 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
     if problems:
         return "nothing was collected: " + "; ".join(problems)
     return "nothing was collected: no source has any record; check path, query and limit"
+
+
+def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
+    started = time.monotonic()
+    rows = sum(state.rows for state in plan(workspace, stage_named("filter"), recipe.filter))
+    with track("publish", rows, quiet=options.quiet) as tick:
+        done = publish(workspace, recipe.publish, tick)
+    return StageSummary(
+        "publish",
+        rows=sum(done.splits.values()),
+        counts=done.splits,
+        computed=done.files if done.state == "written" else 0,
+        fresh=0 if done.state == "written" else done.files,
+        failed={},
+        seconds=time.monotonic() - started,
+    )
 
 
 def _run_stage(

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from surd.cli_curation import app as curation_app
+from surd.cli_options import Folder, Json, MaxFailures, Overrides, Quiet, Retry, Workers
 from surd.demo.cli import app as demo_app
 
 app = typer.Typer(
@@ -18,25 +20,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-app.add_typer(demo_app, name="demo")
-
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="The workspace.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, results only.")]
-Workers = Annotated[
-    Optional[int], typer.Option(min=1, help="Processes for CPU work; one a core by default.")  # noqa: UP045
-]
-Retry = Annotated[
-    bool, typer.Option("--retry-failed", help="Try images again that could not be had before.")
-]
-MaxFailures = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option(min=0, max=1, help="Exit with 1 when a larger share of the images failed."),
-]
-Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as sources.0.limit=100."),
-]
 
 
 @app.command()
@@ -51,7 +34,7 @@ def build(
     ] = None,
     until: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="STAGE", help="Stop after: collect, download, prompts."),
+        typer.Option(metavar="STAGE", help="Stop after: collect, download, prompts, ..."),
     ] = None,
     set_: Overrides = None,
     plan: Annotated[
@@ -67,7 +50,7 @@ def build(
 
     Example: surd build civitai -o my-data --set sources.0.limit=500
     """
-    from surd import commands
+    from surd.commands import build as commands
 
     commands.build(
         recipe,
@@ -98,7 +81,7 @@ def collect(
 
     Example: surd collect my-data
     """
-    from surd import commands
+    from surd.commands import build as commands
 
     commands.run_stage(
         folder, "collect", recipe, list(set_ or []), as_json=json_, quiet=quiet, look_again=True
@@ -118,7 +101,7 @@ def download(
 
     Example: surd download my-data --retry-failed
     """
-    from surd import commands
+    from surd.commands import build as commands
 
     commands.run_stage(
         folder,
@@ -144,7 +127,7 @@ def prompts(
 
     Example: surd prompts my-data
     """
-    from surd import commands
+    from surd.commands import build as commands
 
     commands.run_stage(
         folder, "prompts", None, list(set_ or []), as_json=json_, quiet=quiet, workers=workers
@@ -157,7 +140,7 @@ def status(folder: Folder, json_: Json = False) -> None:
 
     Example: surd status my-data
     """
-    from surd import commands
+    from surd.commands import build as commands
 
     commands.status(folder, as_json=json_)
 
@@ -176,7 +159,7 @@ def inspect(
 
     Example: surd inspect my-data "red circle"
     """
-    from surd import commands
+    from surd.commands import look as commands
 
     commands.inspect(folder, query, limit, as_json=json_)
 
@@ -196,7 +179,7 @@ def schema(
 
     Example: surd schema recipe
     """
-    from surd import commands
+    from surd.commands import look as commands
 
     commands.schema(name, write)
 
@@ -207,9 +190,13 @@ def doctor(json_: Json = False) -> None:
 
     Example: surd doctor
     """
-    from surd import commands
+    from surd.commands import look as commands
 
     commands.doctor(as_json=json_)
+
+
+app.add_typer(curation_app)
+app.add_typer(demo_app, name="demo")
 
 
 def _version(asked: bool) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from surd.recipe import Recipe
 from surd.stage import Params, Stage
-from surd.stages import download, prompts
+from surd.stages import caption, dedup, download, filter, prompts, score
 
-STAGES: tuple[Stage, ...] = (download.STAGE, prompts.STAGE)
+STAGES: tuple[Stage, ...] = (
+    download.STAGE,
+    prompts.STAGE,
+    caption.STAGE,
+    score.STAGE,
+    dedup.STAGE,
+    filter.STAGE,
+)
 
 
 def stage_names() -> list[str]:
-    """What ``--until`` accepts, in order; ``collect`` comes before every stage."""
-    return ["collect", *(stage.name for stage in STAGES)]
+    """What ``--until`` accepts, in order.
+
+    ``collect`` comes before every stage; after the last, ``publish`` makes the dataset.
+    """
+    return ["collect", *(stage.name for stage in STAGES), "publish"]
 
 
 def stage_named(name: str) -> Stage:

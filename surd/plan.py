@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,9 +30,14 @@ class PartState:
 def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     """The state of every part this stage should have, judged by what its inputs are now."""
     settings = settings_fingerprint(stage, params)
+    parts = workspace.parts("samples")
+    inputs = {part: _inputs(workspace, stage, part) for part in parts}
+    if stage.scope == "table":
+        whole = _joined(list(inputs.values()))
+        inputs = dict.fromkeys(parts, whole)
     states = []
-    for part in workspace.parts("samples"):
-        state = _part_state(workspace, stage, settings, part)
+    for part in parts:
+        state = _part_state(workspace, stage, settings, part, inputs[part])
         try:
             samples = workspace.part_info("samples", part)
         except DamagedPartError:
@@ -40,16 +46,39 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     return states
 
 
-def _part_state(workspace: Workspace, stage: Stage, settings: str, part: int) -> PartState:
+def _inputs(workspace: Workspace, stage: Stage, part: int) -> dict[str, str] | str:
+    """Group -> digest of the part to read; or why one of them cannot be read."""
     inputs: dict[str, str] = {}
     for group in stage.reads:
         try:
             source = workspace.part_info(group, part)
         except DamagedPartError:
-            return PartState(part, "waiting", f"{group} is damaged")
+            return f"{group} is damaged"
         if source is None:
-            return PartState(part, "waiting", f"{group} is missing")
+            return f"{group} is missing"
         inputs[group] = source.digest
+    return inputs
+
+
+def _joined(inputs: Sequence[dict[str, str] | str]) -> dict[str, str] | str:
+    """Group -> digest of all its parts together."""
+    digests: dict[str, list[str]] = {}
+    for one in inputs:
+        if isinstance(one, str):
+            return one
+        for group, digest in one.items():
+            digests.setdefault(group, []).append(digest)
+    return {
+        group: hashlib.blake2b(" ".join(some).encode(), digest_size=16).hexdigest()
+        for group, some in digests.items()
+    }
+
+
+def _part_state(
+    workspace: Workspace, stage: Stage, settings: str, part: int, inputs: dict[str, str] | str
+) -> PartState:
+    if isinstance(inputs, str):
+        return PartState(part, "waiting", inputs)
     try:
         info = workspace.part_info(stage.group, part)
     except DamagedPartError as error:

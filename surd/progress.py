@@ -92,5 +92,5 @@ class _Lines:
 
 def other_than_ok(counts: Mapping[str, int]) -> str:
     """``12 http_error, 3 timeout``: the statuses that are not ok, most frequent first."""
-    others = Counter({k: n for k, n in counts.items() if k not in ("ok", "new") and n})
+    others = Counter({k: n for k, n in counts.items() if k not in ("ok", "new", "keep") and n})
     return ", ".join(f"{n:,} {status}" for status, n in others.most_common())

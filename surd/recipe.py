@@ -6,16 +6,25 @@ import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from surd.errors import RecipeError
+from surd.publish.params import PublishParams
 from surd.sources.kinds import SOURCES, Source
 from surd.stage import Params
+from surd.stages.caption import CaptionParams
+from surd.stages.dedup import DedupParams
 from surd.stages.download import DownloadParams
+from surd.stages.filter import FilterParams
 from surd.stages.prompts import PromptsParams
+from surd.stages.score import ScoreParams
+
+StageName = Literal[
+    "collect", "download", "prompts", "caption", "score", "dedup", "filter", "publish"
+]
 
 
 class DemoSite(Params):
@@ -40,6 +49,14 @@ class Recipe(Params):
     sources: list[Source] = Field(min_length=1, description="where samples come from, in order")
     download: DownloadParams = Field(default=DownloadParams(), description="fetching the images")
     prompts: PromptsParams = Field(default=PromptsParams(), description="cleaning the prompts")
+    caption: CaptionParams = Field(default=CaptionParams(), description="simple prompts, by BLIP")
+    score: ScoreParams = Field(default=ScoreParams(), description="how well texts and images agree")
+    dedup: DedupParams = Field(default=DedupParams(), description="finding the same picture again")
+    filter: FilterParams = Field(default=FilterParams(), description="what a sample needs to stay")
+    publish: PublishParams = Field(default=PublishParams(), description="making the dataset")
+    until: StageName | None = Field(
+        default=None, description="stage after which a build stops; the whole way when left out"
+    )
 
 
 def shipped_recipes() -> dict[str, Path]:

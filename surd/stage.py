@@ -64,6 +64,12 @@ StageFunction = Callable[[Iterable[Batch]], Iterator[pa.Table]]
 """Takes batches, yields tables: the same rows in the same order, however they are cut."""
 
 
+WholeTable = Callable[[], Iterator[pa.Table]]
+"""Each call reads every part again: one table a part, in order, with ``id`` and what is read."""
+TableFunction = Callable[[WholeTable], Iterator[pa.Table]]
+"""Takes all parts at once, yields one table a part: the same rows in the same order."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the build. It adds one column group and never touches another."""
@@ -78,8 +84,11 @@ class Stage:
     """Group -> columns."""
     schema: pa.Schema
     params: type[Params]
-    open: Callable[[Any], StageFunction]
-    """Loads what the stage needs (models, pools) and returns the function that does the work."""
+    open: Callable[[Any], Any]
+    """Loads what the stage needs (models, pools) and returns the function that does the work:
+    a StageFunction, or a TableFunction where the scope is the table."""
+    scope: Literal["part", "table"] = "part"
+    """``table``: a part depends on the rows of all parts (duplicates, quantiles)."""
     workers: Literal["one", "cores"] = "cores"
     """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
     reuses_rows: bool = False

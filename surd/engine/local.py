@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from surd.engine.parts import PartResult, StageError, compute
+from surd.engine.whole import compute_table
 from surd.errors import SurdError
 from surd.plan import PartState
 from surd.progress import Tick
@@ -35,6 +36,9 @@ def run(
     SurdError when nothing can go on (disk full, a model that cannot be loaded).
     """
     if not jobs:
+        return
+    if stage.scope == "table":
+        yield from compute_table(workspace, stage, params, jobs, tick)
         return
     processes = min(workers or _default_workers(jobs), len(jobs))
     if processes > 1 and stage.workers == "cores":

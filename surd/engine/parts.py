@@ -109,12 +109,16 @@ def _pull(tables: Iterator[pa.Table]) -> pa.Table | None:
 
 def _write(writer: PartWriter, piece: pa.Table, counts: Counter[str], tick: Tick) -> None:
     writer.write(piece)
-    found = _status_counts(piece)
+    found = count_statuses(piece)
     counts.update(found)
     tick(found)
 
 
-def _status_counts(table: pa.Table) -> dict[str, int]:
+def count_statuses(table: pa.Table) -> dict[str, int]:
+    """Rows by status; by keep and drop where there are verdicts."""
+    if "keep" in table.column_names:
+        kept = pc.sum(table["keep"]).as_py() or 0
+        return {"keep": kept, "drop": table.num_rows - kept}
     if "status" not in table.column_names:
         return {"ok": table.num_rows}
     return {item["values"]: item["counts"] for item in pc.value_counts(table["status"]).to_pylist()}
@@ -138,7 +142,7 @@ def _batches(
         earlier = _earlier(workspace, stage, job)
         for tables in zip(*streams, strict=True):
             same = job.info is not None and job.info.settings == settings
-            table = _side_by_side(tables)
+            table = side_by_side(stage.reads, tables)
             handed.ids.extend(table["id"].to_pylist())
             yield Batch(table, next(earlier, None), same)
 
@@ -150,12 +154,21 @@ def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.
             yield from workspace.read_batches(stage.group, job.part, None, stage.batch_rows)
 
 
-def _side_by_side(tables: Iterable[pa.Table]) -> pa.Table:
-    """One table of the columns of all; raises ValueError when their ids differ."""
-    first, *others = tables
-    for other in others:
-        if not other["id"].equals(first["id"]):
+def side_by_side(groups: Iterable[str], tables: Iterable[pa.Table]) -> pa.Table:
+    """One table of the columns of all; raises ValueError when their ids differ.
+
+    A name that an earlier group has already becomes ``group.name``.
+    """
+    joined: pa.Table | None = None
+    for group, table in zip(groups, tables, strict=True):
+        if joined is None:
+            joined = table
+            continue
+        if not table["id"].equals(joined["id"]):
             raise ValueError("the groups' parts are not aligned: their ids differ")
-        for name in other.column_names[1:]:
-            first = first.append_column(other.schema.field(name), other[name])
-    return first
+        for name in table.column_names[1:]:
+            known = name in joined.column_names
+            field_ = table.schema.field(name).with_name(f"{group}.{name}" if known else name)
+            joined = joined.append_column(field_, table[name])
+    assert joined is not None
+    return joined

@@ -15,6 +15,8 @@ from torch.nn import functional
 from surd.errors import ModelError
 from surd.models.names import resolve
 
+_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -24,7 +26,12 @@ class Clip:
     preprocess: Callable[[Image.Image], torch.Tensor]
     """An RGB picture to ``[3, h, w]`` float32, resized, cropped and normalised."""
     tokenize: Callable[[Sequence[str]], torch.Tensor]
-    """Texts to ``[b, context]`` int64, cut off at the window."""
+    """Texts to ``[b, context_tokens]`` int64, cut off at the window."""
+    count_tokens: Callable[[str], int]
+    """Of a text, start and end included, before any cut."""
+    context_tokens: int
+    side_px: int
+    """Of the square pictures the image tower takes."""
     device: torch.device
 
     @torch.inference_mode()
@@ -43,6 +50,32 @@ class Clip:
         tokens = self.tokenize(texts).to(self.device)
         return functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
+    def split(self, text: str) -> list[str]:
+        """The text in pieces that fit the window, cut between tags, else between words.
+
+        A single word beyond the window stays one piece; `tokenize` cuts it off.
+        """
+        if self._fits(text):
+            return [text]
+        tags = [piece for tag in text.split(",") for piece in self._words_that_fit(tag.strip())]
+        return self._packed([tag for tag in tags if tag], ", ")
+
+    def _words_that_fit(self, tag: str) -> list[str]:
+        return [tag] if self._fits(tag) else self._packed(tag.split(), " ")
+
+    def _packed(self, pieces: Sequence[str], joint: str) -> list[str]:
+        packed = list(pieces[:1])
+        for piece in pieces[1:]:
+            longer = packed[-1] + joint + piece
+            if self._fits(longer):
+                packed[-1] = longer
+            else:
+                packed.append(piece)
+        return packed
+
+    def _fits(self, text: str) -> bool:
+        return self.count_tokens(text) <= self.context_tokens
+
     @property
     def dtype(self) -> torch.dtype:
         """The precision the weights are in."""
@@ -50,12 +83,14 @@ class Clip:
         return parameter.dtype
 
 
-def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
+def load_clip(
+    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Clip:
     """The CLIP that `name` means.
 
     `name` is ``architecture/pretrained`` of open_clip's list (``ViT-B-32/laion2b_s34b_b79k``),
     ``hf-hub:org/repo``, a local folder with ``open_clip_config.json`` and weights, or
-    ``demo:clip``. `precision` is fp32, fp16 or bf16. Raises ModelError in one line.
+    ``demo:clip``. Raises ModelError in one line.
     """
     found = resolve(name)
     if Path(found).is_dir():
@@ -72,11 +107,28 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
         pretrained = tag
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
-            architecture, pretrained=pretrained, precision=precision, device=device
+            architecture, pretrained=pretrained, precision=_PRECISIONS[dtype], device=device
         )
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # open_clip raises many kinds, and so do the hub's libraries
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"CLIP model {name!r} cannot be loaded: {reason}") from error
     model.eval().requires_grad_(False)
-    return Clip(model, preprocess, tokenizer, torch.device(device))
+    side = model.visual.image_size
+    return Clip(
+        model=model,
+        preprocess=preprocess,
+        tokenize=tokenizer,
+        count_tokens=_counter(tokenizer),
+        context_tokens=model.context_length,
+        side_px=min(side) if isinstance(side, tuple) else side,
+        device=torch.device(device),
+    )
+
+
+def _counter(tokenizer: Any) -> Callable[[str], int]:
+    """open_clip has two kinds of tokenizer: its own, and Hugging Face's in a wrapper."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is not None:
+        return lambda text: len(inner(text, verbose=False).input_ids)
+    return lambda text: len(tokenizer.encode(text)) + 2

@@ -22,6 +22,7 @@ def build(site: Site, folder: Path, *, max_file_bytes: int | None) -> subprocess
             *(sys.executable, "-m", "surd", "build", "civitai", "-o", str(folder), "-q"),
             *("--set", f"sources.0.base_url={site.url}", "--set", "sources.0.requests_per_s=1000"),
             *("--set", "download.allow_private_addresses=true", "--set", "part_size=40"),
+            *("--set", "until=prompts"),
         ],
         preexec_fn=limit,
         check=False,

@@ -23,6 +23,7 @@ def command(site: Site, folder: Path) -> list[str]:
         "download.allow_private_addresses=true",
         "download.concurrency=4",
         "part_size=25",
+        "until=prompts",
     ]
     settings = [argument for value in values for argument in ("--set", value)]
     return [sys.executable, "-m", "surd", "build", "civitai", "-o", str(folder), "-q", *settings]

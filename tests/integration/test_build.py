@@ -25,6 +25,7 @@ def overrides(site: Site, *more: str) -> list[str]:
         "download.stall_timeout_s=0.5",
         "download.retries=0",
         "part_size=30",
+        "until=prompts",
         *more,
     ]
     return [argument for value in values for argument in ("--set", value)]

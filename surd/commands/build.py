@@ -1,18 +1,17 @@
-"""What the commands do and print. The command line parses, this file answers."""
+"""Building, stage by stage or all at once, and how far a workspace has come."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from surd.commands.printing import print_json, say, warn
 from surd.errors import SurdError
 from surd.progress import other_than_ok
 
@@ -34,7 +33,7 @@ def build(
         recipe_name, output = "demo", output or "surd-demo"
         if not as_json:
             others = ", ".join(name for name in shipped_recipes() if name != "demo")
-            _say(f"no recipe given: building the demo into {output}; other recipes: {others}")
+            say(f"no recipe given: building the demo into {output}; other recipes: {others}")
     recipe = load_recipe(find_recipe(recipe_name), overrides)
     if output is None:
         raise SurdError(f"say where to build: surd build {recipe_name} -o DIR")
@@ -42,7 +41,7 @@ def build(
     if plan:
         _print_plan(output, recipe, as_json)
         return
-    _run(output, recipe, max_failure_rate, as_json, **options)
+    run(output, recipe, max_failure_rate, as_json, **options)
 
 
 def run_stage(
@@ -51,25 +50,31 @@ def run_stage(
     recipe_name: str | None,
     overrides: Sequence[str],
     *,
-    as_json: bool,
+    as_json: bool | None,
     max_failure_rate: float | None = None,
     **options: Any,
 ) -> None:
     """One stage on an existing workspace, with its own recipe or another."""
     from surd.build import open_recipe
+    from surd.commands.curation import need_groups
     from surd.recipe import find_recipe, load_recipe, override_recipe
     from surd.workspace import Workspace
 
+    if stage not in ("collect", "publish"):
+        workspace = Workspace(folder)
+        workspace.read_manifest()
+        need_groups(workspace, stage)
     if recipe_name is not None:
         recipe = load_recipe(find_recipe(recipe_name), overrides)
     else:
         recipe = override_recipe(open_recipe(Workspace(folder)), overrides)
-    _run(folder, recipe, max_failure_rate, as_json, only=stage, **options)
+    run(folder, recipe, max_failure_rate, as_json, only=stage, **options)
 
 
-def _run(
-    folder: str, recipe: Any, max_failure_rate: float | None, as_json: bool, **options: Any
+def run(
+    folder: str, recipe: Any, max_failure_rate: float | None, as_json: bool | None, **options: Any
 ) -> None:
+    """Build, and print what was done; nothing with `as_json` None."""
     from surd.build import Options, build
     from surd.workspace import Workspace
 
@@ -80,15 +85,15 @@ def _run(
     try:
         for summary in build(Workspace(folder), recipe, Options(**options)):
             summaries.append(summary)
-            if not as_json:
+            if as_json is False:
                 _print_summary(summary)
     except KeyboardInterrupt:
-        _warn("stopped; run the same command to go on")
+        warn("stopped; run the same command to go on")
         sys.exit(130)
     if as_json:
-        _print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
-    else:
-        _say(f"next: surd status {folder}, or surd inspect {folder}")
+        print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
+    elif as_json is False:
+        say(f"next: surd status {folder}, or surd inspect {folder}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)
@@ -99,7 +104,7 @@ def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None
         if allowed is not None and summary.stage == "download" and summary.rows:
             share = 1 - summary.counts.get("ok", 0) / summary.rows
             if share > allowed:
-                _warn(f"{share:.1%} of the images failed, more than {allowed:.1%} allowed")
+                warn(f"{share:.1%} of the images failed, more than {allowed:.1%} allowed")
                 sys.exit(1)
 
 
@@ -114,16 +119,16 @@ def _check_stage(name: str | None) -> None:
 
 def _print_summary(summary: Any) -> None:
     for problem in summary.problems:
-        _warn(f"{problem} (kept what it gave)")
+        warn(f"{problem} (kept what it gave)")
     parts = "part" if summary.computed == 1 else "parts"
     did = f"{summary.computed} {parts} computed, {summary.fresh} fresh"
     if summary.stage == "collect":
         did = f"{summary.counts['new']:,} new, {summary.counts['known']:,} known before"
     other = "" if summary.stage == "collect" else other_than_ok(summary.counts)
     note = f"; not ok: {other}" if other else ""
-    _say(f"{summary.stage}: {summary.rows:,} rows; {did}{note}; {summary.seconds:.1f} s")
+    say(f"{summary.stage}: {summary.rows:,} rows; {did}{note}; {summary.seconds:.1f} s")
     for part, why in sorted(summary.failed.items()):
-        _warn(f"{summary.stage}: part {part} failed: {why}")
+        warn(f"{summary.stage}: part {part} failed: {why}")
 
 
 def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
@@ -138,12 +143,12 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
         states = Counter(state.state for state in plan(workspace, stage, params_of(recipe, stage)))
         steps.append({"stage": stage.name} | {str(k): n for k, n in states.items()})
     if as_json:
-        _print_json({"recipe": recipe.model_dump(mode="json"), "steps": steps})
+        print_json({"recipe": recipe.model_dump(mode="json"), "steps": steps})
         return
-    _say(f"the recipe is valid: {', '.join(source.kind for source in recipe.sources)}")
+    say(f"the recipe is valid: {', '.join(source.kind for source in recipe.sources)}")
     for step in steps:
         counts = ", ".join(f"{n} {state}" for state, n in step.items() if state != "stage")
-        _say(f"{step['stage']}: {counts or 'nothing there yet'}")
+        say(f"{step['stage']}: {counts or 'nothing there yet'}")
 
 
 def status(folder: str, *, as_json: bool) -> None:
@@ -174,10 +179,10 @@ def status(folder: str, *, as_json: bool) -> None:
             ],
         }
     if as_json:
-        _print_json({"workspace": folder, "recipe": recipe.name, "groups": groups})
+        print_json({"workspace": folder, "recipe": recipe.name, "groups": groups})
         return
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
-    _say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
+    say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)
@@ -186,93 +191,10 @@ def status(folder: str, *, as_json: bool) -> None:
 def _print_group(group: str, about: dict[str, Any]) -> None:
     states = ", ".join(f"{n} {state}" for state, n in about["states"].items()) or "nothing"
     rows = ", ".join(f"{n:,} {status}" for status, n in about["rows_by_status"].items())
-    _say(f"{group}: {states}" + (f"; {rows}" if rows else ""))
+    say(f"{group}: {states}" + (f"; {rows}" if rows else ""))
     shown = about["parts"][:10]
     for part in shown:
         why = f": {part['why']}" if part["why"] else ""
-        _say(f"  part {part['part']} {part['state']}{why}")
+        say(f"  part {part['part']} {part['state']}{why}")
     if len(about["parts"]) > len(shown):
-        _say(f"  ... and {len(about['parts']) - len(shown)} more; all with --json")
-
-
-def inspect(folder: str, query: str | None, limit: int, *, as_json: bool) -> None:
-    """``surd inspect``."""
-    from surd.inspect import find, sample
-    from surd.workspace import Workspace
-
-    workspace = Workspace(folder)
-    workspace.read_manifest()
-    matches = find(workspace, query, limit)
-    if not matches:
-        raise SurdError(f"{folder}: no sample has {query!r} in its id, url, path or prompt")
-    if len(matches) == 1:
-        found = sample(workspace, matches[0])
-        if as_json:
-            _print_json(found)
-        else:
-            for group, row in found.items():
-                _say(f"{group}:")
-                for key, value in row.items():
-                    _say(f"  {key}: {_shown(value)}")
-        return
-    if as_json:
-        _print_json({"matches": [asdict(match) for match in matches]})
-        return
-    for match in matches:
-        _say(f"{match.id}  {match.source}  {_shown(match.prompt)[:100]}")
-    _say(f"{len(matches)} shown; name one by its id to see it in full")
-
-
-def schema(name: str | None, write: Path | None) -> None:
-    """``surd schema``."""
-    from surd.schema import json_schemas, write_json_schemas
-
-    if write is not None:
-        if not write.is_dir():
-            raise SurdError(f"{write}: no such folder; create it first")
-        for path in write_json_schemas(write):
-            _say(str(path))
-        return
-    schemas = json_schemas()
-    if name is None:
-        _say("schemas: " + ", ".join(schemas))
-    elif name in schemas:
-        _print_json(schemas[name])
-    else:
-        near = difflib.get_close_matches(name, schemas, n=1)
-        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(schemas)}"
-        raise SurdError(f"{name}: no such schema; {mend}")
-
-
-def doctor(*, as_json: bool) -> None:
-    """``surd doctor``."""
-    from surd.doctor import examine
-
-    findings = examine()
-    if as_json:
-        _print_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            mark = "ok " if finding.ok else "BAD"
-            mend = f"; {finding.mend}" if finding.mend and not finding.ok else ""
-            _say(f"{mark}  {finding.what}: {finding.found}{mend}")
-    if not all(finding.ok for finding in findings):
-        sys.exit(1)
-
-
-def _shown(value: Any) -> str:
-    """A value on one line, with control characters made visible."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _warn(line: str) -> None:
-    print(f"surd: {line}", file=sys.stderr, flush=True)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+        say(f"  ... and {len(about['parts']) - len(shown)} more; all with --json")

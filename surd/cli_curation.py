@@ -1,0 +1,166 @@
+"""The commands that turn pairs into triples and triples into a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from surd.cli_options import Folder, Json, Overrides, Quiet
+
+app = typer.Typer()
+
+
+@app.command()
+def caption(
+    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+) -> None:
+    """Let BLIP propose simple prompts for every image.
+
+    Example: surd caption my-data --set caption.candidates=3
+    """
+    from surd.commands import build
+
+    build.run_stage(folder, "caption", None, list(set_ or []), as_json=json_, quiet=quiet)
+
+
+@app.command()
+def score(
+    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+) -> None:
+    """Let CLIP judge how well both prompts fit the image, and choose the simple one.
+
+    Example: surd score my-data --set score.clip=ViT-L-14/openai
+    """
+    from surd.commands import build
+
+    build.run_stage(folder, "score", None, list(set_ or []), as_json=json_, quiet=quiet)
+
+
+@app.command()
+def dedup(
+    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+) -> None:
+    """Find the same picture again, by bytes, perceptual hash and CLIP.
+
+    Example: surd dedup my-data --set dedup.min_cosine=0.97
+    """
+    from surd.commands import build
+
+    build.run_stage(folder, "dedup", None, list(set_ or []), as_json=json_, quiet=quiet)
+
+
+@app.command("filter")
+def filter_(
+    folder: Folder,
+    clip_threshold: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|pN", help="Least cosine(image, simple prompt)."),
+    ] = None,
+    complex_threshold: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|pN", help="Least cosine(image, complex prompt)."),
+    ] = None,
+    min_margin: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|pN", help="Least cosine(simple) - cosine(complex)."),
+    ] = None,
+    min_aesthetic: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|pN", help="Least aesthetic score."),
+    ] = None,
+    max_nsfw: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="Highest nsfw score, 0 to 1."),
+    ] = None,
+    min_side: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="PX", help="Least shorter side in pixels."),
+    ] = None,
+    set_: Overrides = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Show the scores and propose thresholds.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Judge every sample anew, in seconds: images and models are not touched.
+
+    Example: surd filter my-data --clip-threshold 0.28 --min-side 512
+    """
+    from surd.commands import curation
+
+    flags = {
+        "clip_threshold": clip_threshold,
+        "complex_threshold": complex_threshold,
+        "min_margin": min_margin,
+        "min_aesthetic": min_aesthetic,
+        "max_nsfw": max_nsfw,
+        "min_side": min_side,
+    }
+    curation.filter_(
+        folder,
+        list(set_ or []),
+        flags,
+        suggest=suggest,
+        dry_run=dry_run,
+        quiet=quiet,
+        as_json=json_,
+    )
+
+
+@app.command()
+def publish(
+    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+) -> None:
+    """Write the kept samples as a dataset: Parquet shards, card and croissant.json.
+
+    Example: surd publish my-data --set publish.test=0.05
+    """
+    from surd.commands import curation
+
+    curation.publish(folder, list(set_ or []), quiet=quiet, as_json=json_)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Argument(metavar="FORM", help="surd, webdataset or csv.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the published dataset in another form.
+
+    Example: surd export my-data webdataset -o my-tars
+    """
+    from surd.commands import curation
+
+    curation.export(folder, form, output, quiet=quiet, as_json=json_)
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="surd, webdataset, img2dataset, huggingface, folder or table.",
+        ),
+    ],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="File, folder or pattern.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="The workspace to fill.")
+    ],
+    set_: Overrides = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Bring a dataset that is there already into a workspace.
+
+    Example: surd import surd ~/SURD -o my-data
+    """
+    from surd.commands import curation
+
+    curation.import_(kind, path, output, list(set_ or []), quiet=quiet, as_json=json_)

@@ -1,0 +1,1 @@
+"""What the commands do and print. The command line parses, these files answer."""

@@ -1,0 +1,50 @@
+"""Computing a stage whose every part depends on all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from surd.engine.parts import PartResult, StageError, count_statuses, side_by_side
+from surd.plan import PartState
+from surd.progress import Tick
+from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
+from surd.workspace import Workspace
+
+
+def compute_table(
+    workspace: Workspace, stage: Stage, params: Params, jobs: Sequence[PartState], tick: Tick
+) -> Iterator[PartResult]:
+    """Run the stage over all parts; write those that are due, and yield each once written.
+
+    Raises SurdError when a part cannot be read: what depends on all rows cannot do without some.
+    """
+    due = {job.part: job for job in jobs}
+    settings = settings_fingerprint(stage, params)
+    parts = workspace.parts("samples")
+    tables = stage.open(params)(lambda: (read_part(workspace, stage, part) for part in parts))
+    for part, table in zip(parts, tables, strict=True):
+        if part not in due:
+            continue
+        job = due[part]
+        if table.num_rows != job.rows:
+            raise StageError(f"{stage.name} did not keep the rows of part {part}")
+        counts = count_statuses(table)
+        inputs = dict(job.inputs or {})
+        with workspace.writing_part(stage.group, part, stage.schema, stage.batch_rows) as writer:
+            writer.write(table)
+            writer.describe(
+                fingerprint=part_fingerprint(settings, inputs),
+                settings=settings,
+                inputs=inputs,
+                extra={"counts": dict(sorted(counts.items()))},
+            )
+        tick(counts)
+        yield PartResult(part, counts)
+
+
+def read_part(workspace: Workspace, stage: Stage, part: int) -> pa.Table:
+    """What the stage reads of one part, side by side."""
+    tables = [workspace.read(group, part, ("id", *cols)) for group, cols in stage.reads.items()]
+    return side_by_side(stage.reads, tables)

@@ -1,0 +1,35 @@
+"""Where a model runs, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from surd.errors import ModelError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device_named(name: str) -> torch.device:
+    """``auto`` is a GPU where this torch sees one. Raises ModelError in one line."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {name}: this torch sees no GPU; use cpu, or see: surd doctor")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ModelError(f"device {name}: {reason}; use auto, cpu or cuda") from error
+    return device
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """``auto`` is bf16 on a GPU and fp32 elsewhere."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return _DTYPES[precision]

@@ -1,0 +1,90 @@
+"""Heads that judge a picture, or a picture and a text, beside CLIP's cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.nn import functional
+from transformers import BlipForImageTextRetrieval, BlipProcessor
+
+from surd.errors import ModelError
+from surd.models.names import resolve
+
+AestheticScore = Callable[[torch.Tensor], torch.Tensor]
+"""Unit-length CLIP image embeddings ``[b, d]`` float32 to scores ``[b]``, about 1 to 10."""
+MatchScore = Callable[[Sequence[Image.Image], Sequence[str]], list[float]]
+"""Pairs of RGB picture and text to the probability, 0 to 1, that they match."""
+
+
+def load_aesthetic_head(path: str, device: torch.device) -> AestheticScore:
+    """An aesthetic head: one linear layer, or several without activations between them.
+
+    The layouts are those of https://github.com/LAION-AI/aesthetic-predictor (``weight``,
+    ``bias``) and https://github.com/christophschuhmann/improved-aesthetic-predictor
+    (``layers.N.weight``, ``layers.N.bias``; its dropouts do nothing at inference). Raises
+    ModelError.
+    """
+    try:
+        state = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"aesthetic head {path}: no such file") from error
+    except Exception as error:  # unpickling raises whatever the file makes it
+        reason = str(error).split("\n", 1)[0]
+        raise ModelError(f"aesthetic head {path}: not a file of weights: {reason}") from error
+    layers = [(w.float().to(device), b.float().to(device)) for w, b in _layers(state, path)]
+
+    def score(embeddings: torch.Tensor) -> torch.Tensor:
+        width = layers[0][0].shape[1]
+        if embeddings.shape[1] != width:
+            raise ModelError(
+                f"aesthetic head {path} is made for CLIP embeddings of width {width}; those of "
+                f"score.clip are {embeddings.shape[1]} wide"
+            )
+        x = embeddings
+        for weight, bias in layers:
+            x = functional.linear(x, weight, bias)
+        return x[:, 0]
+
+    return score
+
+
+def _layers(state: object, path: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    if isinstance(state, Mapping):
+        names = [name[: -len("weight")] for name in map(str, state) if name.endswith("weight")]
+        names.sort(key=lambda name: [int(n) for n in name.split(".") if n.isdigit()])
+        if names and all(f"{name}bias" in state for name in names):
+            layers = [(state[f"{name}weight"], state[f"{name}bias"]) for name in names]
+            ends = [1, *(weight.shape[1] for weight, _ in reversed(layers))]
+            if [weight.shape[0] for weight, _ in reversed(layers)] == ends[:-1]:
+                return layers
+    raise ModelError(f"aesthetic head {path}: not linear layers that end in one score")
+
+
+def load_itm(name: str, *, device: torch.device, dtype: torch.dtype) -> MatchScore:
+    """BLIP's image-text matching head (Li et al. 2022, arXiv:2201.12086, section 3.2).
+
+    Raises ModelError in one line.
+    """
+    found = resolve(name)
+    try:
+        processor = BlipProcessor.from_pretrained(found)
+        model = BlipForImageTextRetrieval.from_pretrained(found, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"matching model {name!r} cannot be loaded: {reason}") from error
+    model.to(device).eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def score(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
+        inputs = processor(
+            images=list(images), text=list(texts), padding=True, truncation=True,
+            return_tensors="pt",
+        ).to(device)  # fmt: skip
+        inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
+        logits = model(**inputs, use_itm_head=True).itm_score.float()  # [b, 2]: no, yes
+        return [float(p) for p in logits.softmax(dim=-1)[:, 1]]
+
+    return score

@@ -1,0 +1,145 @@
+"""Caption: several simple prompts for each image; CLIP chooses among them in the next stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from surd.caption_cleaning import clean_caption
+from surd.schema import CAPTIONS
+from surd.stage import Batch, Params, Stage, StageFunction, runtime
+
+
+class CaptionParams(Params):
+    """Which model speaks about the images, and how often."""
+
+    model: str = Field(
+        default="Salesforce/blip-image-captioning-large",
+        description="BLIP, or another image-text-to-text model: hub id or folder",
+    )
+    candidates: int = Field(
+        default=5, ge=1, le=64, description="captions of an image: one by beams, the others drawn"
+    )
+    num_beams: int = Field(default=3, ge=1, le=16, description="beams of the first candidate")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus of the others")
+    max_new_tokens: int = Field(default=40, ge=1, le=512, description="longest caption, in tokens")
+    prompt: str | None = Field(
+        default=None, description="what models other than BLIP are asked; left out: one sentence"
+    )
+    clean: bool = Field(default=True, description="take out BLIP's tics, as arafed or there is a")
+    given: Literal["only", "compete", "ignore"] = Field(
+        default="only",
+        description="a simple prompt the source has: taken as it is, or one more candidate, or not",
+    )
+    seed: int = Field(default=0, ge=0, description="with the sample's id, decides what is drawn")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="of the weights; auto: bf16 on a GPU, else fp32"
+    )
+    batch_size: int = runtime(32, "images at once", ge=1)
+    device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
+
+
+def open_(params: CaptionParams) -> StageFunction:
+    """The function that captions; the model is loaded when the first image needs it.
+
+    Raises ModelError, from the first batch on.
+    """
+    return lambda batches: _caption(batches, params)
+
+
+def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Table]:
+    from surd.models.captioner import load_captioner
+    from surd.models.devices import device_named, dtype_of
+    from surd.stages.pictures import once, opened
+
+    device = device_named(params.device)
+    captioner = once(
+        lambda: load_captioner(
+            params.model,
+            device=device,
+            dtype=dtype_of(params.precision, device),
+            prompt=params.prompt,
+        )
+    )
+
+    def wanted(table: pa.Table) -> list[bool]:
+        return [text is None or params.given != "only" for text in _given(table, params)]
+
+    for some in opened(
+        batches,
+        lambda image: captioner().prepare(image),
+        side_px=lambda: captioner().side_px,
+        wanted=wanted,
+    ):
+        given = _given(some.table, params)
+        statuses = some.statuses
+        candidates = [[_candidate(text, "given")] if text else [] for text in given]
+        for first in range(0, len(some.usable), params.batch_size):
+            rows = some.usable[first : first + params.batch_size]
+            seeds = [_seed(some.table["id"][i].as_py(), params.seed) for i in rows]
+            pictures = [some.pictures[i] for i in rows]
+            proposals = captioner().propose(pictures, _wanted(params), seeds)
+            for i, found in zip(rows, proposals, strict=True):
+                candidates[i] += _different(found, candidates[i], clean=params.clean)
+        for i in some.usable:
+            if not candidates[i]:
+                statuses[i] = "empty"
+        yield pa.Table.from_arrays(
+            [
+                some.table["id"],
+                pa.array(statuses),
+                pa.array(candidates, CAPTIONS.field("candidates").type),
+            ],
+            schema=CAPTIONS,
+        )
+
+
+def _given(table: pa.Table, params: CaptionParams) -> list[str | None]:
+    if params.given == "ignore":
+        return [None] * table.num_rows
+    return [(text or "").strip() or None for text in table["simple_prompt"].to_pylist()]
+
+
+def _wanted(params: CaptionParams) -> Any:
+    from surd.models.captioner import Wanted
+
+    return Wanted(params.candidates - 1, params.num_beams, params.top_p, params.max_new_tokens)
+
+
+def _seed(id_: str, seed: int) -> int:
+    """Of a sample: the same on every run, whatever stands beside it."""
+    return (int(id_[:15], 16) + seed) % 2**60
+
+
+def _candidate(raw: str, how: str, text: str | None = None) -> dict[str, str]:
+    return {"text": raw if text is None else text, "raw": raw, "how": how}
+
+
+def _different(
+    proposals: Iterable[Any], before: list[dict[str, str]], *, clean: bool
+) -> list[dict[str, str]]:
+    """Candidates with words, each text once."""
+    known = {candidate["text"] for candidate in before}
+    new = []
+    for proposal in proposals:
+        text = clean_caption(proposal.text) if clean else proposal.text
+        if text and text not in known:
+            known.add(text)
+            new.append(_candidate(proposal.text, proposal.how, text))
+    return new
+
+
+STAGE = Stage(
+    name="caption",
+    group="captions",
+    version=1,
+    reads={"images": ("bytes",), "samples": ("simple_prompt",)},
+    schema=CAPTIONS,
+    params=CaptionParams,
+    open=open_,
+    workers="one",
+    batch_rows=64,
+)

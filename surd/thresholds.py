@@ -1,0 +1,73 @@
+"""Thresholds: a number, or a quantile such as p30."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator
+
+_TWO_HEAPS = 0.8
+_QUANTILE = re.compile(r"p(\d+(?:\.\d+)?)")
+
+
+def _checked(value: Any) -> float | str:
+    if isinstance(value, str):
+        found = _QUANTILE.fullmatch(value.strip().lower())
+        if found and float(found[1]) <= 100:
+            return f"p{found[1]}"
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError("give a number, or a quantile from p0 to p100 such as p30") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError("give a number, or a quantile from p0 to p100 such as p30")
+    return float(value)
+
+
+def _checked_cosine(value: Any) -> float | str:
+    checked = _checked(value)
+    if isinstance(checked, float) and not -1 <= checked <= 1:
+        raise ValueError("a cosine lies between -1 and 1; or give a quantile such as p30")
+    return checked
+
+
+Threshold = Annotated[float | str, BeforeValidator(_checked)]
+"""Any finite number, or ``pN``: the N-th percentile of the values there are."""
+Cosine = Annotated[float | str, BeforeValidator(_checked_cosine)]
+"""A number from -1 to 1, or ``pN``."""
+
+
+def resolve(threshold: float | str, values: npt.NDArray[np.floating]) -> float:
+    """The number a threshold means, given all values ``[n]`` (NaN where there is none)."""
+    if isinstance(threshold, float):
+        return threshold
+    there = values[~np.isnan(values)]
+    return float(np.percentile(there, float(threshold[1:]))) if len(there) else float("nan")
+
+
+def suggest(values: npt.NDArray[np.floating]) -> float | None:
+    """The threshold that best parts the values into two heaps; None where there is one heap.
+
+    It maximises the variance between the heaps over a histogram of 256 bins (Otsu 1979, "A
+    threshold selection method from gray-level histograms"). Two heaps there are when that is at
+    least 0.8 of the whole variance: a uniform distribution has 0.75, a normal one 0.64.
+    """
+    there = values[~np.isnan(values)]
+    if len(there) < 2 or there.min() == there.max():
+        return None
+    counts, edges = np.histogram(there, bins=256)
+    centers = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]  # [255]
+    above = len(there) - below
+    sums = np.cumsum(counts * centers)
+    mean_below = sums[:-1] / np.maximum(below, 1)
+    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    between = below * above * (mean_below - mean_above) ** 2
+    variance = np.sum(counts * (centers - sums[-1] / len(there)) ** 2) * len(there)
+    if between.max() < _TWO_HEAPS * variance:
+        return None
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))  # a gap: take its middle
+    return float(edges[1:][best].mean())
