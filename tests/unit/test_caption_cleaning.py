@@ -1,0 +1,46 @@
+"""BLIP's tics, taken out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surd.caption_cleaning import clean_caption
+from surd.demo.scenes import Reading, all_scenes
+from surd.demo.vocabulary import read_sentence, simple_sentence
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("there is a araffe dog dog on a a lawn", "a dog on a lawn"),
+        ("arafed image of a cat", "image of a cat"),
+        ("an arafed house by the sea", "a house by the sea"),
+        ("a araffed owl", "an owl"),
+        ("a red and a red and a red car", "a red car"),
+        ("there are two red cups on a table", "two red cups on a table"),
+        ("a hotel, a hotel, a hotel", "a hotel"),
+        ("this is a photo of a man", "a photo of a man"),
+        ("there's a bird", "a bird"),
+        ("a theresa of avila", "a theresa of avila"),
+        ("an hour glass and a university", "an hour glass and a university"),
+        ("  two\tcups \n ", "two cups"),
+        ("arafed", ""),
+        ("", ""),
+    ],
+)
+def test_captions_are_cleaned(raw, clean):
+    assert clean_caption(raw) == clean
+
+
+@given(st.text(alphabet="ab ,.", max_size=60))
+def test_cleaning_twice_changes_nothing_more(raw):
+    once = clean_caption(raw)
+    assert clean_caption(once) == once
+
+
+def test_what_a_sentence_says_survives():
+    for seed, scene in enumerate(all_scenes()[::7]):
+        text = simple_sentence(scene, seed=seed)
+        assert read_sentence(clean_caption(text)) == Reading(**vars(scene)), text

@@ -1,0 +1,207 @@
+"""Verdicts: every filter by itself, all reasons told, quantiles and caps over all parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from surd.filter_rules import REASONS
+from surd.stages.filter import STAGE, FilterParams, judge
+from surd.verdicts import Dropped, changes, funnel
+
+OFF = FilterParams(
+    clip_threshold=None,
+    max_nsfw=None,
+    max_nsfw_level=None,
+    nsfw_words=False,
+    min_side=None,
+    max_aspect=None,
+    duplicates=(),
+    min_words=None,
+    watermark_words=False,
+)
+GOOD: dict[str, Any] = {
+    "nsfw_level": "none",
+    "author": "ada",
+    "status": "ok",
+    "width": 512,
+    "height": 768,
+    "prompts.status": "ok",
+    "complex_prompt": "masterpiece, two red cups",
+    "language": "en",
+    "simple_prompt": "two red cups on a table",
+    "cos_simple": 0.3,
+    "cos_complex": 0.25,
+    "itm": 0.9,
+    "aesthetic": 6.0,
+    "nsfw": 0.1,
+    "kind": None,
+    "similarity": None,
+    "cluster": "kept",
+}
+TYPES = {
+    **dict.fromkeys(("width", "height"), pa.int32()),
+    **dict.fromkeys(
+        ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw", "similarity"), pa.float32()
+    ),
+}
+
+
+def only(**switches: Any) -> FilterParams:
+    return FilterParams(**{**OFF.model_dump(), **switches})
+
+
+def table(*rows: dict[str, Any], first: int = 0) -> pa.Table:
+    filled = [{"id": f"{first + i:032x}", **GOOD, **row} for i, row in enumerate(rows)]
+    names = ["id", *GOOD]
+    return pa.table(
+        {n: pa.array([row[n] for row in filled], TYPES.get(n, pa.string())) for n in names}
+    )
+
+
+def verdicts(params: FilterParams, *tables: pa.Table) -> list[dict[str, Any]]:
+    def whole() -> Iterator[pa.Table]:
+        return iter(tables)
+
+    judged = list(judge(whole, params))
+    assert [t.num_rows for t in judged] == [t.num_rows for t in tables]
+    assert all(t.schema == STAGE.schema for t in judged)
+    return [row for t in judged for row in t.to_pylist()]
+
+
+def reasons(params: FilterParams, *tables: pa.Table) -> list[list[str]]:
+    rows = verdicts(params, *tables)
+    assert all(row["keep"] == (not row["reasons"]) for row in rows)
+    return [[entry["reason"] for entry in row["reasons"]] for row in rows]
+
+
+def test_a_good_sample_passes_every_filter():
+    everything = FilterParams(
+        complex_threshold=0.2,
+        min_margin=0.0,
+        min_itm=0.5,
+        min_aesthetic=5,
+        languages=("en",),
+        max_per_prompt=1,
+        max_per_author=1,
+    )
+    assert reasons(everything, table({})) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("change", "switch", "value", "threshold"),
+    [
+        ({"cos_simple": 0.2}, {"clip_threshold": 0.28}, 0.2, 0.28),
+        ({"cos_complex": 0.1}, {"complex_threshold": 0.2}, 0.1, 0.2),
+        ({"cos_simple": 0.2}, {"min_margin": 0.0}, -0.05, 0.0),
+        ({"itm": 0.2}, {"min_itm": 0.5}, 0.2, 0.5),
+        ({"aesthetic": 4.0}, {"min_aesthetic": 5}, 4.0, 5.0),
+        ({"nsfw": 0.9}, {"max_nsfw": 0.5}, 0.9, 0.5),
+        ({"nsfw_level": "mature"}, {"max_nsfw_level": "soft"}, 2, 1),
+        ({"complex_prompt": "Nude woman, 8k"}, {"nsfw_words": True}, None, None),
+        ({"width": 100}, {"min_side": 256}, 100, 256),
+        ({"width": 4096}, {"max_aspect": 3.0}, 4096 / 768, 3.0),
+        ({"language": "de"}, {"languages": ("en", "fr")}, None, None),
+        ({"complex_prompt": "red, cup"}, {"min_words": 3}, 2, 3),
+        ({"simple_prompt": "a cup with a watermark"}, {"watermark_words": True}, None, None),
+    ],
+)
+def test_each_filter_drops_what_it_should_and_says_by_which_number(
+    change, switch, value, threshold
+):
+    params = only(**switch)
+    kept, dropped = verdicts(params, table({}, change))
+    assert kept["reasons"] == []
+    (entry,) = dropped["reasons"]
+    assert entry["reason"] == next(iter(switch)) and entry["reason"] in REASONS
+    assert entry["value"] == (None if value is None else pytest.approx(value, abs=1e-6))
+    assert entry["threshold"] == threshold
+    assert reasons(OFF, table({}, change)) == [[], []]
+
+
+def test_what_is_missing_has_its_own_reason():
+    rows = table(
+        {"status": "http_error", "width": None, "height": None, "cos_simple": None},
+        {"status": "opt_out"},
+        {"prompts.status": "empty", "complex_prompt": None},
+        {"simple_prompt": None, "cos_simple": None},
+    )
+    assert reasons(FilterParams(), rows) == [
+        ["no_image"],
+        ["opt_out"],
+        ["no_prompt"],
+        ["no_caption"],
+    ]
+    assert verdicts(FilterParams(), rows)[0]["reasons"][0]["detail"] == "http_error"
+
+
+def test_unknown_numbers_are_not_judged():
+    unknown = dict.fromkeys(("itm", "aesthetic", "nsfw", "nsfw_level", "language"))
+    params = FilterParams(min_itm=0.5, min_aesthetic=5, languages=("en",))
+    assert reasons(params, table(unknown)) == [[]]
+
+
+def test_every_reason_is_told():
+    params = FilterParams(clip_threshold=0.28, min_side=256)
+    assert reasons(params, table({"cos_simple": 0.1, "width": 9, "height": 9, "nsfw": 1.0})) == [
+        ["clip_threshold", "max_nsfw", "min_side"]
+    ]
+
+
+def test_duplicates_of_the_asked_kinds_are_dropped_and_name_the_one_that_is_kept():
+    rows = table({}, {"kind": "clip", "similarity": 0.97}, {"kind": "exact", "similarity": 1.0})
+    assert reasons(FilterParams(duplicates=("exact",)), rows) == [[], [], ["duplicate"]]
+    (entry,) = verdicts(FilterParams(), rows)[1]["reasons"]
+    assert entry["detail"] == "clip of kept" and entry["value"] == pytest.approx(0.97)
+
+
+def test_a_quantile_is_taken_over_all_parts_and_the_number_recorded():
+    low = table(*({"cos_simple": 0.1 * i} for i in range(5)))
+    high = table(*({"cos_simple": 0.1 * i} for i in range(5, 10)), first=5)
+    rows = verdicts(only(clip_threshold="p50"), low, high)
+    assert [row["keep"] for row in rows] == [False] * 5 + [True] * 5
+    assert rows[0]["reasons"][0]["threshold"] == pytest.approx(0.45)
+
+
+def test_caps_keep_the_best_by_clip_of_those_that_nothing_else_drops():
+    scores = [0.30, 0.40, 0.90, 0.35, 0.40]
+    rows = table(*({"cos_simple": s} for s in scores), {"author": "bob"}, {"author": None})
+    rows = rows.set_column(
+        rows.column_names.index("width"), "width", pa.array([512, 512, 9, 512, 512, 512, 512])
+    )
+    params = only(max_per_author=2, min_side=256)
+    found = reasons(params, rows)
+    assert found == [["max_per_author"], [], ["min_side"], ["max_per_author"], [], [], []]
+
+
+def test_the_cap_on_prompts_looks_at_words_not_at_case():
+    rows = table({}, {"complex_prompt": "MASTERPIECE, two red cups", "cos_simple": 0.2}, first=3)
+    params = only(max_per_prompt=1)
+    assert reasons(params, rows) == [[], ["max_per_prompt"]]
+
+
+def test_no_rows_and_empty_parts_are_fine():
+    assert verdicts(FilterParams(), table()) == []
+    assert reasons(OFF, table(), table({}), table()) == [[]]
+
+
+def test_the_funnel_counts_samples_and_reasons_across_parts():
+    params = only(clip_threshold=0.28, min_side=256)
+    bad = {"cos_simple": 0.1}
+    tables = [table({}, bad), table({**bad, "width": 9}, first=2), table(first=3)]
+    found = funnel(judge(lambda: iter(tables), params))
+    assert (found.samples, found.kept) == (3, 1)
+    assert found.dropped == [
+        Dropped("clip_threshold", 2, 1, 0.28),
+        Dropped("min_side", 1, 0, 256.0),
+    ]
+
+
+def test_changes_count_both_ways():
+    before = {0: np.array([True, False, True]), 1: np.array([True])}
+    after = {0: np.array([True, True, False]), 2: np.array([True])}
+    assert changes(before, after) == (1, 1)
