@@ -97,7 +97,7 @@ class _Table:
     the latest are kept for threads that ask out of turn.
     """
 
-    max_open: ClassVar[int] = 3
+    max_open: ClassVar[int] = 2
 
     def __init__(self, path: str) -> None:
         source: Any = fsspec.open(path, "rb").open() if "://" in path else path

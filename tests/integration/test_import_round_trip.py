@@ -10,8 +10,11 @@ import pyarrow as pa
 import pytest
 from support import jpeg
 from support_shards import write_hf, write_tar
+from support_site import Answer, serving
 
 from surd.importing import import_recipe
+from surd.sources.lexica import LexicaSource
+from surd.sources.stable_diffusion_online import StableDiffusionOnlineSource
 from surd.stage import Batch
 from surd.stages.collect import collect
 from surd.stages.download import DownloadParams, open_download
@@ -84,3 +87,15 @@ def test_images_and_prompts_come_through_unchanged(tmp_path: Path, kind: str) ->
         for sample, image in zip(samples.to_pylist(), images, strict=True)
     }
     assert found == {f"complex {key}": (f"simple {key}", data) for key, data in IMAGES.items()}
+
+
+def test_sites_that_have_closed_are_told_and_the_other_sources_go_on(tmp_path: Path) -> None:
+    surd_release(tmp_path / "in")
+    ours = import_recipe("surd", str(tmp_path / "in")).sources[0]
+    with serving(lambda _: Answer("<html>Just a moment", 403)) as server:
+        closed = {"base_url": server.url, "queries": ["cup"], "retries": 0, "requests_per_s": 1000}
+        sources = [LexicaSource(**closed), StableDiffusionOnlineSource(**closed), ours]
+        results = collect(Workspace(str(tmp_path / "out")), sources, part_size=90)
+    assert [result.new for result in results] == [0, 0, COUNT]
+    lines = [result.problem or "" for result in results]
+    assert all("other sources go on" in line and "\n" not in line for line in lines[:2])
