@@ -14,12 +14,12 @@ import pytest
 
 from surd import __version__
 from surd.fetch import (
-    opted_out,
     _Refused,
     _retry_after_s,
     _unpacker,
     address_guard,
     is_public,
+    opted_out,
     user_agent,
 )
 
