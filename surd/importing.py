@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +38,8 @@ def import_recipe(kind: str, path: str, name: str | None = None) -> Recipe:
     place = path
     if "://" not in path:
         place = str(Path(path).expanduser().absolute())
-        if not Path(place).exists() and not (set(path) & set("*?[")):
+        there = os.path.exists(place)  # noqa: PTH110  (Path's raises for long names)
+        if not there and not set(path) & set("*?["):
             raise SurdError(f"{path}: no such file or folder; correct the path")
     elif kind != "huggingface":
         raise SurdError(f"{path}: {kind} is read from the local disk; download it first")

@@ -83,6 +83,7 @@ def pages(params: LexicaSource, cursor: str | None) -> Iterator[Page]:
     )
     path = "api/v1/search" if params.api == "search" else "api/infinite-prompts"
     index, place = _position(params, cursor)
+    visited: set[tuple[int, int | str | None]] = set()
     while index < len(params.queries):
         here = json.dumps({"query": index, "cursor": place}) if index or place else None
         try:
@@ -94,8 +95,12 @@ def pages(params: LexicaSource, cursor: str | None) -> Iterator[Page]:
                 "a server that answers alike, or leave the source out; other sources go on"
             ) from error
         yield Page(here, records)
+        visited.add((index, place))
         following = _next_place(params, answer, place) if records else None
-        index, place = (index, following) if following is not None else (index + 1, None)
+        if following is None or (index, following) in visited:
+            index, place = index + 1, None
+        else:
+            place = following
 
 
 def _position(params: LexicaSource, cursor: str | None) -> tuple[int, int | str | None]:

@@ -112,6 +112,8 @@ def test_what_cannot_be_imported_is_told_in_one_line(
 def test_nothing_there_is_told(tmp_path: Path, kind: str) -> None:
     with pytest.raises(SurdError, match="no such file or folder; correct the path"):
         import_recipe(kind, str(tmp_path / "none"))
+    with pytest.raises(SurdError, match="no such file or folder; correct the path"):
+        import_recipe(kind, str(tmp_path / ("x" * 5000)))
 
 
 def test_a_url_is_only_for_hugging_face() -> None:

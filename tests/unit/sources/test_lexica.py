@@ -176,6 +176,21 @@ def test_a_cursor_that_leads_nowhere_ends_the_query(following: object) -> None:
         assert len(read(server, api="infinite_prompts")) == 2
 
 
+def test_cursors_that_go_in_circles_end() -> None:
+    following = {0: "a", "a": "b", "b": "a"}
+
+    def site(asked: Asked) -> Answer:
+        return Answer({"images": [OLD_IMAGE], "nextCursor": following[asked.body["cursor"]]})
+
+    with serving(site) as server:
+        assert len(read(server, api="infinite_prompts")) == 3
+
+
+def test_images_that_two_queries_find_have_one_key() -> None:
+    with serving(lambda _: Answer({"images": [OLD_IMAGE]})) as server:
+        assert {record.key for record in records(read(server, queries=["a", "b"]))} == {"0482ee68"}
+
+
 def test_an_answer_without_prompts_still_gives_its_images() -> None:
     for prompts in (None, [], "x", [None, {"id": None}]):
         with serving(lambda _, p=prompts: Answer({"images": [{"id": 1}], "prompts": p})) as server:
