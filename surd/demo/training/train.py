@@ -12,14 +12,20 @@ from surd.demo.training.captioner import train_captioner
 from surd.demo.training.clip import train_clip
 from surd.demo.training.diffusion import text_encoder_of, train_diffusion
 from surd.demo.training.pictures import paint_split
-from surd.errors import ModelError
 from surd.models.clip import load_clip
+from surd.models.devices import device_named
 
 PICTURES_OF_A_SCENE = 24
 STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 3000, "diffusion": 6000}
 
 
-def train_all(output: Path, *, device: str | None = None, steps_scale: float = 1.0) -> None:
+def train_all(
+    output: Path,
+    *,
+    device: str | None = None,
+    steps_scale: float = 1.0,
+    pictures_of_a_scene: int = PICTURES_OF_A_SCENE,
+) -> None:
     """Train clip, captioner and diffusion into folders of `output`.
 
     Checkpoints and painted pictures stay in ``output/work``: run again, training goes on from the
@@ -27,10 +33,10 @@ def train_all(output: Path, *, device: str | None = None, steps_scale: float = 1
     give the same weights. About three hours on 2 cores. Raises ModelError for a device that is
     not there.
     """
-    place = _device(device)
+    place = device_named(device or "auto")
     work = output / "work"
     steps = {name: max(1, round(count * steps_scale)) for name, count in STEPS.items()}
-    pictures = paint_split("train", PICTURES_OF_A_SCENE, seed=1, cache=work)
+    pictures = paint_split("train", pictures_of_a_scene, seed=1, cache=work)
     train_clip(pictures, output / "clip", work / "clip.ckpt", steps=steps["clip"], device=place)
     autoencoder = train_autoencoder(
         pictures, work / "autoencoder.ckpt", steps=steps["autoencoder"], device=place
@@ -54,14 +60,3 @@ def train_all(output: Path, *, device: str | None = None, steps_scale: float = 1
         steps=steps["captioner"],
         device=place,
     )
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"--device {name}: this torch sees no GPU; use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ModelError(f"--device {name}: no such device; use cpu or cuda") from error

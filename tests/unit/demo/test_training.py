@@ -26,7 +26,7 @@ from surd.models.clip import load_clip
 SCENES = random.Random(5).sample(all_scenes(), 60)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -38,7 +38,7 @@ def _model() -> nn.Module:
 def _loss_of(model: nn.Module, die_at: int | None = None):
     def loss(step: int) -> torch.Tensor:
         if step == die_at:
-            raise Killed
+            raise KilledError
         x = torch.randn(16, 3)
         return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
@@ -50,7 +50,7 @@ def test_killed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path, m
     whole, killed, resumed = _model(), _model(), _model()
     options = {"steps": 20, "lr": 1e-2, "warmup": 3}
     fit("whole", whole, _loss_of(whole), checkpoint=tmp_path / "whole", **options)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit("killed", killed, _loss_of(killed, 11), checkpoint=tmp_path / "killed", **options)
     fit("killed", resumed, _loss_of(resumed), checkpoint=tmp_path / "killed", **options)
     for name, value in whole.state_dict().items():
@@ -114,9 +114,8 @@ def untrained(tokenizer, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_diffusion_text_encoder_is_the_
+def test_the_diffusion_text_encoder_is_the_text_tower_of_clip(untrained, tokenizer):
     clip = load_clip(str(untrained))
-    tokenizer = make_clip_tokenizer()
     encoder = text_encoder_of(clip.model, tokenizer)
     texts = [tags(scene, 1) for scene in SCENES[:8]]
     hidden = encode_prompts(encoder, tokenizer, texts)
