@@ -22,10 +22,14 @@ _ID = _field("id", pa.string(), "stable id of the sample, 32 hexadecimal digits"
 SAMPLES = pa.schema(
     [
         _ID,
-        _field("source", pa.string(), "kind of the source: civitai, folder, table", nullable=False),
+        _field("source", pa.string(), "kind of the source, as civitai or folder", nullable=False),
         _field("source_id", pa.string(), "the source's own id of the image"),
         _field("url", pa.string(), "where the image can be fetched"),
-        _field("path", pa.string(), "local file, or archive.zip::member"),
+        _field(
+            "path",
+            pa.string(),
+            "local file, or archive.zip::member, archive.tar::member, file.parquet::COLUMN/ROW",
+        ),
         _field("prompt", pa.string(), "the prompt as the source gave it"),
         _field("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
         _field(
