@@ -25,11 +25,11 @@ class DedupParams(Params):
         default=0.96, gt=0, le=1, description="least cosine of CLIP image embeddings; null: off"
     )
     max_hamming_with_cosine: int | None = Field(
-        default=20,
+        default=None,
         ge=0,
         le=64,
         description="near by CLIP counts only when the perceptual hashes differ in at most so many "
-        "bits; null: CLIP alone decides",
+        "bits, as for drawings of few things; null: CLIP alone decides",
     )
 
 
