@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +53,7 @@ _EXPLICIT = (
     r"shota\w*)\b"
 )
 _WATERMARK = r"(?i)\b(watermark\w*|logos?|stock photo|copyright|signature)\b"
+_PARTS_AHEAD = 8
 _WORD = r"[^\s,.;:|]+"
 
 
@@ -89,9 +93,14 @@ def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[in
     """The rows of each table, and the small columns of all together; prompts are let go."""
     sizes: list[int] = []
     pieces: list[dict[str, Any]] = []
-    for table in tables:
-        sizes.append(table.num_rows)
-        pieces.append(_small(table, params))
+    waiting: deque[Future[dict[str, Any]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count(), "surd-filter") as pool:  # Arrow releases Python's lock
+        for table in tables:
+            sizes.append(table.num_rows)
+            waiting.append(pool.submit(_small, table, params))
+            if len(waiting) > _PARTS_AHEAD:
+                pieces.append(waiting.popleft().result())
+        pieces += [future.result() for future in waiting]
     return sizes, Rows(**{name: _join([piece[name] for piece in pieces]) for name in pieces[0]})
 
 
