@@ -16,7 +16,7 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named
 
 PICTURES_OF_A_SCENE = 24
-STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 3000, "diffusion": 6000}
+STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 2000, "diffusion": 6000}
 
 
 def train_all(
