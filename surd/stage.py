@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+
+from surd.models.names import identity
 
 
 class Params(BaseModel):
@@ -89,6 +91,8 @@ class Stage:
     a StageFunction, or a TableFunction where the scope is the table."""
     scope: Literal["part", "table"] = "part"
     """``table``: a part depends on the rows of all parts (duplicates, quantiles)."""
+    models: Callable[[Any], Sequence[str | None]] = lambda params: ()
+    """The models among the parameters, whose weights belong to the fingerprint."""
     workers: Literal["one", "cores"] = "cores"
     """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
     reuses_rows: bool = False
@@ -98,8 +102,10 @@ class Stage:
 
 
 def settings_fingerprint(stage: Stage, params: Params) -> str:
-    """Hash of everything but the inputs: stage, version, and each parameter that matters."""
-    text = json.dumps([stage.name, stage.version, lasting(params)], sort_keys=True)
+    """Hash of everything but the inputs: stage, version, each parameter that matters, models."""
+    models = [identity(name) for name in stage.models(params) if name is not None]
+    parts = [stage.name, stage.version, lasting(params), *([models] if models else [])]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

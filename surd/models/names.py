@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from surd.errors import ModelError
 
 _PREFIX = "demo:"
+_ENDS_BYTES = 65_536
 
 
 def resolve(name: str) -> str:
@@ -23,6 +25,39 @@ def resolve(name: str) -> str:
     if looks_like_path:
         raise ModelError(f"{name}: no such folder; give a model's folder or its id on the hub")
     return name
+
+
+def identity(name: str) -> str:
+    """What tells a model from another: a digest of its file or folder; else the name itself.
+
+    The digest takes every file's name, size, beginning and end: other weights differ there, and
+    reading gigabytes to plan a build would be too much. A folder that is not there, or not any
+    more, is its name.
+    """
+    found = Path(name).expanduser()
+    if not found.is_file():
+        try:
+            found = Path(resolve(name))
+        except ModelError:
+            return name
+    if not found.exists():
+        return name
+    files = [found] if found.is_file() else sorted(p for p in found.rglob("*") if p.is_file())
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        if _hidden(path, found):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(found).as_posix()} {size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_ENDS_BYTES))
+            file.seek(max(0, size - _ENDS_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def demo_models() -> Path:

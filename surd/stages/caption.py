@@ -140,6 +140,7 @@ STAGE = Stage(
     schema=CAPTIONS,
     params=CaptionParams,
     open=open_,
+    models=lambda params: (params.model,),
     workers="one",
     batch_rows=64,
 )

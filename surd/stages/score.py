@@ -187,6 +187,7 @@ STAGE = Stage(
     schema=CLIP,
     params=ScoreParams,
     open=open_,
+    models=lambda params: (params.clip, params.itm, params.aesthetic_head),
     workers="one",
     batch_rows=64,
 )

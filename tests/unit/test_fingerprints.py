@@ -105,7 +105,8 @@ def test_runtime_fields_of_every_stage_of_surd_change_nothing(stage: Stage) -> N
         if not (isinstance(extra, dict) and extra.get("runtime")):
             continue
         value = getattr(default, name)
-        other = "someone@example.org" if name == "contact" else (value or 0) + 1
+        texts = {"contact": "someone@example.org", "device": "cuda:7"}
+        other = texts.get(name) or (value or 0) + 1
         changed = stage.params(**{name: other})
         assert changed != default
         assert settings_fingerprint(stage, changed) == settings_fingerprint(stage, default)
