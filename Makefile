@@ -29,6 +29,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/download.py
+	$(BIN)/python benchmarks/filter.py
+	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/caption.py --wait-idle 60
 
 clean:
 	rm -rf $(VENV) surd-demo

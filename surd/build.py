@@ -165,7 +165,15 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
 
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
     started = time.monotonic()
-    rows = sum(state.rows for state in plan(workspace, stage_named("filter"), recipe.filter))
+    states = plan(workspace, stage_named("filter"), recipe.filter)
+    for state in states:
+        if state.state != "fresh":
+            why = f" ({state.why})" if state.why else ""
+            raise SurdError(
+                f"{workspace.location}: the verdicts of part {state.part} are {state.state}{why}; "
+                f"run: surd filter {workspace.location}"
+            )
+    rows = sum(state.rows for state in states)
     with track("publish", rows, quiet=options.quiet) as tick:
         done = publish(workspace, recipe.publish, tick)
     return StageSummary(

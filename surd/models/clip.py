@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,7 @@ def load_clip(
                 "ViT-B-32/laion2b_s34b_b79k, hf-hub:org/repo, or a folder"
             )
         pretrained = tag
+    logging.disable(logging.ERROR)  # what it logs on the way is in the error it raises
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
             architecture, pretrained=pretrained, precision=_PRECISIONS[dtype], device=device
@@ -113,6 +115,8 @@ def load_clip(
     except Exception as error:  # open_clip raises many kinds, and so do the hub's libraries
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"CLIP model {name!r} cannot be loaded: {reason}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     model.eval().requires_grad_(False)
     side = model.visual.image_size
     return Clip(
