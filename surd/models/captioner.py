@@ -11,6 +11,7 @@ from PIL import Image
 
 from surd.errors import ModelError
 from surd.models.names import resolve
+from surd.models.quiet import hush
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def load_captioner(
     from transformers import AutoConfig
 
     found = resolve(name)
+    hush()
     try:
         kind = AutoConfig.from_pretrained(found).model_type
         if kind == "blip":

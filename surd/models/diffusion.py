@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 
 from surd.errors import ModelError
 from surd.models.names import resolve
+from surd.models.quiet import hush
 
 
 def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
@@ -17,8 +18,9 @@ def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
     Raises ModelError in one line.
     """
     found = resolve(name)
+    hush()
     try:
-        pipeline = DiffusionPipeline.from_pretrained(found, torch_dtype=dtype)
+        pipeline = DiffusionPipeline.from_pretrained(found, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"diffusion model {name!r} cannot be loaded: {reason}") from error

@@ -12,6 +12,7 @@ from transformers import BlipForImageTextRetrieval, BlipProcessor
 
 from surd.errors import ModelError
 from surd.models.names import resolve
+from surd.models.quiet import hush
 
 AestheticScore = Callable[[torch.Tensor], torch.Tensor]
 """Unit-length CLIP image embeddings ``[b, d]`` float32 to scores ``[b]``, about 1 to 10."""
@@ -69,6 +70,7 @@ def load_itm(name: str, *, device: torch.device, dtype: torch.dtype) -> MatchSco
     Raises ModelError in one line.
     """
     found = resolve(name)
+    hush()
     try:
         processor = BlipProcessor.from_pretrained(found)
         model = BlipForImageTextRetrieval.from_pretrained(found, dtype=dtype)

@@ -21,7 +21,7 @@ from surd.demo.training.sizes import (
     HEADS,
     LATENT_CHANNELS,
     LATENT_PX,
-    LAYERS,
+    TEXT_LAYERS_READ,
     WIDTH,
 )
 
@@ -30,8 +30,14 @@ _NO_PROMPT_SHARE = 0.1
 _MIN_SNR_GAMMA = 5.0
 
 
-def text_encoder_of(clip: torch.nn.Module, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A CLIPTextModel with the weights of an open_clip model's text tower."""
+def text_encoder_of(
+    clip: torch.nn.Module, tokenizer: CLIPTokenizer, layers: int = TEXT_LAYERS_READ
+) -> CLIPTextModel:
+    """A CLIPTextModel with the first layers of an open_clip model's text tower.
+
+    Stable Diffusion 2 reads its CLIP before the last layer in the same way, and many models made
+    from Stable Diffusion 1 do ("clip skip"). The last layer norm is always there.
+    """
     source = clip.state_dict()
     model = CLIPTextModel(
         CLIPTextConfig(
@@ -39,7 +45,7 @@ def text_encoder_of(clip: torch.nn.Module, tokenizer: CLIPTokenizer) -> CLIPText
             hidden_size=WIDTH,
             intermediate_size=4 * WIDTH,
             projection_dim=WIDTH,
-            num_hidden_layers=LAYERS,
+            num_hidden_layers=layers,
             num_attention_heads=HEADS,
             max_position_embeddings=CONTEXT_TOKENS,
             hidden_act="gelu",
@@ -61,7 +67,7 @@ def text_encoder_of(clip: torch.nn.Module, tokenizer: CLIPTokenizer) -> CLIPText
         "mlp.fc1": "mlp.c_fc",
         "mlp.fc2": "mlp.c_proj",
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         ours, theirs = f"encoder.layers.{layer}", f"transformer.resblocks.{layer}"
         for kind in ("weight", "bias"):
             for name, other in names.items():

@@ -12,3 +12,9 @@ HEADS = 4
 LAYERS = 4
 LATENT_CHANNELS = 4
 LATENT_PX = 12
+TEXT_LAYERS_READ = 1
+"""Text layers the diffusion model reads CLIP after; the others are left out of its encoder.
+
+After the second, plain sentences and tags that mean the same have the same states, so that a model
+that learnt tags alone would understand sentences as well, and leave nothing to an adapter.
+"""

@@ -19,7 +19,7 @@ from surd.demo.training.diffusion import encode_prompts, text_encoder_of
 from surd.demo.training.language import make_caption_tokenizer, make_clip_tokenizer, tags
 from surd.demo.training.loop import fit
 from surd.demo.training.pictures import distinct_scenes, paint_split
-from surd.demo.training.sizes import CONTEXT_TOKENS, PICTURE_PX, WIDTH
+from surd.demo.training.sizes import CONTEXT_TOKENS, LAYERS, PICTURE_PX, TEXT_LAYERS_READ, WIDTH
 from surd.demo.vocabulary import simple_sentence
 from surd.models.clip import load_clip
 
@@ -116,7 +116,7 @@ def untrained(tokenizer, tmp_path_factory) -> Path:
 
 def test_the_diffusion_text_encoder_is_the_text_tower_of_clip(untrained, tokenizer):
     clip = load_clip(str(untrained))
-    encoder = text_encoder_of(clip.model, tokenizer)
+    encoder = text_encoder_of(clip.model, tokenizer, layers=LAYERS)
     texts = [tags(scene, 1) for scene in SCENES[:8]]
     hidden = encode_prompts(encoder, tokenizer, texts)
     assert hidden.shape == (8, CONTEXT_TOKENS, WIDTH)
@@ -125,6 +125,15 @@ def test_the_diffusion_text_encoder_is_the_text_tower_of_clip(untrained, tokeniz
     torch.testing.assert_close(
         nn.functional.normalize(pooled, dim=-1), clip.embed_texts(texts), atol=1e-5, rtol=0
     )
+
+
+def test_the_diffusion_model_reads_clip_after_its_first_layers(untrained, tokenizer):
+    clip = load_clip(str(untrained)).model
+    whole = text_encoder_of(clip, tokenizer, layers=LAYERS)
+    ids = tokenizer(tags(SCENES[0], 1), padding="max_length", return_tensors="pt").input_ids
+    states = whole(ids, output_hidden_states=True).hidden_states[TEXT_LAYERS_READ]
+    read = text_encoder_of(clip, tokenizer)(ids).last_hidden_state
+    torch.testing.assert_close(whole.final_layer_norm(states), read)
 
 
 def test_weights_are_stored_in_half_precision_and_loaded_in_full(untrained):
