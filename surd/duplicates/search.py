@@ -96,7 +96,10 @@ def find(
       Not all such pairs are found, see :func:`surd.duplicates.cosine.reach_for`; none is made up.
 
     CLIP sees what a picture shows, not its pixels: different pictures of one simple scene may have
-    cosines near 1. For drawings, icons and renderings, say ``clip_max_hamming=12`` or so.
+    cosines near 1. The hash sees where it is light and dark, in grey and 32 pixels wide: drawings
+    of different things in the same places may be 2 to 4 bits apart. For drawings, icons and the like
+    ask for both at once: ``max_hamming=None, clip_max_hamming=4``. For other pictures a loose
+    ``clip_max_hamming``, of 16 or so, keeps the same subject in another pose apart.
 
     Rows with equal ``sha256`` are one image: the hash and embedding of the best row that has them
     stand for all. The same input gives the same output, whatever the number of threads.

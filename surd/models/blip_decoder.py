@@ -169,7 +169,8 @@ def _join_heads(attention: Any, mixed: torch.Tensor, states: torch.Tensor) -> to
 
 def split_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
     """``[n, x, h * d]`` to ``[n, h, x, d]``, without a copy."""
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: torch.Tensor = states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return split
 
 
 def still_worth(done: torch.Tensor) -> torch.Tensor | None:

@@ -235,6 +235,16 @@ def test_the_hash_may_have_a_say_in_clip_matches():
     assert find(**given, min_cosine=None).kept.all()
 
 
+def test_both_may_be_asked_for_at_once():
+    phash = [hexadecimal(BASE ^ bits) for bits in (0, 0, 1, 0xFFFF)]
+    embeddings = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float16)
+    given = rows(4, phash=phash, embeddings=embeddings)
+    assert find(**given).keeper.tolist() == [0, 0, 0, 0]
+    both = find(**given, max_hamming=None, clip_max_hamming=4)
+    assert both.keeper.tolist() == [0, 1, 0, 3]
+    assert [KINDS[code] for code in both.kind] == [None, None, "clip", None]
+
+
 def test_arrow_arrays_will_do():
     texts = pa.chunked_array([["a", "b"], ["a", None]])
     found = find(**rows(4, sha256=texts, ids=pa.array(["4", "3", "2", "1"])))

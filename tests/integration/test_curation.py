@@ -1,0 +1,175 @@
+"""caption, score, dedup and filter on a small workspace, with the demo's models."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from support import digests
+
+from surd.demo.painter import paint
+from surd.demo.scenes import Scene, matches
+from surd.demo.vocabulary import complex_prompt, read_sentence, simple_sentence
+
+Surd = Callable[..., Any]
+
+SCENES = [
+    Scene(3, "red", "circle", "row", "falling"),
+    Scene(1, "blue", "star", "single", "still"),
+    Scene(2, "green", "square", "column", "spinning"),
+    Scene(4, "yellow", "heart", "ring", "bouncing"),
+]
+MODELS = [
+    "caption.model=demo:captioner",
+    "caption.candidates=3",
+    "caption.max_new_tokens=24",
+    "score.clip=demo:clip",
+    "score.nsfw=none",
+    "part_size=4",
+]
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def sets(*values: str) -> list[str]:
+    return [argument for value in (*MODELS, *values) for argument in ("--set", value)]
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """Each scene with its prompts, one repeated byte for byte, one broken file."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    lines = []
+    for number, scene in enumerate([*SCENES, SCENES[0]]):
+        seed = number % len(SCENES)
+        name = f"{number}.png"
+        Image.fromarray(paint(scene, seed=seed, size_px=128)).save(folder / name)
+        prompts = {"text": simple_sentence(scene, seed=seed)}
+        prompts["prompt"] = complex_prompt(scene, seed=number)
+        lines.append({"file_name": name, **prompts})
+    (folder / "5.png").write_bytes(b"\x89PNG\r\n broken")
+    lines.append({"file_name": "5.png", "text": "nothing", "prompt": "masterpiece, nothing at all"})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    return folder
+
+
+def rows(folder: Path, group: str) -> list[dict[str, Any]]:
+    parts = sorted((folder / group).glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    assert surd("import", "surd", release, "-o", folder, *sets()).code == 0
+    for stage in ("caption", "score", "dedup"):
+        ran = surd(stage, folder, *sets())
+        assert ran.code == 0, ran.err
+    captions, clip = rows(folder, "captions"), rows(folder, "clip")
+    assert [row["status"] for row in captions] == ["ok"] * 5 + ["no_image"]
+    assert {c["how"] for row in captions for c in row["candidates"]} == {"given"}
+    assert clip[0]["simple_prompt"] == simple_sentence(SCENES[0], seed=0)
+    assert all(row["cos_simple"] > 0.9 and row["cos_complex"] > 0.9 for row in clip[:5])
+    assert clip[5]["status"] == "no_image" and clip[5]["image_embedding"] is None
+    ran = surd("filter", folder, *sets("filter.min_side=100"), "--clip-threshold", "0.8", "--json")
+    assert ran.json["kept"] == 4
+    assert {d["reason"]: d["samples"] for d in ran.json["dropped"]} == {
+        "no_image": 1,
+        "duplicate": 1,
+    }
+    again = digests(folder)
+    surd("filter", folder, "--json")
+    assert digests(folder) == again
+
+
+def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
+    surd: Surd, release: Path, tmp_path: Path
+) -> None:
+    def captioned(name: str, *more: str) -> Path:
+        folder = tmp_path / name
+        surd("import", "surd", release, "-o", folder, *sets("caption.given=ignore", *more))
+        for stage in ("caption", "score"):
+            assert surd(stage, folder).code == 0
+        return folder
+
+    whole, cut = captioned("a"), captioned("b", "caption.batch_size=1", "part_size=1")
+    by_id = {row["id"]: row for row in rows(whole, "captions")}
+    for row in rows(cut, "captions"):
+        assert row == by_id[row["id"]]
+    for captions, clip in zip(rows(whole, "captions"), rows(whole, "clip"), strict=True):
+        if captions["status"] != "ok":
+            continue
+        texts = [candidate["text"] for candidate in captions["candidates"]]
+        assert captions["candidates"][0]["how"] == "beam" and len(set(texts)) == len(texts)
+        best = max(range(len(texts)), key=lambda i: clip["candidate_scores"][i])
+        assert clip["simple_prompt"] == texts[best]
+        assert clip["cos_simple"] == clip["candidate_scores"][best]
+    said = [read_sentence(row["simple_prompt"]) for row in rows(whole, "clip")[:4]]
+    assert [matches(r, s) for r, s in zip(said, SCENES, strict=True)] == [True] * 4
+
+
+def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
+    from surd.models.clip import load_clip
+
+    clip = load_clip("demo:clip")
+    tags = "3 circle, red, row, falling, masterpiece, best quality, highres"
+    pieces = clip.split(", ".join([tags] * 5))
+    assert len(pieces) > 1
+    assert all(clip.count_tokens(piece) <= clip.context_tokens for piece in pieces)
+    assert ", ".join(pieces) == ", ".join([tags] * 5)
+    assert clip.split(tags) == [tags]
+    assert clip.split("") == [""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["score", "DIR"], "captions is missing; run `surd caption"),
+        (["filter", "DIR"], "run `surd caption"),
+        (["filter", "DIR", "--suggest"], "run `surd score"),
+        (["filter", "DIR", "--clip-threshold", "1.5"], "between -1 and 1"),
+        (["filter", "DIR", "--clip-threshold", "p101"], "p0 to p100"),
+        (["filter", "DIR", "--max-nsfw", "2"], "filter.max_nsfw"),
+        (["publish", "DIR"], "surd caption"),
+        (["caption", "DIR", "--set", "caption.model=/nowhere"], "no such folder"),
+        (["caption", "DIR", "--set", "caption.model=demo:captionor"], "there are: "),
+        (["caption", "DIR", "--set", "caption.device=tpu"], "use auto, cpu or cuda"),
+        (["caption", "nowhere"], "not a surd workspace"),
+    ],
+)
+def test_bad_input_is_one_line(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture = io.BytesIO()
+    Image.fromarray(paint(SCENES[0], seed=0, size_px=64)).save(picture, "png")
+    Path("pictures").mkdir()
+    Path("pictures/a.png").write_bytes(picture.getvalue())
+    Path("pictures/a.txt").write_text("masterpiece, a red circle")
+    assert surd("import", "folder", "pictures", "-o", "DIR", *sets()).code == 0
+    ran = surd(*arguments)
+    assert ran.code == 2, ran.out + ran.err
+    assert says in ran.err and len(ran.err.strip().splitlines()) == 1
+
+
+def test_when_every_sample_is_dropped_the_next_step_is_named(
+    surd: Surd, release: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "w"
+    surd("import", "surd", release, "-o", folder, *sets())
+    for stage in ("caption", "score", "dedup"):
+        surd(stage, folder)
+    ran = surd("filter", folder, "--clip-threshold", "1.0")
+    assert ran.code == 0 and "--suggest" in ran.out
+    ran = surd("publish", folder)
+    assert ran.code == 2 and "nothing to publish" in ran.err
