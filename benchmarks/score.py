@@ -3,8 +3,8 @@
     python benchmarks/score.py [--images 192] [--rounds 3] [--device cuda]
 
 CLIP ViT-B-32 with random weights. The stage reads JPEGs with a complex prompt and a candidate each,
-decodes, preprocesses, tokenizes, embeds, chooses and writes; the loop only embeds tensors that are in
-memory already, in batches of the same size.
+decodes, preprocesses, tokenizes, embeds, chooses and writes; the loop only embeds tensors that are
+in memory already, in batches of the same size.
 """
 
 from __future__ import annotations

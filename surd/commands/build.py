@@ -60,10 +60,10 @@ def run_stage(
     from surd.recipe import find_recipe, load_recipe, override_recipe
     from surd.workspace import Workspace
 
-    if stage not in ("collect", "publish"):
+    if stage != "collect":
         workspace = Workspace(folder)
         workspace.read_manifest()
-        need_groups(workspace, stage)
+        need_groups(workspace, "filter" if stage == "publish" else stage)
     if recipe_name is not None:
         recipe = load_recipe(find_recipe(recipe_name), overrides)
     else:

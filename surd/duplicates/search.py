@@ -97,8 +97,8 @@ def find(
 
     CLIP sees what a picture shows, not its pixels: different pictures of one simple scene may have
     cosines near 1. The hash sees where it is light and dark, in grey and 32 pixels wide: drawings
-    of different things in the same places may be 2 to 4 bits apart. For drawings, icons and the like
-    ask for both at once: ``max_hamming=None, clip_max_hamming=4``. For other pictures a loose
+    of different things in the same places may be 2 to 4 bits apart. For drawings, icons and the
+    like ask for both at once: ``max_hamming=None, clip_max_hamming=4``. For other pictures a loose
     ``clip_max_hamming``, of 16 or so, keeps the same subject in another pose apart.
 
     Rows with equal ``sha256`` are one image: the hash and embedding of the best row that has them

@@ -14,10 +14,14 @@ from conftest import Ran
 from surd.demo.scenes import matches
 from surd.demo.vocabulary import read_sentence
 from surd.demo.world import Entry, world
+from surd.models.names import demo_models
 
 PICTURES = 400
 
 pytestmark = [
+    pytest.mark.skipif(
+        not (demo_models() / "captioner").is_dir(), reason="the demo's captioner is in training"
+    ),
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -52,7 +56,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
         "sources.0.base_url": f"http://127.0.0.1:{port}",
     }
     overrides = [a for key, value in settings.items() for a in ("--set", f"{key}={value}")]
-    return folder, run("build", "demo", "-o", folder, *overrides)
+    return folder, run("build", "demo", "-o", folder, "--until", "publish", *overrides)
 
 
 def rows(folder: Path, group: str) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -37,26 +40,33 @@ def train_all(
     work = output / "work"
     steps = {name: max(1, round(count * steps_scale)) for name, count in STEPS.items()}
     pictures = paint_split("train", pictures_of_a_scene, seed=1, cache=work)
-    train_clip(pictures, output / "clip", work / "clip.ckpt", steps=steps["clip"], device=place)
+    with _whole(output / "clip") as folder:
+        train_clip(pictures, folder, work / "clip.ckpt", steps=steps["clip"], device=place)
+    with _whole(output / "captioner") as folder:
+        checkpoint = work / "captioner.ckpt"
+        train_captioner(pictures, folder, checkpoint, steps=steps["captioner"], device=place)
     autoencoder = train_autoencoder(
         pictures, work / "autoencoder.ckpt", steps=steps["autoencoder"], device=place
     )
     tokenizer = CLIPTokenizer.from_pretrained(output / "clip")
-    clip = load_clip(str(output / "clip"))
     pipeline = train_diffusion(
         pictures,
         autoencoder,
-        text_encoder_of(clip.model, tokenizer),
+        text_encoder_of(load_clip(str(output / "clip")).model, tokenizer),
         tokenizer,
         work / "diffusion.ckpt",
         steps=steps["diffusion"],
         device=place,
     )
-    pipeline.to(torch.float16).save_pretrained(output / "diffusion")
-    train_captioner(
-        pictures,
-        output / "captioner",
-        work / "captioner.ckpt",
-        steps=steps["captioner"],
-        device=place,
-    )
+    with _whole(output / "diffusion") as folder:
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the other's place when the block ends without error."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    yield temporary
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
