@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from _common import (
+    RESULTS,
     BenchmarkError,
     format_table,
     hardware,
@@ -299,8 +300,17 @@ def run(options: argparse.Namespace, workdir: Path) -> None:
     print(json.dumps(found))
     content = {"hardware": facts, "rows": options.rows, "dims": DIMS, "min_cosine": MIN_COSINE}
     content |= {"memory": memory_measure(), "note": options.note, "clip_recall": found}
-    path = write_results("dedup", {**content, "cases": cases})
+    path = write_results(
+        "dedup", _other_runs(options.rows) | {str(options.rows): content | {"cases": cases}}
+    )
     say(f"wrote {path}")
+
+
+def _other_runs(rows: int) -> dict[str, Any]:
+    """What the results file says of other numbers of rows."""
+    path = RESULTS / "dedup.json"
+    runs: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {key: value for key, value in runs.items() if key != str(rows)}
 
 
 def main() -> int:
