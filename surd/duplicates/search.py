@@ -102,7 +102,7 @@ def find(
     ``clip_max_hamming``, of 16 or so, keeps the same subject in another pose apart.
 
     Rows with equal ``sha256`` are one image: the hash and embedding of the best row that has them
-    stand for all. The same input gives the same output, whatever the number of threads.
+    stand for all. The same input gives the same output: nothing depends on the timing of threads.
 
     Args:
         sha256: n strings; None matches nothing exactly.
