@@ -54,7 +54,7 @@ _EXPLICIT = (
 )
 _WATERMARK = r"(?i)\b(watermark\w*|logos?|stock photo|copyright|signature)\b"
 _PARTS_AHEAD = 8
-_WORD = r"[^\s,.;:|]+"
+_WORD, _GAP = r"[^\s,.;:|]+", r"[\s,.;:|]+"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _join(values: list[Any]) -> Any:
 def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
     prompt = table["complex_prompt"]
     numbers = {name: _floats(table[name]) for name in _NUMBERS}
-    numbers["words"] = _words(prompt) if params.min_words else np.zeros(0)
+    numbers["words"] = _words(prompt, params.min_words) if params.min_words else np.zeros(0)
     level = pc.index_in(table["nsfw_level"], pa.array(list(_LEVELS))).fill_null(-1)
     return {
         "ids": _one(table["id"]),
@@ -152,8 +152,15 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return column.cast(pa.float32()).to_numpy()
 
 
-def _words(column: pa.ChunkedArray) -> Floats:
-    return pc.count_substring_regex(column, _WORD).cast(pa.float32()).to_numpy()
+def _words(column: pa.ChunkedArray, enough: int) -> Floats:
+    """Words of each prompt with fewer than `enough`; infinity for the others, not counted on."""
+    more = f"(?:{_WORD}{_GAP}){{{enough - 1}}}{_WORD}"  # found within the first words
+    few = pc.invert(pc.match_substring_regex(column, more))
+    counts = pc.count_substring_regex(column.filter(few.fill_null(False)), _WORD)
+    words = np.full(len(column), np.inf, np.float32)
+    words[few.is_null().to_numpy()] = np.nan
+    words[few.fill_null(False).to_numpy()] = counts.to_numpy()
+    return words
 
 
 def _says(column: pa.ChunkedArray, pattern: str, asked: bool) -> Bools:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -90,8 +91,9 @@ class PartWriter:
         group = joined.slice(0, rows).combine_chunks()
         rest = joined.slice(rows)
         self._pending = [rest] if rest.num_rows else []
-        for content in _canonical(group.select(self._small)):
-            self._hash.update(content)
+        for name in self._small:
+            for content in _canonical(group[name].combine_chunks()):
+                self._hash.update(content)
         self._writer.write_table(group, row_group_size=rows)
         if self._syncing is None or self._syncing.done():
             self._check_sync()
@@ -114,16 +116,30 @@ def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:
         yield path
 
 
-def _canonical(table: pa.Table) -> Iterator[bytes]:
-    """Bytes equal for equal rows, column by column.
+def _canonical(column: pa.Array) -> Iterator[bytes]:
+    """Bytes equal for equal rows.
 
     Arrow's own buffers will not do: padding, unused bits and slots of nulls may differ.
     """
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
-            yield column.is_null().to_numpy().tobytes()  # embeddings: no nulls inside
-            yield pc.list_value_length(column).fill_null(0).to_numpy().tobytes()
-            yield column.combine_chunks().flatten().to_numpy().tobytes()
-        else:
-            yield json.dumps(column.to_pylist(), ensure_ascii=False).encode()
+    yield column.is_null().to_numpy(zero_copy_only=False).tobytes()
+    kind = column.type
+    if pa.types.is_struct(kind):
+        for field in column.flatten():
+            yield from _canonical(field)
+    elif pa.types.is_list(kind):
+        yield _lengths(pc.list_value_length(column))
+        yield from _canonical(column.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        yield _lengths(pc.binary_length(column))
+        text = pc.cast(column.drop_null(), pa.large_binary())
+        if len(text):
+            _, offsets, data = text.buffers()
+            bounds = np.frombuffer(offsets, np.int64)
+            yield data[bounds[text.offset] : bounds[text.offset + len(text)]] if data else b""
+    else:
+        yield column.drop_null().to_numpy(zero_copy_only=False).tobytes()
+
+
+def _lengths(lengths: pa.Array) -> bytes:
+    content: bytes = lengths.fill_null(0).to_numpy().tobytes()
+    return content

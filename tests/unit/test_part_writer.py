@@ -1,0 +1,67 @@
+"""The digest of a part's rows: equal for equal rows, however Arrow holds them, and only then."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from surd.part_writer import PartWriter
+
+_PAIR = pa.struct([pa.field("text", pa.string()), pa.field("n", pa.float64())])
+_DIFFERENT = {
+    pa.string(): [["ab", ""], ["a", "b"], ["", "ab"], ["ab", None], [None, "ab"]],
+    pa.int32(): [[0, 1], [None, 1], [1, 0], [1, None]],
+    pa.bool_(): [[True, False], [False, True], [None, True], [False, None]],
+    pa.list_(pa.string()): [[["a", "b"], []], [["a"], ["b"]], [["ab"], []], [None, ["a", "b"]]],
+    pa.list_(pa.float16()): [
+        [np.float16([1, 2]), np.float16([])],
+        [np.float16([1]), np.float16([2])],
+        [None, np.float16([1, 2])],
+    ],
+    pa.list_(_PAIR): [
+        [[{"text": "a", "n": 1.0}], []],
+        [[{"text": "a", "n": None}], []],
+        [[{"text": None, "n": 1.0}], []],
+        [[None], []],
+        [[None], None],
+        [[], [{"text": "a", "n": 1.0}]],
+    ],
+}
+
+
+def digest(folder: Path, column: pa.Array) -> str:
+    schema = pa.schema([pa.field("column", column.type)])
+    writer = PartWriter(folder / "part.parquet", schema, 10)
+    writer.write(pa.table([column], schema=schema))
+    writer.finish()
+    writer.close()
+    return writer.digest
+
+
+@pytest.mark.parametrize("type_", _DIFFERENT, ids=str)
+def test_different_rows_have_different_digests(type_: pa.DataType, tmp_path: Path) -> None:
+    for one, other in combinations(_DIFFERENT[type_], 2):
+        left, right = pa.array(one, type_), pa.array(other, type_)
+        assert digest(tmp_path, left) != digest(tmp_path, right), (one, other)
+
+
+@pytest.mark.parametrize("type_", _DIFFERENT, ids=str)
+def test_rows_cut_from_a_longer_column_have_the_digest_of_the_same_rows_alone(
+    type_: pa.DataType, tmp_path: Path
+) -> None:
+    every = [value for rows in _DIFFERENT[type_] for value in rows]
+    cut = pa.array(every, type_).slice(1, 3)
+    alone = pa.array(every[1:4], type_)
+    assert digest(tmp_path, cut) == digest(tmp_path, alone)
+
+
+def test_what_lies_in_the_slot_of_a_null_does_not_count(tmp_path: Path) -> None:
+    valid = pa.py_buffer(bytes([0b01]))
+    hidden = pa.Array.from_buffers(pa.int32(), 2, [valid, pa.py_buffer(np.int32([1, 7]))])
+    offsets = pa.py_buffer(np.int32([0, 1, 3]))
+    text = pa.Array.from_buffers(pa.string(), 2, [valid, offsets, pa.py_buffer(b"axx")])
+    struct = pa.StructArray.from_arrays([hidden], names=["n"], mask=pa.array([False, True]))
+    for one in (hidden, text, struct):
+        assert digest(tmp_path, one) == digest(tmp_path, pa.array(one.to_pylist(), one.type))
