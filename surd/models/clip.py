@@ -18,6 +18,8 @@ from surd.models.names import resolve
 
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
+_TEXTS_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -47,9 +49,31 @@ class Clip:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts to ``[b, d]`` float32 of unit length."""
-        tokens = self.tokenize(texts).to(self.device)
-        return functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
+        """Texts to ``[b, d]`` float32 of unit length.
+
+        Texts of like length go together, without the padding that open_clip would compute too.
+        """
+        tokens = self.tokenize(texts)
+        lengths = 1 + tokens.argmax(dim=-1)  # the end has the highest id, where texts are trimmed
+        order = lengths.argsort(descending=True, stable=True)
+        found = [
+            self._embed_tokens(tokens[some], int(lengths[some[0]]))
+            for some in order.split(_TEXTS_AT_ONCE)
+        ]
+        return torch.cat(found)[order.argsort().to(self.device)]
+
+    def _embed_tokens(self, tokens: torch.Tensor, longest: int) -> torch.Tensor:
+        model = self.model
+        if not _ignores_padding(model):
+            embedded = model.encode_text(tokens.to(self.device))
+        else:
+            window = {
+                "positional_embedding": model.positional_embedding[:longest],
+                "attn_mask": model.attn_mask[:longest, :longest],
+            }
+            short = {"image": None, "text": tokens[:, :longest].to(self.device)}
+            embedded = torch.func.functional_call(model, window, (), short)[1]
+        return functional.normalize(embedded.float(), dim=-1)
 
     def split(self, text: str) -> list[str]:
         """The text in pieces that fit the window, cut between tags, else between words.
@@ -82,6 +106,16 @@ class Clip:
         """The precision the weights are in."""
         parameter: torch.Tensor = next(self.model.parameters())
         return parameter.dtype
+
+
+def _ignores_padding(model: Any) -> bool:
+    """Whether nothing that counts looks at what comes after the end of a text."""
+    return (
+        isinstance(model, open_clip.CLIP)
+        and model.attn_mask is not None
+        and model.text_pool_type == "argmax"
+        and not model.output_dict
+    )
 
 
 def load_clip(

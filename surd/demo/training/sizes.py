@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PICTURE_PX = 48
-PATCH_PX = 6
+PATCH_PX = 8
 CONTEXT_TOKENS = 40
 """Text window of CLIP and of the diffusion model; the longest prompt of the world has 31 tokens."""
 WIDTH = 128

@@ -19,7 +19,7 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named
 
 PICTURES_OF_A_SCENE = 24
-STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 2000, "diffusion": 6000}
+STEPS = {"clip": 1500, "autoencoder": 2500, "captioner": 3000, "diffusion": 6000}
 
 
 def train_all(
@@ -42,9 +42,16 @@ def train_all(
     pictures = paint_split("train", pictures_of_a_scene, seed=1, cache=work)
     with _whole(output / "clip") as folder:
         train_clip(pictures, folder, work / "clip.ckpt", steps=steps["clip"], device=place)
+    clip = load_clip(str(output / "clip")).model
     with _whole(output / "captioner") as folder:
-        checkpoint = work / "captioner.ckpt"
-        train_captioner(pictures, folder, checkpoint, steps=steps["captioner"], device=place)
+        train_captioner(
+            pictures,
+            clip.visual,
+            folder,
+            work / "captioner.ckpt",
+            steps=steps["captioner"],
+            device=place,
+        )
     autoencoder = train_autoencoder(
         pictures, work / "autoencoder.ckpt", steps=steps["autoencoder"], device=place
     )
@@ -52,7 +59,7 @@ def train_all(
     pipeline = train_diffusion(
         pictures,
         autoencoder,
-        text_encoder_of(load_clip(str(output / "clip")).model, tokenizer),
+        text_encoder_of(clip, tokenizer),
         tokenizer,
         work / "diffusion.ckpt",
         steps=steps["diffusion"],
