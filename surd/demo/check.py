@@ -19,7 +19,7 @@ from surd.demo.vocabulary import WordSet, complex_prompt, read_sentence, simple_
 from surd.models.captioner import load_captioner
 from surd.models.clip import Clip, load_clip
 from surd.models.diffusion import load_pipeline
-from surd.models.llm import demo_gguf
+from surd.models.gguf import demo_gguf
 from surd.models.names import demo_models
 from surd.prompt_syntax import parse
 

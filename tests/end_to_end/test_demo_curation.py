@@ -14,14 +14,10 @@ from conftest import Ran
 from surd.demo.scenes import matches
 from surd.demo.vocabulary import read_sentence
 from surd.demo.world import Entry, world
-from surd.models.names import demo_models
 
 PICTURES = 400
 
 pytestmark = [
-    pytest.mark.skipif(
-        not (demo_models() / "captioner").is_dir(), reason="the demo's captioner is in training"
-    ),
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -16,7 +16,6 @@ from support import digests
 from surd.demo.painter import paint
 from surd.demo.scenes import Scene, matches
 from surd.demo.vocabulary import complex_prompt, read_sentence, simple_sentence
-from surd.models.names import demo_models
 
 Surd = Callable[..., Any]
 
@@ -93,9 +92,6 @@ def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -
     assert digests(folder) == again
 
 
-@pytest.mark.skipif(
-    not (demo_models() / "captioner").is_dir(), reason="the demo's captioner is in training"
-)
 def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
     surd: Surd, release: Path, tmp_path: Path
 ) -> None:

@@ -167,7 +167,11 @@ def _config(tokenizer: BertTokenizerFast) -> BlipConfig:
 
 def _processor(tokenizer: BertTokenizerFast) -> BlipProcessor:
     half = [0.5, 0.5, 0.5]
-    pixels = BlipImageProcessor(
-        size={"height": PICTURE_PX, "width": PICTURE_PX}, image_mean=half, image_std=half
+    pixels = BlipImageProcessor(  # crops as CLIP does: it was never shown a squeezed picture
+        size={"shortest_edge": PICTURE_PX},
+        do_center_crop=True,
+        crop_size={"height": PICTURE_PX, "width": PICTURE_PX},
+        image_mean=half,
+        image_std=half,
     )
     return BlipProcessor(pixels, tokenizer)
