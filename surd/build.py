@@ -72,6 +72,8 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
                     summary = _collect(workspace, recipe, options)
                 elif name == "publish":
                     summary = _publish(workspace, recipe, options)
+                elif name == "embed_llm":
+                    summary = _embed_llm(workspace, recipe, options)
                 else:
                     summary = _run_stage(workspace, recipe, stage_named(name), options)
                 _record(workspace, manifest, recipe, summary)
@@ -183,6 +185,30 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
         computed=done.files if done.state == "written" else 0,
         fresh=0 if done.state == "written" else done.files,
         failed={},
+        seconds=time.monotonic() - started,
+    )
+
+
+def _embed_llm(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
+    from surd.llm.run import plan_work, run
+
+    started = time.monotonic()
+    work = plan_work(workspace, recipe.embed_llm)
+    with track("embed-llm", sum(job.rows for job in work.jobs), quiet=options.quiet) as tick:
+        for _ in run(workspace, work, tick) if work.jobs else ():
+            pass
+    counts: Counter[str] = Counter()
+    rows = 0
+    for stage in work.stages.values():
+        found, rows = _totals(workspace, stage)
+        counts.update(found)
+    return StageSummary(
+        "embed_llm",
+        rows=rows,
+        counts={status: n // len(work.stages) for status, n in counts.most_common()},
+        computed=sum(len(job.states) for job in work.jobs),
+        fresh=work.fresh,
+        failed=work.waiting,
         seconds=time.monotonic() - started,
     )
 

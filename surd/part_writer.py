@@ -38,13 +38,15 @@ class PartWriter:
         self._header: dict[str, Any] = {}
         small = [f for f in schema if not pa.types.is_large_binary(f.type)]
         self._small = [f.name for f in small]
-        leaves = [leaf for f in small for leaf in _leaf_paths(f.name, f.type)]
+        types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
+        leaves = list(types)
+        repetitive = [leaf for leaf, type_ in types.items() if not pa.types.is_float16(type_)]
         self._writer = pq.ParquetWriter(
             path,
             schema,
             compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
-            use_dictionary=leaves,
-            write_statistics=leaves,
+            use_dictionary=repetitive,
+            write_statistics=repetitive,
             write_page_checksum=True,
         )
 
@@ -105,15 +107,19 @@ class PartWriter:
             self._syncing.result()
 
 
-def _leaf_paths(path: str, type_: pa.DataType) -> Iterator[str]:
-    """Parquet's names of the leaf columns below an Arrow field."""
-    if pa.types.is_list(type_):
-        yield from _leaf_paths(f"{path}.list.element", type_.value_type)
+def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """Parquet's names of the leaf columns below an Arrow field, and their types."""
+    if _is_list(type_):
+        yield from _leaves(f"{path}.list.element", type_.value_type)
     elif pa.types.is_struct(type_):
         for field_ in type_:
-            yield from _leaf_paths(f"{path}.{field_.name}", field_.type)
+            yield from _leaves(f"{path}.{field_.name}", field_.type)
     else:
-        yield path
+        yield path, type_
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_)
 
 
 def _canonical(column: pa.Array) -> Iterator[bytes]:
@@ -126,7 +132,7 @@ def _canonical(column: pa.Array) -> Iterator[bytes]:
     if pa.types.is_struct(kind):
         for field in column.flatten():
             yield from _canonical(field)
-    elif pa.types.is_list(kind):
+    elif _is_list(kind):
         yield _lengths(pc.list_value_length(column))
         yield from _canonical(column.flatten())
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):

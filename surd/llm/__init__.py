@@ -1,0 +1,1 @@
+"""Vectors of simple prompts from any layer of any causal language model."""

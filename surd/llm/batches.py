@@ -1,0 +1,99 @@
+"""Token lists to vectors: batches of like length, and less at once when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from surd.errors import ModelError
+from surd.models.llm import Llm
+
+log = logging.getLogger("surd")
+
+Pool = Literal["last", "mean", "none"]
+Tokens = Sequence[int]
+Vectors = dict[int, list[npt.NDArray[np.float16]]]
+"""Layer -> one array for each text: ``[h]``, or ``[tokens, h]`` with pool none."""
+
+
+class Embedder:
+    """Turns token lists into vectors of several layers, one pass for all."""
+
+    def __init__(self, llm: Llm, layers: Sequence[int], pool: Pool, batch_tokens: int) -> None:
+        self._llm = llm
+        self._layers = list(layers)
+        self._pool = pool
+        self._batch_tokens = batch_tokens
+
+    def vectors(self, texts: Sequence[Tokens]) -> Vectors:
+        """In the order given; empty for a text without tokens.
+
+        A value beyond float16 (65,504) becomes infinite. Raises ModelError when the memory does
+        not suffice for a single text.
+        """
+        found: Vectors = {layer: [np.empty(0, np.float16)] * len(texts) for layer in self._layers}
+        for rows in by_length([len(text) for text in texts], self._batch_tokens):
+            for layer, pooled in self._batch([texts[row] for row in rows]).items():
+                for row, vector in zip(rows, pooled, strict=True):
+                    found[layer][row] = vector
+        return found
+
+    def _batch(self, texts: Sequence[Tokens]) -> Vectors:
+        try:
+            states = self._llm.states(padded(texts, self._llm.pad_id), self._layers)
+            lengths = [len(text) for text in texts]
+            return {layer: pool(x, lengths, self._pool) for layer, x in states.items()}
+        except torch.OutOfMemoryError as error:
+            if len(texts) == 1:
+                raise ModelError(
+                    f"one prompt of {len(texts[0])} tokens does not fit into the device's memory; "
+                    "use --device map, --quantize, or a smaller embed_llm.max_tokens"
+                ) from error
+        torch.cuda.empty_cache()  # outside the handler, which holds on to the batch
+        half = len(texts) // 2
+        self._batch_tokens = max(1, half * max(map(len, texts)))
+        log.warning("out of memory: going on with %d tokens a batch", self._batch_tokens)
+        first, second = self._batch(texts[:half]), self._batch(texts[half:])
+        return {layer: first[layer] + second[layer] for layer in self._layers}
+
+
+def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of texts that have tokens, in batches of at most `batch_tokens`, padding included.
+
+    The longest come first, so that memory runs out at once if it does; a text that is longer
+    than the budget goes alone.
+    """
+    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    first = 0
+    while first < len(order):
+        count = max(1, batch_tokens // lengths[order[first]])
+        yield order[first : first + count]
+        first += count
+
+
+def padded(texts: Sequence[Tokens], pad_id: int) -> torch.Tensor:
+    """``[b, s]`` int64, padded on the right."""
+    width = max(map(len, texts))
+    ids = np.full((len(texts), width), pad_id, np.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    return torch.from_numpy(ids)
+
+
+def pool(states: torch.Tensor, lengths: Sequence[int], how: Pool) -> list[npt.NDArray[np.float16]]:
+    """``[b, s, h]``, of which the first `lengths` tokens count, to an array a text."""
+    ends = torch.tensor(lengths, device=states.device)
+    if how == "last":
+        rows = torch.arange(len(lengths), device=states.device)
+        return list(states[rows, ends - 1].to(torch.float16).cpu().numpy())
+    if how == "mean":
+        counts = torch.arange(states.shape[1], device=states.device) < ends[:, None]  # [b, s]
+        sums = states.float().mul(counts[:, :, None]).sum(dim=1)  # [b, h]
+        return list((sums / ends[:, None]).to(torch.float16).cpu().numpy())
+    every = states.to(torch.float16).cpu().numpy()
+    return [some[:length].copy() for some, length in zip(every, lengths, strict=True)]

@@ -1,0 +1,69 @@
+"""Where vectors lie in a workspace: ``llm/<model>/layer-<n>/part-*.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+import pyarrow as pa
+
+from surd.llm.batches import Pool
+from surd.models.gguf import is_gguf
+from surd.schema import described
+from surd.workspace import Workspace
+
+STATUSES = {
+    "ok": "there is a vector",
+    "cut": "there is one, of the first embed_llm.max_tokens tokens",
+    "dropped": "the verdict drops the sample",
+    "no_prompt": "the sample has no simple prompt",
+    "no_tokens": "the simple prompt has no tokens",
+    "overflow": "a value beyond what float16 holds",
+}
+"""Every value of ``status``."""
+
+
+def schema(width: int, pool: Pool) -> pa.Schema:
+    """Of a part; `width` is the model's h."""
+    vector = pa.list_(pa.float16(), width)
+    which = {
+        "last": (vector, "the state of the prompt's last token"),
+        "mean": (vector, "the mean state of the prompt's tokens"),
+        "none": (pa.list_(vector), "the states of the prompt's tokens"),
+    }
+    type_, words = which[pool]
+    return pa.schema(
+        [
+            described("id", pa.string(), "sample id", nullable=False),
+            described("status", pa.string(), ", ".join(STATUSES), nullable=False),
+            described("simple_prompt", pa.string(), "the text the vector is of"),
+            described("tokens", pa.int32(), "of the text, with what was put around it"),
+            described("embedding", type_, words),
+        ]
+    )
+
+
+def short_name(model: str, gguf_file: str | None = None) -> str:
+    """A model's folder name: ``meta-llama/Llama-2-13b-hf`` is ``meta-llama--Llama-2-13b-hf``.
+
+    A local folder or file goes by its last name.
+    """
+    if is_gguf(model, gguf_file):
+        name = gguf_file or ("SmolLM2-135M-Instruct" if model.startswith("demo:") else model)
+        return PurePath(name).name.removesuffix(".gguf")
+    if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
+        return PurePath(model).name
+    return model.strip("/").replace("/", "--").replace(":", "--")
+
+
+def group(model: str, layer: int) -> str:
+    """The column group of a model (its short name) and a layer."""
+    return f"llm/{model}/layer-{layer}"
+
+
+def stored(workspace: Workspace) -> Iterator[tuple[str, int]]:
+    """Short name and layer of all vectors there are."""
+    for model in workspace.storage.names("llm"):
+        names = workspace.storage.names(f"llm/{model}")
+        layers = [name.removeprefix("layer-") for name in names if name.startswith("layer-")]
+        yield from ((model, int(layer)) for layer in sorted(layers, key=int))

@@ -1,0 +1,264 @@
+"""Computing the vectors that are missing or stale: part by part, all layers in one pass."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from surd.engine.local import die_with
+from surd.engine.parts import PartResult, count_statuses
+from surd.llm.batches import Embedder, Vectors
+from surd.llm.layout import group, schema, short_name
+from surd.llm.params import EmbedLlmParams
+from surd.llm.part import READS, Prepared, prepare, table_of
+from surd.models.devices import device_named, dtype_of
+from surd.models.gguf import gguf_path, is_gguf
+from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
+from surd.plan import PartState, plan
+from surd.progress import Tick
+from surd.stage import Stage, part_fingerprint, settings_fingerprint
+from surd.workspace import Workspace
+
+_PARTS_AT_ONCE = 8
+_ROW_GROUP_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part, and for each layer that is due its state."""
+
+    part: int
+    states: dict[int, PartState]
+
+    @property
+    def rows(self) -> int:
+        """Samples in the part."""
+        return next(iter(self.states.values())).rows
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, and how the parts are to be marked."""
+
+    params: EmbedLlmParams
+    model: str
+    """Short name, a folder."""
+    width: int
+    stages: dict[int, Stage]
+    """By layer number, which is never negative."""
+    jobs: list[Job]
+    fresh: int
+    """Parts of any layer that need nothing."""
+    waiting: dict[int, str]
+    """Part -> what it lacks."""
+
+
+def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
+    """Look at the model's configuration and at what is there. Raises ModelError."""
+    shape, numbers = look(params)
+    params = params.model_copy(update={"revision": shape.revision or params.revision})
+    model = short_name(params.model, params.gguf_file)
+    stages = {n: _stage(model, n, shape.width, params) for n in numbers}
+    due: dict[int, dict[int, PartState]] = {}
+    waiting: dict[int, str] = {}
+    fresh = 0
+    for number, stage in stages.items():
+        workspace.storage.remove_leftovers(stage.group)
+        for state in plan(workspace, stage, _of_layer(params, number)):
+            if state.state == "waiting":
+                waiting[state.part] = state.why
+            elif state.state == "fresh":
+                fresh += 1
+            else:
+                due.setdefault(state.part, {})[number] = state
+    jobs = [Job(part, states) for part, states in sorted(due.items())]
+    return Work(params, model, shape.width, stages, jobs, fresh, waiting)
+
+
+def look(params: EmbedLlmParams) -> tuple[LlmShape, list[int]]:
+    """The model's shape, and the numbers of the layers asked for. Raises ModelError."""
+    shape = shape_of(params.model, gguf_file=params.gguf_file, revision=params.revision)
+    return shape, sorted({shape.layer_number(layer) for layer in params.layers})
+
+
+def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
+    def opened(_: Any) -> Any:
+        raise NotImplementedError("several layers are computed in one pass: see run()")
+
+    return Stage(
+        name="embed_llm",
+        group=group(model, layer),
+        version=1,
+        reads=READS,
+        schema=schema(width, params.pool),
+        params=EmbedLlmParams,
+        open=opened,
+        models=_files,
+        batch_rows=_ROW_GROUP_ROWS,
+    )
+
+
+def _files(params: EmbedLlmParams) -> Sequence[str]:
+    if is_gguf(params.model, params.gguf_file):
+        return [str(gguf_path(params.model, params.gguf_file, params.revision))]
+    return [params.model]
+
+
+def _of_layer(params: EmbedLlmParams, layer: int) -> EmbedLlmParams:
+    """What the part of one layer depends on: not on the others."""
+    return params.model_copy(update={"layers": (layer,)})
+
+
+def run(workspace: Workspace, work: Work, tick: Tick) -> Iterator[PartResult]:
+    """Compute and write; yields a result a part. Raises SurdError when nothing can go on."""
+    devices = devices_of(work.params.device)
+    if len(devices) == 1 or len(work.jobs) == 1:
+        llm = _load(work, devices[0])
+        for result in _stream(workspace, work, llm, work.jobs, devices[0]):
+            tick(result.counts)
+            yield result
+        return
+    yield from _on_several(workspace, work, devices, tick)
+
+
+def devices_of(asked: str) -> list[str]:
+    """The devices a parameter names; auto is every GPU, else the CPU. Raises ModelError."""
+    if asked == MAP:
+        device_named("cuda")
+        return [MAP]
+    if asked == "auto" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [str(device_named(name.strip())) for name in asked.split(",")]
+
+
+def _load(work: Work, device: str) -> Llm:
+    params = work.params
+    return load_llm(
+        params.model,
+        work.stages,
+        gguf_file=params.gguf_file,
+        revision=params.revision,
+        device=device,
+        dtype=_dtype(params, device),
+        quantize=params.quantize,
+    )
+
+
+def _dtype(params: EmbedLlmParams, device: str) -> torch.dtype:
+    return dtype_of(params.dtype, torch.device("cuda" if device == MAP else device))
+
+
+def _stream(
+    workspace: Workspace, work: Work, llm: Llm, jobs: Sequence[Job], device: str
+) -> Iterator[PartResult]:
+    """One part is read and tokenized while the one before is computed and the last is written."""
+    params = work.params
+    budget = params.batch_tokens or (1024 if device == "cpu" else 8192)
+    with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
+
+        def read(job: Job) -> Future[Prepared]:
+            groups = {n: _reusable(work, n, state) for n, state in job.states.items()}
+            return reader.submit(prepare, workspace, job.part, groups, params, llm)
+
+        ahead = [read(job) for job in jobs[:2]]
+        writing: Future[PartResult] | None = None
+        for number, job in enumerate(jobs):
+            some = ahead.pop(0).result()
+            if number + 2 < len(jobs):
+                ahead.append(read(jobs[number + 2]))
+            embedder = Embedder(llm, list(job.states), params.pool, budget)
+            vectors = embedder.vectors(some.tokens)
+            if writing is not None:
+                yield writing.result()
+            writing = pen.submit(_write, workspace, work, job, some, vectors)
+        if writing is not None:
+            yield writing.result()
+
+
+def _reusable(work: Work, layer: int, state: PartState) -> str:
+    """The group whose rows may be taken over, where only the inputs changed; else nothing."""
+    stage = work.stages[layer]
+    settings = settings_fingerprint(stage, _of_layer(work.params, layer))
+    same = state.info is not None and state.info.settings == settings
+    return stage.group if same else ""
+
+
+def _write(
+    workspace: Workspace, work: Work, job: Job, some: Prepared, vectors: Vectors
+) -> PartResult:
+    counts: Counter[str] = Counter()
+    for layer, state in job.states.items():
+        stage, params = work.stages[layer], _of_layer(work.params, layer)
+        table = table_of(some, layer, vectors[layer], work.width, params)
+        settings = settings_fingerprint(stage, params)
+        inputs = dict(state.inputs or {})
+        counts = Counter(count_statuses(table))
+        with workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as part:
+            part.write(table)
+            part.describe(
+                fingerprint=part_fingerprint(settings, inputs),
+                settings=settings,
+                inputs=inputs,
+                extra={"counts": dict(sorted(counts.items())), "llm": _about(work, layer)},
+            )
+    return PartResult(job.part, counts)
+
+
+def _about(work: Work, layer: int) -> dict[str, Any]:
+    """What the footer of a part says of its vectors."""
+    chosen = _of_layer(work.params, layer).model_dump(mode="json", exclude={"device", "layers"})
+    return {**chosen, "layer": layer, "width": work.width, "padding": "right"}
+
+
+# several devices --------------------------------------------------------------------------------
+
+_worker: tuple[Workspace, Work, Llm, str] | None = None
+
+
+def _on_several(
+    workspace: Workspace, work: Work, devices: Sequence[str], tick: Tick
+) -> Iterator[PartResult]:
+    """One process a device; each takes some parts at a time."""
+    spawn = multiprocessing.get_context("spawn")
+    free = spawn.Queue()
+    for device in devices:
+        free.put(device)
+    chunk = max(1, min(_PARTS_AT_ONCE, len(work.jobs) // len(devices)))
+    chunks = [work.jobs[i : i + chunk] for i in range(0, len(work.jobs), chunk)]
+    with ProcessPoolExecutor(
+        len(devices),
+        mp_context=spawn,
+        initializer=_open_worker,
+        initargs=(workspace.location, work.params, free),
+    ) as pool:
+        try:
+            for future in as_completed([pool.submit(_work, some) for some in chunks]):
+                for result in future.result():
+                    tick(result.counts)
+                    yield result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
+    global _worker
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=die_with, args=(parent,), daemon=True).start()
+    workspace, device = Workspace(location), free.get()
+    work = replace(plan_work(workspace, params), jobs=[])
+    _worker = (workspace, work, _load(work, device), device)
+
+
+def _work(jobs: Sequence[Job]) -> list[PartResult]:
+    assert _worker is not None
+    workspace, work, llm, device = _worker
+    return list(_stream(workspace, work, llm, jobs, device))
