@@ -13,6 +13,9 @@ from surd.models.captioner import Captioner, Proposal, Wanted
 
 _QUESTION = "Describe this picture in one short sentence."
 _SIDE_PX = 768
+_NUCLEUS = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_k": 50}
+"""Said in full: where nothing is said, the model's own generation_config.json decides. Qwen-VL's
+draws the likeliest word every time, Florence-2's searches three beams."""
 
 
 def load_image_text(
@@ -35,7 +38,7 @@ def load_image_text(
         inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
         ids = model.generate(**inputs, **how)
         if not model.config.is_encoder_decoder:
-            ids = ids[:, inputs["input_ids"].shape[1] :]
+            ids = _after(inputs["input_ids"], ids)
         return [t.strip() for t in processor.batch_decode(ids, skip_special_tokens=True)]
 
     def propose(
@@ -47,11 +50,11 @@ def load_image_text(
             beam = generate(image, num_beams=wanted.num_beams, do_sample=False, **words)
             proposals = [Proposal(beam[0], "beam")]
             if wanted.samples:
-                with torch.random.fork_rng():
+                with torch.random.fork_rng([device] if device.type == "cuda" else []):
                     torch.manual_seed(seed)
                     drawn = generate(
                         image,
-                        do_sample=True,
+                        **_NUCLEUS,
                         top_p=wanted.top_p,
                         num_return_sequences=wanted.samples,
                         **words,
@@ -61,6 +64,13 @@ def load_image_text(
         return found
 
     return Captioner(lambda image: image, propose, _SIDE_PX)
+
+
+def _after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """What was generated; most decoders give the prompt back before it, some do not."""
+    words = prompt.shape[1]
+    given_back = torch.equal(ids[:, :words], prompt.expand(len(ids), -1))
+    return ids[:, words:] if given_back else ids
 
 
 def _asked(processor: Any, kind: str, prompt: str | None) -> str:
