@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -30,11 +31,11 @@ def load_aesthetic_head(path: str, device: torch.device) -> AestheticScore:
     """
     try:
         state = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"aesthetic head {path}: no such file") from error
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ModelError(f"aesthetic head {path}: {reason}") from error
     except Exception as error:  # unpickling raises whatever the file makes it
-        reason = str(error).split("\n", 1)[0]
-        raise ModelError(f"aesthetic head {path}: not a file of weights: {reason}") from error
+        raise ModelError(f"aesthetic head {path}: not a file of weights alone") from error
     layers = [(w.float().to(device), b.float().to(device)) for w, b in _layers(state, path)]
 
     def score(embeddings: torch.Tensor) -> torch.Tensor:
@@ -52,16 +53,27 @@ def load_aesthetic_head(path: str, device: torch.device) -> AestheticScore:
     return score
 
 
-def _layers(state: object, path: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _layers(state: Any, path: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     if isinstance(state, Mapping):
         names = [name[: -len("weight")] for name in map(str, state) if name.endswith("weight")]
         names.sort(key=lambda name: [int(n) for n in name.split(".") if n.isdigit()])
-        if names and all(f"{name}bias" in state for name in names):
-            layers = [(state[f"{name}weight"], state[f"{name}bias"]) for name in names]
-            ends = [1, *(weight.shape[1] for weight, _ in reversed(layers))]
-            if [weight.shape[0] for weight, _ in reversed(layers)] == ends[:-1]:
-                return layers
+        pairs = [(f"{name}weight", f"{name}bias") for name in names]
+        found: list[tuple[Any, Any]] = [(state.get(w), state.get(b)) for w, b in pairs]
+        layers = [(w, b) for w, b in found if _is_linear(w, b)]
+        widths = [*(weight.shape[1] for weight, _ in layers[1:]), 1]
+        heights = [weight.shape[0] for weight, _ in layers]
+        if layers and len(layers) == len(found) and heights == widths:
+            return layers
     raise ModelError(f"aesthetic head {path}: not linear layers that end in one score")
+
+
+def _is_linear(weight: Any, bias: Any) -> bool:
+    return (
+        isinstance(weight, torch.Tensor)
+        and isinstance(bias, torch.Tensor)
+        and weight.ndim == 2
+        and bias.shape == weight.shape[:1]
+    )
 
 
 def load_itm(name: str, *, device: torch.device, dtype: torch.dtype) -> MatchScore:
@@ -73,17 +85,29 @@ def load_itm(name: str, *, device: torch.device, dtype: torch.dtype) -> MatchSco
     hush()
     try:
         processor = BlipProcessor.from_pretrained(found)
-        model = BlipForImageTextRetrieval.from_pretrained(found, dtype=dtype)
-    except (OSError, ValueError) as error:
+        model, loading = BlipForImageTextRetrieval.from_pretrained(
+            found, dtype=dtype, output_loading_info=True
+        )
+    except Exception as error:  # a folder of anything else makes transformers raise many kinds
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"matching model {name!r} cannot be loaded: {reason}") from error
+    absent = sorted(loading["missing_keys"])  # transformers makes up what is not there
+    if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):
+        absent.append("vocabulary")
+    if absent:
+        raise ModelError(
+            f"matching model {name!r} is not a BLIP for image-text matching: it has no {absent[0]}"
+        )
     model.to(device).eval().requires_grad_(False)
+    window = min(
+        processor.tokenizer.model_max_length, model.config.text_config.max_position_embeddings
+    )
 
     @torch.inference_mode()
     def score(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
         inputs = processor(
             images=list(images), text=list(texts), padding=True, truncation=True,
-            return_tensors="pt",
+            max_length=window, return_tensors="pt",
         ).to(device)  # fmt: skip
         inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
         logits = model(**inputs, use_itm_head=True).itm_score.float()  # [b, 2]: no, yes
