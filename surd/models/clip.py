@@ -78,12 +78,13 @@ class Clip:
     def split(self, text: str) -> list[str]:
         """The text in pieces that fit the window, cut between tags, else between words.
 
-        A single word beyond the window stays one piece; `tokenize` cuts it off.
+        A single word beyond the window stays one piece, and so does a text of commas alone;
+        `tokenize` cuts them off.
         """
         if self._fits(text):
             return [text]
         tags = [piece for tag in text.split(",") for piece in self._words_that_fit(tag.strip())]
-        return self._packed([tag for tag in tags if tag], ", ")
+        return self._packed([tag for tag in tags if tag], ", ") or [text]
 
     def _words_that_fit(self, tag: str) -> list[str]:
         return [tag] if self._fits(tag) else self._packed(tag.split(), " ")
