@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from surd.cli_options import Folder, Json, Overrides, Quiet
+from surd.cli_options import Folder, Json, Layer, Llm, Overrides, Quiet
 
 app = typer.Typer()
 
@@ -126,18 +126,28 @@ def publish(
 @app.command()
 def export(
     folder: Folder,
-    form: Annotated[str, typer.Argument(metavar="FORM", help="surd, webdataset or csv.")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    form: Annotated[
+        str, typer.Argument(metavar="FORM", help="surd, webdataset, csv or prompt2vec.")
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="PATH", help="A new folder; a file of prompt2vec."),
+    ],
+    model: Llm = None,
+    layer: Layer = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write the published dataset in another form.
+    """Write the published dataset, or a language model's vectors, in another form.
 
     Example: surd export my-data webdataset -o my-tars
     """
-    from surd.commands import curation
+    from surd.commands import curation, training
 
-    curation.export(folder, form, output, quiet=quiet, as_json=json_)
+    if form == "prompt2vec":
+        training.export_prompt2vec(folder, output, model, layer, as_json=json_)
+    else:
+        curation.export(folder, form, output, quiet=quiet, as_json=json_)
 
 
 @app.command("import")
@@ -146,21 +156,26 @@ def import_(
         str,
         typer.Argument(
             metavar="KIND",
-            help="surd, webdataset, img2dataset, huggingface, folder or table.",
+            help="surd, webdataset, img2dataset, huggingface, folder, table or prompt2vec.",
         ),
     ],
     path: Annotated[str, typer.Argument(metavar="PATH", help="File, folder or pattern.")],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="The workspace to fill.")
     ],
+    model: Llm = None,
+    layer: Layer = None,
     set_: Overrides = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Bring a dataset that is there already into a workspace.
+    """Bring a dataset, or a language model's vectors, that are there already into a workspace.
 
     Example: surd import surd ~/SURD -o my-data
     """
-    from surd.commands import curation
+    from surd.commands import curation, training
 
-    curation.import_(kind, path, output, list(set_ or []), quiet=quiet, as_json=json_)
+    if kind == "prompt2vec":
+        training.import_prompt2vec(output, path, model, layer, as_json=json_)
+    else:
+        curation.import_(kind, path, output, list(set_ or []), quiet=quiet, as_json=json_)

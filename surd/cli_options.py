@@ -23,3 +23,11 @@ Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as sources.0.limit=100."),
 ]
+Llm = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--model", metavar="NAME", help="Language model whose vectors are meant."),
+]
+Layer = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--layer", min=0, help="Layer of that model."),
+]

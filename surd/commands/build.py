@@ -126,9 +126,8 @@ def _print_summary(summary: Any) -> None:
         did = f"{summary.counts['new']:,} new, {summary.counts['known']:,} known before"
     other = "" if summary.stage == "collect" else other_than_ok(summary.counts)
     note = f"; not ok: {other}" if other else ""
-    say(
-        f"{summary.stage.replace('_', '-')}: {summary.rows:,} rows; {did}{note}; {summary.seconds:.1f} s"
-    )
+    name = summary.stage.replace("_", "-")
+    say(f"{name}: {summary.rows:,} rows; {did}{note}; {summary.seconds:.1f} s")
     for part, why in sorted(summary.failed.items()):
         warn(f"{summary.stage}: part {part} failed: {why}")
 

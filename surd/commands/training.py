@@ -7,6 +7,8 @@ from typing import Any
 
 from surd.commands.build import run
 from surd.commands.curation import need_read
+from surd.commands.printing import print_json, say
+from surd.errors import SurdError
 
 
 def embed_llm(
@@ -33,3 +35,45 @@ def embed_llm(
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), overrides)
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
     run(folder, recipe, None, as_json, only="embed_llm", quiet=quiet)
+
+
+def import_prompt2vec(
+    folder: str, path: str, model: str | None, layer: int | None, *, as_json: bool
+) -> None:
+    """``surd import prompt2vec``."""
+    from surd.llm.prompt2vec import import_prompt2vec as bring
+    from surd.workspace import Workspace
+
+    name, number = _told(f"surd import prompt2vec {path} -o {folder}", model, layer)
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    need_read(workspace, ["clip"])
+    with workspace.locked():
+        matched = bring(workspace, path, name, number)
+    if as_json:
+        print_json({"workspace": folder, "samples": matched})
+    else:
+        say(f"{folder}: {matched:,} samples have a vector of {name}, layer {number}")
+
+
+def export_prompt2vec(
+    folder: str, path: str, model: str | None, layer: int | None, *, as_json: bool
+) -> None:
+    """``surd export DIR prompt2vec``."""
+    from surd.llm.prompt2vec import export_prompt2vec as write
+    from surd.workspace import Workspace
+
+    name, number = _told(f"surd export {folder} prompt2vec -o {path}", model, layer)
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    prompts = write(workspace, path, name, number)
+    if as_json:
+        print_json({"file": path, "prompts": prompts})
+    else:
+        say(f"{path}: {prompts:,} prompts")
+
+
+def _told(command: str, model: str | None, layer: int | None) -> tuple[str, int]:
+    if model is None or layer is None:
+        raise SurdError(f"say whose vectors these are: {command} --model NAME --layer N")
+    return model, layer

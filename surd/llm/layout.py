@@ -19,6 +19,7 @@ STATUSES = {
     "no_prompt": "the sample has no simple prompt",
     "no_tokens": "the simple prompt has no tokens",
     "overflow": "a value beyond what float16 holds",
+    "absent": "the imported file has no vector of the simple prompt",
 }
 """Every value of ``status``."""
 

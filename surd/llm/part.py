@@ -77,9 +77,9 @@ def _earlier(workspace: Workspace, group: str, part: int) -> Earlier:
         table = workspace.read(group, part)
     except DamagedPartError:
         return Earlier({}, pa.table({}))
-    there = table["status"].is_in(pa.array(["ok", "cut", "overflow", "no_tokens"])).to_pylist()
-    prompts = table["simple_prompt"].to_pylist()
-    rows = {p: i for i, (p, good) in enumerate(zip(prompts, there, strict=True)) if good}
+    pairs = zip(table["status"].to_pylist(), table["simple_prompt"].to_pylist(), strict=True)
+    known = ("ok", "cut", "overflow", "no_tokens")
+    rows = {prompt: i for i, (status, prompt) in enumerate(pairs) if status in known}
     return Earlier(rows, table)
 
 

@@ -83,7 +83,9 @@ def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
 
 
 def look(params: EmbedLlmParams) -> tuple[LlmShape, list[int]]:
-    """The model's shape, and the numbers of the layers asked for. Raises ModelError."""
+    """The model's shape, and the numbers of the layers asked for. Raises ModelError, also for a
+    device that is not there."""
+    devices_of(params.device)
     shape = shape_of(params.model, gguf_file=params.gguf_file, revision=params.revision)
     return shape, sorted({shape.layer_number(layer) for layer in params.layers})
 

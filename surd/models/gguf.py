@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from surd.cache import cache_folder
 from surd.errors import ModelError
 from surd.models.names import identity
 
@@ -67,8 +68,7 @@ def plain_folder(
     """The folder of the converted model, made when it is not in the cache yet.
 
     Converted weights are those transformers reads from the file, in `dtype`: 30 seconds for 135
-    million parameters on two cores, and one second for each later load. The cache is
-    ``$SURD_CACHE``, else ``surd`` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    million parameters on two cores, and one second for each later load.
     """
     path = gguf_path(name, gguf_file, revision)
     kind = str(dtype).removeprefix("torch.")
@@ -89,14 +89,6 @@ def plain_folder(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-def cache_folder() -> Path:
-    """Where surd keeps what it can make again."""
-    given = os.environ.get("SURD_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "surd"
 
 
 def _convert(path: Path, folder: Path, dtype: torch.dtype) -> None:

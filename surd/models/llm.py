@@ -138,7 +138,15 @@ def _load_model(
         how["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{quantize}": True})
     if str(device) != "cpu":
         how["device_map"] = placement
-    return _shortened(model_class, deepest).from_pretrained(found, **how)
+    model, loaded = _shortened(model_class, deepest).from_pretrained(
+        found, output_loading_info=True, **how
+    )
+    if loaded["missing_keys"]:
+        raise ModelError(
+            f"language model {found!r} lacks weights: {sorted(loaded['missing_keys'])[0]} and "
+            f"{len(loaded['missing_keys']) - 1} more; download it anew"
+        )
+    return model
 
 
 def _shortened(model_class: type[Any], deepest: int) -> type[Any]:
@@ -153,7 +161,9 @@ def _shortened(model_class: type[Any], deepest: int) -> type[Any]:
         if self.surd_blocks:
             del self.get_submodule(self.surd_blocks)[max(1, deepest) :]
 
-    return type(model_class.__name__, (model_class,), {"__init__": init})
+    # the loader converts old layouts of weights for classes of the library's own modules alone
+    own = {"__init__": init, "__module__": model_class.__module__}
+    return type(model_class.__name__, (model_class,), own)
 
 
 def _name_of_blocks(model: Any) -> str | None:

@@ -1,0 +1,281 @@
+"""``surd embed-llm`` on small workspaces, with tiny language models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support import digests
+from support_llm import LAYERS, PROMPTS, make_model, make_workspace
+
+from surd import embeddings
+from surd.errors import WorkspaceError
+
+Surd = Callable[..., Any]
+SAMPLES = [*PROMPTS, "a cat", None, "the table"]
+KEEP = [True, True, True, False, True, True, True, True]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return str(folder), make_model(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_workspace(tmp_path / "w", SAMPLES, KEEP)
+    return tmp_path / "w"
+
+
+def rows(folder: Path, layer: int) -> list[dict[str, Any]]:
+    parts = sorted((folder / "llm" / "tiny" / f"layer-{layer}").glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("part-*.parquet")}
+
+
+@torch.inference_mode()
+def expected(model: Any, prompt: str, layer: int) -> np.ndarray:
+    from support_llm import WORDS
+
+    ids = [1, *(WORDS.index(word) for word in prompt.split())]
+    states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    return states[layer][0, -1].numpy()
+
+
+def test_every_kept_sample_has_the_vector_of_its_prompt(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    name, model = llm
+    ran = surd("embed-llm", folder, "--model", name, "--layer", 2, "--layer", -1, "--json")
+    assert ran.code == 0, ran.err
+    (summary,) = ran.json["stages"]
+    assert summary["counts"] == {"ok": 6, "dropped": 1, "no_prompt": 1}
+    assert summary["computed"] == 4
+    for layer in (2, LAYERS):
+        for row, prompt, keep in zip(rows(folder, layer), SAMPLES, KEEP, strict=True):
+            if not keep or prompt is None:
+                assert row["embedding"] is None and row["status"] in ("dropped", "no_prompt")
+                continue
+            right = expected(model, prompt, layer)
+            np.testing.assert_allclose(row["embedding"], right, atol=0.01, rtol=1e-3)
+            assert (row["simple_prompt"], row["tokens"]) == (prompt, 1 + len(prompt.split()))
+
+
+def test_a_second_run_does_nothing_and_another_layer_only_itself(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    before = times(folder)
+    again = surd("embed-llm", folder, "--json").json["stages"][0]
+    assert (again["computed"], again["fresh"]) == (0, 2)
+    surd("embed-llm", folder, "--layer", 1, "--layer", 2, "--set", "embed_llm.batch_tokens=3")
+    after = times(folder)
+    assert {path: after[path] for path in before} == before
+    assert {path.parent.name for path in set(after) - set(before)} == {"layer-1"}
+
+
+def test_a_part_that_is_lost_comes_back_byte_for_byte(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    before = digests(folder)
+    (folder / "llm" / "tiny" / "layer-2" / "part-00001.parquet").unlink()
+    (folder / "llm" / "tiny" / "layer-2" / ".part-00001.parquet.x.tmp").write_bytes(b"killed")
+    assert surd("embed-llm", folder).code == 0
+    assert digests(folder) == before
+
+
+def test_several_devices_give_what_one_gives(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any]
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, device in ((one, "cpu"), (two, "cpu,cpu")):
+        make_workspace(folder, SAMPLES * 3, KEEP * 3)
+        ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 3, "--device", device)
+        assert ran.code == 0, ran.err
+        assert not list((folder / "llm").rglob("*.tmp"))
+    assert rows(one, 3) == rows(two, 3) and len(rows(one, 3)) == 24
+
+
+def test_new_verdicts_compute_only_what_has_no_vector(
+    surd: Surd, folder: Path, llm: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surd.llm import run
+
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    before = rows(folder, 2)
+    make_workspace(folder, SAMPLES, [True] * 7 + [False])
+    seen: list[list[int]] = []
+
+    class Watched(run.Embedder):
+        def vectors(self, texts: Any) -> Any:
+            seen.extend(texts)
+            return super().vectors(texts)
+
+    monkeypatch.setattr(run, "Embedder", Watched)
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    after = rows(folder, 2)
+    assert len(seen) == 1  # "cat", which was dropped before
+    assert after[3]["status"] == "ok" and after[7]["status"] == "dropped"
+    assert [after[i] for i in (0, 1, 2, 4, 5)] == [before[i] for i in (0, 1, 2, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("embed_llm.template=in the {prompt}", True),
+        ("embed_llm.special_tokens=false", True),
+        ("embed_llm.pool=mean", True),
+        ("embed_llm.dtype=bf16", True),
+        ("embed_llm.batch_tokens=9", False),
+    ],
+)
+def test_settings_that_change_vectors_make_them_stale(
+    surd: Surd, folder: Path, llm: tuple[str, Any], setting: str, changed: bool
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    before = rows(folder, 2)
+    ran = surd("embed-llm", folder, "--set", setting, "--json")
+    assert (ran.json["stages"][0]["computed"] == 2) is changed
+    assert (rows(folder, 2)[0]["embedding"] != before[0]["embedding"]) is changed
+
+
+def test_long_prompts_are_cut_and_values_beyond_float16_are_no_vector(
+    surd: Surd, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "tiny")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[8] = 1e6  # "cat"
+    model.save_pretrained(tmp_path / "tiny")
+    make_workspace(tmp_path / "w", PROMPTS, [True] * 5)
+    settings = ("--layer", 0, "--set", "embed_llm.max_tokens=4")
+    ran = surd("embed-llm", tmp_path / "w", "--model", tmp_path / "tiny", *settings)
+    assert ran.code == 0
+    found = rows(tmp_path / "w", 0)
+    assert [row["status"] for row in found] == ["cut", "overflow", "cut", "overflow", "ok"]
+    assert [row["tokens"] for row in found] == [4, 3, 4, 2, 3]
+    assert [row["embedding"] is None for row in found] == [False, True, False, True, False]
+    assert len(embeddings.load(tmp_path / "w", "tiny", 0)) == 3
+
+
+def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    found = embeddings.load(folder, llm[0], 2)
+    wanted = [row for row in rows(folder, 2) if row["embedding"] is not None]
+    assert list(found) == [row["id"] for row in wanted] and found.width == 32
+    ids = [row["id"] for row in reversed(wanted)]
+    taken = found.take(ids)
+    assert taken.dtype == np.float16 and taken.shape == (6, 32)
+    for id_, vector, row in zip(ids, taken, reversed(wanted), strict=True):
+        np.testing.assert_array_equal(vector, np.float16(row["embedding"]))
+        np.testing.assert_array_equal(found[id_], vector)
+        assert isinstance(found[id_], np.memmap)
+    assert "f" * 32 not in found
+    first = embeddings.load(folder, "tiny", 2)
+    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
+    make_workspace(folder, SAMPLES, [True] * 8)
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    assert len(embeddings.load(folder, "tiny", 2)) == len(first) + 1
+    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
+
+
+def test_every_token_is_kept_where_asked(surd: Surd, folder: Path, llm: tuple[str, Any]) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    last = dict(embeddings.load(folder, "tiny", 2))
+    surd("embed-llm", folder, "--pool", "none")
+    found = embeddings.load(folder, "tiny", 2)
+    assert list(found) == list(last)
+    for id_, vectors in found.items():
+        prompt = SAMPLES[int(id_, 16)]
+        assert prompt is not None and vectors.shape == (1 + len(prompt.split()), 32)
+        np.testing.assert_array_equal(vectors[-1], last[id_])
+    with pytest.raises(ValueError, match="one by one"):
+        found.take(list(found))
+
+
+def test_prompt2vec_goes_out_and_comes_back_the_same(
+    surd: Surd, folder: Path, llm: tuple[str, Any], tmp_path: Path
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    out = tmp_path / "13B" / "39.pt"
+    told = ("--model", "tiny", "--layer", 2)
+    assert surd("export", folder, "prompt2vec", "-o", out, *told).code == 0
+    published = torch.load(out, weights_only=True)
+    assert sorted(published) == sorted({p for p, k in zip(SAMPLES, KEEP, strict=True) if k and p})
+    assert {(v.dtype, v.shape) for v in published.values()} == {(torch.float16, (32,))}
+    other = tmp_path / "other"
+    make_workspace(other, ["the rain", *reversed(SAMPLES)], [True] * 9)
+    brought = ("import", "prompt2vec", out, "-o", other, "--model", "org/13B", "--layer", 39)
+    assert "6 samples have a vector" in surd(*brought).out
+    found = embeddings.load(other, "org/13B", 39)
+    for id_, vector in found.items():
+        prompt = ["the rain", *reversed(SAMPLES)][int(id_, 16)]
+        np.testing.assert_array_equal(vector, published[prompt].numpy())
+    before = digests(other)
+    assert surd(*brought).code == 0 and digests(other) == before
+    again = surd("export", folder, "prompt2vec", "-o", out, *told)
+    assert again.code == 2 and "is there already" in again.err
+
+
+def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2].parent / "shared/real/prompt2vec_13B_layer39_sample.pt"
+    if not sample.is_file():
+        pytest.skip(f"{sample.name} is not at hand")
+    prompt = "a colorful animal with big eyes on a blue background"
+    make_workspace(tmp_path / "w", [prompt, "a cat"], [True, True])
+    told = ("--model", "llama-13B", "--layer", 39)
+    assert surd("import", "prompt2vec", sample, "-o", tmp_path / "w", *told).code == 0
+    found = embeddings.load(tmp_path / "w", "llama-13B", 39)
+    assert list(found) == ["0" * 32] and found.width == 5120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--layer", 9], "layer 9: the model has layers 0 (embeddings) to 4"),
+        (["--model", "./nowhere"], "./nowhere: no such folder"),
+        (["--device", "tpu"], "device tpu"),
+        (["--set", "embed_llm.template=hello"], "the template must contain {prompt} once"),
+        (["--pool", "middle"], "middle"),
+        (["--gguf-file", "x.gguf"], "x.gguf: no such GGUF file"),
+    ],
+)
+def test_bad_input_is_one_line_and_is_not_remembered(
+    surd: Surd, folder: Path, llm: tuple[str, Any], arguments: list[Any], says: str
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 1)
+    ran = surd("embed-llm", folder, *arguments)
+    assert ran.code == 2 and says in ran.err
+    assert "Traceback" not in ran.err
+    assert surd("embed-llm", folder).code == 0
+
+
+def test_what_is_missing_is_named(surd: Surd, tmp_path: Path, llm: tuple[str, Any]) -> None:
+    workspace = make_workspace(tmp_path / "w", SAMPLES, KEEP)
+    with pytest.raises(WorkspaceError, match="no vectors of x, layer 3; there are: none"):
+        embeddings.load(tmp_path / "w", "x", 3)
+    for part in workspace.parts("verdicts"):
+        workspace.storage.delete(f"verdicts/part-{part:05d}.parquet")
+    ran = surd("embed-llm", tmp_path / "w", "--model", llm[0])
+    assert ran.code == 2 and "run `surd filter" in ran.err
+    ran = surd("import", "prompt2vec", "no.pt", "-o", tmp_path / "w", "--model", "m", "--layer", 1)
+    assert ran.code == 2 and "no.pt: no such file" in ran.err
+    ran = surd("import", "prompt2vec", "no.pt", "-o", tmp_path / "w")
+    assert ran.code == 2 and "--model NAME --layer N" in ran.err
+    (tmp_path / "bad.pt").write_text("hello")
+    told = ("--model", "m", "--layer", 1)
+    ran = surd("import", "prompt2vec", tmp_path / "bad.pt", "-o", tmp_path / "w", *told)
+    assert ran.code == 2 and "not a prompt2vec file" in ran.err
