@@ -28,6 +28,7 @@ from surd.workspace import Workspace
 
 _PARTS_AT_ONCE = 8
 _ROW_GROUP_ROWS = 1000
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def run(workspace: Workspace, work: Work, tick: Tick) -> Iterator[PartResult]:
     devices = devices_of(work.params.device)
     if len(devices) == 1 or len(work.jobs) == 1:
         llm = _load(work, devices[0])
-        for result in _stream(workspace, work, llm, work.jobs, devices[0]):
+        for result in compute(workspace, work, llm, work.jobs, devices[0]):
             tick(result.counts)
             yield result
         return
@@ -157,12 +158,12 @@ def _dtype(params: EmbedLlmParams, device: str) -> torch.dtype:
     return dtype_of(params.dtype, torch.device("cuda" if device == MAP else device))
 
 
-def _stream(
+def compute(
     workspace: Workspace, work: Work, llm: Llm, jobs: Sequence[Job], device: str
 ) -> Iterator[PartResult]:
     """One part is read and tokenized while the one before is computed and the last is written."""
     params = work.params
-    budget = params.batch_tokens or (1024 if device == "cpu" else 8192)
+    budget = params.batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
     with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
 
         def read(job: Job) -> Future[Prepared]:
@@ -263,4 +264,4 @@ def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
 def _work(jobs: Sequence[Job]) -> list[PartResult]:
     assert _worker is not None
     workspace, work, llm, device = _worker
-    return list(_stream(workspace, work, llm, jobs, device))
+    return list(compute(workspace, work, llm, jobs, device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import shutil
@@ -79,7 +81,8 @@ def plain_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _convert(path, temporary, dtype)
+        with contextlib.redirect_stderr(io.StringIO()):  # bars that cannot be turned off
+            _convert(path, temporary, dtype)
         os.sync()
         try:
             temporary.rename(folder)
