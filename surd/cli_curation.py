@@ -163,6 +163,10 @@ def import_(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="The workspace to fill.")
     ],
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of the dataset; by default the file's or folder's."),
+    ] = None,
     model: Llm = None,
     layer: Layer = None,
     set_: Overrides = None,
@@ -178,4 +182,4 @@ def import_(
     if kind == "prompt2vec":
         training.import_prompt2vec(output, path, model, layer, as_json=json_)
     else:
-        curation.import_(kind, path, output, list(set_ or []), quiet=quiet, as_json=json_)
+        curation.import_(kind, path, output, name, list(set_ or []), quiet=quiet, as_json=json_)

@@ -143,6 +143,8 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
     for stage in STAGES:
         states = Counter(state.state for state in plan(workspace, stage, params_of(recipe, stage)))
         steps.append({"stage": stage.name} | {str(k): n for k, n in states.items()})
+    shards = [name for name in workspace.storage.names("dataset") if name.endswith(".parquet")]
+    steps.append({"stage": "publish", "shards": len(shards)})
     if as_json:
         print_json({"recipe": recipe.model_dump(mode="json"), "steps": steps})
         return

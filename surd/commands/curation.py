@@ -169,7 +169,14 @@ def export(folder: str, form: str, out: str, *, quiet: bool, as_json: bool) -> N
 
 
 def import_(
-    kind: str, path: str, output: str, overrides: Sequence[str], *, quiet: bool, as_json: bool
+    kind: str,
+    path: str,
+    output: str,
+    name: str | None,
+    overrides: Sequence[str],
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """``surd import``."""
     from surd.commands.build import run
@@ -178,5 +185,5 @@ def import_(
 
     if not output:
         raise SurdError("say where to build: surd import KIND PATH -o DIR")
-    recipe = override_recipe(import_recipe(kind, path), overrides)
+    recipe = override_recipe(import_recipe(kind, path, name), overrides)
     run(output, recipe, None, as_json, until="prompts", quiet=quiet)

@@ -79,7 +79,9 @@ def load_captioner(
         from surd.models.image_text import load_image_text
 
         return load_image_text(found, torch.device(device), dtype, prompt)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a folder of anything else makes transformers raise many kinds
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"captioner {name!r} cannot be loaded: {reason}") from error
 
@@ -90,7 +92,14 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
     from surd.models.blip import beam_search, encode, nucleus_sample
 
     processor = BlipProcessor.from_pretrained(found)
-    model = BlipForConditionalGeneration.from_pretrained(found, dtype=dtype)
+    model, loaded = BlipForConditionalGeneration.from_pretrained(
+        found, dtype=dtype, output_loading_info=True
+    )
+    if loaded["missing_keys"]:  # transformers makes up what is not there
+        raise ModelError(
+            f"captioner {found!r} is not a BLIP that captions: it has no "
+            f"{sorted(loaded['missing_keys'])[0]}"
+        )
     model.to(device).eval().requires_grad_(False)
 
     def prepare(image: Image.Image) -> torch.Tensor:

@@ -173,3 +173,34 @@ def test_when_every_sample_is_dropped_the_next_step_is_named(
     assert ran.code == 0 and "--suggest" in ran.out
     ran = surd("publish", folder)
     assert ran.code == 2 and "nothing to publish" in ran.err
+
+
+def test_a_captioner_whose_weights_are_cut_off_or_missing_is_one_line(tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from surd.errors import ModelError
+    from surd.models.captioner import load_captioner
+    from surd.models.names import demo_model
+
+    folder = shutil.copytree(demo_model("captioner"), tmp_path / "m")
+    whole = load_file(folder / "model.safetensors")
+    short = {name: weight for name, weight in whole.items() if "text_decoder" not in name}
+    save_file(short, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="not a BLIP that captions") as caught:
+        load_captioner(str(folder))
+    assert "\n" not in str(caught.value)
+    content = (demo_model("captioner") / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:100_000])
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        load_captioner(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_imported_dataset_takes_the_name_it_is_given(
+    surd: Surd, release: Path, tmp_path: Path
+) -> None:
+    ran = surd("import", "surd", release, "-o", tmp_path / "w", "--name", "mine")
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "w" / "surd.json").read_text())["recipe"]["name"] == "mine"
