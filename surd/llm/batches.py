@@ -33,7 +33,8 @@ class Embedder:
     def vectors(self, texts: Sequence[Tokens]) -> Vectors:
         """In the order given; empty for a text without tokens.
 
-        A value beyond float16 (65,504) becomes infinite. Raises ModelError when the memory does
+        A value beyond float16 (65,504) becomes infinite; one that the model gave as infinite, NaN.
+        Raises ModelError when the memory does
         not suffice for a single text.
         """
         found: Vectors = {layer: [np.empty(0, np.float16)] * len(texts) for layer in self._layers}
@@ -88,12 +89,13 @@ def padded(texts: Sequence[Tokens], pad_id: int) -> torch.Tensor:
 def pool(states: torch.Tensor, lengths: Sequence[int], how: Pool) -> list[npt.NDArray[np.float16]]:
     """``[b, s, h]``, of which the first `lengths` tokens count, to an array a text."""
     ends = torch.tensor(lengths, device=states.device)
+    states = torch.where(states.isfinite(), states, torch.nan)
     if how == "last":
         rows = torch.arange(len(lengths), device=states.device)
         return list(states[rows, ends - 1].to(torch.float16).cpu().numpy())
     if how == "mean":
-        counts = torch.arange(states.shape[1], device=states.device) < ends[:, None]  # [b, s]
-        sums = states.float().mul(counts[:, :, None]).sum(dim=1)  # [b, h]
+        outside = torch.arange(states.shape[1], device=states.device) >= ends[:, None]  # [b, s]
+        sums = states.float().masked_fill(outside[:, :, None], 0).sum(dim=1)  # [b, h]
         return list((sums / ends[:, None]).to(torch.float16).cpu().numpy())
     every = states.to(torch.float16).cpu().numpy()
     return [some[:length].copy() for some, length in zip(every, lengths, strict=True)]

@@ -18,6 +18,7 @@ STATUSES = {
     "dropped": "the verdict drops the sample",
     "no_prompt": "the sample has no simple prompt",
     "no_tokens": "the simple prompt has no tokens",
+    "not_finite": "the model gave NaN or infinity",
     "overflow": "a value beyond what float16 holds",
     "absent": "the imported file has no vector of the simple prompt",
 }

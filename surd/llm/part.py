@@ -12,154 +12,109 @@ import pyarrow as pa
 from surd.llm.batches import Tokens
 from surd.llm.layout import schema
 from surd.llm.params import EmbedLlmParams
+from surd.llm.share import Entry
 from surd.models.llm import Llm
-from surd.workspace import DamagedPartError, Workspace
+from surd.workspace import Workspace
 
 READS = {"clip": ("simple_prompt",), "verdicts": ("keep",)}
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What an earlier version of a part has, made with the settings of today."""
+class Rows:
+    """The rows of a part, before they have vectors."""
 
-    rows: Mapping[str, int]
-    """Prompt -> row in `table`."""
-    table: pa.Table
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A part that was read and whose prompts are tokens already."""
-
-    part: int
     ids: list[str]
     prompts: list[str | None]
     keep: list[bool]
-    earlier: dict[int, Earlier]
-    """By layer."""
-    texts: list[str]
-    """Different prompts that need a vector."""
+
+    @property
+    def wanted(self) -> list[str]:
+        """Different prompts of kept samples."""
+        pairs = zip(self.prompts, self.keep, strict=True)
+        return list(dict.fromkeys(prompt for prompt, keep in pairs if keep and prompt))
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Prompts as the model takes them."""
+
+    prompts: list[str]
     tokens: list[Tokens]
     cut: list[bool]
 
 
-def prepare(
-    workspace: Workspace, part: int, earlier: dict[int, str], params: EmbedLlmParams, llm: Llm
-) -> Prepared:
-    """Read a part and tokenize what is new.
-
-    `earlier` are the layers to compute, and for each the group whose rows may be reused, or "".
-    """
+def read_rows(workspace: Workspace, part: int) -> Rows:
+    """Read what a part needs. Raises WorkspaceError when that is not there."""
     clip = workspace.read("clip", part, ["id", "simple_prompt"])
-    ids, prompts = clip["id"].to_pylist(), clip["simple_prompt"].to_pylist()
     keep = workspace.read("verdicts", part, ["keep"])["keep"].to_pylist()
-    known = {layer: _earlier(workspace, group, part) for layer, group in earlier.items()}
-    wanted = dict.fromkeys(p for p, kept in zip(prompts, keep, strict=True) if kept and p)
-    texts = [p for p in wanted if not all(p in one.rows for one in known.values())]
-    around = [params.template.replace("{prompt}", text) for text in texts]
-    ids_of = llm.tokenize(around, params.special_tokens) if texts else []
-    return Prepared(
-        part,
-        ids,
-        prompts,
-        keep,
-        known,
-        texts,
-        [tokens[: params.max_tokens] for tokens in ids_of],
-        [len(tokens) > params.max_tokens for tokens in ids_of],
+    return Rows(clip["id"].to_pylist(), clip["simple_prompt"].to_pylist(), keep)
+
+
+def tokenize(prompts: Sequence[str], params: EmbedLlmParams, llm: Llm) -> Tokenized:
+    """Put the template around the prompts, cut them at the longest length allowed."""
+    around = [params.template.replace("{prompt}", prompt) for prompt in prompts]
+    ids = llm.tokenize(around, params.special_tokens) if around else []
+    longest = params.max_tokens
+    return Tokenized(
+        list(prompts), [some[:longest] for some in ids], [len(some) > longest for some in ids]
     )
 
 
-def _earlier(workspace: Workspace, group: str, part: int) -> Earlier:
-    if not group:
-        return Earlier({}, pa.table({}))
-    try:
-        table = workspace.read(group, part)
-    except DamagedPartError:
-        return Earlier({}, pa.table({}))
-    pairs = zip(table["status"].to_pylist(), table["simple_prompt"].to_pylist(), strict=True)
-    known = ("ok", "cut", "overflow", "no_tokens")
-    rows = {prompt: i for i, (status, prompt) in enumerate(pairs) if status in known}
-    return Earlier(rows, table)
+def entries_of(texts: Tokenized, vectors: Sequence[npt.NDArray[np.float16]]) -> dict[str, Entry]:
+    """What the model gave, as it will be written: without what is no number."""
+    found: dict[str, Entry] = {}
+    for prompt, tokens, cut, vector in zip(
+        texts.prompts, texts.tokens, texts.cut, vectors, strict=True
+    ):
+        if not tokens:
+            status = "no_tokens"
+        elif np.isnan(vector).any():
+            status = "not_finite"
+        elif np.isinf(vector).any():
+            status = "overflow"
+        else:
+            status = "cut" if cut else "ok"
+        good = status in ("ok", "cut")
+        found[prompt] = Entry(status, len(tokens), vector if good else None)
+    return found
 
 
 def table_of(
-    some: Prepared,
-    layer: int,
-    vectors: Sequence[npt.NDArray[np.float16]],
-    width: int,
-    params: EmbedLlmParams,
+    rows: Rows, entries: Mapping[str, Entry], width: int, params: EmbedLlmParams
 ) -> pa.Table:
-    """The part's rows for one layer; `vectors` are those of ``some.texts``, empty without tokens.
-
-    A prompt that the earlier version has keeps its vector from there.
-    """
+    """The part's rows for one layer."""
     shape = schema(width, params.pool)
-    embedding = shape.field("embedding").type
-    fresh = {text: i for i, text in enumerate(some.texts)}
-    finite = [bool(np.isfinite(vector).all()) for vector in vectors]
-    earlier = some.earlier[layer]
-    index: list[int | None] = []
-    statuses: list[str] = []
-    counts: list[int | None] = []
-    old_status, old_tokens = (
-        earlier.table[name].to_pylist() if earlier.rows else [] for name in ("status", "tokens")
-    )
-    offset = earlier.table.num_rows if earlier.rows else 0
-    for prompt, kept in zip(some.prompts, some.keep, strict=True):
-        at: int | None = None
-        count: int | None = None
-        if not kept:
-            status = "dropped"
-        elif not prompt:
-            status = "no_prompt"
-        elif prompt in earlier.rows:
-            at = earlier.rows[prompt]
-            status, count = old_status[at], old_tokens[at]
+    chosen: list[Entry] = []
+    for prompt, keep in zip(rows.prompts, rows.keep, strict=True):
+        if keep and prompt:
+            chosen.append(entries[prompt])
         else:
-            number = fresh[prompt]
-            count = len(some.tokens[number])
-            status = "cut" if some.cut[number] else "ok"
-            if count == 0:
-                status = "no_tokens"
-            elif not finite[number]:
-                status = "overflow"
-            else:
-                at = offset + number
-        index.append(at)
-        statuses.append(status)
-        counts.append(count)
-    pieces = [_array(vectors, finite, embedding)]
-    if earlier.rows:
-        pieces.insert(0, earlier.table["embedding"].combine_chunks())
-    rows = pa.concat_arrays(pieces).take(pa.array(index, pa.int64()))
+            chosen.append(Entry("no_prompt" if keep else "dropped", 0, None))
+    counts = [one.tokens if one.status not in ("no_prompt", "dropped") else None for one in chosen]
     return pa.Table.from_arrays(
         [
-            pa.array(some.ids, pa.string()),
-            pa.array(statuses, pa.string()),
-            pa.array(some.prompts, pa.string()),
+            pa.array(rows.ids, pa.string()),
+            pa.array([one.status for one in chosen], pa.string()),
+            pa.array(rows.prompts, pa.string()),
             pa.array(counts, pa.int32()),
-            rows,
+            _array([one.vector for one in chosen], shape.field("embedding").type),
         ],
         schema=shape,
     )
 
 
-def _array(
-    vectors: Sequence[npt.NDArray[np.float16]], finite: Sequence[bool], type_: pa.DataType
-) -> pa.Array:
-    """Vectors, or lists of them, as Arrow holds them; null where a value is not finite."""
-    good = [v if fine and v.size else None for v, fine in zip(vectors, finite, strict=True)]
-    nested = type_.value_type if pa.types.is_list(type_) else type_
-    width = nested.list_size
-    flat = np.concatenate([v.ravel() for v in good if v is not None] or [np.empty(0, np.float16)])
-    missing = np.array([v is None for v in good], bool)
+def _array(vectors: Sequence[npt.NDArray[np.float16] | None], type_: pa.DataType) -> pa.Array:
+    """Vectors, or lists of them, as Arrow holds them."""
+    there = [vector for vector in vectors if vector is not None]
+    flat = np.concatenate([vector.ravel() for vector in there] or [np.empty(0, np.float16)])
+    missing = np.array([vector is None for vector in vectors], bool)
+    values = pa.array(flat, pa.float16())
     if pa.types.is_list(type_):
-        sizes = [0 if v is None else len(v) for v in good]
+        sizes = [0 if vector is None else len(vector) for vector in vectors]
         offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
-        states = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float16()), type=nested)
+        states = pa.FixedSizeListArray.from_arrays(values, type=type_.value_type)
         return pa.ListArray.from_arrays(offsets, states, type=type_, mask=pa.array(missing))
-    rows = np.full(len(good), -1, np.int64)
-    rows[~missing] = np.arange(int((~missing).sum()))
-    dense = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float16()), width).cast(type_)
+    rows = np.zeros(len(vectors), np.int64)
+    rows[~missing] = np.arange(len(there))
+    dense = pa.FixedSizeListArray.from_arrays(values, type=type_)
     return dense.take(pa.array(rows, mask=missing))

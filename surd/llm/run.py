@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import multiprocessing
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from surd.engine.local import die_with
 from surd.engine.parts import PartResult, count_statuses
-from surd.llm.batches import Embedder, Vectors
+from surd.llm.batches import Embedder
 from surd.llm.layout import group, schema, short_name
 from surd.llm.params import EmbedLlmParams
-from surd.llm.part import READS, Prepared, prepare, table_of
+from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
+from surd.llm.share import Entry, Wanted, divide, read_entries
 from surd.models.devices import device_named, dtype_of
 from surd.models.gguf import gguf_path, is_gguf
 from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
 from surd.plan import PartState, plan
 from surd.progress import Tick
 from surd.stage import Stage, part_fingerprint, settings_fingerprint
-from surd.workspace import Workspace
+from surd.workspace import DamagedPartError, Workspace
+
+log = logging.getLogger("surd")
 
 _PARTS_AT_ONCE = 8
 _ROW_GROUP_ROWS = 1000
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
+
+
+Reusable = Mapping[int, Mapping[int, str]]
 
 
 @dataclass(frozen=True)
@@ -122,13 +131,14 @@ def _of_layer(params: EmbedLlmParams, layer: int) -> EmbedLlmParams:
 def run(workspace: Workspace, work: Work, tick: Tick) -> Iterator[PartResult]:
     """Compute and write; yields a result a part. Raises SurdError when nothing can go on."""
     devices = devices_of(work.params.device)
+    there = reusable(workspace, work)
     if len(devices) == 1 or len(work.jobs) == 1:
         llm = _load(work, devices[0])
-        for result in compute(workspace, work, llm, work.jobs, devices[0]):
+        for result in compute(workspace, work, llm, work.jobs, there, devices[0]):
             tick(result.counts)
             yield result
         return
-    yield from _on_several(workspace, work, devices, tick)
+    yield from _on_several(workspace, work, there, devices, tick)
 
 
 def devices_of(asked: str) -> list[str]:
@@ -159,48 +169,85 @@ def _dtype(params: EmbedLlmParams, device: str) -> torch.dtype:
 
 
 def compute(
-    workspace: Workspace, work: Work, llm: Llm, jobs: Sequence[Job], device: str
+    workspace: Workspace,
+    work: Work,
+    llm: Llm,
+    jobs: Sequence[Job],
+    there: Reusable,
+    device: str,
 ) -> Iterator[PartResult]:
-    """One part is read and tokenized while the one before is computed and the last is written."""
+    """One part is tokenized while the one before is computed and the last is written."""
     params = work.params
     budget = params.batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
+    rows = {job.part: read_rows(workspace, job.part) for job in jobs}
+    wanted = {j.part: Wanted(j.part, rows[j.part].wanted, list(j.states)) for j in jobs}
+    share = divide(workspace, wanted.values(), there)
     with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
 
-        def read(job: Job) -> Future[Prepared]:
-            groups = {n: _reusable(work, n, state) for n, state in job.states.items()}
-            return reader.submit(prepare, workspace, job.part, groups, params, llm)
+        def ahead(job: Job) -> Future[Tokenized]:
+            return reader.submit(tokenize, share.new[job.part], params, llm)
 
-        ahead = [read(job) for job in jobs[:2]]
+        texts = [ahead(job) for job in jobs[:2]]
         writing: Future[PartResult] | None = None
         for number, job in enumerate(jobs):
-            some = ahead.pop(0).result()
+            some = texts.pop(0).result()
             if number + 2 < len(jobs):
-                ahead.append(read(jobs[number + 2]))
-            embedder = Embedder(llm, list(job.states), params.pool, budget)
-            vectors = embedder.vectors(some.tokens)
+                texts.append(ahead(jobs[number + 2]))
+            vectors = Embedder(llm, list(job.states), params.pool, budget).vectors(some.tokens)
+            tables = {}
+            for layer in job.states:
+                entries = entries_of(some, vectors[layer])
+                _warn(entries, layer)
+                share.hold(layer, entries)
+                if job.part in there[layer]:
+                    own = read_entries(workspace, there[layer][job.part], job.part)
+                    entries = own | entries
+                given = {
+                    p: e for p in wanted[job.part].prompts if (e := share.held.get((layer, p)))
+                }
+                tables[layer] = table_of(rows[job.part], given | entries, work.width, params)
+            share.release(wanted[job.part])
+            del rows[job.part]
             if writing is not None:
                 yield writing.result()
-            writing = pen.submit(_write, workspace, work, job, some, vectors)
+            writing = pen.submit(_write, workspace, work, job, tables)
         if writing is not None:
             yield writing.result()
 
 
-def _reusable(work: Work, layer: int, state: PartState) -> str:
-    """The group whose rows may be taken over, where only the inputs changed; else nothing."""
-    stage = work.stages[layer]
-    settings = settings_fingerprint(stage, _of_layer(work.params, layer))
-    same = state.info is not None and state.info.settings == settings
-    return stage.group if same else ""
+def reusable(workspace: Workspace, work: Work) -> Reusable:
+    """Layer -> parts that were made with the settings of today -> their group."""
+    found: dict[int, dict[int, str]] = {}
+    for layer, stage in work.stages.items():
+        found[layer] = {}
+        settings = settings_fingerprint(stage, _of_layer(work.params, layer))
+        for part in workspace.parts(stage.group):
+            with contextlib.suppress(DamagedPartError):
+                info = workspace.part_info(stage.group, part)
+                if info is not None and info.settings == settings:
+                    found[layer][part] = stage.group
+    return found
+
+
+def _warn(entries: Mapping[str, Entry], layer: int) -> None:
+    bad = [prompt for prompt, entry in entries.items() if entry.status == "not_finite"]
+    if bad:
+        log.warning(
+            "layer %d: NaN or infinity for %d prompts, which get no vector: %s; fp16 overflows "
+            "where bf16 does not: --dtype bf16",
+            layer,
+            len(bad),
+            "; ".join(bad[:5]),
+        )
 
 
 def _write(
-    workspace: Workspace, work: Work, job: Job, some: Prepared, vectors: Vectors
+    workspace: Workspace, work: Work, job: Job, tables: Mapping[int, pa.Table]
 ) -> PartResult:
     counts: Counter[str] = Counter()
     for layer, state in job.states.items():
-        stage, params = work.stages[layer], _of_layer(work.params, layer)
-        table = table_of(some, layer, vectors[layer], work.width, params)
-        settings = settings_fingerprint(stage, params)
+        stage, table = work.stages[layer], tables[layer]
+        settings = settings_fingerprint(stage, _of_layer(work.params, layer))
         inputs = dict(state.inputs or {})
         counts = Counter(count_statuses(table))
         with workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as part:
@@ -226,9 +273,10 @@ _worker: tuple[Workspace, Work, Llm, str] | None = None
 
 
 def _on_several(
-    workspace: Workspace, work: Work, devices: Sequence[str], tick: Tick
+    workspace: Workspace, work: Work, there: Reusable, devices: Sequence[str], tick: Tick
 ) -> Iterator[PartResult]:
-    """One process a device; each takes some parts at a time."""
+    """One process a device; each takes some parts at a time, and looks for equal prompts in those
+    and in what was there before."""
     spawn = multiprocessing.get_context("spawn")
     free = spawn.Queue()
     for device in devices:
@@ -242,7 +290,7 @@ def _on_several(
         initargs=(workspace.location, work.params, free),
     ) as pool:
         try:
-            for future in as_completed([pool.submit(_work, some) for some in chunks]):
+            for future in as_completed([pool.submit(_work, some, there) for some in chunks]):
                 for result in future.result():
                     tick(result.counts)
                     yield result
@@ -261,7 +309,7 @@ def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
     _worker = (workspace, work, _load(work, device), device)
 
 
-def _work(jobs: Sequence[Job]) -> list[PartResult]:
+def _work(jobs: Sequence[Job], there: Reusable) -> list[PartResult]:
     assert _worker is not None
     workspace, work, llm, device = _worker
-    return list(compute(workspace, work, llm, jobs, device))
+    return list(compute(workspace, work, llm, jobs, there, device))

@@ -229,4 +229,9 @@ def _one_line(name: str) -> Iterator[None]:
                 "--device map, --quantize, or a smaller --layer"
             ) from error
         reason = " ".join(str(error).split())[:300]
+        if "gated" in reason.lower():
+            raise ModelError(
+                f"language model {name!r} is gated: ask for access at "
+                f"https://huggingface.co/{name}, then set HF_TOKEN to a token of your account"
+            ) from error
         raise ModelError(f"language model {name!r} cannot be loaded: {reason}") from error

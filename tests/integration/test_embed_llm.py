@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support import digests
-from support_llm import LAYERS, PROMPTS, make_model, make_workspace
+from support_llm import LAYERS, PROMPTS, WORDS, make_model, make_workspace
 
 from surd import embeddings
 from surd.errors import WorkspaceError
+from surd.workspace import Workspace
 
 Surd = Callable[..., Any]
 SAMPLES = [*PROMPTS, "a cat", None, "the table"]
@@ -46,8 +50,6 @@ def times(folder: Path) -> dict[Path, int]:
 
 @torch.inference_mode()
 def expected(model: Any, prompt: str, layer: int) -> np.ndarray:
-    from support_llm import WORDS
-
     ids = [1, *(WORDS.index(word) for word in prompt.split())]
     states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
     return states[layer][0, -1].numpy()
@@ -105,28 +107,108 @@ def test_several_devices_give_what_one_gives(
         ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 3, "--device", device)
         assert ran.code == 0, ran.err
         assert not list((folder / "llm").rglob("*.tmp"))
-    assert rows(one, 3) == rows(two, 3) and len(rows(one, 3)) == 24
+    pairs = list(zip(rows(one, 3), rows(two, 3), strict=True))
+    assert len(pairs) == 24
+    for left, right in pairs:
+        a, b = left.pop("embedding"), right.pop("embedding")
+        assert left == right and (a is None) == (b is None)
+        np.testing.assert_allclose(a or [], b or [], atol=0.01, rtol=1e-3)
 
 
-def test_new_verdicts_compute_only_what_has_no_vector(
-    surd: Surd, folder: Path, llm: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts the model was given, by call."""
     from surd.llm import run
 
-    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    before = rows(folder, 2)
-    make_workspace(folder, SAMPLES, [True] * 7 + [False])
-    seen: list[list[int]] = []
+    counts: list[int] = []
 
     class Watched(run.Embedder):
         def vectors(self, texts: Any) -> Any:
-            seen.extend(texts)
+            counts.append(len(texts))
             return super().vectors(texts)
 
     monkeypatch.setattr(run, "Embedder", Watched)
+    return counts
+
+
+def test_a_prompt_is_computed_once_however_many_parts_have_it(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any], embedded: list[int]
+) -> None:
+    make_workspace(tmp_path / "w", SAMPLES * 3, KEEP * 3)
+    told = ("embed-llm", tmp_path / "w", "--model", llm[0])
+    assert surd(*told, "--layer", 2, "--layer", 3).code == 0
+    assert embedded == [3, 2, 0, 0, 0, 0]
+    for layer in (2, 3):
+        found = rows(tmp_path / "w", layer)
+        assert found[8:16] == [row | {"id": f"{8 + i:032x}"} for i, row in enumerate(found[:8])]
+    before = digests(tmp_path / "w")
+    for part in (0, 2, 5):
+        (tmp_path / "w" / "llm" / "tiny" / "layer-3" / f"part-{part:05d}.parquet").unlink()
+    assert surd("embed-llm", tmp_path / "w").code == 0
+    assert embedded[6:] == [0, 0, 0]
+    assert digests(tmp_path / "w") == before
+
+
+def test_a_run_that_was_cut_off_goes_on_and_computes_nothing_twice(
+    surd: Surd,
+    tmp_path: Path,
+    llm: tuple[str, Any],
+    embedded: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = [f"{a} {b}" for a in ("a", "two", "the") for b in ("cat", "dog", "table", "rain")]
+    for name in ("whole", "cut"):
+        make_workspace(tmp_path / name, list(prompts), [True] * 12)
+    told = ("--model", llm[0], "--layer", 2)
+    assert surd("embed-llm", tmp_path / "whole", *told).code == 0
+    assert embedded == [4, 4, 4]
+    write = Workspace.writing_part
+
+    def full(self: Any, group: str, part: int, *rest: Any) -> Any:
+        if part == 1:
+            raise WorkspaceError("no space left")
+        return write(self, group, part, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "writing_part", full)
+        assert surd("embed-llm", tmp_path / "cut", *told).code == 2
+    embedded.clear()
+    assert surd("embed-llm", tmp_path / "cut", *told).code == 0
+    assert embedded == [4, 4]
+    assert rows(tmp_path / "cut", 2) == rows(tmp_path / "whole", 2)
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any]
+) -> None:
+    prompts = [f"{WORDS[2 + i % 15]} {WORDS[2 + i // 15 % 15]} cat" for i in range(200)]
+    for name in ("whole", "killed"):
+        make_workspace(tmp_path / name, list(prompts), [True] * 200, part_size=2)
+    told = ("--model", llm[0], "--layer", "2", "--set", "embed_llm.batch_tokens=4")
+    assert surd("embed-llm", tmp_path / "whole", *told).code == 0
+    folder = tmp_path / "killed" / "llm" / "tiny" / "layer-2"
+    command = [sys.executable, "-m", "surd", "embed-llm", str(tmp_path / "killed"), *told]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while len(list(folder.glob("part-*.parquet"))) < 3 and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    done = len(list(folder.glob("part-*.parquet")))
+    assert 3 <= done < 100
+    ran = surd("embed-llm", tmp_path / "killed", *told, "--json")
+    assert ran.json["stages"][0]["computed"] == 100 - done
+    assert digests(tmp_path / "killed" / "llm") == digests(tmp_path / "whole" / "llm")
+
+
+def test_new_verdicts_compute_only_what_has_no_vector(
+    surd: Surd, folder: Path, llm: tuple[str, Any], embedded: list[int]
+) -> None:
+    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    before = rows(folder, 2)
+    make_workspace(folder, SAMPLES, [True] * 7 + [False])
+    embedded.clear()
     surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
     after = rows(folder, 2)
-    assert len(seen) == 1  # "cat", which was dropped before
+    assert embedded == [1, 0]  # "cat", which was dropped before
     assert after[3]["status"] == "ok" and after[7]["status"] == "dropped"
     assert [after[i] for i in (0, 1, 2, 4, 5)] == [before[i] for i in (0, 1, 2, 4, 5)]
 
@@ -167,6 +249,22 @@ def test_long_prompts_are_cut_and_values_beyond_float16_are_no_vector(
     assert [row["tokens"] for row in found] == [4, 3, 4, 2, 3]
     assert [row["embedding"] is None for row in found] == [False, True, False, True, False]
     assert len(embeddings.load(tmp_path / "w", "tiny", 0)) == 3
+
+
+def test_what_is_no_number_gets_no_vector_and_is_named(
+    surd: Surd, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model(tmp_path / "tiny")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[8] = float("inf")  # "cat"
+    model.save_pretrained(tmp_path / "tiny")
+    make_workspace(tmp_path / "w", PROMPTS, [True] * 5)
+    ran = surd("embed-llm", tmp_path / "w", "--model", tmp_path / "tiny", "--layer", 1)
+    assert ran.code == 0 and "2 not_finite" in ran.out
+    assert "2 prompts, which get no vector: a cat; cat" in caplog.text
+    assert "--dtype bf16" in caplog.text
+    statuses = [row["status"] for row in rows(tmp_path / "w", 1)]
+    assert statuses == ["ok", "not_finite", "ok", "not_finite", "ok"]
 
 
 def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
