@@ -1,0 +1,169 @@
+"""Adapters on disk: safetensors with a configuration, and the published checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.errors import ModelError
+from surd.storage import fsync
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PROJECTION = "llm_projection."
+"""Before the names of the language model's projection, which lies beside the adapter's weights."""
+
+_OFFICIAL = {
+    "transformer_encoder.": "encoder.",
+    "attention.query_layer.": "query.",
+    "attention.key_layer.": "key.",
+    "attention.output_layer.": "mlp.",
+    "fc.": "out.",
+}
+_OFFICIAL_UNUSED = ("encoder_layer.", "attention.value_layer.")
+"""In the published checkpoints, and never looked at by the published forward."""
+
+
+def save(
+    adapter: Adapter,
+    folder: str | Path,
+    *,
+    projection: torch.nn.Linear | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights and configuration, each as a whole; `about` goes into the configuration.
+
+    `projection` is what the language model's vectors went through while training.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous() for name, value in adapter.state_dict().items()}
+    if projection is not None:
+        named = projection.state_dict().items()
+        weights |= {PROJECTION + name: value.contiguous() for name, value in named}
+    config = {"format": "surd-adapter-1", **asdict(adapter.config), **(about or {})}
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    temporary = folder / f".{WEIGHTS_FILE}.tmp"
+    save_file(weights, temporary, {"format": "pt"})
+    fsync(temporary)
+    temporary.replace(folder / WEIGHTS_FILE)
+    temporary = folder / f".{CONFIG_FILE}.tmp"
+    temporary.write_text(text, encoding="utf-8")
+    fsync(temporary)
+    temporary.replace(folder / CONFIG_FILE)
+
+
+def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
+    """The adapter in a folder, ready to use: evaluation mode, no gradients. Raises ModelError."""
+    folder = Path(folder).expanduser()
+    config = read_config(folder)
+    known = {field.name for field in fields(AdapterConfig)}
+    try:
+        adapter = Adapter(AdapterConfig(**{k: v for k, v in config.items() if k in known}))
+        weights = load_file(folder / WEIGHTS_FILE)
+        own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
+        adapter.load_state_dict(own)
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder}: has no {WEIGHTS_FILE}") from error
+    except Exception as error:  # safetensors and torch raise kinds of their own
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{folder / WEIGHTS_FILE}: not this adapter's weights: {reason}"
+        ) from error
+    return adapter.to(device).eval().requires_grad_(False)
+
+
+def load_projection(folder: str | Path) -> torch.nn.Linear | None:
+    """What the language model's vectors go through, ``[h]`` to ``[d]``; None where none is kept."""
+    weights = load_file(Path(folder) / WEIGHTS_FILE)
+    own = {k.removeprefix(PROJECTION): v for k, v in weights.items() if k.startswith(PROJECTION)}
+    if not own:
+        return None
+    linear = torch.nn.Linear(own["weight"].shape[1], own["weight"].shape[0])
+    linear.load_state_dict(own)
+    return linear
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What was saved beside the weights. Raises ModelError."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != "surd-adapter-1":
+        raise ModelError(f"{path}: not an adapter's configuration of this surd")
+    return config
+
+
+def from_official(
+    path: str | Path, adapter_weight: float | None = None, *, heads: int = 8
+) -> Adapter:
+    """A published ``adapter*.pt``, with the published forward; evaluation mode, no gradients.
+
+    `adapter_weight` is not in the file: without it, it is taken from the folder's name as the
+    published trainer writes it (``…_adapterw0.1/``). Raises ModelError.
+    """
+    path = Path(path).expanduser()
+    weight = adapter_weight if adapter_weight is not None else _weight_in(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except Exception as error:  # unpickling raises whatever the file makes it
+        raise ModelError(f"{path}: not a checkpoint of tensors") from error
+    if not isinstance(state, Mapping) or "fc.weight" not in state:
+        raise ModelError(f"{path}: not a published SUR-adapter: it has no fc.weight")
+    width = state["fc.weight"].shape[0]
+    layers = {
+        int(n) for key in state for n in re.findall(r"^transformer_encoder\.layers\.(\d+)", key)
+    }
+    config = AdapterConfig(
+        width=width,
+        depth=len(layers),
+        heads=heads,
+        feed_forward=state["transformer_encoder.layers.0.linear1.weight"].shape[0],
+        weight=weight,
+        attend="batch",
+    )
+    adapter = Adapter(config)
+    renamed = {_renamed(key): value for key, value in state.items() if not _unused(key)}
+    try:
+        adapter.load_state_dict(renamed)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: not a published SUR-adapter: {reason}") from error
+    return adapter.eval().requires_grad_(False)
+
+
+def _weight_in(path: Path) -> float:
+    found = re.search(r"_adapterw([0-9.eE-]*[0-9])", path.parent.name)
+    if found is None:
+        raise ModelError(
+            f"{path}: the adapter weight is not in the file, nor in its folder's name "
+            "(…_adapterw0.1); give it: adapter_weight=0.1"
+        )
+    return float(found.group(1))
+
+
+def _unused(key: str) -> bool:
+    return key.startswith(_OFFICIAL_UNUSED)
+
+
+def _renamed(key: str) -> str:
+    for old, new in _OFFICIAL.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key

@@ -1,0 +1,79 @@
+"""The adapter's network.
+
+b batch, s tokens, d width of the diffusion model's text embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What an adapter is made of. The defaults are the published ones, attention apart."""
+
+    width: int = 768
+    """d."""
+    depth: int = 2
+    """Layers of the encoder."""
+    heads: int = 8
+    feed_forward: int = 2048
+    weight: float = 0.1
+    """eta, how much of the adapter's output goes into the embeddings."""
+    blend: Literal["mix", "residual"] = "mix"
+    """``mix``: eta o + (1 - eta) x, as published; ``residual``: x + eta o."""
+    attend: Literal["tokens", "batch"] = "tokens"
+    """What the encoder attends across. ``batch`` is what the published code does: it leaves
+    ``batch_first`` out, so that token i of a prompt looks at token i of the others beside it."""
+    dropout: float = 0.1
+
+
+class Adapted(NamedTuple):
+    """What the adapter gives, ``[b, s, d]`` each."""
+
+    embeddings: torch.Tensor
+    """y, what the UNet is given."""
+    features: torch.Tensor
+    """q, what learns from the language model."""
+    output: torch.Tensor
+    """o, before it is blended with the input."""
+
+
+class Adapter(nn.Module):
+    """Section 4.2 and figure 5 of the paper, with a zero start: at first o is 0."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.heads,
+            config.feed_forward,
+            config.dropout,
+            batch_first=config.attend == "tokens",
+        )
+        self.encoder = nn.TransformerEncoder(layer, config.depth, enable_nested_tensor=False)
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.width, config.width),
+            nn.ReLU(),
+            nn.Linear(config.width, config.width),
+        )
+        self.out = nn.Linear(config.width, config.width)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: torch.Tensor) -> Adapted:
+        """`x` are states ``[b, s, d]`` of the frozen text encoder, of the simple prompt."""
+        features = self.encoder(x)
+        attended = functional.scaled_dot_product_attention(self.query(features), self.key(x), x) + x
+        output = self.out(self.mlp(attended) + attended)
+        eta = self.config.weight
+        kept = x if self.config.blend == "residual" else (1 - eta) * x
+        return Adapted(kept + eta * output, features, output)

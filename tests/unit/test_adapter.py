@@ -1,0 +1,235 @@
+"""The adapter's network, its losses and its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from surd import adapter as adapters
+from surd.adapter.files import load_projection
+from surd.adapter.losses import distance
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.errors import ModelError
+
+SMALL = {"width": 16, "heads": 4, "feed_forward": 32}
+LAYOUT = Path(__file__).parents[2].parent / "shared/real/official_adapter_state_dict.json"
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make(**settings: Any) -> Adapter:
+    """An adapter that has learnt something, in evaluation mode."""
+    adapter = Adapter(AdapterConfig(**{**SMALL, **settings}))
+    nn.init.normal_(adapter.out.weight, std=0.3)
+    nn.init.normal_(adapter.out.bias, std=0.3)
+    return adapter.eval()
+
+
+def official_state(width: int = 16, depth: int = 2, feed_forward: int = 32) -> dict[str, Any]:
+    """Random weights in the layout of the published checkpoints."""
+    layer = {
+        "self_attn.in_proj_weight": (3 * width, width),
+        "self_attn.in_proj_bias": (3 * width,),
+        "self_attn.out_proj.weight": (width, width),
+        "self_attn.out_proj.bias": (width,),
+        "linear1.weight": (feed_forward, width),
+        "linear1.bias": (feed_forward,),
+        "linear2.weight": (width, feed_forward),
+        "linear2.bias": (width,),
+        **{f"norm{n}.{kind}": (width,) for n in (1, 2) for kind in ("weight", "bias")},
+    }
+    square = {"weight": (width, width), "bias": (width,)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for prefix in ("encoder_layer", *(f"transformer_encoder.layers.{i}" for i in range(depth))):
+        shapes |= {f"{prefix}.{name}": shape for name, shape in layer.items()}
+    linears = ("query_layer", "key_layer", "value_layer", "output_layer.0", "output_layer.2")
+    for name in (*(f"attention.{linear}" for linear in linears), "fc"):
+        shapes |= {f"{name}.{kind}": shape for kind, shape in square.items()}
+    return {name: torch.randn(shape) * 0.2 for name, shape in shapes.items()}
+
+
+def published_forward(
+    state: dict[str, Any], x: torch.Tensor, heads: int, weight: float
+) -> list[torch.Tensor]:
+    """By hand, from the published description: attention across the first axis, norm after."""
+
+    def linear(value: torch.Tensor, name: str) -> torch.Tensor:
+        return value @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    q = x
+    depth = len({name.split(".")[2] for name in state if name.startswith("transformer_encoder")})
+    for number in range(depth):
+        at = f"transformer_encoder.layers.{number}"
+        mixed = (
+            q @ state[f"{at}.self_attn.in_proj_weight"].T + state[f"{at}.self_attn.in_proj_bias"]
+        )
+        first, second, d = q.shape
+        parts = [p.reshape(first, second, heads, d // heads) for p in mixed.chunk(3, dim=-1)]
+        queries, keys, values = (p.permute(1, 2, 0, 3) for p in parts)  # [second, heads, first, …]
+        scores = queries @ keys.transpose(-1, -2) / math.sqrt(d // heads)
+        seen = (scores.softmax(-1) @ values).permute(2, 0, 1, 3).reshape(first, second, d)
+        q = q + linear(seen, f"{at}.self_attn.out_proj")
+        q = functional.layer_norm(q, (d,), state[f"{at}.norm1.weight"], state[f"{at}.norm1.bias"])
+        hidden = linear(linear(q, f"{at}.linear1").relu(), f"{at}.linear2")
+        q = functional.layer_norm(
+            q + hidden, (d,), state[f"{at}.norm2.weight"], state[f"{at}.norm2.bias"]
+        )
+    scores = linear(q, "attention.query_layer") @ linear(x, "attention.key_layer").transpose(-1, -2)
+    a = (scores / math.sqrt(x.shape[-1])).softmax(-1) @ x + x
+    o = linear(linear(a, "attention.output_layer.0").relu(), "attention.output_layer.2") + a
+    o = linear(o, "fc")
+    return [weight * o + (1 - weight) * x, q, o]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_published_checkpoint_gives_what_the_published_code_gives(
+    batch: int, tmp_path: Path
+) -> None:
+    state = official_state()
+    torch.save(state, tmp_path / "adapter.pt")
+    adapter = adapters.from_official(tmp_path / "adapter.pt", adapter_weight=0.1, heads=4)
+    x = torch.randn(batch, 7, 16)
+    with torch.no_grad():
+        found = adapter(x)
+    for mine, theirs in zip(found, published_forward(state, x, 4, 0.1), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+def test_the_published_layout_is_read_at_full_size(tmp_path: Path) -> None:
+    if not LAYOUT.is_file():
+        pytest.skip(f"{LAYOUT.name} is not at hand")
+    shapes = json.loads(LAYOUT.read_text())
+    folder = tmp_path / "test_llm13B_llml39_lr1e-05_llmw1e-05_promptw1e-05_adapterw0.1"
+    folder.mkdir()
+    state = {name: torch.randn(shape) * 0.02 for name, shape in shapes.items()}
+    torch.save(state, folder / "adapter_checkpoint5000.pt")
+    adapter = adapters.from_official(folder / "adapter_checkpoint5000.pt")
+    assert (adapter.config.width, adapter.config.depth, adapter.config.weight) == (768, 2, 0.1)
+    x = torch.randn(2, 77, 768)
+    for mine, theirs in zip(adapter(x), published_forward(state, x, 8, 0.1), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+def test_at_the_start_nothing_or_a_tenth_is_taken_away() -> None:
+    x = torch.randn(2, 5, 16)
+    mixed, _, output = Adapter(AdapterConfig(**SMALL))(x)
+    assert not output.any()
+    torch.testing.assert_close(mixed, 0.9 * x)
+    residual = Adapter(AdapterConfig(**SMALL, blend="residual"))(x)
+    torch.testing.assert_close(residual.embeddings, x, rtol=0, atol=0)
+
+
+def test_tokens_attend_to_their_prompt_and_not_to_the_prompts_beside_it() -> None:
+    x = torch.randn(3, 5, 16)
+    tokens, batch = make(), make(attend="batch")
+    batch.load_state_dict(tokens.state_dict())
+    torch.testing.assert_close(tokens(x)[0][:1], tokens(x[:1])[0])
+    assert (batch(x)[0][:1] - batch(x[:1])[0]).abs().max() > 1e-3
+    changed = x.clone()
+    changed[:, 0] += 1
+    assert (tokens(changed).features[:, 4] - tokens(x).features[:, 4]).abs().max() > 1e-3
+    assert (batch(changed).features[:, 4] - batch(x).features[:, 4]).abs().max() == 0
+
+
+def test_each_loss_reaches_what_it_should_teach() -> None:
+    adapter = make().train()
+    x, aim, llm = torch.randn(2, 5, 16), torch.randn(2, 5, 16), torch.randn(2, 1, 16)
+    every = {name for name, _ in adapter.named_parameters()}
+
+    def taught(loss: torch.Tensor) -> set[str]:
+        adapter.zero_grad(set_to_none=True)
+        loss.backward()
+        named = adapter.named_parameters()
+        return {name for name, p in named if p.grad is not None and p.grad.any()}
+
+    never = {"key.bias"}  # adds the same to every score of a query, which softmax takes out again
+    encoder = {name for name in every if name.startswith("encoder.")}
+    denoising = functional.mse_loss(
+        adapter(x).embeddings @ torch.randn(16, 3), torch.randn(2, 5, 3)
+    )
+    assert taught(denoising) >= every - never
+    assert taught(distance(adapter(x).embeddings, aim)) >= every - never
+    assert taught(distance(adapter(x).features, llm)) == encoder
+
+
+@pytest.mark.parametrize("how", ["kl", "cosine", "mse"])
+def test_each_distance_falls_on_a_fixed_batch(how: Any) -> None:
+    adapter = make(dropout=0.0).train()
+    x, aim, llm = torch.randn(4, 5, 16), torch.randn(4, 5, 16), torch.randn(4, 1, 16)
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-3)
+    history = []
+    for _ in range(30):
+        found = adapter(x)
+        terms = distance(found.embeddings, aim, how), distance(found.features, llm, how)
+        history.append([float(term.detach()) for term in terms])
+        optimizer.zero_grad()
+        torch.stack(terms).sum().backward()
+        optimizer.step()
+    assert history[-1][0] < history[0][0] and history[-1][1] < history[0][1]
+    assert distance(aim, aim, how) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_published_distance_is_kl_by_its_definition(temperature: float) -> None:
+    found, aim = torch.randn(3, 5, 16), torch.randn(3, 1, 16)
+    p = (found / temperature).softmax(-1)
+    q = (aim / temperature).softmax(-1)
+    right = (p * (p / q).log()).sum() / 3 * temperature**2
+    assert distance(found, aim, "kl", temperature) == pytest.approx(float(right), rel=1e-5)
+
+
+def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    adapter, projection = make(blend="residual", weight=0.3), nn.Linear(24, 16)
+    adapters.save(adapter, tmp_path / "run", projection=projection, about={"llm": "m", "layer": 3})
+    again = adapters.load(tmp_path / "run")
+    assert again.config == adapter.config and not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    x = torch.randn(2, 5, 16)
+    for one, other in zip(adapter(x), again(x), strict=True):
+        torch.testing.assert_close(one, other)
+    for name, weight in adapter.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+    read = load_projection(tmp_path / "run")
+    assert read is not None and torch.equal(read.weight, projection.weight)
+    about = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert (about["llm"], about["layer"]) == ("m", 3)
+    adapters.save(adapter, tmp_path / "bare")
+    assert load_projection(tmp_path / "bare") is None
+
+
+def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
+    def refused(match: str, load: Any, *arguments: Any, **named: Any) -> None:
+        with pytest.raises(ModelError, match=match) as caught:
+            load(*arguments, **named)
+        assert "\n" not in str(caught.value)
+
+    refused("no adapter here", adapters.load, tmp_path)
+    adapters.save(make(), tmp_path / "cut")
+    path = tmp_path / "cut" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    refused("not this adapter's weights", adapters.load, tmp_path / "cut")
+    path.unlink()
+    refused("has no adapter_model", adapters.load, tmp_path / "cut")
+    official = adapters.from_official
+    refused("no such file", official, tmp_path / "x.pt", adapter_weight=0.1)
+    torch.save(official_state(), tmp_path / "adapter.pt")
+    refused("give it: adapter_weight", official, tmp_path / "adapter.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    refused("not a checkpoint", official, tmp_path / "text.pt", adapter_weight=0.1)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    refused("no fc.weight", official, tmp_path / "other.pt", adapter_weight=0.1)
