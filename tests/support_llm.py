@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -28,6 +29,9 @@ PROMPTS = [
     "cat",
     "two cups",
 ]
+SAMPLES = [*PROMPTS, "a cat", None, "the table"]
+KEEP = [True, True, True, False, True, True, True, True]
+"""Which of the samples the verdicts keep."""
 _SIZE = {"num_hidden_layers": LAYERS, "hidden_size": 32, "intermediate_size": 48}
 _HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -107,3 +111,9 @@ def make_workspace(
                 writer.write(pa.Table.from_arrays(arrays, schema=schema))
                 writer.describe(fingerprint="", settings="", inputs={}, extra={})
     return workspace
+
+
+def vectors_of(folder: Path, layer: int, model: str = "tiny") -> list[dict[str, Any]]:
+    """The rows that embed-llm wrote."""
+    parts = sorted((folder / "llm" / model / f"layer-{layer}").glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]

@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from support import digests
-from support_llm import LAYERS, PROMPTS, WORDS, make_model, make_workspace
+from support_llm import (
+    KEEP,
+    LAYERS,
+    PROMPTS,
+    SAMPLES,
+    WORDS,
+    make_model,
+    make_workspace,
+    vectors_of,
+)
 
 from surd import embeddings
 from surd.errors import WorkspaceError
 from surd.workspace import Workspace
 
 Surd = Callable[..., Any]
-SAMPLES = [*PROMPTS, "a cat", None, "the table"]
-KEEP = [True, True, True, False, True, True, True, True]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -37,11 +43,6 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
 def folder(tmp_path: Path) -> Path:
     make_workspace(tmp_path / "w", SAMPLES, KEEP)
     return tmp_path / "w"
-
-
-def rows(folder: Path, layer: int) -> list[dict[str, Any]]:
-    parts = sorted((folder / "llm" / "tiny" / f"layer-{layer}").glob("part-*.parquet"))
-    return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -65,7 +66,7 @@ def test_every_kept_sample_has_the_vector_of_its_prompt(
     assert summary["counts"] == {"ok": 6, "dropped": 1, "no_prompt": 1}
     assert summary["computed"] == 4
     for layer in (2, LAYERS):
-        for row, prompt, keep in zip(rows(folder, layer), SAMPLES, KEEP, strict=True):
+        for row, prompt, keep in zip(vectors_of(folder, layer), SAMPLES, KEEP, strict=True):
             if not keep or prompt is None:
                 assert row["embedding"] is None and row["status"] in ("dropped", "no_prompt")
                 continue
@@ -107,7 +108,7 @@ def test_several_devices_give_what_one_gives(
         ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 3, "--device", device)
         assert ran.code == 0, ran.err
         assert not list((folder / "llm").rglob("*.tmp"))
-    pairs = list(zip(rows(one, 3), rows(two, 3), strict=True))
+    pairs = list(zip(vectors_of(one, 3), vectors_of(two, 3), strict=True))
     assert len(pairs) == 24
     for left, right in pairs:
         a, b = left.pop("embedding"), right.pop("embedding")
@@ -139,7 +140,7 @@ def test_a_prompt_is_computed_once_however_many_parts_have_it(
     assert surd(*told, "--layer", 2, "--layer", 3).code == 0
     assert embedded == [3, 2, 0, 0, 0, 0]
     for layer in (2, 3):
-        found = rows(tmp_path / "w", layer)
+        found = vectors_of(tmp_path / "w", layer)
         assert found[8:16] == [row | {"id": f"{8 + i:032x}"} for i, row in enumerate(found[:8])]
     before = digests(tmp_path / "w")
     for part in (0, 2, 5):
@@ -175,7 +176,7 @@ def test_a_run_that_was_cut_off_goes_on_and_computes_nothing_twice(
     embedded.clear()
     assert surd("embed-llm", tmp_path / "cut", *told).code == 0
     assert embedded == [4, 4]
-    assert rows(tmp_path / "cut", 2) == rows(tmp_path / "whole", 2)
+    assert vectors_of(tmp_path / "cut", 2) == vectors_of(tmp_path / "whole", 2)
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(
@@ -203,11 +204,11 @@ def test_new_verdicts_compute_only_what_has_no_vector(
     surd: Surd, folder: Path, llm: tuple[str, Any], embedded: list[int]
 ) -> None:
     surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    before = rows(folder, 2)
+    before = vectors_of(folder, 2)
     make_workspace(folder, SAMPLES, [True] * 7 + [False])
     embedded.clear()
     surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    after = rows(folder, 2)
+    after = vectors_of(folder, 2)
     assert embedded == [1, 0]  # "cat", which was dropped before
     assert after[3]["status"] == "ok" and after[7]["status"] == "dropped"
     assert [after[i] for i in (0, 1, 2, 4, 5)] == [before[i] for i in (0, 1, 2, 4, 5)]
@@ -227,10 +228,10 @@ def test_settings_that_change_vectors_make_them_stale(
     surd: Surd, folder: Path, llm: tuple[str, Any], setting: str, changed: bool
 ) -> None:
     surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    before = rows(folder, 2)
+    before = vectors_of(folder, 2)
     ran = surd("embed-llm", folder, "--set", setting, "--json")
     assert (ran.json["stages"][0]["computed"] == 2) is changed
-    assert (rows(folder, 2)[0]["embedding"] != before[0]["embedding"]) is changed
+    assert (vectors_of(folder, 2)[0]["embedding"] != before[0]["embedding"]) is changed
 
 
 def test_long_prompts_are_cut_and_values_beyond_float16_are_no_vector(
@@ -244,7 +245,7 @@ def test_long_prompts_are_cut_and_values_beyond_float16_are_no_vector(
     settings = ("--layer", 0, "--set", "embed_llm.max_tokens=4")
     ran = surd("embed-llm", tmp_path / "w", "--model", tmp_path / "tiny", *settings)
     assert ran.code == 0
-    found = rows(tmp_path / "w", 0)
+    found = vectors_of(tmp_path / "w", 0)
     assert [row["status"] for row in found] == ["cut", "overflow", "cut", "overflow", "ok"]
     assert [row["tokens"] for row in found] == [4, 3, 4, 2, 3]
     assert [row["embedding"] is None for row in found] == [False, True, False, True, False]
@@ -263,81 +264,8 @@ def test_what_is_no_number_gets_no_vector_and_is_named(
     assert ran.code == 0 and "2 not_finite" in ran.out
     assert "2 prompts, which get no vector: a cat; cat" in caplog.text
     assert "--dtype bf16" in caplog.text
-    statuses = [row["status"] for row in rows(tmp_path / "w", 1)]
+    statuses = [row["status"] for row in vectors_of(tmp_path / "w", 1)]
     assert statuses == ["ok", "not_finite", "ok", "not_finite", "ok"]
-
-
-def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
-    surd: Surd, folder: Path, llm: tuple[str, Any]
-) -> None:
-    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    found = embeddings.load(folder, llm[0], 2)
-    wanted = [row for row in rows(folder, 2) if row["embedding"] is not None]
-    assert list(found) == [row["id"] for row in wanted] and found.width == 32
-    ids = [row["id"] for row in reversed(wanted)]
-    taken = found.take(ids)
-    assert taken.dtype == np.float16 and taken.shape == (6, 32)
-    for id_, vector, row in zip(ids, taken, reversed(wanted), strict=True):
-        np.testing.assert_array_equal(vector, np.float16(row["embedding"]))
-        np.testing.assert_array_equal(found[id_], vector)
-        assert isinstance(found[id_], np.memmap)
-    assert "f" * 32 not in found
-    first = embeddings.load(folder, "tiny", 2)
-    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
-    make_workspace(folder, SAMPLES, [True] * 8)
-    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    assert len(embeddings.load(folder, "tiny", 2)) == len(first) + 1
-    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
-
-
-def test_every_token_is_kept_where_asked(surd: Surd, folder: Path, llm: tuple[str, Any]) -> None:
-    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    last = dict(embeddings.load(folder, "tiny", 2))
-    surd("embed-llm", folder, "--pool", "none")
-    found = embeddings.load(folder, "tiny", 2)
-    assert list(found) == list(last)
-    for id_, vectors in found.items():
-        prompt = SAMPLES[int(id_, 16)]
-        assert prompt is not None and vectors.shape == (1 + len(prompt.split()), 32)
-        np.testing.assert_array_equal(vectors[-1], last[id_])
-    with pytest.raises(ValueError, match="one by one"):
-        found.take(list(found))
-
-
-def test_prompt2vec_goes_out_and_comes_back_the_same(
-    surd: Surd, folder: Path, llm: tuple[str, Any], tmp_path: Path
-) -> None:
-    surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
-    out = tmp_path / "13B" / "39.pt"
-    told = ("--model", "tiny", "--layer", 2)
-    assert surd("export", folder, "prompt2vec", "-o", out, *told).code == 0
-    published = torch.load(out, weights_only=True)
-    assert sorted(published) == sorted({p for p, k in zip(SAMPLES, KEEP, strict=True) if k and p})
-    assert {(v.dtype, v.shape) for v in published.values()} == {(torch.float16, (32,))}
-    other = tmp_path / "other"
-    make_workspace(other, ["the rain", *reversed(SAMPLES)], [True] * 9)
-    brought = ("import", "prompt2vec", out, "-o", other, "--model", "org/13B", "--layer", 39)
-    assert "6 samples have a vector" in surd(*brought).out
-    found = embeddings.load(other, "org/13B", 39)
-    for id_, vector in found.items():
-        prompt = ["the rain", *reversed(SAMPLES)][int(id_, 16)]
-        np.testing.assert_array_equal(vector, published[prompt].numpy())
-    before = digests(other)
-    assert surd(*brought).code == 0 and digests(other) == before
-    again = surd("export", folder, "prompt2vec", "-o", out, *told)
-    assert again.code == 2 and "is there already" in again.err
-
-
-def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:
-    sample = Path(__file__).parents[2].parent / "shared/real/prompt2vec_13B_layer39_sample.pt"
-    if not sample.is_file():
-        pytest.skip(f"{sample.name} is not at hand")
-    prompt = "a colorful animal with big eyes on a blue background"
-    make_workspace(tmp_path / "w", [prompt, "a cat"], [True, True])
-    told = ("--model", "llama-13B", "--layer", 39)
-    assert surd("import", "prompt2vec", sample, "-o", tmp_path / "w", *told).code == 0
-    found = embeddings.load(tmp_path / "w", "llama-13B", 39)
-    assert list(found) == ["0" * 32] and found.width == 5120
 
 
 @pytest.mark.parametrize(

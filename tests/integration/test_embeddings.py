@@ -1,0 +1,105 @@
+"""Vectors of a language model: looked up by id, and exchanged as ``prompt2vec``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import digests
+from support_llm import KEEP, SAMPLES, make_model, make_workspace, vectors_of
+
+from surd import embeddings
+
+Surd = Callable[..., Any]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_model(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_workspace(tmp_path / "w", SAMPLES, KEEP)
+    return tmp_path / "w"
+
+
+def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
+    surd: Surd, folder: Path, llm: str
+) -> None:
+    surd("embed-llm", folder, "--model", llm, "--layer", 2)
+    found = embeddings.load(folder, llm, 2)
+    wanted = [row for row in vectors_of(folder, 2) if row["embedding"] is not None]
+    assert list(found) == [row["id"] for row in wanted] and found.width == 32
+    ids = [row["id"] for row in reversed(wanted)]
+    taken = found.take(ids)
+    assert taken.dtype == np.float16 and taken.shape == (6, 32)
+    for id_, vector, row in zip(ids, taken, reversed(wanted), strict=True):
+        np.testing.assert_array_equal(vector, np.float16(row["embedding"]))
+        np.testing.assert_array_equal(found[id_], vector)
+        assert isinstance(found[id_], np.memmap)
+    assert "f" * 32 not in found
+    first = embeddings.load(folder, "tiny", 2)
+    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
+    make_workspace(folder, SAMPLES, [True] * 8)
+    surd("embed-llm", folder, "--model", llm, "--layer", 2)
+    assert len(embeddings.load(folder, "tiny", 2)) == len(first) + 1
+    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
+
+
+def test_every_token_is_kept_where_asked(surd: Surd, folder: Path, llm: str) -> None:
+    surd("embed-llm", folder, "--model", llm, "--layer", 2)
+    last = dict(embeddings.load(folder, "tiny", 2))
+    surd("embed-llm", folder, "--pool", "none")
+    found = embeddings.load(folder, "tiny", 2)
+    assert list(found) == list(last)
+    for id_, vectors in found.items():
+        prompt = SAMPLES[int(id_, 16)]
+        assert prompt is not None and vectors.shape == (1 + len(prompt.split()), 32)
+        np.testing.assert_array_equal(vectors[-1], last[id_])
+    with pytest.raises(ValueError, match="one by one"):
+        found.take(list(found))
+
+
+def test_prompt2vec_goes_out_and_comes_back_the_same(
+    surd: Surd, folder: Path, llm: str, tmp_path: Path
+) -> None:
+    surd("embed-llm", folder, "--model", llm, "--layer", 2)
+    out = tmp_path / "13B" / "39.pt"
+    told = ("--model", "tiny", "--layer", 2)
+    assert surd("export", folder, "prompt2vec", "-o", out, *told).code == 0
+    published = torch.load(out, weights_only=True)
+    assert sorted(published) == sorted({p for p, k in zip(SAMPLES, KEEP, strict=True) if k and p})
+    assert {(v.dtype, v.shape) for v in published.values()} == {(torch.float16, (32,))}
+    other = tmp_path / "other"
+    make_workspace(other, ["the rain", *reversed(SAMPLES)], [True] * 9)
+    brought = ("import", "prompt2vec", out, "-o", other, "--model", "org/13B", "--layer", 39)
+    assert "6 samples have a vector" in surd(*brought).out
+    found = embeddings.load(other, "org/13B", 39)
+    for id_, vector in found.items():
+        prompt = ["the rain", *reversed(SAMPLES)][int(id_, 16)]
+        np.testing.assert_array_equal(vector, published[prompt].numpy())
+    before = digests(other)
+    assert surd(*brought).code == 0 and digests(other) == before
+    again = surd("export", folder, "prompt2vec", "-o", out, *told)
+    assert again.code == 2 and "is there already" in again.err
+
+
+def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2].parent / "shared/real/prompt2vec_13B_layer39_sample.pt"
+    if not sample.is_file():
+        pytest.skip(f"{sample.name} is not at hand")
+    prompt = "a colorful animal with big eyes on a blue background"
+    make_workspace(tmp_path / "w", [prompt, "a cat"], [True, True])
+    told = ("--model", "llama-13B", "--layer", 39)
+    assert surd("import", "prompt2vec", sample, "-o", tmp_path / "w", *told).code == 0
+    found = embeddings.load(tmp_path / "w", "llama-13B", 39)
+    assert list(found) == ["0" * 32] and found.width == 5120
