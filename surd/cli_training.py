@@ -67,3 +67,60 @@ def embed_llm(
         "gguf_file": gguf_file,
     }
     training.embed_llm(folder, list(set_ or []), flags, quiet=quiet, as_json=json_)
+
+
+@app.command("train-adapter")
+def train_adapter(
+    folder: Folder,
+    diffusion: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Text-to-image pipeline: hub id or local folder."),
+    ] = None,
+    llm: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Language model, as given to embed-llm."),
+    ] = None,
+    layer: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Layer of its vectors; the deepest there is by default."),
+    ] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Optimizer steps.")] = None,  # noqa: UP045
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Samples a step and process."),
+    ] = None,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Of AdamW.")] = None,  # noqa: UP045
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="RUN", help="Folder; DIR/adapter/run by default."),
+    ] = None,
+    resume: Annotated[
+        Literal["latest", "none"], typer.Option(help="Go on from the newest checkpoint, or anew.")
+    ] = "latest",
+    set_: Overrides = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train an adapter on the published dataset and the language model's vectors.
+
+    Example: surd train-adapter my-data --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
+    """
+    from surd.commands import training
+
+    flags = {
+        "diffusion": diffusion,
+        "llm": llm,
+        "layer": layer,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
+    training.train_adapter(
+        folder,
+        output or f"{folder}/adapter/run",
+        list(set_ or []),
+        flags,
+        resume=resume == "latest",
+        quiet=quiet,
+        as_json=json_,
+    )

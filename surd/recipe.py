@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from surd.adapter.params import TrainAdapterParams
 from surd.errors import RecipeError
 from surd.llm.params import EmbedLlmParams
 from surd.publish.params import PublishParams
@@ -57,6 +58,9 @@ class Recipe(Params):
     publish: PublishParams = Field(default=PublishParams(), description="making the dataset")
     embed_llm: EmbedLlmParams = Field(
         default=EmbedLlmParams(), description="vectors of the simple prompts; not part of a build"
+    )
+    train_adapter: TrainAdapterParams = Field(
+        default=TrainAdapterParams(), description="training an adapter; not part of a build"
     )
     until: StageName | None = Field(
         default=None, description="stage after which a build stops; the whole way when left out"

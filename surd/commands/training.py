@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from surd.commands.build import run
 from surd.commands.curation import need_read
-from surd.commands.printing import print_json, say
+from surd.commands.printing import print_json, say, warn
 from surd.errors import SurdError
 
 
@@ -77,3 +79,35 @@ def _told(command: str, model: str | None, layer: int | None) -> tuple[str, int]
     if model is None or layer is None:
         raise SurdError(f"say whose vectors these are: {command} --model NAME --layer N")
     return model, layer
+
+
+def train_adapter(
+    folder: str,
+    output: str,
+    overrides: Sequence[str],
+    flags: Mapping[str, Any],
+    *,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """``surd train-adapter``."""
+    from surd.adapter.run import run as train
+    from surd.build import open_recipe
+    from surd.recipe import override_recipe, replace_keys
+    from surd.workspace import Workspace
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
+    params = override_recipe(recipe, overrides).train_adapter
+    try:
+        done = train(folder, params, Path(output), resume=resume, quiet=quiet)
+    except KeyboardInterrupt:
+        warn("stopped; run the same command to go on from the newest checkpoint")
+        sys.exit(130)
+    if as_json:
+        print_json({"run": output, "samples": done.samples, "steps": done.steps, "new": done.new})
+    elif done.new:
+        say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")
+    else:
+        say(f"{output}: is trained already, with these settings")

@@ -1,0 +1,232 @@
+"""``surd train-adapter`` with tiny models: resumption, what learns, every kind of pipeline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import load_file
+from support_diffusion import make_pipeline, make_published
+
+from surd import adapter as adapters
+from surd import embeddings
+from surd.adapter.cache import build_cache, encode_samples, picture
+from surd.adapter.params import TrainAdapterParams
+from surd.adapter.training import Data, Student, config_of, losses, weighed
+from surd.export.published import open_published
+
+Surd = Callable[..., Any]
+SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def diffusion(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "sd"
+    make_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "w"
+    make_published(folder)
+    return folder
+
+
+def command(workspace: Path, diffusion: str, run: Path, steps: int, **more: Any) -> list[str]:
+    settings = {**SMALL, "learning_rate": 1e-3, **more}
+    sets = [a for k, v in settings.items() for a in ("--set", f"train_adapter.{k}={v}")]
+    told = ["--diffusion", diffusion, "--llm", "tiny-llm", "--steps", str(steps)]
+    return ["train-adapter", str(workspace), *told, "-o", str(run), *sets]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "adapter_model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    left, right = weights(one), weights(other)
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def data_of(workspace: Path, pipeline: Any, folder: Path, params: TrainAdapterParams) -> Data:
+    dataset = open_published(str(workspace))
+    cached = build_cache(
+        dataset, "train", pipeline, "tiny", folder, resolution=16, flip=True, batch=8
+    )
+    return Data(cached, embeddings.load(workspace, "tiny-llm", 3), pipeline, params)
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9, "schedule": "cosine", "projection": "learned"}])
+def test_killed_and_resumed_it_ends_with_the_same_weights(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    more = {**more, "checkpoint_every": 5}
+    whole = command(workspace, diffusion, tmp_path / "whole", 12, **more)
+    assert surd(*whole, "-q").code == 0
+    cut = command(workspace, diffusion, tmp_path / "cut", 12, **more)
+    log = tmp_path / "cut" / "log.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "surd", *cut, "-q"], stderr=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            if log.is_file() and len(log.read_text().splitlines()) >= 7:
+                process.kill()
+            time.sleep(0.002)
+    assert not (tmp_path / "cut" / "adapter_model.safetensors").exists()
+    assert (tmp_path / "cut" / "checkpoint-000005").is_dir()
+    assert surd(*cut, "-q").code == 0
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    lines = log.read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
+    assert lines == (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
+    told = surd(*cut)
+    assert told.code == 0 and "is trained already" in told.out
+
+
+def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run = command(workspace, diffusion, tmp_path / name, 2, seed=seed)
+        assert surd(*run, "-q").code == 0
+    assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
+    loaded = adapters.load(tmp_path / "a")
+    assert loaded.config.width == 32 and loaded.config.weight == 0.1
+
+
+@pytest.mark.parametrize("term", ["denoising", "llm", "prompt"])
+@pytest.mark.parametrize("projection", ["frozen", "learned"])
+def test_each_term_teaches_the_adapter_and_nothing_else(
+    workspace: Path, tmp_path: Path, term: str, projection: Any
+) -> None:
+    pipeline = make_pipeline()
+    others = dict.fromkeys(("denoising_weight", "llm_weight", "prompt_weight"), 0.0)
+    params = TrainAdapterParams(**SMALL, projection=projection, **others | {f"{term}_weight": 1.0})
+    data = data_of(workspace, pipeline, tmp_path, params)
+    pipeline.unet.requires_grad_(False)
+    student = Student(config_of(params, 32), 24, projection)
+    torch.nn.init.normal_(student.adapter.out.weight, std=0.2)
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    noise, times = data.noise(0, 0, batch, 1000)
+    weighed(
+        losses(student, pipeline.unet, schedule, batch, noise, times, params), params
+    ).backward()
+    taught = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.any()}
+    every = {name for name, _ in student.named_parameters()}
+    own = {name for name in every if name.startswith("adapter.")} - {"adapter.key.bias"}
+    encoder = {name for name in own if name.startswith("adapter.encoder.")}
+    projected = {"projection.weight", "projection.bias"} if projection == "learned" else set()
+    expected = {"denoising": own, "prompt": own, "llm": encoder | projected}[term]
+    assert taught - {"adapter.key.bias"} == expected
+    assert not any(p.grad is not None for p in pipeline.unet.parameters())
+    assert not any(p.grad is not None for p in pipeline.text_encoder.parameters())
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "xl"])
+def test_every_kind_of_pipeline_is_trained(
+    surd: Surd, workspace: Path, tmp_path: Path, kind: str
+) -> None:
+    pipeline = make_pipeline("v_prediction" if kind == "sd2" else "epsilon", xl=kind == "xl")
+    pipeline.save_pretrained(tmp_path / kind)
+    more = {"snr_gamma": 5.0, "noise_offset": 0.1}
+    run = command(workspace, str(tmp_path / kind), tmp_path / "run", 3, **more)
+    ran = surd(*run, "-q", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["steps"] == 3 and ran.json["samples"] > 20
+    assert adapters.load(tmp_path / "run").config.width == (64 if kind == "xl" else 32)
+    moved = weights(tmp_path / "run")["out.weight"]
+    assert moved.abs().max() > 0
+
+
+def test_the_cache_holds_what_the_models_say(workspace: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    dataset = open_published(str(workspace))
+    cached = build_cache(
+        dataset, "train", pipeline, "tiny", tmp_path, resolution=16, flip=True, batch=8
+    )
+    from surd.adapter.cache import _parts
+
+    samples = [sample for part in _parts(dataset, "train", 8) for sample in part]
+    assert cached.ids == [sample.id for sample in samples]
+    rows = [20, 3, 8]
+    found = cached.take(rows)
+    right = encode_samples(pipeline, [samples[row] for row in rows], resolution=16, flip=True)
+    for name, value in right.items():
+        torch.testing.assert_close(found[name], value.float(), atol=4e-3, rtol=4e-3)
+    pixels = picture(samples[3].image, 16)[None]
+    with torch.no_grad():
+        mean = pipeline.vae.encode(pixels.flip(-1)).latent_dist.mean[0]
+    torch.testing.assert_close(found["latents"][1, 1, :4], mean, atol=4e-3, rtol=4e-3)
+    parts = sorted(tmp_path.rglob("part-*"))
+    times = {p: p.stat().st_mtime_ns for p in parts}
+    parts[1].unlink()
+    again = build_cache(
+        dataset, "train", pipeline, "tiny", tmp_path, resolution=16, flip=True, batch=8
+    )
+    kept = {p: p.stat().st_mtime_ns for p in parts if p != parts[1]}
+    assert kept == {p: t for p, t in times.items() if p != parts[1]}
+    assert all(torch.equal(found[k], v) for k, v in again.take(rows).items())
+
+
+def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> None:
+    params = TrainAdapterParams(**{**SMALL, "batch_size": 1})
+    data = data_of(workspace, make_pipeline(), tmp_path, params)
+    count = len(data.rows)
+    first = [data._row(i) for i in range(count)]
+    second = [data._row(count + i) for i in range(count)]
+    assert sorted(first) == sorted(second) == sorted(data.rows) and first != second
+    split = [data._row(2 * i + process) for i in range(count // 2) for process in (0, 1)]
+    assert split == first[: 2 * (count // 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--steps", "7"], "another value of steps (2, now 7)"),
+        (["--llm", "other"], "no vectors of other"),
+        (["--layer", "9"], "no vectors of tiny-llm, layer 9"),
+        (["--diffusion", "./nowhere"], "./nowhere: no such folder"),
+        (["--set", "train_adapter.learning_rate=-1"], "learning_rate"),
+        (["--set", "train_adapter.heds=4"], "did you mean heads?"),
+    ],
+)
+def test_bad_input_is_one_line(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    run = command(workspace, diffusion, tmp_path / "run", 2)
+    if "--steps" in arguments:
+        assert surd(*run, "-q").code == 0
+    ran = surd(*run, *arguments)
+    assert ran.code == 2 and says in ran.err and "Traceback" not in ran.err
+
+
+def test_a_workspace_without_a_dataset_says_what_to_run(surd: Surd, tmp_path: Path) -> None:
+    from support_llm import PROMPTS, make_workspace
+
+    make_workspace(tmp_path / "w", list(PROMPTS), [True] * 5)
+    ran = surd("train-adapter", tmp_path / "w", "--diffusion", "demo:diffusion")
+    assert ran.code == 2 and "surd publish" in ran.err

@@ -1,0 +1,114 @@
+"""Tiny diffusion pipelines with random weights, and published workspaces to train adapters on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import support_publish
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from surd.llm.prompt2vec import import_prompt2vec
+from surd.models.names import demo_model
+from surd.publish.params import PublishParams
+from surd.publish.publish import publish
+from surd.workspace import Workspace
+
+SIDE = 16
+WIDTH = 32
+
+
+def make_pipeline(prediction_type: str = "epsilon", xl: bool = False) -> Any:
+    """Stable Diffusion, or SDXL with two encoders of 32 and so 64 wide states."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(demo_model("clip"))
+    width = 2 * WIDTH if xl else WIDTH
+    parts: dict[str, Any] = {
+        "vae": AutoencoderKL(
+            sample_size=SIDE,
+            latent_channels=4,
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            norm_num_groups=8,
+        ),
+        "unet": UNet2DConditionModel(
+            sample_size=SIDE // 2,
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=width,
+            attention_head_dim=2,
+            norm_num_groups=8,
+            **(_XL_UNET if xl else {}),
+        ),
+        "scheduler": DDIMScheduler(
+            beta_schedule="scaled_linear", clip_sample=False, prediction_type=prediction_type
+        ),
+        "tokenizer": tokenizer,
+        "text_encoder": CLIPTextModel(_text_config(tokenizer)),
+    }
+    if xl:
+        second = CLIPTextModelWithProjection(_text_config(tokenizer))
+        pipeline = StableDiffusionXLPipeline(
+            **parts, tokenizer_2=tokenizer, text_encoder_2=second, add_watermarker=False
+        )
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+_XL_UNET = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 6 * 4 + WIDTH,
+}
+
+
+def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def make_published(folder: Path, count: int = 30, llm_width: int = 24) -> Workspace:
+    """A workspace with a published dataset, and vectors of the model "tiny-llm", layer 3."""
+    rows = support_publish.samples(count)
+    workspace = support_publish.make_workspace(folder, [rows])
+    publish(workspace, PublishParams())
+    vectors = {
+        row["simple_prompt"]: torch.randn(
+            llm_width, generator=torch.Generator().manual_seed(number)
+        ).half()
+        for number, row in enumerate(rows)
+    }
+    path = folder.with_name(f"{folder.name}.pt")
+    torch.save(vectors, path)
+    import_prompt2vec(workspace, path, "tiny-llm", 3)
+    return workspace
