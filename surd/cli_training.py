@@ -124,3 +124,44 @@ def train_adapter(
         quiet=quiet,
         as_json=json_,
     )
+
+
+@app.command()
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    adapter: Annotated[str, typer.Option(metavar="RUN", help="Folder of a trained adapter.")],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The base model's picture to the left.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the first picture of each prompt.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 30,
+    guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance.")] = 7.5,
+    negative: Annotated[str, typer.Option(help="What not to draw; no adapter touches it.")] = "",
+    diffusion: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Another diffusion model than it was trained with."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Where the PNGs go.")
+    ] = "pictures",
+    json_: Json = False,
+) -> None:
+    """Draw plain sentences with an adapter, the same seeds with and without.
+
+    Example: surd generate --adapter my-data/adapter/run "two red cups on a table" --compare
+    """
+    from surd.commands import training
+
+    training.generate(
+        list(prompts),
+        adapter,
+        output,
+        json_,
+        diffusion=diffusion,
+        seeds=range(seed, seed + count),
+        negative_prompt=negative,
+        steps=steps,
+        guidance=guidance,
+        compare=compare,
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surd.commands.build import run
+from surd.commands.build import run as build
 from surd.commands.curation import need_read
 from surd.commands.printing import print_json, say, warn
 from surd.errors import SurdError
@@ -36,7 +36,7 @@ def embed_llm(
         given = {"gguf_file": None, "revision": None, **given}
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), overrides)
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
-    run(folder, recipe, None, as_json, only="embed_llm", quiet=quiet)
+    build(folder, recipe, None, as_json, only="embed_llm", quiet=quiet)
 
 
 def import_prompt2vec(
@@ -92,7 +92,7 @@ def train_adapter(
     as_json: bool,
 ) -> None:
     """``surd train-adapter``."""
-    from surd.adapter.run import run as train
+    from surd.adapter.run import run
     from surd.build import open_recipe
     from surd.recipe import override_recipe, replace_keys
     from surd.workspace import Workspace
@@ -101,7 +101,7 @@ def train_adapter(
     recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
     params = override_recipe(recipe, overrides).train_adapter
     try:
-        done = train(folder, params, Path(output), resume=resume, quiet=quiet)
+        done = run(folder, params, Path(output), resume=resume, quiet=quiet)
     except KeyboardInterrupt:
         warn("stopped; run the same command to go on from the newest checkpoint")
         sys.exit(130)
@@ -111,3 +111,23 @@ def train_adapter(
         say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")
     else:
         say(f"{output}: is trained already, with these settings")
+
+
+def generate(
+    prompts: Sequence[str],
+    run: str,
+    output: str,
+    as_json: bool,
+    *,
+    diffusion: str | None,
+    **how: Any,
+) -> None:
+    """``surd generate``."""
+    from surd.adapter.pictures import Wish, draw
+
+    written = draw(run, Wish(prompts=prompts, **how), Path(output), diffusion=diffusion)
+    if as_json:
+        print_json({"pictures": [str(path) for path in written]})
+        return
+    for path in written:
+        say(str(path))

@@ -1,0 +1,154 @@
+"""Pictures with an adapter: any pipeline that takes embeddings, same seeds, same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+)
+from PIL import Image
+from support_diffusion import SIDE, make_pipeline
+
+from surd import adapter as adapters
+from surd.adapter.encoding import encode, generate, prompt_inputs
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.errors import ModelError
+
+Surd = Callable[..., Any]
+CALL = {"num_inference_steps": 2, "guidance_scale": 4.0, "output_type": "np"}
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    return make_pipeline()
+
+
+def make_adapter(width: int = 32, learnt: bool = True, **settings: Any) -> Adapter:
+    torch.manual_seed(1)
+    config = AdapterConfig(width=width, heads=4, feed_forward=32, **settings)
+    adapter = Adapter(config)
+    if learnt:
+        torch.nn.init.normal_(adapter.out.weight, std=2.0)
+    return adapter.train()  # generating must switch dropout off
+
+
+def test_an_adapter_that_has_learnt_nothing_changes_nothing(pipeline: Any) -> None:
+    prompts, seeds = ["two red circles", "one blue star"], [3, 4]
+    plain = pipeline(
+        prompts, generator=[torch.Generator().manual_seed(seed) for seed in seeds], **CALL
+    ).images
+    base = generate(pipeline, None, prompts, seeds, **CALL)
+    fresh = make_adapter(learnt=False, blend="residual")
+    np.testing.assert_array_equal(np.stack(base), plain)
+    np.testing.assert_array_equal(
+        np.stack(generate(pipeline, fresh, prompts, seeds, **CALL)), plain
+    )
+    learnt = generate(pipeline, make_adapter(), prompts, seeds, **CALL)
+    assert np.abs(np.stack(learnt) - plain).max() > 1e-3
+
+
+def test_a_picture_does_not_depend_on_those_beside_it_nor_on_dropout(pipeline: Any) -> None:
+    adapter = make_adapter(dropout=0.5)
+    prompts = ["two red circles", "one blue star", "three hearts"]
+    together = generate(pipeline, adapter, prompts, [1, 2, 3], **CALL)
+    alone = generate(pipeline, adapter, prompts[1:2], [2], **CALL)
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
+
+
+def test_the_negative_prompt_is_left_alone_unless_asked(pipeline: Any) -> None:
+    adapter, prompts = make_adapter(), ["two red circles"]
+    inputs = prompt_inputs(pipeline, adapter, prompts, ["blurry"])
+    torch.testing.assert_close(
+        inputs["negative_prompt_embeds"], encode(pipeline, ["blurry"]).states
+    )
+    adapted = prompt_inputs(pipeline, adapter, prompts, ["blurry"], adapt_negative=True)
+    assert not torch.equal(adapted["negative_prompt_embeds"], inputs["negative_prompt_embeds"])
+    torch.testing.assert_close(adapted["prompt_embeds"], inputs["prompt_embeds"])
+
+
+def test_image_to_image_and_controlnet_take_the_same_embeddings(pipeline: Any) -> None:
+    adapter, prompt, seed = make_adapter(), ["two red circles"], [5]
+    shown = Image.fromarray(np.full((SIDE, SIDE, 3), 90, np.uint8))
+    control = ControlNetModel.from_unet(
+        pipeline.unet, conditioning_channels=3, conditioning_embedding_out_channels=(8, 16)
+    )
+    torch.nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight)
+    parts = {**pipeline.components, "requires_safety_checker": False}
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "img2img": (StableDiffusionImg2ImgPipeline(**parts), {"strength": 0.9}),
+        "controlnet": (StableDiffusionControlNetPipeline(**parts, controlnet=control), {}),
+    }
+    for name, (other, more) in kinds.items():
+        other.set_progress_bar_config(disable=True)
+        with_it = generate(other, adapter, prompt, seed, image=shown, **CALL, **more)
+        without = generate(other, None, prompt, seed, image=shown, **CALL, **more)
+        assert np.abs(with_it[0] - without[0]).max() > 1e-4, name
+
+
+def test_sdxl_keeps_its_pooled_embedding(tmp_path: Path) -> None:
+    pipeline = make_pipeline(xl=True)
+    prompts = ["two red circles"]
+    plain = encode(pipeline, prompts)
+    inputs = prompt_inputs(pipeline, make_adapter(width=64), prompts)
+    assert plain.pooled is not None
+    torch.testing.assert_close(inputs["pooled_prompt_embeds"], plain.pooled)
+    assert inputs["prompt_embeds"].shape == plain.states.shape == (1, 40, 64)
+    (picture,) = generate(pipeline, make_adapter(width=64), prompts, [0], **CALL)
+    assert picture.shape == (SIDE, SIDE, 3)
+
+
+def test_an_adapter_of_another_width_is_one_line(pipeline: Any) -> None:
+    with pytest.raises(ModelError, match=r"64 wide, those of this diffusion model are 32 wide"):
+        generate(pipeline, make_adapter(width=64), ["a"], [0], **CALL)
+
+
+def test_the_command_writes_the_same_picture_every_time(
+    surd: Surd, pipeline: Any, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path / "sd")
+    about = {"training": {"diffusion": str(tmp_path / "sd")}}
+    adapters.save(make_adapter(), tmp_path / "run", about=about)
+    told = ("generate", "Two red cups!", "a cat", "--adapter", tmp_path / "run", "--steps", 2)
+    ran = surd(*told, "--count", 2, "--compare", "-o", tmp_path / "a")
+    assert ran.code == 0, ran.err
+    names = ["a-cat-0.png", "a-cat-1.png", "two-red-cups-0.png", "two-red-cups-1.png"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    assert all(str(tmp_path / "a" / name) in ran.out for name in names)
+    sheet = Image.open(tmp_path / "a" / names[0])
+    assert sheet.size == (2 * SIDE, SIDE)
+    surd(*told, "--seed", 1, "-o", tmp_path / "b")
+    alone = np.asarray(Image.open(tmp_path / "b" / "a-cat-1.png"))
+    right = np.asarray(Image.open(tmp_path / "a" / "a-cat-1.png"))[:, SIDE:]
+    np.testing.assert_array_equal(alone, right)
+
+
+def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
+    ran = surd("generate", "a cat", "--adapter", tmp_path)
+    assert ran.code == 2 and "no adapter here" in ran.err
+    adapters.save(make_adapter(), tmp_path / "run")
+    ran = surd("generate", "a cat", "--adapter", tmp_path / "run")
+    assert ran.code == 2 and "give --diffusion" in ran.err
+    ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--diffusion", "./no")
+    assert ran.code == 2 and "./no: no such folder" in ran.err
