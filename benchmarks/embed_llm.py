@@ -47,11 +47,13 @@ def main() -> None:
     parser.add_argument("--model", default="demo:llm")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="of all three")
     options = parser.parse_args()
     prompts = read_prompts(options.prompts, options.count)
     layers = [shape_of(options.model).layers, shape_of(options.model).layers // 2]
-    plain = load_plain(options.model, options.device)
-    llms = {n: load_llm(options.model, [n], device=options.device) for n in layers}
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.dtype]
+    plain = load_plain(options.model, options.device, dtype)
+    llms = {n: load_llm(options.model, [n], device=options.device, dtype=dtype) for n in layers}
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="surd-embed-") as scratch:
         workspace = make_workspace(Path(scratch) / "w", prompts)
@@ -60,7 +62,12 @@ def main() -> None:
             some = random.Random(number).sample(prompts, min(options.plain, len(prompts)))
             measured = {"plain way": len(some) / timed(plain, some)}
             for layer, llm in llms.items():
-                params = EmbedLlmParams(model=options.model, layers=(layer,), device=options.device)
+                params = EmbedLlmParams(
+                    model=options.model,
+                    layers=(layer,),
+                    device=options.device,
+                    dtype=options.dtype,
+                )
                 batches = ready_batches(llm, prompts)
                 measured[f"model alone, layer {layer}"] = len(prompts) / timed(
                     lambda ready, llm=llm, layer=layer: [llm.states(b, [layer]) for b in ready],
@@ -86,11 +93,11 @@ def read_prompts(files: list[Path], count: int) -> list[str]:
     return list(dict.fromkeys(p for p in prompts if p))[:count]
 
 
-def load_plain(name: str, device: str) -> Callable[[list[str]], None]:
+def load_plain(name: str, device: str, dtype: torch.dtype) -> Callable[[list[str]], None]:
     """The whole model, as its own documentation would load it."""
-    folder = plain_folder(name, None, None, torch.float32) if is_gguf(name, None) else resolve(name)
+    folder = plain_folder(name, None, None, dtype) if is_gguf(name, None) else resolve(name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
 
     @torch.inference_mode()
     def embed(prompts: list[str]) -> None:
@@ -167,7 +174,11 @@ def report(
     facts = hardware(["torch", "transformers"])
     print(hardware_line(facts))
     cells = [[name, f"{rate:.1f}", f"{rate / plain:.1f}x"] for name, rate in medians.items()]
-    print(format_table([f"{options.model}, {count} prompts", "prompts/s", "plain way"], cells))
+    print(
+        format_table(
+            [f"{options.model}, {options.dtype}, {count} prompts", "prompts/s", "plain way"], cells
+        )
+    )
     shares = {
         layer: medians[f"stage, layer {layer}"] / medians[f"model alone, layer {layer}"]
         for layer in layers
@@ -175,7 +186,7 @@ def report(
     for layer, share in shares.items():
         print(f"layer {layer}: the stage runs at {share:.2f} of the model alone (asked: 0.9)")
     content = {"hardware": facts, "model": options.model, "prompts": count, "rates": rates}
-    write_results("embed_llm", {**content, "medians": medians, "shares": shares})
+    write_results(f"embed_llm_{options.dtype}", {**content, "medians": medians, "shares": shares})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ log = logging.getLogger("surd")
 
 Pool = Literal["last", "mean", "none"]
 Tokens = Sequence[int]
+_PADDING_WORTH_A_BATCH = 1 / 64
+"""Of the budget: with more padding than this, beginning another batch costs less."""
 Vectors = dict[int, list[npt.NDArray[np.float16]]]
 """Layer -> one array for each text: ``[h]``, or ``[tokens, h]`` with pool none."""
 
@@ -70,11 +72,18 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     than the budget goes alone.
     """
     order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
-    first = 0
-    while first < len(order):
-        count = max(1, batch_tokens // lengths[order[first]])
-        yield order[first : first + count]
-        first += count
+    batch: list[int] = []
+    padding = 0
+    for i in order:
+        longest = lengths[batch[0]] if batch else lengths[i]
+        padding += longest - lengths[i]
+        full = (len(batch) + 1) * longest > batch_tokens
+        if batch and (full or padding > batch_tokens * _PADDING_WORTH_A_BATCH):
+            yield batch
+            batch, padding = [], 0
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def padded(texts: Sequence[Tokens], pad_id: int) -> torch.Tensor:
