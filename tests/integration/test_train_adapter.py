@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,11 @@ Surd = Callable[..., Any]
 SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +82,9 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     assert surd(*whole, "-q").code == 0
     cut = command(workspace, diffusion, tmp_path / "cut", 12, **more)
     log = tmp_path / "cut" / "log.jsonl"
+    alike = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums depend on the number of threads
     with subprocess.Popen(
-        [sys.executable, "-m", "surd", *cut, "-q"], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "surd", *cut, "-q"], stderr=subprocess.DEVNULL, env=alike
     ) as process:
         while process.poll() is None:
             if log.is_file() and len(log.read_text().splitlines()) >= 7:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,8 @@ LAYOUT = Path(__file__).parents[2].parent / "shared/real/official_adapter_state_
 
 
 @pytest.fixture(autouse=True)
-def _repeatable() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _repeatable(one_thread: None) -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(**settings: Any) -> Adapter:

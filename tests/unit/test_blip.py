@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -22,17 +21,9 @@ from surd.models.blip_decoder import new_cache, next_logits
 from surd.models.blip_encoder import image_states
 from surd.models.blip_sampling import nucleus
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 START, END, PADDING, VOCABULARY = 1, 2, 0, 97
 IMAGES, WORDS = 6, 14
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models gain nothing from more, and lose much where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_model(seed: int, end_bias: float = 1.0) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from surd.models.clip import Clip, load_clip
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = ["a", "red", "old", "cat", "dog", "fox", "house", "tree", "under", "snow", "sits", "8k"]
 VISION = {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width": 8}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
@@ -30,15 +30,6 @@ TOWERS = {
                    "eos_id": 49407},
 }  # fmt: skip
 """Only the plain one surely embeds a text alike whatever follows its end."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models gain nothing from more, and lose much where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from transformers import AutoModelForImageTextToText
 
 from surd.models.captioner import Captioner, Proposal, Wanted, load_captioner
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = ["a", "red", "blue", "cat", "dog", "fox", "house", "tree", "sits", "runs", "under", "near"]
 QUESTION = "Describe this picture in one short sentence."
 ASKED = ["What", "does", "the", "image", "describe", "?", ".", "user", *QUESTION[:-1].split()]
@@ -40,15 +40,6 @@ ASKED_AS = {
 SQUARE = {"height": 32, "width": 32}
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 4}
 SIZE = {"hidden_size": 32, "intermediate_size": 64, **LAYERS}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models gain nothing from more, and lose much where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tokenizer(special: list[str], start: str | None = None, **names: Any) -> Any:

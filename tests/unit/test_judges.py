@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,12 @@ from surd.errors import ModelError
 from surd.models.judges import load_aesthetic_head, load_itm
 from surd.models.safety import load_nsfw
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REAL = Path(__file__).parents[3] / "shared" / "real" / "aesthetic"
 CPU, WINDOW = torch.device("cpu"), 12
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
 WORDS = ["a", "red", "blue", "old", "cat", "dog", "house", "tree", "runs", "sits", "under", "near"]
 TEXTS = ["cat", "a red house near a tree", "", "old dog sits", "a blue cat runs under a tree"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small models gain nothing from more, and lose much where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def processor(model_max_length: int | None) -> BlipProcessor:

@@ -17,13 +17,7 @@ from surd.errors import ModelError
 from surd.llm.batches import Embedder, by_length, padded, pool
 from surd.models.llm import LlmShape, load_llm, shape_of
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @torch.inference_mode()
