@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surd.demo.scenes import all_scenes
 from surd.demo.vocabulary import simple_sentence
 from surd.llm import run
-from surd.llm.batches import by_length, padded
+from surd.llm.batches import by_length, each, padded
 from surd.llm.params import EmbedLlmParams
 from surd.models.gguf import is_gguf, plain_folder
 from surd.models.llm import Llm, load_llm, shape_of
@@ -70,7 +70,7 @@ def main() -> None:
                 )
                 batches = ready_batches(llm, prompts)
                 measured[f"model alone, layer {layer}"] = len(prompts) / timed(
-                    lambda ready, llm=llm, layer=layer: [llm.states(b, [layer]) for b in ready],
+                    lambda ready, llm=llm, layer=layer: run_alone(llm, layer, ready),
                     batches,
                 )
                 seconds = time_stage(workspace, params, llm, options.device)
@@ -116,6 +116,13 @@ def ready_batches(llm: Llm, prompts: list[str]) -> list[torch.Tensor]:
         rows = by_length([len(text) for text in tokens], run.CPU_BATCH_TOKENS)
         batches += [padded([tokens[i] for i in some], llm.pad_id) for some in rows]
     return batches
+
+
+def run_alone(llm: Llm, layer: int, ready: list[torch.Tensor]) -> None:
+    """The model's forward and nothing else, on as many threads as the stage has."""
+    threads = torch.get_num_threads() if ready[0].device.type == "cpu" else 1
+    for _ in each(lambda batch: llm.states(batch, [layer]), ready, threads):
+        pass
 
 
 def time_stage(workspace: Workspace, params: EmbedLlmParams, llm: Llm, device: str) -> float:

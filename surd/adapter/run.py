@@ -13,6 +13,7 @@ import torch
 
 from surd import embeddings
 from surd.adapter.cache import build_cache
+from surd.adapter.card import write_card
 from surd.adapter.files import WEIGHTS_FILE
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import Data, train
@@ -73,6 +74,7 @@ def run(
             tick({"ok": 1})
 
         train(data, pipeline, vectors.width, params, folder, resume=True, on_step=on_step)
+    write_card(folder, lasting(params), len(data.rows))
     return Trained(folder, len(data.rows), params.steps, new=True)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from surd.models.llm import Llm
 log = logging.getLogger("surd")
 
 Pool = Literal["last", "mean", "none"]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Tokens = Sequence[int]
 _PADDING_WORTH_A_BATCH = 1 / 64
 """Of the budget: with more padding than this, beginning another batch costs less."""
@@ -26,11 +29,14 @@ Vectors = dict[int, list[npt.NDArray[np.float16]]]
 class Embedder:
     """Turns token lists into vectors of several layers, one pass for all."""
 
-    def __init__(self, llm: Llm, layers: Sequence[int], pool: Pool, batch_tokens: int) -> None:
+    def __init__(
+        self, llm: Llm, layers: Sequence[int], pool: Pool, batch_tokens: int, threads: int = 1
+    ) -> None:
         self._llm = llm
         self._layers = list(layers)
         self._pool = pool
         self._batch_tokens = batch_tokens
+        self._threads = threads
 
     def vectors(self, texts: Sequence[Tokens]) -> Vectors:
         """In the order given; empty for a text without tokens.
@@ -40,8 +46,10 @@ class Embedder:
         not suffice for a single text.
         """
         found: Vectors = {layer: [np.empty(0, np.float16)] * len(texts) for layer in self._layers}
-        for rows in by_length([len(text) for text in texts], self._batch_tokens):
-            for layer, pooled in self._batch([texts[row] for row in rows]).items():
+        batches = list(by_length([len(text) for text in texts], self._batch_tokens))
+        chosen = [[texts[row] for row in rows] for rows in batches]
+        for rows, vectors in zip(batches, each(self._batch, chosen, self._threads), strict=True):
+            for layer, pooled in vectors.items():
                 for row, vector in zip(rows, pooled, strict=True):
                     found[layer][row] = vector
         return found
@@ -63,6 +71,20 @@ class Embedder:
         log.warning("out of memory: going on with %d tokens a batch", self._batch_tokens)
         first, second = self._batch(texts[:half]), self._batch(texts[half:])
         return {layer: first[layer] + second[layer] for layer in self._layers}
+
+
+def each(work: Callable[[Given], Made], some: Sequence[Given], threads: int) -> Iterator[Made]:
+    """The work on each, in order. Several threads take one core each: on CPUs that is a tenth
+    faster than several cores on one batch, and what comes out does not depend on their number."""
+    if threads == 1:
+        yield from map(work, some)
+        return
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, "surd-batch", torch.set_num_threads, (1,)) as pool:
+            yield from pool.map(work, some)
+    finally:
+        torch.set_num_threads(before)
 
 
 def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

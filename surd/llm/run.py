@@ -179,6 +179,7 @@ def compute(
     """One part is tokenized while the one before is computed and the last is written."""
     params = work.params
     budget = params.batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
+    threads = torch.get_num_threads() if device == "cpu" else 1
     rows = {job.part: read_rows(workspace, job.part) for job in jobs}
     wanted = {j.part: Wanted(j.part, rows[j.part].wanted, list(j.states)) for j in jobs}
     share = divide(workspace, wanted.values(), there)
@@ -193,7 +194,8 @@ def compute(
             some = texts.pop(0).result()
             if number + 2 < len(jobs):
                 texts.append(ahead(jobs[number + 2]))
-            vectors = Embedder(llm, list(job.states), params.pool, budget).vectors(some.tokens)
+            embedder = Embedder(llm, list(job.states), params.pool, budget, threads)
+            vectors = embedder.vectors(some.tokens)
             tables = {}
             for layer in job.states:
                 entries = entries_of(some, vectors[layer])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Llm:
     """Token ids ``[b, s]`` int64, padded on the right, and layers, to ``[b, s, h]`` of each.
 
     What comes before the padding does not depend on it: attention is causal, and positions count
-    from the left.
+    from the left. Several threads may call it at once. Only layers it was loaded for are there.
     """
     width: int
     """h."""
@@ -85,6 +86,7 @@ def load_llm(
     """
     from transformers import AutoTokenizer
 
+    layers = sorted(set(layers))
     with _one_line(name):
         found, revision = _located(name, gguf_file, revision, dtype)
         config = _config(found, revision)
@@ -98,6 +100,8 @@ def load_llm(
     if blocks is None:
         log.warning("%s: no list of blocks found in this architecture; computing all of it", name)
 
+    noted = _note(blocks, [layer for layer in layers if layer < total]) if blocks else None
+
     def tokenize(texts: Sequence[str], special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(
             list(texts), add_special_tokens=special_tokens, verbose=False
@@ -107,14 +111,13 @@ def load_llm(
     @torch.inference_mode()
     def states(ids: torch.Tensor, wanted: Sequence[int]) -> dict[int, torch.Tensor]:
         moved = ids.to(model.device)
-        if blocks is None:
+        if noted is None:
             out = model(input_ids=moved, output_hidden_states=True, use_cache=False)
             return {layer: out.hidden_states[layer] for layer in wanted}
-        with _noting(blocks, [layer for layer in wanted if layer < total]) as noted:
-            out = model(input_ids=moved, use_cache=False)
-        return {
-            layer: out.last_hidden_state if layer == total else noted[layer] for layer in wanted
-        }
+        noted.layers = {}
+        out = model(input_ids=moved, use_cache=False)
+        noted.layers[total] = out.last_hidden_state
+        return {layer: noted.layers[layer] for layer in wanted}
 
     return Llm(tokenize, states, config.get_text_config().hidden_size, tokenizer.pad_token_id or 0)
 
@@ -178,29 +181,29 @@ def _name_of_blocks(model: Any) -> str | None:
     return None
 
 
-@contextmanager
-def _noting(blocks: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """While the block runs, keep what goes into the first block (0) or comes out of block k."""
-    noted: dict[int, torch.Tensor] = {}
+def _note(blocks: nn.ModuleList, layers: Sequence[int]) -> threading.local:
+    """Keep, for each thread, what goes into the first block (0) or comes out of block k.
+
+    It is in ``layers`` of what is returned, which a thread sets to an empty dictionary before it
+    runs the model.
+    """
+    noted = threading.local()
 
     def note_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        noted[0] = args[0] if args else kwargs["hidden_states"]
+        noted.layers[0] = args[0] if args else kwargs["hidden_states"]
 
     def noting_output(layer: int) -> Callable[..., None]:
         def note(module: nn.Module, args: Any, output: Any) -> None:
-            noted[layer] = output[0] if isinstance(output, tuple) else output
+            noted.layers[layer] = output[0] if isinstance(output, tuple) else output
 
         return note
 
-    with ExitStack() as stack:
-        for layer in layers:
-            handle = (
-                blocks[layer - 1].register_forward_hook(noting_output(layer))
-                if layer
-                else blocks[0].register_forward_pre_hook(note_input, with_kwargs=True)
-            )
-            stack.callback(handle.remove)
-        yield noted
+    for layer in layers:
+        if layer:
+            blocks[layer - 1].register_forward_hook(noting_output(layer))
+        else:
+            blocks[0].register_forward_pre_hook(note_input, with_kwargs=True)
+    return noted
 
 
 def _located(

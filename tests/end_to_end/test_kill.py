@@ -65,10 +65,19 @@ def test_killed_ten_times_a_build_ends_as_if_undisturbed(tmp_path: Path) -> None
     assert not left
 
 
+def _heed_ctrl_c() -> None:
+    """A shell that starts the tests in the background has its children ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
     with Site(pictures(60, p50="slow_drip")) as site:
         process = subprocess.Popen(
-            command(site, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command(site, tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heed_ctrl_c,
         )
         while site.image_requests.total() < 55:  # the slow one holds the build up
             time.sleep(0.05)

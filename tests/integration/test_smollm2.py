@@ -61,10 +61,10 @@ def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
             right = whole(torch.tensor([text]), output_hidden_states=True).hidden_states
         for layer in layers:
             alone = right[layer][0]
-            # 1e-4; near the end values reach 577, and float32 itself is off float64 by as much
+            # near the end values reach 577, and float32 itself is off float64 by 1e-4
             size = alone.abs().amax(dim=-1, keepdim=True)  # the first token's: 28,000
             error = (states[layer][row, : len(text)] - alone).abs()
-            assert (error <= (1e-6 * size).clamp(min=1e-4)).all()
+            assert (error <= (1e-5 * size).clamp(min=1e-4)).all()
             last = states[layer][row, len(text) - 1]
             np.testing.assert_allclose(vectors[layer][row], last.half().numpy(), rtol=2e-3)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -110,6 +111,10 @@ def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(
     assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
     loaded = adapters.load(tmp_path / "a")
     assert loaded.config.width == 32 and loaded.config.weight == 0.1
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "| `seed` | `1` |" in card and "tiny-llm" in card
+    svg = ElementTree.parse(tmp_path / "a" / "loss.svg")
+    assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 3
 
 
 @pytest.mark.parametrize("term", ["denoising", "llm", "prompt"])

@@ -1,0 +1,102 @@
+"""What a trained adapter's folder tells its reader: README.md and the loss curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from surd.storage import fsync
+
+CURVES = "loss.svg"
+_TERMS = {"denoising": "#1f6feb", "llm": "#bf3989", "prompt": "#1a7f37"}
+_WIDTH, _HEIGHT, _MARGIN = 640, 150, 40
+_POINTS = 200
+
+
+def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
+    """README.md with the model hub's front matter, and the curve of each loss beside it."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    _write(folder / CURVES, curves(lines))
+    base, llm = _public(settings["diffusion"]), _public(settings["llm"])
+    hub = f"base_model: {base}\n" if "/" in base else ""
+    told = {**settings, "diffusion": base, "llm": llm}
+    rows = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in told.items())
+    text = f"""---
+library_name: surd
+tags: [sur-adapter, text-to-image]
+{hub}---
+
+# A SUR-adapter for {base}
+
+Moves the text embeddings of plain sentences towards those of the prompts that {base} draws well;
+taught by {samples:,} pairs of a simple and a complex prompt with their image, and by vectors of
+{llm}. The method is that of Zhong et al. 2023
+([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
+
+```sh
+surd generate --adapter . "two red cups on a table" --compare
+```
+
+```python
+from surd.adapter import load
+from surd.adapter.encoding import generate
+
+pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
+```
+
+![What each loss was, step by step]({CURVES})
+
+| setting | value |
+|---|---|
+{rows}
+"""
+    _write(folder / "README.md", text)
+
+
+def _public(model: str) -> str:
+    """A model's name without the local folders it may lie in."""
+    local = model.startswith((".", "/", "~")) or model.count("/") > 1
+    return Path(model).name if local else model
+
+
+def curves(lines: Sequence[Mapping[str, float]]) -> str:
+    """An SVG with one panel a loss: the mean of each stretch of steps."""
+    panels = "".join(
+        _panel(term, color, [line[term] for line in lines], number)
+        for number, (term, color) in enumerate(_TERMS.items())
+    )
+    height = len(_TERMS) * _HEIGHT
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'font-family="sans-serif" font-size="12">'
+        f'<rect width="100%" height="100%" fill="white"/>{panels}</svg>\n'
+    )
+
+
+def _panel(term: str, color: str, values: Sequence[float], number: int) -> str:
+    size = max(1, -(-len(values) // _POINTS))
+    means = [
+        sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)
+    ]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    top, bottom = number * _HEIGHT + 24, (number + 1) * _HEIGHT - 20
+    step = (_WIDTH - 2 * _MARGIN) / max(1, len(means) - 1)
+    points = " ".join(
+        f"{_MARGIN + i * step:.1f},{bottom - (value - low) / span * (bottom - top):.1f}"
+        for i, value in enumerate(means)
+    )
+    return (
+        f'<text x="{_MARGIN}" y="{top - 8}">{term}: {means[0]:.4g} to {means[-1]:.4g}, '
+        f"{len(values)} steps</text>"
+        f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    fsync(temporary)
+    temporary.replace(path)
