@@ -66,7 +66,9 @@ def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
             error = (states[layer][row, : len(text)] - alone).abs()
             assert (error <= (1e-5 * size).clamp(min=1e-4)).all()
             last = states[layer][row, len(text) - 1]
-            np.testing.assert_allclose(vectors[layer][row], last.half().numpy(), rtol=2e-3)
+            np.testing.assert_allclose(
+                vectors[layer][row], last.half().numpy(), rtol=2e-3, atol=1e-3
+            )
 
 
 def test_a_conversion_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
