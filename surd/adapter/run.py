@@ -24,7 +24,7 @@ from surd.models.devices import device_named
 from surd.models.diffusion import load_pipeline
 from surd.progress import track
 from surd.stage import lasting
-from surd.storage import fsync
+from surd.storage import Storage
 from surd.workspace import Workspace
 
 SETTINGS_FILE = "settings.json"
@@ -73,7 +73,7 @@ def run(
         def on_step(step: int, terms: Mapping[str, float]) -> None:
             tick({"ok": 1})
 
-        train(data, pipeline, vectors.width, params, folder, resume=True, on_step=on_step)
+        train(data, pipeline, vectors.width, params, folder, on_step)
     write_card(folder, lasting(params), len(data.rows))
     return Trained(folder, len(data.rows), params.steps, new=True)
 
@@ -89,11 +89,8 @@ def _claim(folder: Path, params: TrainAdapterParams, dataset: Published, resume:
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        fsync(temporary)
-        temporary.replace(path)
+        text = json.dumps(wanted, indent=2) + "\n"
+        Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
         return
     except (OSError, ValueError) as error:
         raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error

@@ -6,7 +6,6 @@ resumed ends with the same weights as one that was left alone.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from surd.adapter.params import TrainAdapterParams
 from surd.adapter.run_folder import about_training, begin_log, checkpoint, take_up, write_log
 from surd.embeddings import Embeddings
 
-log = logging.getLogger("surd")
-
 TERMS = ("denoising", "llm", "prompt")
 
 
@@ -43,6 +40,8 @@ class Batch:
     llm: torch.Tensor
     """``[b, 1, h]``."""
     pooled: torch.Tensor | None
+    side: int
+    """Of the pictures, in pixels."""
 
 
 class Student(nn.Module):
@@ -96,8 +95,8 @@ def losses(
     noisy = schedule.add_noise(batch.latents, noise, times)
     extra = {}
     if batch.pooled is not None:
-        side = batch.latents.shape[-1] * 8
-        ids = torch.tensor([[side, side, 0, 0, side, side]], device=noise.device)
+        sizes = [[batch.side, batch.side, 0, 0, batch.side, batch.side]]
+        ids = torch.tensor(sizes, device=noise.device)
         extra = {"text_embeds": batch.pooled, "time_ids": ids.repeat(len(noise), 1)}
     weight_type = next(unet.parameters()).dtype
     with torch.set_grad_enabled(torch.is_grad_enabled() and params.denoising_weight > 0):
@@ -140,6 +139,7 @@ class Data:
         config = pipeline.vae.config
         self._scale = config.scaling_factor
         self._shift = getattr(config, "shift_factor", None) or 0.0
+        self._pixels = pipeline.vae_scale_factor
         self._epoch = -1
         self._order: list[int] = []
 
@@ -163,6 +163,7 @@ class Data:
             tensors["complex"].to(device),
             llm.to(device),
             pooled.to(device) if pooled is not None else None,
+            latents.shape[-1] * self._pixels,
         )
 
     def noise(
@@ -204,13 +205,11 @@ def train(
     llm_width: int,
     params: TrainAdapterParams,
     folder: Path,
-    *,
-    resume: bool,
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, terms: None,
 ) -> Adapter:
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
-    With `resume` the newest whole checkpoint is taken up, if there is one.
+    The newest whole checkpoint is taken up, if there is one.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -237,16 +236,14 @@ def train(
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
     average = _average(accelerator, student, params)
-    first = take_up(accelerator, folder) if resume else 0
+    first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
     student.train()
     for step in range(first, params.steps):
         sums = dict.fromkeys(("loss", *TERMS), 0.0)
         for micro in range(params.accumulate):
             number = step * params.accumulate + micro
-            torch.manual_seed(
-                int(_generator(params.seed, number, accelerator.process_index, 3).initial_seed())
-            )
+            torch.manual_seed(_seed(params.seed, number, accelerator.process_index, 3))
             batch = data.batch(
                 number, accelerator.num_processes, accelerator.process_index, accelerator.device
             )

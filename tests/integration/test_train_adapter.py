@@ -130,6 +130,7 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     student = Student(config_of(params, 32), 24, projection)
     torch.nn.init.normal_(student.adapter.out.weight, std=0.2)
     batch = data.batch(0, 1, 0, torch.device("cpu"))
+    assert batch.side == 16 and batch.latents.shape[-1] == 8
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     noise, times = data.noise(0, 0, batch, 1000)
     weighed(
