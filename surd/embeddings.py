@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ import pyarrow.compute as pc
 from surd.cache import cache_folder
 from surd.errors import WorkspaceError
 from surd.llm.layout import group, short_name, stored
-from surd.storage import fsync
+from surd.storage import Storage
 from surd.workspace import Workspace
 
 Vector = npt.NDArray[np.float16]
@@ -118,9 +116,7 @@ def _mapped(workspace: Workspace, name: str, rows: int) -> Vector:
 
 
 def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
+    with Storage(str(path.parent)).writing(path.name) as temporary:
         array: np.memmap[Any, np.dtype[np.float16]] | None = None
         first = 0
         for part in workspace.parts(name):
@@ -135,10 +131,6 @@ def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:
             first += len(values)
         if array is not None:
             array.flush()
-        fsync(Path(temporary))
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _folder(workspace: Workspace, name: str) -> Path:

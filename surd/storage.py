@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ class Storage:
                 f"{target}: cannot create this folder: {error.strerror}; "
                 "choose another with -o, or change its permissions"
             ) from error
-        return target / f".{base}.{os.getpid()}.tmp"
+        return target / f".{base}.{secrets.token_hex(4)}.tmp"
 
     def remove_leftovers(self, folder: str) -> None:
         """Delete temporary files that a killed run left in ``folder``."""

@@ -26,7 +26,7 @@ from surd.export.published import Published, batches
 from surd.images import decode
 from surd.models.names import identity
 from surd.progress import Tick
-from surd.storage import fsync
+from surd.storage import Storage
 
 _COLUMNS = ("id", "image", "simple_prompt", "complex_prompt")
 
@@ -76,22 +76,20 @@ def build_cache(
     """Encode what is not there yet, and open all of it.
 
     The folder's name holds a hash of everything the content depends on, so other settings have
-    another folder. A part is written under a temporary name, synced and renamed.
+    another folder.
     """
     about = [identity(diffusion), resolution, flip, split]
     about += [file["sha256"] for file in dataset.files if file["split"] == split]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     place = folder / key
-    place.mkdir(parents=True, exist_ok=True)
+    storage = Storage(str(place))
     for number, samples in enumerate(_parts(dataset, split, batch)):
-        path = place / f"part-{number:05d}.safetensors"
-        if not path.is_file():
+        name = f"part-{number:05d}.safetensors"
+        if not storage.exists(name):
             tensors = encode_samples(pipeline, samples, resolution=resolution, flip=flip)
-            half = {name: value.half().contiguous().cpu() for name, value in tensors.items()}
-            temporary = path.with_name(f".{path.name}.tmp")
-            save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
-            fsync(temporary)
-            temporary.replace(path)
+            half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
+            with storage.writing(name) as temporary:
+                save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
         tick({"ok": len(samples)})
     return open_cache(place)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surd.storage import fsync
+from surd.storage import Storage
 
 CURVES = "loss.svg"
 _TERMS = {"denoising": "#1f6feb", "llm": "#bf3989", "prompt": "#1a7f37"}
@@ -18,7 +18,8 @@ _POINTS = 200
 def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     """README.md with the model hub's front matter, and the curve of each loss beside it."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    _write(folder / CURVES, curves(lines))
+    storage = Storage(str(folder))
+    storage.write_bytes(CURVES, curves(lines).encode())
     base, llm = _public(settings["diffusion"]), _public(settings["llm"])
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
@@ -52,7 +53,7 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 |---|---|
 {rows}
 """
-    _write(folder / "README.md", text)
+    storage.write_bytes("README.md", text.encode())
 
 
 def _public(model: str) -> str:
@@ -93,10 +94,3 @@ def _panel(term: str, color: str, values: Sequence[float], number: int) -> str:
         f"{len(values)} steps</text>"
         f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
     )
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    fsync(temporary)
-    temporary.replace(path)

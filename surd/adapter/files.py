@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
-from surd.storage import fsync
+from surd.storage import Storage
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -30,6 +30,9 @@ _OFFICIAL = {
 }
 _OFFICIAL_UNUSED = ("encoder_layer.", "attention.value_layer.")
 """In the published checkpoints, and never looked at by the published forward."""
+_LAYERS = "transformer_encoder.layers."
+_WIDE, _HIDDEN = "fc.weight", f"{_LAYERS}0.linear1.weight"
+"""Their first axes are the width, and that of the feed-forward network."""
 
 
 def save(
@@ -43,22 +46,16 @@ def save(
 
     `projection` is what the language model's vectors went through while training.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    storage = Storage(str(folder))
     weights = {name: value.contiguous() for name, value in adapter.state_dict().items()}
     if projection is not None:
         named = projection.state_dict().items()
         weights |= {PROJECTION + name: value.contiguous() for name, value in named}
     config = {"format": "surd-adapter-1", **asdict(adapter.config), **(about or {})}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    temporary = folder / f".{WEIGHTS_FILE}.tmp"
-    save_file(weights, temporary, {"format": "pt"})
-    fsync(temporary)
-    temporary.replace(folder / WEIGHTS_FILE)
-    temporary = folder / f".{CONFIG_FILE}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    fsync(temporary)
-    temporary.replace(folder / CONFIG_FILE)
+    with storage.writing(WEIGHTS_FILE) as temporary:
+        save_file(weights, temporary, {"format": "pt"})
+    storage.write_bytes(CONFIG_FILE, text.encode())
 
 
 def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
@@ -124,17 +121,14 @@ def from_official(
         raise ModelError(f"{path}: no such file") from None
     except Exception as error:  # unpickling raises whatever the file makes it
         raise ModelError(f"{path}: not a checkpoint of tensors") from error
-    if not isinstance(state, Mapping) or "fc.weight" not in state:
-        raise ModelError(f"{path}: not a published SUR-adapter: it has no fc.weight")
-    width = state["fc.weight"].shape[0]
-    layers = {
-        int(n) for key in state for n in re.findall(r"^transformer_encoder\.layers\.(\d+)", key)
-    }
+    for name in (_WIDE, _HIDDEN):
+        if not isinstance(state, Mapping) or name not in state:
+            raise ModelError(f"{path}: not a published SUR-adapter: it has no {name}")
     config = AdapterConfig(
-        width=width,
-        depth=len(layers),
+        width=state[_WIDE].shape[0],
+        depth=len({key.split(".")[2] for key in state if key.startswith(_LAYERS)}),
         heads=heads,
-        feed_forward=state["transformer_encoder.layers.0.linear1.weight"].shape[0],
+        feed_forward=state[_HIDDEN].shape[0],
         weight=weight,
         attend="batch",
     )

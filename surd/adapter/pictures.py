@@ -15,7 +15,7 @@ from surd.adapter.files import load, read_config
 from surd.errors import SurdError
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
-from surd.storage import fsync
+from surd.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def draw(
     pipeline = load_pipeline(name, device=str(place), dtype=dtype_of("auto", place))
     adapter = load(run, device=place)
     how = {"num_inference_steps": wish.steps, "guidance_scale": wish.guidance}
+    storage = Storage(str(folder))
     written = []
     for prompt in wish.prompts:
         for seed in wish.seeds:
@@ -59,7 +60,8 @@ def draw(
                 for side in sides
             ]
             path = folder / f"{_stem(prompt)}-{seed}.png"
-            _write(side_by_side(pictures), path)
+            with storage.writing(path.name) as temporary:
+                side_by_side(pictures).save(temporary, "PNG")
             written.append(path)
     return written
 
@@ -81,11 +83,3 @@ def side_by_side(pictures: Sequence[Any]) -> Image.Image:
 def _stem(prompt: str) -> str:
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")
     return words[:60] or "prompt"
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, "PNG")
-    fsync(temporary)
-    temporary.replace(path)

@@ -7,7 +7,6 @@ https://github.com/Qrange-group/SUR-adapter writes it, of the last token's state
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from surd.errors import SurdError
 from surd.llm.layout import group, schema, short_name
 from surd.stage import part_fingerprint
-from surd.storage import fsync
+from surd.storage import Storage
 from surd.workspace import Workspace
 
 
@@ -127,14 +126,9 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
     out = Path(path)
     if out.exists():
         raise SurdError(f"{path}: is there already; choose another name, or delete it")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(vectors, temporary)
-        fsync(temporary)
-        temporary.replace(out)
-    except (OSError, RuntimeError) as error:
+        with Storage(str(out.parent)).writing(out.name) as temporary:
+            torch.save(vectors, temporary)
+    except RuntimeError as error:  # what torch raises when the disk is full
         raise SurdError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(vectors)

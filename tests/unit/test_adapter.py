@@ -228,3 +228,5 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
     refused("not a checkpoint", official, tmp_path / "text.pt", adapter_weight=0.1)
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     refused("no fc.weight", official, tmp_path / "other.pt", adapter_weight=0.1)
+    torch.save({"fc.weight": torch.zeros(16, 16)}, tmp_path / "other.pt")
+    refused("no transformer_encoder", official, tmp_path / "other.pt", adapter_weight=0.1)
