@@ -1,0 +1,277 @@
+"""Sets of prompts to evaluate with: the bundled ones, and files in the formats of others."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surd.errors import SurdError
+
+KINDS = ("action", "color", "counting")
+"""The bundled sets: one for each kind of semantic prompt in the SUR-adapter paper."""
+PAPER = "paper"
+"""The name of all bundled sets together."""
+SUFFIXES = (".jsonl", ".tsv", ".txt", ".csv")
+_KIND_COLUMNS = ("kind", "challenge", "category")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a visual question answering model is asked about a picture, and should answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A sentence to draw, and how to tell whether the picture shows it."""
+
+    text: str
+    kind: str
+    """What results are grouped by."""
+    questions: tuple[Question, ...] = ()
+    complex: str | None = None
+    """Another prompt of the same content, of tags and in the style of prompt writers."""
+
+
+def load_prompts(name: str) -> list[Prompt]:
+    """The prompts of a bundled set or of a file, in their order and each text once.
+
+    Args:
+        name: ``action``, ``color``, ``counting``, ``paper`` (all three), or the path of a file:
+
+            - ``.jsonl``: a JSON object a line, as data/prompts/README.md describes it: ``prompt``,
+              and where wanted ``kind``, ``questions`` and ``complex``.
+            - ``.tsv``: PartiPrompts, https://github.com/google-research/parti, whose columns are
+              Prompt, Category, Challenge and Note. The kind is the Challenge ("Quantity",
+              "Properties & Positioning"): it says what makes a prompt hard, while the Category
+              says only what it is about ("Animals").
+            - ``.txt``: T2I-CompBench, https://github.com/Karine-Huang/T2I-CompBench: a prompt a
+              line.
+            - ``.csv``: as RFC 4180 has it (https://www.rfc-editor.org/rfc/rfc4180), with a column
+              ``prompt``.
+
+            Both kinds of table have a header line. Upper and lower case are alike there; the kind
+            is in ``kind``, else ``challenge``, else ``category``; there may be a ``complex``. A
+            prompt without a kind has the file's stem. Files are UTF-8.
+
+    Raises:
+        SurdError: the set is unknown, or the file is missing or wrong; one line says where.
+    """
+    if name == PAPER:
+        return _distinct(prompt for kind in KINDS for prompt in _read(_bundled(kind)))
+    return _distinct(_read(_bundled(name) if name in KINDS else _find(name)))
+
+
+def ask(prompt: Prompt) -> tuple[Question, ...]:
+    """The prompt's own questions; else one yes/no question over the whole of it.
+
+    That one question is VQAScore's (Lin et al. 2024, https://arxiv.org/abs/2404.01291). Raises
+    nothing.
+    """
+    return prompt.questions or (Question(f'does this picture show "{prompt.text}"?', "yes"),)
+
+
+def _bundled(kind: str) -> Path:
+    """The file of a bundled set, inside the installed package or in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "data" / "prompts"
+    folder = inside if inside.is_dir() else package.parent / "data" / "prompts"
+    return folder / f"{kind}.jsonl"
+
+
+def _find(name: str) -> Path:
+    """The file that `name` means. Raises SurdError."""
+    with contextlib.suppress(OSError, RuntimeError):  # a name too long for a file; ~nobody
+        path = Path(name).expanduser()
+        if path.is_file():
+            if path.suffix.lower() in SUFFIXES:
+                return path
+            raise SurdError(
+                f"{path}: its name does not tell its format; end it in one of {', '.join(SUFFIXES)}"
+            )
+    sets = (*KINDS, PAPER)
+    near = difflib.get_close_matches(name.lower(), sets, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise SurdError(
+        f"{name}: no such prompt file, nor a bundled set; {hint}bundled ones: {', '.join(sets)}"
+    )
+
+
+def _distinct(prompts: Iterator[Prompt]) -> list[Prompt]:
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        first.setdefault(prompt.text, prompt)
+    return list(first.values())
+
+
+def _read(path: Path) -> Iterator[Prompt]:
+    """The prompts of a file, with doubles. Raises SurdError, also when there are none."""
+    text = _text(path)
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        prompts = _read_jsonl(path, text)
+    elif suffix == ".txt":
+        prompts = (Prompt(line, path.stem) for _, line in _lines(text))
+    else:
+        prompts = _read_table(path, _tsv_rows(text) if suffix == ".tsv" else _csv_rows(path, text))
+    first = next(prompts, None)
+    if first is None:
+        raise SurdError(f"{path}: holds no prompts; write one a line")
+    yield first
+    yield from prompts
+
+
+def _text(path: Path) -> str:
+    """A file's text, its lines ending in a newline each, without a byte order mark."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SurdError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SurdError(f"{path}: UTF-16 text; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    position, what = data.find(0), "a NUL byte, so this is not plain text"
+    if position < 0:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            position, what = error.start, "not UTF-8"
+        else:
+            # not splitlines later on: it also cuts at characters which may stand in a prompt
+            return text.replace("\r\n", "\n").replace("\r", "\n")
+    line = data.count(b"\n", 0, position) + 1
+    raise SurdError(f"{path}: line {line}: {what}; save it as UTF-8 text")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, trimmed, with their numbers."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
+    for number, line in _lines(text):
+        where = f"{path}: line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problem = "nested too deeply" if isinstance(error, RecursionError) else error
+            raise SurdError(f"{where}: not JSON: {problem}; write one object a line") from error
+        if not isinstance(row, dict):
+            raise SurdError(f'{where}: not a JSON object; write {{"prompt": "..."}}')
+        if "prompt" not in row:
+            raise SurdError(f"{where}: prompt: missing; this line has {_listed(row)}")
+        kind, complex_ = row.get("kind"), row.get("complex")
+        yield Prompt(
+            _sentence(row["prompt"], f"{where}: prompt"),
+            path.stem if kind is None else _sentence(kind, f"{where}: kind"),
+            _questions(row.get("questions"), f"{where}: questions"),
+            None if complex_ is None else _sentence(complex_, f"{where}: complex"),
+        )
+
+
+def _questions(value: object, where: str) -> tuple[Question, ...]:
+    mend = 'write [{"question": "...", "answer": "..."}]'
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise SurdError(f"{where}: not a list; {mend}")
+    questions = []
+    for index, item in enumerate(value):
+        if not isinstance(item, dict) or not {"question", "answer"} <= item.keys():
+            raise SurdError(f"{where}[{index}]: no question with its answer; {mend}")
+        asked = _sentence(item["question"], f"{where}[{index}].question")
+        questions.append(Question(asked, _sentence(item["answer"], f"{where}[{index}].answer")))
+    return tuple(questions)
+
+
+def _sentence(value: object, where: str) -> str:
+    """A string of JSON, trimmed; refused when there is nothing in it or a tokenizer would choke."""
+    if not isinstance(value, str):
+        raise SurdError(f"{where}: {value!r:.40} is not a string; put it in quotes")
+    text = value.strip()
+    if not text:
+        raise SurdError(f"{where}: empty; write a text or delete the line")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise SurdError(f"{where}: holds an escape that is no character (NUL or half a pair)")
+    return text
+
+
+Rows = Iterator[tuple[int, list[str]]]
+"""The rows of a table that are not empty, each with the number of its first line."""
+
+
+def _csv_rows(path: Path, text: str) -> Rows:
+    # strict: an unclosed quote must not swallow the rows up to the next quote
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise SurdError(
+                f"{path}: line {line}: not CSV: {error}; write quotes inside a text twice"
+            ) from error
+        if row is None:
+            return
+        if any(cell.strip() for cell in row):
+            yield line, row
+
+
+def _tsv_rows(text: str) -> Rows:
+    """PartiPrompts quotes nothing, and has prompts that begin with a quotation mark.
+
+    A line that reads well as quoted is taken so: other programs quote when they save the file.
+    """
+    width = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        row = line.split("\t")
+        if '"' in line:
+            with contextlib.suppress(csv.Error):
+                quoted = next(csv.reader([line], delimiter="\t", strict=True))
+                row = quoted if len(quoted) == (width or len(quoted)) else row
+        width = width or len(row)
+        yield number, row
+
+
+def _read_table(path: Path, rows: Rows) -> Iterator[Prompt]:
+    line, header = next(rows, (1, []))
+    columns = {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
+    if header and "prompt" not in columns:
+        raise SurdError(f"{path}: line {line}: no column prompt; this header has {_listed(header)}")
+    kind = next((columns[name] for name in _KIND_COLUMNS if name in columns), None)
+    for line, row in rows:
+        where = f"{path}: line {line}"
+        if len(row) > len(header):
+            raise SurdError(
+                f"{where}: {len(row)} values for {len(header)} columns; "
+                "put a text with a separator in it in quotes"
+            )
+        text = _cell(row, columns["prompt"])
+        if not text:
+            raise SurdError(f"{where}: prompt: empty; write a text or delete the line")
+        complex_ = _cell(row, columns.get("complex"))
+        yield Prompt(text, _cell(row, kind) or path.stem, complex=complex_ or None)
+
+
+def _cell(row: Sequence[str], index: int | None) -> str:
+    """A cell's text, trimmed; editors cut empty cells off the end of a line."""
+    return row[index].strip() if index is not None and index < len(row) else ""
+
+
+def _listed(names: Sequence[str] | Mapping[str, object]) -> str:
+    """Names for a message, quoted since they may hold anything, and not too many of them."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return (", ".join(f"{name!r:.40}" for name in list(names)[:10]) or "none") + more
