@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+
+from surd.schema import GROUPS
+from surd.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 _SAMPLE_EVERY_S = 0.05
@@ -209,6 +213,25 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
             return
         time.sleep(0.05)
     raise BenchmarkError("nginx does not answer")
+
+
+# workspaces -------------------------------------------------------------------------------------
+
+
+def write_part(
+    workspace: Workspace, group: str, part: int, columns: Mapping[str, Any], batch_rows: int
+) -> None:
+    """Write a part of a group: the columns that are given, and nulls for the others."""
+    schema, rows = GROUPS[group], len(columns["id"])
+    arrays = [
+        pa.array(columns[field.name], field.type)
+        if field.name in columns
+        else pa.nulls(rows, field.type)
+        for field in schema
+    ]
+    with workspace.writing_part(group, part, schema, batch_rows) as writer:
+        writer.write(pa.table(arrays, schema=schema))
+        writer.describe(fingerprint="", settings="", inputs={}, extra={})
 
 
 # results ----------------------------------------------------------------------------------------

@@ -19,9 +19,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-from _common import format_table, hardware, hardware_line, say, wait_idle, write_results
+from _common import (
+    format_table,
+    hardware,
+    hardware_line,
+    say,
+    wait_idle,
+    write_part,
+    write_results,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surd.demo.scenes import all_scenes
@@ -32,7 +39,6 @@ from surd.llm.params import EmbedLlmParams
 from surd.models.gguf import is_gguf, plain_folder
 from surd.models.llm import Llm, load_llm, shape_of
 from surd.models.names import resolve
-from surd.schema import GROUPS
 from surd.workspace import Manifest, Workspace
 
 PART_ROWS = 1000
@@ -145,7 +151,7 @@ def make_workspace(folder: Path, prompts: list[str]) -> Workspace:
     workspace.write_manifest(Manifest(recipe={"name": "embed", "sources": sources}))
     for part, first in enumerate(range(0, len(prompts), PART_ROWS)):
         some = prompts[first : first + PART_ROWS]
-        columns: dict[str, list[Any]] = {
+        columns = {
             "id": [f"{first + i:032x}" for i in range(len(some))],
             "source": ["folder"] * len(some),
             "status": ["ok"] * len(some),
@@ -153,15 +159,7 @@ def make_workspace(folder: Path, prompts: list[str]) -> Workspace:
             "keep": [True] * len(some),
         }
         for group in ("samples", "clip", "verdicts"):
-            schema = GROUPS[group]
-            table = pa.table(
-                [pa.array(columns[f.name], f.type) if f.name in columns
-                 else pa.nulls(len(some), f.type) for f in schema],
-                schema=schema,
-            )  # fmt: skip
-            with workspace.writing_part(group, part, schema, PART_ROWS) as writer:
-                writer.write(table)
-                writer.describe(fingerprint="", settings="", inputs={}, extra={})
+            write_part(workspace, group, part, columns, PART_ROWS)
     return workspace
 
 

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from _common import (
     format_table,
     hardware,
@@ -23,10 +22,10 @@ from _common import (
     run_timed,
     run_watched,
     say,
+    write_part,
     write_results,
 )
 
-from surd.schema import GROUPS
 from surd.stages.filter import STAGE
 from surd.workspace import Manifest, Workspace
 
@@ -68,15 +67,7 @@ def make_workspace(folder: Path, rows: int) -> None:
             "cluster_size": np.ones(count, np.int32),
         }
         for group in ("samples", *STAGE.reads):
-            schema = GROUPS[group]
-            table = pa.table(
-                [pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(count, f.type)
-                 for f in schema],
-                schema=schema,
-            )  # fmt: skip
-            with workspace.writing_part(group, part, schema, PART_ROWS) as writer:
-                writer.write(table)
-                writer.describe(fingerprint="", settings="", inputs={}, extra={})
+            write_part(workspace, group, part, columns, PART_ROWS)
 
 
 def main() -> None:

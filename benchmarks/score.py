@@ -19,16 +19,22 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
-import pyarrow as pa
 import simplejpeg
 import torch
-from _common import format_table, hardware, hardware_line, say, wait_idle, write_results
+from _common import (
+    format_table,
+    hardware,
+    hardware_line,
+    say,
+    wait_idle,
+    write_part,
+    write_results,
+)
 from safetensors.torch import save_file
 
 from surd.engine import local
 from surd.models.clip import Clip, load_clip
 from surd.plan import plan
-from surd.schema import GROUPS
 from surd.stages.score import STAGE, ScoreParams
 from surd.workspace import Workspace
 
@@ -91,14 +97,7 @@ def make_workspace(folder: Path, images: int) -> None:
     }
     workspace = Workspace(folder)
     for group in ("samples", *STAGE.reads):
-        schema = GROUPS[group]
-        arrays = [
-            pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(images, f.type)
-            for f in schema
-        ]
-        with workspace.writing_part(group, 0, schema, 64) as writer:
-            writer.write(pa.table(arrays, schema=schema))
-            writer.describe(fingerprint="", settings="", inputs={}, extra={})
+        write_part(workspace, group, 0, columns, 64)
 
 
 def noisy_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:

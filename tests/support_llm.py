@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from support_publish import write_group
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from surd.schema import GROUPS
 from surd.workspace import Manifest, Workspace
 
 LAYERS = 4
@@ -91,25 +90,13 @@ def make_workspace(
     workspace = Workspace(folder)
     sources = [{"kind": "folder", "path": "."}]
     workspace.write_manifest(Manifest(recipe={"name": "prompts", "sources": sources}))
-    for first in range(0, len(prompts), part_size):
-        some = slice(first, first + part_size)
-        count = len(prompts[some])
-        columns = {
-            "id": [f"{first + i:032x}" for i in range(count)],
-            "source": ["folder"] * count,
-            "status": ["ok"] * count,
-            "simple_prompt": prompts[some],
-            "keep": keep[some],
-        }
+    rows = [
+        {"id": f"{i:032x}", "source": "folder", "status": "ok", "simple_prompt": p, "keep": k}
+        for i, (p, k) in enumerate(zip(prompts, keep, strict=True))
+    ]
+    for part, first in enumerate(range(0, len(rows), part_size)):
         for group in ("samples", "clip", "verdicts"):
-            schema = GROUPS[group]
-            arrays = [
-                pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(count, f.type)
-                for f in schema
-            ]
-            with workspace.writing_part(group, first // part_size, schema, 100) as writer:
-                writer.write(pa.Table.from_arrays(arrays, schema=schema))
-                writer.describe(fingerprint="", settings="", inputs={}, extra={})
+            write_group(workspace, group, part, rows[first : first + part_size])
     return workspace
 
 

@@ -21,7 +21,7 @@ from surd.llm.batches import Embedder
 from surd.llm.layout import group, schema, short_name
 from surd.llm.params import EmbedLlmParams
 from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
-from surd.llm.share import Entry, Wanted, divide, read_entries
+from surd.llm.share import Entry, Reusable, Wanted, divide, read_entries
 from surd.models.devices import device_named, dtype_of
 from surd.models.gguf import gguf_path, is_gguf
 from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
@@ -35,9 +35,6 @@ log = logging.getLogger("surd")
 _PARTS_AT_ONCE = 8
 _ROW_GROUP_ROWS = 1000
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
-
-
-Reusable = Mapping[int, Mapping[int, str]]
 
 
 @dataclass(frozen=True)
@@ -101,9 +98,6 @@ def look(params: EmbedLlmParams) -> tuple[LlmShape, list[int]]:
 
 
 def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
-    def opened(_: Any) -> Any:
-        raise NotImplementedError("several layers are computed in one pass: see run()")
-
     return Stage(
         name="embed_llm",
         group=group(model, layer),
@@ -111,10 +105,15 @@ def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
         reads=READS,
         schema=schema(width, params.pool),
         params=EmbedLlmParams,
-        open=opened,
+        open=_never_opened,
         models=_files,
         batch_rows=_ROW_GROUP_ROWS,
     )
+
+
+def _never_opened(_: EmbedLlmParams) -> Any:
+    """A stage of one layer is planned and never opened: run() computes all layers in one pass."""
+    raise AssertionError("the stage of a layer was opened")
 
 
 def _files(params: EmbedLlmParams) -> Sequence[str]:
@@ -182,7 +181,8 @@ def compute(
     threads = torch.get_num_threads() if device == "cpu" else 1
     rows = {job.part: read_rows(workspace, job.part) for job in jobs}
     wanted = {j.part: Wanted(j.part, rows[j.part].wanted, list(j.states)) for j in jobs}
-    share = divide(workspace, wanted.values(), there)
+    groups = {layer: stage.group for layer, stage in work.stages.items()}
+    share = divide(workspace, wanted.values(), groups, there)
     with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
 
         def ahead(job: Job) -> Future[Tokenized]:
@@ -201,13 +201,10 @@ def compute(
                 entries = entries_of(some, vectors[layer])
                 _warn(entries, layer)
                 share.hold(layer, entries)
+                known = share.given(wanted[job.part], layer)
                 if job.part in there[layer]:
-                    own = read_entries(workspace, there[layer][job.part], job.part)
-                    entries = own | entries
-                given = {
-                    p: e for p in wanted[job.part].prompts if (e := share.held.get((layer, p)))
-                }
-                tables[layer] = table_of(rows[job.part], given | entries, work.width, params)
+                    known |= read_entries(workspace, groups[layer], job.part)
+                tables[layer] = table_of(rows[job.part], known | entries, work.width, params)
             share.release(wanted[job.part])
             del rows[job.part]
             if writing is not None:
@@ -218,16 +215,15 @@ def compute(
 
 
 def reusable(workspace: Workspace, work: Work) -> Reusable:
-    """Layer -> parts that were made with the settings of today -> their group."""
-    found: dict[int, dict[int, str]] = {}
+    """What is there and need not be computed again."""
+    found: dict[int, list[int]] = {layer: [] for layer in work.stages}
     for layer, stage in work.stages.items():
-        found[layer] = {}
         settings = settings_fingerprint(stage, _of_layer(work.params, layer))
         for part in workspace.parts(stage.group):
             with contextlib.suppress(DamagedPartError):
                 info = workspace.part_info(stage.group, part)
                 if info is not None and info.settings == settings:
-                    found[layer][part] = stage.group
+                    found[layer].append(part)
     return found
 
 

@@ -14,6 +14,8 @@ from surd.workspace import DamagedPartError, Workspace
 
 USABLE = ("ok", "cut", "overflow", "no_tokens")
 """Statuses of rows whose prompt needs no second look by the same model."""
+Reusable = Mapping[int, Sequence[int]]
+"""Layer -> parts that were made with the settings of today."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,19 @@ class Share:
                     for layer in wanted.layers:
                         self.held.pop((layer, prompt), None)
 
-    def _need(self, prompt: str) -> None:
+    def need(self, prompt: str) -> None:
+        """One more part is to be given the prompt."""
         self._needed[prompt] += 1
 
 
 def divide(
-    workspace: Workspace, parts: Iterable[Wanted], groups: Mapping[int, Mapping[int, str]]
+    workspace: Workspace, parts: Iterable[Wanted], groups: Mapping[int, str], reusable: Reusable
 ) -> Share:
     """Say which part computes which prompts, in the order of the parts.
 
-    `groups` tells of each layer which parts there are already, made with the same settings, and
-    the group they lie in. What a part has itself it neither computes nor is given.
+    `groups` says where each layer lies. What a part has itself it neither computes nor is given.
     """
-    there = {layer: _on_disk(workspace, known) for layer, known in groups.items()}
+    there = {n: _on_disk(workspace, groups[n], known) for n, known in reusable.items()}
     share = Share()
     computed: dict[str, set[int]] = {}
     fetch: dict[tuple[int, int], set[str]] = {}
@@ -88,24 +90,23 @@ def divide(
             found = [there[layer].get(prompt) for layer in wanted.layers]
             if all(place is not None for place in found):
                 if any(wanted.part not in (place or ()) for place in found):
-                    share._need(prompt)
+                    share.need(prompt)
                     for layer, place in zip(wanted.layers, found, strict=True):
                         fetch.setdefault((layer, (place or [0])[0]), set()).add(prompt)
             elif computed.get(prompt, set()) >= set(wanted.layers):
-                share._need(prompt)
+                share.need(prompt)
             else:
                 share.new[wanted.part].append(prompt)
                 computed[prompt] = set(wanted.layers)
     for (layer, part), prompts in fetch.items():
-        entries = read_entries(workspace, groups[layer][part], part, prompts)
-        share.hold(layer, entries)
+        share.hold(layer, read_entries(workspace, groups[layer], part, prompts))
     return share
 
 
-def _on_disk(workspace: Workspace, known: Mapping[int, str]) -> dict[str, list[int]]:
-    """Prompt -> parts that have it."""
+def _on_disk(workspace: Workspace, group: str, parts: Sequence[int]) -> dict[str, list[int]]:
+    """Prompt -> those of the parts that have it."""
     places: dict[str, list[int]] = {}
-    for part, group in known.items():
+    for part in parts:
         try:
             table = workspace.read(group, part, ["simple_prompt", "status"])
         except DamagedPartError:
