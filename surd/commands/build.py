@@ -72,9 +72,15 @@ def run_stage(
 
 
 def run(
-    folder: str, recipe: Any, max_failure_rate: float | None, as_json: bool | None, **options: Any
+    folder: str,
+    recipe: Any,
+    max_failure_rate: float | None,
+    as_json: bool | None,
+    *,
+    then: str | None = None,
+    **options: Any,
 ) -> None:
-    """Build, and print what was done; nothing with `as_json` None."""
+    """Build, and print what was done and what to do then; nothing with `as_json` None."""
     from surd.build import Options, build
     from surd.workspace import Workspace
 
@@ -93,7 +99,7 @@ def run(
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
-        say(f"next: surd status {folder}, or surd inspect {folder}")
+        say(f"next: {then or f'surd status {folder}, or surd inspect {folder}'}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)
@@ -157,6 +163,7 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
 def status(folder: str, *, as_json: bool) -> None:
     """``surd status``."""
     from surd.build import open_recipe
+    from surd.llm import layout
     from surd.pipeline import STAGES, params_of
     from surd.plan import plan
     from surd.workspace import Workspace
@@ -181,6 +188,9 @@ def status(folder: str, *, as_json: bool) -> None:
                 if as_json or s.state != "fresh"
             ],
         }
+    for model, layer in layout.stored(workspace):
+        group = layout.group(model, layer)
+        groups[group] = _vectors(workspace, group, parts)
     if as_json:
         print_json({"workspace": folder, "recipe": recipe.name, "groups": groups})
         return
@@ -189,6 +199,31 @@ def status(folder: str, *, as_json: bool) -> None:
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)
+
+
+def _vectors(workspace: Any, group: str, parts: Sequence[int]) -> dict[str, Any]:
+    """What there is of a model's layer; whether it is fresh, embed-llm finds out."""
+    from surd.workspace import DamagedPartError
+
+    counts: Counter[str] = Counter()
+    lacking = []
+    for part in parts:
+        try:
+            info = workspace.part_info(group, part)
+        except DamagedPartError as error:
+            lacking.append({"part": part, "state": "damaged", "why": str(error)})
+            continue
+        if info is None:
+            lacking.append({"part": part, "state": "missing", "why": ""})
+        else:
+            counts.update(info.extra.get("counts", {}))
+    states = {"there": len(parts) - len(lacking), **Counter(part["state"] for part in lacking)}
+    return {
+        "stage": "embed_llm",
+        "states": states,
+        "rows_by_status": dict(counts.most_common()),
+        "parts": lacking,
+    }
 
 
 def _print_group(group: str, about: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ def embed_llm(
         given = {"gguf_file": None, "revision": None, **given}
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), overrides)
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
-    build(folder, recipe, None, as_json, only="embed_llm", quiet=quiet)
+    then = f"surd train-adapter {folder}"
+    build(folder, recipe, None, as_json, only="embed_llm", then=then, quiet=quiet)
 
 
 def import_prompt2vec(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from surd.errors import ModelError
+from surd.llm.params import Pool
 from surd.models.llm import Llm
 
 log = logging.getLogger("surd")
 
-Pool = Literal["last", "mean", "none"]
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 Tokens = Sequence[int]
@@ -42,8 +42,7 @@ class Embedder:
         """In the order given; empty for a text without tokens.
 
         A value beyond float16 (65,504) becomes infinite; one that the model gave as infinite, NaN.
-        Raises ModelError when the memory does
-        not suffice for a single text.
+        Raises ModelError when the memory does not suffice for a single text.
         """
         found: Vectors = {layer: [np.empty(0, np.float16)] * len(texts) for layer in self._layers}
         batches = list(by_length([len(text) for text in texts], self._batch_tokens))

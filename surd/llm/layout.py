@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
-from surd.llm.batches import Pool
+from surd.llm.params import Pool
 from surd.models.gguf import is_gguf
 from surd.schema import described
 from surd.workspace import Workspace

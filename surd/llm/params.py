@@ -8,6 +8,8 @@ from pydantic import Field, field_validator
 
 from surd.stage import Params, runtime
 
+Pool = Literal["last", "mean", "none"]
+
 
 class EmbedLlmParams(Params):
     """Which vectors of the simple prompts to compute, and with what."""
@@ -24,7 +26,7 @@ class EmbedLlmParams(Params):
         min_length=1,
         description="0 is the embeddings' output, k that of block k, -1 the last (after the norm)",
     )
-    pool: Literal["last", "mean", "none"] = Field(
+    pool: Pool = Field(
         default="last", description="last token, mean over tokens, or every token's vector"
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(

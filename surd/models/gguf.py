@@ -10,12 +10,14 @@ import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from surd.cache import cache_folder
 from surd.errors import ModelError
 from surd.models.names import identity
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger("surd")
 
@@ -95,6 +97,7 @@ def plain_folder(
 
 
 def _convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}

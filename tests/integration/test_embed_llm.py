@@ -116,6 +116,22 @@ def test_several_devices_give_what_one_gives(
         np.testing.assert_allclose(a or [], b or [], atol=0.01, rtol=1e-3)
 
 
+def test_the_status_counts_the_parts_of_each_layer(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    assert "llm/" not in surd("status", folder).out
+    ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 2, "--layer", 3)
+    assert f"next: surd train-adapter {folder}\n" in ran.out
+    (folder / "llm" / "tiny" / "layer-3" / "part-00000.parquet").unlink()
+    (folder / "llm" / "tiny" / "layer-3" / "part-00001.parquet").write_bytes(b"cut")
+    told = surd("status", folder).out
+    assert "llm/tiny/layer-2: 2 there; 6 ok, 1 dropped, 1 no_prompt\n" in told
+    assert "llm/tiny/layer-3: 0 there, 1 missing, 1 damaged\n  part 0 missing\n" in told
+    found = surd("status", folder, "--json").json["groups"]["llm/tiny/layer-3"]
+    assert found["states"] == {"there": 0, "missing": 1, "damaged": 1}
+    assert [part["part"] for part in found["parts"]] == [0, 1]
+
+
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts the model was given, by call."""
