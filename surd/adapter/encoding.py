@@ -43,6 +43,15 @@ def text_width(pipeline: Any) -> int:
     return int(pipeline.unet.config.cross_attention_dim)
 
 
+def check_width(adapter: Adapter, width: int) -> None:
+    """Raises ModelError where the adapter is made for other text embeddings than `width` wide."""
+    if adapter.config.width != width:
+        raise ModelError(
+            f"the adapter is made for text embeddings {adapter.config.width} wide, those of this "
+            f"diffusion model are {width} wide; choose the model it was trained with"
+        )
+
+
 def prompt_inputs(
     pipeline: Any,
     adapter: Adapter | None,
@@ -74,11 +83,7 @@ def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
     """The states through the adapter, in evaluation mode; as they are without one."""
     if adapter is None:
         return states
-    if adapter.config.width != states.shape[-1]:
-        raise ModelError(
-            f"the adapter is made for text embeddings {adapter.config.width} wide, those of this "
-            f"diffusion model are {states.shape[-1]} wide; choose the model it was trained with"
-        )
+    check_width(adapter, states.shape[-1])
     parameter = next(adapter.parameters())
     moved = states.to(parameter.device, parameter.dtype)
     embeddings: torch.Tensor = adapter.eval()(moved).embeddings

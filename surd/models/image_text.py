@@ -38,7 +38,7 @@ def load_image_text(
         inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
         ids = model.generate(**inputs, **how)
         if not model.config.is_encoder_decoder:
-            ids = _after(inputs["input_ids"], ids)
+            ids = after(inputs["input_ids"], ids)
         return [t.strip() for t in processor.batch_decode(ids, skip_special_tokens=True)]
 
     def propose(
@@ -66,7 +66,7 @@ def load_image_text(
     return Captioner(lambda image: image, propose, _SIDE_PX)
 
 
-def _after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+def after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """What was generated; most decoders give the prompt back before it, some do not."""
     words = prompt.shape[1]
     given_back = torch.equal(ids[:, :words], prompt.expand(len(ids), -1))

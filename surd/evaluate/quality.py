@@ -1,0 +1,46 @@
+"""How good pictures look, by metrics that need no reference: pyiqa's, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from surd.errors import SurdError
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric of one picture."""
+
+    measure: Callable[[Image.Image], float]
+    """An RGB picture to a number."""
+    lower_is_better: bool
+
+
+def load_quality(name: str, device: torch.device) -> Quality:
+    """A metric of pyiqa by its name: ``brisque``, ``clipiqa``, ``musiq``, ...
+
+    Raises SurdError. Source: the paper's section 5.2; https://github.com/chaofengc/IQA-PyTorch.
+    """
+    try:
+        import pyiqa
+    except ImportError as error:
+        raise SurdError(
+            f"--quality {name} needs pyiqa ({error}); install it: pip install pyiqa"
+        ) from error
+    try:
+        metric = pyiqa.create_metric(name, device=device)
+    except Exception as error:  # unknown names and failed downloads raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise SurdError(f"--quality {name}: pyiqa cannot make this metric: {reason}") from error
+
+    @torch.inference_mode()
+    def measure(image: Image.Image) -> float:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+        return float(metric(pixels.to(device)))  # of [1, 3, h, w] in 0..1
+
+    return Quality(measure, bool(metric.lower_better))

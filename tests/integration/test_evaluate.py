@@ -1,0 +1,271 @@
+"""Evaluation: the same noise with and without an adapter, judged, and never drawn twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from support_diffusion import make_pipeline, make_published
+
+from surd import adapter as adapters
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.demo.painter import paint
+from surd.demo.questions import KINDS, SETS, demo_prompts
+from surd.demo.scenes import ATTRIBUTES, Scene, all_scenes, split_of
+from surd.demo.vocabulary import read_sentence
+from surd.errors import SurdError
+from surd.evaluate.drawing import How, draw
+from surd.evaluate.judges import exact_judge, is_right
+from surd.evaluate.measures import Outcomes, by_kind, row_of
+from surd.evaluate.prompt_sets import Prompt, Question
+from surd.evaluate.quality import load_quality
+
+Surd = Callable[..., Any]
+FAST = ("--steps", 2, "--guidance", 3, "--clip", "demo:clip", "--quiet")
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sd")
+    make_pipeline().save_pretrained(folder)
+    return folder
+
+
+def make_run(folder: Path, diffusion: Path, learnt: bool, width: int = 32) -> Path:
+    torch.manual_seed(1)
+    adapter = Adapter(AdapterConfig(width=width, heads=4, feed_forward=32, blend="residual"))
+    if learnt:
+        torch.nn.init.normal_(adapter.out.weight, std=2.0)
+    adapters.save(adapter, folder, about={"training": {"diffusion": str(diffusion)}})
+    return folder
+
+
+def pictures(run: Path) -> dict[str, int]:
+    """Path of each picture -> when it was written."""
+    root = run / "pictures"
+    return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*.png")}
+
+
+def test_an_adapter_that_changes_nothing_makes_no_difference(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=False)
+    ran = surd("evaluate", run, "--prompts", "demo:simple", "--limit", 4, "--seeds", 2, *FAST)
+    assert ran.code == 0, ran.err
+    found = json.loads((run / "evaluation.json").read_text())
+    assert {row["measure"] for row in found["rows"]} == {*KINDS, "clip score"}
+    for row in found["rows"]:
+        assert row["pictures"] == 8
+        assert row["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert row["p"] == (None if row["measure"] == "clip score" else 1.0)
+    assert (run / "evaluation.md").read_text().strip() in ran.out
+    assert len(pictures(run)) == 2 * 4 * 2
+
+
+def test_pictures_are_drawn_once(surd: Surd, diffusion: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=True)
+    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 3, *FAST)
+    assert surd(*told, "--seeds", 1).code == 0
+    before = pictures(run)
+    first = (run / "evaluation.json").read_bytes()
+    gone = sorted(before)[0]
+    kept = (run / "pictures" / gone).read_bytes()
+    (run / "pictures" / gone).unlink()
+    assert surd(*told, "--seeds", 1).code == 0
+    after = pictures(run)
+    assert [name for name in after if after[name] != before[name]] == [gone]
+    assert (run / "pictures" / gone).read_bytes() == kept
+    assert (run / "evaluation.json").read_bytes() == first
+    assert surd(*told, "--seeds", 2).code == 0
+    more = pictures(run)
+    assert len(more) == 2 * len(after)
+    assert all(more[name] == when for name, when in after.items())
+
+
+def test_every_picture_and_answer_can_be_looked_up(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=True)
+    ran = surd("evaluate", run, "--prompts", "demo:complex", "--limit", 2, "--seeds", 1, *FAST)
+    assert ran.code == 0, ran.err
+    rows = pq.read_table(run / "evaluation.parquet").to_pylist()
+    assert len(rows) == 2 * 2 * len(KINDS)
+    for row in rows:
+        assert (run / "pictures" / row["picture"]).is_file()
+        assert row["right"] == (row["said"] == row["wanted"])
+        assert row["questions"] == list(KINDS[row["kind"]])
+
+
+def test_the_exact_judge_finds_the_demos_own_paintings_right() -> None:
+    scene = Scene(3, "red", "star", "row", "falling")
+    picture = Image.fromarray(paint(scene, seed=1, size_px=96))
+    asked = [Question(name, str(getattr(scene, name))) for name in ATTRIBUTES]
+    (said,) = exact_judge()([picture], [asked])
+    assert said == [question.answer for question in asked]
+    (said,) = exact_judge()([Image.new("RGB", (96, 96))], [asked])
+    assert "3" not in said  # nothing is read where nothing is
+
+
+def test_accuracy_is_counted_by_kind_and_paired() -> None:
+    """With pictures that are known to be right or wrong, on a stand-in for drawings."""
+
+    class Known:
+        def __init__(self, right: Sequence[str]) -> None:
+            self.right = right
+
+        def name(self, text: str, seed: int) -> str:
+            return f"{text}-{seed}"
+
+        def open(self, text: str, seed: int) -> Any:
+            return text in self.right
+
+    prompts = [
+        Prompt(text, kind, (Question("?", "yes"),))
+        for text, kind in (("a", "action"), ("b", "action"), ("c", "counting"))
+    ]
+    outcomes = Outcomes()
+    drawings: Any = {"base": Known(["a"]), "adapter": Known(["a", "b"])}
+    judged = by_kind(
+        "mine", prompts, [0, 1], drawings,
+        lambda images, questions: [["Yes." if image else "no"] for image in images], outcomes,
+    )  # fmt: skip
+    action, counting = judged
+    assert (action.measure, action.pictures) == ("action", 4)
+    assert (action.base.value, action.adapter.value, action.difference.value) == (0.5, 1.0, 0.5)
+    assert action.p == 0.5  # two pairs differ, both for the better
+    assert (counting.base.value, counting.adapter.value, counting.p) == (0, 0, 1.0)
+    assert sum(outcomes.columns["right"]) == 2 + 4
+
+
+def test_what_is_no_yes_or_no_has_no_p_value() -> None:
+    row = row_of("mine", "brisque", {"base": np.array([[30.0]]), "adapter": np.array([[20.0]])})
+    assert row.p is None and row.difference.value == -10
+
+
+def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
+    held_out = {scene for scene in all_scenes() if split_of(scene) == "test"}
+    for name in SETS[:2]:
+        for prompt in demo_prompts(name):
+            if prompt.kind == "all right":
+                reading = read_sentence(prompt.text)
+                for question in prompt.questions:
+                    assert str(getattr(reading, question.question)) == question.answer
+    wanted = [
+        {p.kind: p.questions[0].answer for p in demo_prompts("demo:simple")[i : i + len(KINDS)]}
+        for i in range(0, len(KINDS) * 5, len(KINDS))
+    ]
+    for one in wanted:
+        scene = Scene(
+            int(one["count"]), one["color"], one["shape"], one["arrangement"], one["action"]
+        )
+        assert scene in held_out
+
+
+def test_answers_are_compared_by_meaning() -> None:
+    assert is_right("Two", "2") and is_right("a red.", "Red")
+    assert not is_right("3", "two") and not is_right("", "yes")
+
+
+def test_a_killed_drawing_leaves_whole_pictures(
+    diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(diffusion)
+    pipeline.set_progress_bar_config(disable=True)
+    real, saved = Image.Image.save, []
+
+    def save(self: Image.Image, fp: Any, format: str | None = None, **params: Any) -> None:
+        if len(saved) == 2:
+            Path(fp).write_bytes(b"\x89PNG")
+            raise KeyboardInterrupt
+        real(self, fp, format, **params)
+        saved.append(fp)
+
+    told: Any = (pipeline, None, "", ["a", "b", "c"], [0], How("x", 2, 1.0, ""), tmp_path)
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        draw(*told, batch=3)
+    monkeypatch.undo()
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+    drawing = draw(*told, batch=3)
+    assert all(drawing.open(text, 0).size for text in "abc")
+
+
+def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=False)
+    wide = make_run(tmp_path / "wide", diffusion, learnt=False, width=64)
+    wrong = {
+        "no adapter here": (tmp_path,),
+        "64 wide": (wide, "--prompts", "demo:simple", "--limit", 1),
+        "demo:nothing": (run, "--prompts", "demo:nothing"),
+        "no such prompt file": (run, "--prompts", tmp_path / "none.txt"),
+        "./none: no such folder": (run, "--prompts", "action", "--vqa", "./none"),
+    }
+    for said, told in wrong.items():
+        ran = surd("evaluate", *told, *FAST)
+        assert ran.code == 2 and said in ran.err, ran.err
+        assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_a_quality_metric_needs_pyiqa_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(SurdError, match="pip install pyiqa"):
+        load_quality("brisque", torch.device("cpu"))
+
+
+def test_variants_are_trained_and_measured_alike(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    make_published(tmp_path / "ws")
+    file = tmp_path / "variants.yaml"
+    file.write_text("published: {denoising_weight: 0}\npaper: {}\n")
+    settings = {
+        "diffusion": str(diffusion), "llm": "tiny-llm", "layer": 3, "steps": 2, "heads": 4,
+        "feed_forward": 32, "accumulate": 1, "report_to": "none",
+    }  # fmt: skip
+    told = [f"--set=train_adapter.{key}={value}" for key, value in settings.items()]
+    told += ["--prompts", "demo:simple", "--limit", "3", "--seeds", "1", *map(str, FAST)]
+    ran = surd("ablate", tmp_path / "ws", file, "--vary", "adapter_weight=0.1,0.5", *told)
+    assert ran.code == 0, ran.err
+    root = tmp_path / "ws" / "adapter" / "ablation"
+    names = ["published", "paper", "adapter_weight=0.1", "adapter_weight=0.5"]
+    assert all((root / name / "adapter_model.safetensors").is_file() for name in names)
+    table = (root / "ablation.md").read_text()
+    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")] == [
+        "| adapter", "| none", *(f"| {name}" for name in names)
+    ]  # fmt: skip
+    assert len(list((root / "pictures").iterdir())) == 1 + len(names) - 1  # one is named twice
+    before = (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns
+    again = surd("ablate", tmp_path / "ws", file, "--vary", "adapter_weight=0.1,0.5", *told)
+    assert again.out == ran.out
+    assert (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_wrong_setting_stops_an_ablation_before_it_trains(surd: Surd, tmp_path: Path) -> None:
+    make_published(tmp_path / "ws")
+    for said, told in {
+        "adapter_wieght": ("--vary", "adapter_wieght=0.1,0.5"),
+        "expected KEY=VALUE": ("--vary", "layer"),
+        "nothing to compare": (),
+        "no such file of variants": (tmp_path / "none.yaml",),
+    }.items():
+        ran = surd("ablate", tmp_path / "ws", *told)
+        assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err
+    assert not (tmp_path / "ws" / "adapter").exists()
