@@ -37,6 +37,11 @@ class TrainAdapterParams(Params):
         description="of the denoising loss; 0 is what the published code does, for no gradient "
         "of that loss reaches its adapter",
     )
+    denoising_target: Literal["noise", "complex"] = Field(
+        default="noise",
+        description="what the prediction shall be: the noise, or what the model itself predicts "
+        "from the complex prompt",
+    )
     llm_weight: float = Field(default=1e-5, ge=0, description="of the language model's loss")
     prompt_weight: float = Field(default=1e-5, ge=0, description="of the complex prompt's loss")
     distance: Literal["kl", "cosine", "mse"] = Field(

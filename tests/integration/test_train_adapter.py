@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,8 +22,10 @@ from support_diffusion import make_pipeline, make_published
 from surd import adapter as adapters
 from surd import embeddings
 from surd.adapter.cache import build_cache, encode_samples, picture
+from surd.adapter.data import Data
+from surd.adapter.losses import losses, weighed
 from surd.adapter.params import TrainAdapterParams
-from surd.adapter.training import Data, Student, config_of, losses, weighed
+from surd.adapter.training import Student, config_of
 from surd.export.published import open_published
 
 Surd = Callable[..., Any]
@@ -145,6 +148,24 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     assert taught - {"adapter.key.bias"} == expected
     assert not any(p.grad is not None for p in pipeline.unet.parameters())
     assert not any(p.grad is not None for p in pipeline.text_encoder.parameters())
+
+
+def test_the_aim_may_be_what_the_model_predicts_from_the_complex_prompt(
+    workspace: Path, tmp_path: Path
+) -> None:
+    pipeline = make_pipeline()
+    params = TrainAdapterParams(**SMALL, denoising_target="complex", blend="residual")
+    data = data_of(workspace, pipeline, tmp_path, params)
+    student = Student(config_of(params, 32), 24, "frozen").eval()
+    pipeline.unet.requires_grad_(False)
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    rest = (*data.noise(0, 0, batch, 1000), params)
+    apart = losses(student, pipeline.unet, schedule, batch, *rest)["denoising"]
+    apart.backward()
+    assert apart > 0 and student.adapter.out.weight.grad.any()
+    alike = replace(batch, complex=batch.simple)  # at first the adapter changes nothing
+    assert losses(student, pipeline.unet, schedule, alike, *rest)["denoising"] < 1e-12
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "xl"])

@@ -1,0 +1,84 @@
+"""What an adapter is trained on: the cached dataset beside the language model's vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from surd.adapter.cache import Cached
+from surd.adapter.losses import Batch
+from surd.adapter.params import TrainAdapterParams
+from surd.embeddings import Embeddings
+
+
+class Data:
+    """The cached dataset beside the language model's vectors: batches by number."""
+
+    def __init__(
+        self, cached: Cached, vectors: Embeddings, pipeline: Any, params: TrainAdapterParams
+    ) -> None:
+        self._cached, self._vectors, self._params = cached, vectors, params
+        self.rows = [row for row, id_ in enumerate(cached.ids) if id_ in vectors]
+        config = pipeline.vae.config
+        self._scale = config.scaling_factor
+        self._shift = getattr(config, "shift_factor", None) or 0.0
+        self._pixels = pipeline.vae_scale_factor
+        self._epoch = -1
+        self._order: list[int] = []
+
+    def batch(self, number: int, processes: int, process: int, device: torch.device) -> Batch:
+        """What one process learns from in one micro step."""
+        size = self._params.batch_size
+        rows = [self._row((number * processes + process) * size + i) for i in range(size)]
+        tensors = self._cached.take(rows)
+        generator = _generator(self._params.seed, number, process, 1)
+        latents = tensors["latents"]  # [b, variants, 2 c, h, w]
+        variant = torch.randint(latents.shape[1], (size,), generator=generator)
+        mean, std = latents[torch.arange(size), variant].chunk(2, dim=1)
+        drawn = mean + std * torch.randn(mean.shape, generator=generator)
+        scaled = (drawn - self._shift) * self._scale
+        ids = [self._cached.ids[row] for row in rows]
+        llm = torch.from_numpy(self._vectors.take(ids).astype(np.float32))[:, None]
+        pooled = tensors.get("pooled")
+        return Batch(
+            scaled.to(device),
+            tensors["simple"].to(device),
+            tensors["complex"].to(device),
+            llm.to(device),
+            pooled.to(device) if pooled is not None else None,
+            latents.shape[-1] * self._pixels,
+        )
+
+    def noise(
+        self, number: int, process: int, batch: Batch, times: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise ``[b, c, h, w]`` and timesteps ``[b]`` of a micro step."""
+        generator = _generator(self._params.seed, number, process, 2)
+        shape = batch.latents.shape
+        noise = torch.randn(shape, generator=generator)
+        if self._params.noise_offset:
+            offset = torch.randn((*shape[:2], 1, 1), generator=generator)
+            noise = noise + self._params.noise_offset * offset
+        when = torch.randint(times, (shape[0],), generator=generator)
+        return noise.to(batch.latents.device), when.to(batch.latents.device)
+
+    def _row(self, position: int) -> int:
+        """The row at a position of an endless stream of shuffled epochs."""
+        epoch, place = divmod(position, len(self.rows))
+        if self._epoch != epoch:
+            rng = np.random.default_rng((self._params.seed, epoch))
+            self._epoch, self._order = epoch, rng.permutation(self.rows).tolist()
+        return self._order[place]
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    return torch.Generator().manualseed_of(seed_of(*numbers))
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed of several numbers: the run's, the micro step's, the process's, the purpose's."""
+    (mixed,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    seed: int = int(mixed) >> 1
+    return seed
