@@ -74,7 +74,7 @@ class Data:
 
 
 def _generator(*numbers: int) -> torch.Generator:
-    return torch.Generator().manualseed_of(seed_of(*numbers))
+    return torch.Generator().manual_seed(seed_of(*numbers))
 
 
 def seed_of(*numbers: int) -> int:

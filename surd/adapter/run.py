@@ -14,9 +14,10 @@ import torch
 from surd import embeddings
 from surd.adapter.cache import build_cache
 from surd.adapter.card import write_card
+from surd.adapter.data import Data
 from surd.adapter.files import WEIGHTS_FILE
 from surd.adapter.params import TrainAdapterParams
-from surd.adapter.training import Data, train
+from surd.adapter.training import train
 from surd.errors import SurdError
 from surd.export.published import Published, open_published
 from surd.llm.layout import short_name, stored
