@@ -93,12 +93,16 @@ def test_every_color_answer_is_in_its_prompt_beside_the_thing_asked_about():
     assert seen.keys() == COLORS and min(seen.values()) >= 10
 
 
-def test_every_action_question_is_answered_yes_and_is_about_something_in_the_prompt():
+def test_every_action_prompt_asks_what_it_shows_and_once_what_the_same_subject_does_not_do():
     for prompt in load_prompts("action"):
-        for question in prompt.questions:
-            assert question.answer == "yes"
-            assert re.match(r"(is|are) ", question.question)
+        assert all(re.match(r"(is|are) ", question.question) for question in prompt.questions)
+        *shown, other = prompt.questions
+        assert shown and {question.answer for question in shown} == {"yes"}, prompt.text
+        for question in shown:
             assert {*words(question.question)} & {*words(prompt.text)} - {"is", "a", "the"}
+        assert other.answer == "no", prompt.text
+        subject = words(other.question)[:3]  # "is the girl"
+        assert subject in [words(question.question)[:3] for question in shown], prompt.text
 
 
 def test_json_lines_need_only_a_prompt(tmp_path):
