@@ -97,6 +97,10 @@ def train_adapter(
     resume: Annotated[
         Literal["latest", "none"], typer.Option(help="Go on from the newest checkpoint, or anew.")
     ] = "latest",
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Encode batch by batch: more time, no disk."),
+    ] = False,
     set_: Overrides = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -114,6 +118,7 @@ def train_adapter(
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "cache": False if no_cache else None,
     }
     training.train_adapter(
         folder,

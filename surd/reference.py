@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from surd.adapter.params import TrainAdapterParams
+from surd.llm.params import EmbedLlmParams
 from surd.recipe import DemoSite, Recipe, shipped_recipes
 from surd.resize import Resize
 from surd.sources.kinds import SOURCES
@@ -40,6 +42,8 @@ def recipe_reference() -> str:
     sections.append(_section("`download`", DownloadParams))
     sections.append(_section("`download.resize`", Resize))
     sections.append(_section("`prompts`", PromptsParams))
+    sections.append(_section("`embed_llm`", EmbedLlmParams))
+    sections.append(_section("`train_adapter`", TrainAdapterParams))
     sections.append(_section("`demo_site`", DemoSite))
     return "\n".join(sections)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from surd.adapter.encoding import encode
-from surd.export.published import Published, batches
+from surd.export.published import Published, row_reader
 from surd.images import decode
 from surd.models.names import identity
 from surd.progress import Tick
@@ -51,13 +51,25 @@ class Cached:
     starts: npt.NDArray[np.int64]
     """Row at which each part begins."""
 
-    def take(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The tensors of some rows, stacked, float32."""
+    @property
+    def variants(self) -> int:
+        """Of each picture: crops and mirror images."""
+        return int(self.tensors[0]["latents"].shape[1])
+
+    def take(
+        self, rows: Sequence[int], variants: Sequence[int] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The tensors of some rows, stacked, float32.
+
+        With one of the `variants` for each row, ``latents`` are ``[n, 2 c, h, w]``.
+        """
         places = np.searchsorted(self.starts, rows, side="right") - 1
         picked = [
             {name: tensor[row - self.starts[part]] for name, tensor in self.tensors[part].items()}
             for row, part in zip(rows, places, strict=True)
         ]
+        for one, variant in zip(picked, variants or (), strict=variants is not None):
+            one["latents"] = one["latents"][variant]
         return {name: torch.stack([one[name] for one in picked]).float() for name in picked[0]}
 
 
@@ -83,14 +95,18 @@ def build_cache(
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     place = folder / key
     storage = Storage(str(place))
-    for number, samples in enumerate(_parts(dataset, split, batch)):
-        name = f"part-{number:05d}.safetensors"
+    rows = dataset.splits.get(split, 0)
+    read = sample_reader(dataset, split)
+    for first in range(0, rows, batch):
+        numbers = range(first, min(first + batch, rows))
+        name = f"part-{first // batch:05d}.safetensors"
         if not storage.exists(name):
+            samples = read(numbers)
             tensors = encode_samples(pipeline, samples, resolution=resolution, flip=flip)
             half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
             with storage.writing(name) as temporary:
                 save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
-        tick({"ok": len(samples)})
+        tick({"ok": len(numbers)})
     return open_cache(place)
 
 
@@ -107,40 +123,56 @@ def open_cache(place: Path) -> Cached:
     return Cached(ids, tensors, np.array(starts, np.int64))
 
 
-def _parts(dataset: Published, split: str, size: int) -> Iterator[list[Sample]]:
-    waiting: list[Sample] = []
-    for table in batches(dataset, split, _COLUMNS):
-        for row in table.to_pylist():
-            image = row["image"]["bytes"]
-            waiting.append(Sample(row["id"], image, row["simple_prompt"], row["complex_prompt"]))
-            if len(waiting) == size:
-                yield waiting
-                waiting = []
-    if waiting:
-        yield waiting
+def sample_reader(dataset: Published, split: str) -> Callable[[Sequence[int]], list[Sample]]:
+    """A function that reads samples by their rows within the split. Raises WorkspaceError."""
+    read = row_reader(dataset, split, _COLUMNS)
+
+    def samples(rows: Sequence[int]) -> list[Sample]:
+        return [
+            Sample(row["id"], row["image"]["bytes"], row["simple_prompt"], row["complex_prompt"])
+            for row in read(rows)
+        ]
+
+    return samples
 
 
 @torch.no_grad()
 def encode_samples(
-    pipeline: Any, samples: Sequence[Sample], *, resolution: int, flip: bool
+    pipeline: Any,
+    samples: Sequence[Sample],
+    *,
+    resolution: int,
+    flip: bool,
+    chosen: Sequence[int] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a part; see the module's docstring."""
-    pixels = torch.stack([picture(sample.image, resolution) for sample in samples])
-    variants = [pixels, pixels.flip(-1)] if flip else [pixels]
+    """The tensors of a part; see the module's docstring.
+
+    With one `chosen` variant for each sample, ``latents`` are ``[n, 2 c, h, w]``.
+    """
+    every = [views(sample, resolution, flip=flip) for sample in samples]
+    if chosen is not None:
+        every = [some[[one]] for some, one in zip(every, chosen, strict=True)]
+    pixels = torch.stack(every, dim=1)  # [variants, n, 3, h, w]
     latents = []
-    for some in variants:
+    for some in pixels:
         moved = some.to(pipeline.vae.device, pipeline.vae.dtype)
         gaussian = pipeline.vae.encode(moved).latent_dist
         latents.append(torch.cat([gaussian.mean, gaussian.std], dim=1).float())
     simple = encode(pipeline, [sample.simple for sample in samples])
     tensors = {
-        "latents": torch.stack(latents, dim=1),
+        "latents": torch.stack(latents, dim=1) if chosen is None else latents[0],
         "simple": simple.states,
         "complex": encode(pipeline, [sample.complex for sample in samples]).states,
     }
     if simple.pooled is not None:
         tensors["pooled"] = simple.pooled
     return tensors
+
+
+def views(sample: Sample, side: int, *, flip: bool) -> torch.Tensor:
+    """All variants of a sample's picture, ``[variants, 3, side, side]``: as it is, mirrored."""
+    middle = picture(sample.image, side)
+    return torch.stack([middle, middle.flip(-1)] if flip else [middle])
 
 
 def picture(data: bytes, side: int) -> torch.Tensor:

@@ -1,26 +1,44 @@
-"""What an adapter is trained on: the cached dataset beside the language model's vectors."""
+"""What an adapter is trained on: the encoded dataset beside the language model's vectors."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from surd.adapter.cache import Cached
 from surd.adapter.losses import Batch
 from surd.adapter.params import TrainAdapterParams
 from surd.embeddings import Embeddings
 
 
+class Source(Protocol):
+    """An encoded split, out of a cache or computed as it is asked for."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of the samples, row by row."""
+
+    @property
+    def variants(self) -> int:
+        """Of each picture."""
+
+    def take(self, rows: Sequence[int], variants: Sequence[int]) -> dict[str, torch.Tensor]:
+        """``latents`` ``[b, 2 c, h, w]`` of one variant each, ``simple``, ``complex``, ``pooled``.
+
+        They are float32 on the CPU.
+        """
+
+
 class Data:
-    """The cached dataset beside the language model's vectors: batches by number."""
+    """The encoded dataset beside the language model's vectors: batches by number."""
 
     def __init__(
-        self, cached: Cached, vectors: Embeddings, pipeline: Any, params: TrainAdapterParams
+        self, source: Source, vectors: Embeddings, pipeline: Any, params: TrainAdapterParams
     ) -> None:
-        self._cached, self._vectors, self._params = cached, vectors, params
-        self.rows = [row for row, id_ in enumerate(cached.ids) if id_ in vectors]
+        self._source, self._vectors, self._params = source, vectors, params
+        self.rows = [row for row, id_ in enumerate(source.ids) if id_ in vectors]
         config = pipeline.vae.config
         self._scale = config.scaling_factor
         self._shift = getattr(config, "shift_factor", None) or 0.0
@@ -32,14 +50,13 @@ class Data:
         """What one process learns from in one micro step."""
         size = self._params.batch_size
         rows = [self._row((number * processes + process) * size + i) for i in range(size)]
-        tensors = self._cached.take(rows)
         generator = _generator(self._params.seed, number, process, 1)
-        latents = tensors["latents"]  # [b, variants, 2 c, h, w]
-        variant = torch.randint(latents.shape[1], (size,), generator=generator)
-        mean, std = latents[torch.arange(size), variant].chunk(2, dim=1)
+        variants = torch.randint(self._source.variants, (size,), generator=generator)
+        tensors = self._source.take(rows, variants.tolist())
+        mean, std = tensors["latents"].chunk(2, dim=1)
         drawn = mean + std * torch.randn(mean.shape, generator=generator)
         scaled = (drawn - self._shift) * self._scale
-        ids = [self._cached.ids[row] for row in rows]
+        ids = [self._source.ids[row] for row in rows]
         llm = torch.from_numpy(self._vectors.take(ids).astype(np.float32))[:, None]
         pooled = tensors.get("pooled")
         return Batch(
@@ -48,7 +65,7 @@ class Data:
             tensors["complex"].to(device),
             llm.to(device),
             pooled.to(device) if pooled is not None else None,
-            latents.shape[-1] * self._pixels,
+            mean.shape[-1] * self._pixels,
         )
 
     def noise(

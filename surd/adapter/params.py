@@ -77,6 +77,11 @@ class TrainAdapterParams(Params):
     flip: bool = Field(default=True, description="half of the pictures mirrored")
     seed: int = Field(default=0, description="of everything that is drawn")
 
+    cache: bool = runtime(
+        True,
+        "latents and text encodings are computed once and kept on disk; false: computed batch by "
+        "batch, which takes more time and memory and no disk",
+    )
     checkpoint_every: int = runtime(500, "steps between checkpoints", ge=1)
     checkpoints_kept: int = runtime(2, "older checkpoints are deleted", ge=1)
     report_to: str = runtime(

@@ -14,8 +14,9 @@ import torch
 from surd import embeddings
 from surd.adapter.cache import build_cache
 from surd.adapter.card import write_card
-from surd.adapter.data import Data
+from surd.adapter.data import Data, Source
 from surd.adapter.files import WEIGHTS_FILE
+from surd.adapter.fresh import open_fresh
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import train
 from surd.errors import SurdError
@@ -58,17 +59,15 @@ def run(
         return Trained(folder, len(vectors), params.steps, new=False)
     device = device_named("auto")
     pipeline = load_pipeline(params.diffusion, device=str(device))
-    cached = _cache(dataset, pipeline, params, Path(location) / "adapter" / "cache", quiet)
-    data = Data(cached, vectors, pipeline, params)
+    source = _source(dataset, pipeline, params, Path(location) / "adapter" / "cache", quiet)
+    data = Data(source, vectors, pipeline, params)
     if not data.rows:
         raise SurdError(
             f"{location}: no sample of the training split has a vector of {params.llm}; run: "
             f"surd embed-llm {location} --model {params.llm}"
         )
-    for part in ("vae", "text_encoder", "text_encoder_2"):  # their work is done
-        if getattr(pipeline, part, None) is not None and device.type == "cuda":
-            getattr(pipeline, part).to("cpu")
-            torch.cuda.empty_cache()
+    if params.cache:
+        _put_away(pipeline)
     with track("train", params.steps, quiet=quiet) as tick:
 
         def on_step(step: int, terms: Mapping[str, float]) -> None:
@@ -111,12 +110,13 @@ def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings
     return embeddings.load(location, params.llm, layer)
 
 
-def _cache(
+def _source(
     dataset: Published, pipeline: Any, params: TrainAdapterParams, folder: Path, quiet: bool
-) -> Any:
-    rows = dataset.splits.get("train", 0)
+) -> Source:
     side = params.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    with track("cache", rows, quiet=quiet) as tick:
+    if not params.cache:
+        return open_fresh(dataset, "train", pipeline, resolution=side, flip=params.flip)
+    with track("cache", dataset.splits.get("train", 0), quiet=quiet) as tick:
         return build_cache(
             dataset,
             "train",
@@ -128,3 +128,12 @@ def _cache(
             batch=_CACHE_BATCH,
             tick=tick,
         )
+
+
+def _put_away(pipeline: Any) -> None:
+    """Make room on a GPU: what the autoencoder and the text encoders said is in the cache."""
+    for name in ("vae", "text_encoder", "text_encoder_2"):
+        part = getattr(pipeline, name, None)
+        if part is not None and part.device.type == "cuda":
+            part.to("cpu")
+            torch.cuda.empty_cache()

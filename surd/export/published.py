@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ from surd.publish.folder import DESCRIPTION, FOLDER
 from surd.storage import Storage
 
 _BATCH_ROWS = 100
+_KEPT_ROW_GROUPS = 4
 _FILE_NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(EXTENSIONS.values())})")
 
 
@@ -60,20 +64,62 @@ def batches(
 ) -> Iterator[pa.Table]:
     """The split's rows in order, some at a time. Raises WorkspaceError when a file is damaged."""
     for file in dataset.files:
-        if file["split"] != split:
-            continue
-        try:
-            source = dataset.storage.open(file["name"])
-            with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-                _check_columns(dataset, file["name"], parquet.schema_arrow)
+        if file["split"] == split:
+            with _opened(dataset, file["name"]) as parquet:
                 for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
                     yield pa.Table.from_batches([batch])
-        except (pa.ArrowException, OSError) as error:
-            why = str(error).split("\n", 1)[0]
-            raise WorkspaceError(
-                f"{dataset.location}/{file['name']}: cannot be read ({why}); delete it and run "
-                "surd publish again"
-            ) from error
+
+
+def row_reader(
+    dataset: Published, split: str, columns: Sequence[str]
+) -> Callable[[Sequence[int]], list[dict[str, Any]]]:
+    """A function that reads rows by their numbers within the split, in the order asked for.
+
+    A row group is read as a whole, and the last few stay in memory. Both this and the function
+    raise WorkspaceError when a file is damaged.
+    """
+    places: list[tuple[str, int]] = []
+    starts: list[int] = []
+    rows = 0
+    for file in dataset.files:
+        if file["split"] == split:
+            with _opened(dataset, file["name"]) as parquet:
+                for number in range(parquet.num_row_groups):
+                    places.append((file["name"], number))
+                    starts.append(rows)
+                    rows += parquet.metadata.row_group(number).num_rows
+
+    @lru_cache(_KEPT_ROW_GROUPS)
+    def row_group(place: int) -> pa.Table:
+        name, number = places[place]
+        with _opened(dataset, name) as parquet:
+            return parquet.read_row_group(number, columns=columns)
+
+    def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
+        found = []
+        for row in wanted:
+            place = bisect_right(starts, row) - 1
+            (one,) = row_group(place).slice(row - starts[place], 1).to_pylist()
+            found.append(one)
+        return found
+
+    return read
+
+
+@contextmanager
+def _opened(dataset: Published, name: str) -> Iterator[pq.ParquetFile]:
+    """A file whose columns are those of a dataset. Raises WorkspaceError, from the block too."""
+    try:
+        source = dataset.storage.open(name)
+        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+            _check_columns(dataset, name, parquet.schema_arrow)
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).split("\n", 1)[0]
+        raise WorkspaceError(
+            f"{dataset.location}/{name}: cannot be read ({why}); delete it and run "
+            "surd publish again"
+        ) from error
 
 
 def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:

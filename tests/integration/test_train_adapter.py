@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,8 +22,9 @@ from support_diffusion import make_pipeline, make_published
 
 from surd import adapter as adapters
 from surd import embeddings
-from surd.adapter.cache import build_cache, encode_samples, picture
+from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader
 from surd.adapter.data import Data
+from surd.adapter.fresh import open_fresh
 from surd.adapter.losses import losses, weighed
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import Student, config_of
@@ -190,9 +192,7 @@ def test_the_cache_holds_what_the_models_say(workspace: Path, tmp_path: Path) ->
     cached = build_cache(
         dataset, "train", pipeline, "tiny", tmp_path, resolution=16, flip=True, batch=8
     )
-    from surd.adapter.cache import _parts
-
-    samples = [sample for part in _parts(dataset, "train", 8) for sample in part]
+    samples = sample_reader(dataset, "train")(range(len(cached.ids)))
     assert cached.ids == [sample.id for sample in samples]
     rows = [20, 3, 8]
     found = cached.take(rows)
@@ -212,6 +212,43 @@ def test_the_cache_holds_what_the_models_say(workspace: Path, tmp_path: Path) ->
     kept = {p: p.stat().st_mtime_ns for p in parts if p != parts[1]}
     assert kept == {p: t for p, t in times.items() if p != parts[1]}
     assert all(torch.equal(found[k], v) for k, v in again.take(rows).items())
+
+
+@pytest.mark.parametrize("xl", [False, True])
+def test_without_a_cache_the_batches_are_the_same_but_for_rounding(
+    workspace: Path, tmp_path: Path, xl: bool
+) -> None:
+    pipeline = make_pipeline(xl=xl)
+    params = TrainAdapterParams(**SMALL)
+    cached = data_of(workspace, pipeline, tmp_path, params)
+    dataset = open_published(str(workspace))
+    source = open_fresh(dataset, "train", pipeline, resolution=16, flip=True)
+    fresh = Data(source, embeddings.load(workspace, "tiny-llm", 3), pipeline, params)
+    assert fresh.rows == cached.rows
+    for number in (0, 7, 11):
+        one, other = (d.batch(number, 2, 1, torch.device("cpu")) for d in (cached, fresh))
+        assert torch.equal(one.llm, other.llm) and one.side == other.side
+        for name in ("latents", "simple", "complex", *(["pooled"] if xl else [])):
+            left, right = getattr(one, name), getattr(other, name)
+            torch.testing.assert_close(left, right, atol=5e-3, rtol=5e-3)
+            assert not torch.equal(left, right)
+
+
+def test_without_a_cache_the_adapter_is_the_same_but_for_rounding(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    with_cache = command(workspace, diffusion, tmp_path / "cached", 3)
+    assert surd(*with_cache, "-q").code == 0
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
+    without = command(tmp_path / "w", diffusion, tmp_path / "fresh", 3)
+    ran = surd(*without, "--no-cache", "-q")
+    assert ran.code == 0, ran.err
+    assert not (tmp_path / "w" / "adapter").exists()
+    left, right = (
+        [*map(json.loads, (tmp_path / n / "log.jsonl").open())] for n in ("cached", "fresh")
+    )
+    for one, other in zip(left, right, strict=True):
+        assert one == pytest.approx(other, rel=1e-2)
 
 
 def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> None:
