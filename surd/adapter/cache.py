@@ -82,16 +82,19 @@ def build_cache(
     *,
     resolution: int,
     flip: bool,
+    crops: int = 1,
+    seed: int = 0,
     batch: int,
     tick: Tick = lambda counts: None,
 ) -> Cached:
     """Encode what is not there yet, and open all of it.
 
     The folder's name holds a hash of everything the content depends on, so other settings have
-    another folder.
+    another folder. `crops` and `seed` are those of `views`.
     """
     about = [identity(diffusion), resolution, flip, split]
     about += [file["sha256"] for file in dataset.files if file["split"] == split]
+    about += [crops, seed] if crops > 1 else []
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     place = folder / key
     storage = Storage(str(place))
@@ -102,7 +105,9 @@ def build_cache(
         name = f"part-{first // batch:05d}.safetensors"
         if not storage.exists(name):
             samples = read(numbers)
-            tensors = encode_samples(pipeline, samples, resolution=resolution, flip=flip)
+            tensors = encode_samples(
+                pipeline, samples, resolution=resolution, flip=flip, crops=crops, seed=seed
+            )
             half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
             with storage.writing(name) as temporary:
                 save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
@@ -143,13 +148,15 @@ def encode_samples(
     *,
     resolution: int,
     flip: bool,
+    crops: int = 1,
+    seed: int = 0,
     chosen: Sequence[int] | None = None,
 ) -> dict[str, torch.Tensor]:
     """The tensors of a part; see the module's docstring.
 
     With one `chosen` variant for each sample, ``latents`` are ``[n, 2 c, h, w]``.
     """
-    every = [views(sample, resolution, flip=flip) for sample in samples]
+    every = [views(sample, resolution, flip=flip, crops=crops, seed=seed) for sample in samples]
     if chosen is not None:
         every = [some[[one]] for some, one in zip(every, chosen, strict=True)]
     pixels = torch.stack(every, dim=1)  # [variants, n, 3, h, w]
@@ -169,20 +176,44 @@ def encode_samples(
     return tensors
 
 
-def views(sample: Sample, side: int, *, flip: bool) -> torch.Tensor:
-    """All variants of a sample's picture, ``[variants, 3, side, side]``: as it is, mirrored."""
-    middle = picture(sample.image, side)
-    return torch.stack([middle, middle.flip(-1)] if flip else [middle])
+def views(sample: Sample, side: int, *, flip: bool, crops: int = 1, seed: int = 0) -> torch.Tensor:
+    """All variants of a sample's picture, ``[variants, 3, side, side]`` float32 in -1..1.
+
+    One crop is the middle; more lie anywhere along the longer side, where the seed and the
+    sample's id put them. With `flip` each is followed by its mirror image. Raises ImageProblem.
+    """
+    pixels = _resized(sample.image, side)
+    room = max(pixels.shape[:2]) - side
+    places = [room // 2]
+    if crops > 1:
+        digest = hashlib.sha256(f"{seed} {sample.id}".encode()).digest()
+        drawn = np.random.default_rng(int.from_bytes(digest, "big"))
+        places = drawn.integers(0, room, size=crops, endpoint=True).tolist()
+    cut = [_square(pixels, place, side) for place in places]
+    return torch.stack(
+        [one for crop in cut for one in ((crop, crop.flip(-1)) if flip else (crop,))]
+    )
 
 
 def picture(data: bytes, side: int) -> torch.Tensor:
     """Image bytes to ``[3, side, side]`` float32 in -1..1: resized, then the middle is taken."""
+    pixels = _resized(data, side)
+    return _square(pixels, (max(pixels.shape[:2]) - side) // 2, side)
+
+
+def _resized(data: bytes, side: int) -> npt.NDArray[np.uint8]:
+    """Image bytes to ``[h, w, 3]`` whose shorter side is `side`."""
     pixels = decode(data, min_side_px=side)
     height, width = pixels.shape[:2]
     scale = side / min(height, width)
     size = (max(side, round(width * scale)), max(side, round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(pixels, size, interpolation=how)
-    top, left = (resized.shape[0] - side) // 2, (resized.shape[1] - side) // 2
-    middle = np.ascontiguousarray(resized[top : top + side, left : left + side])
-    return torch.from_numpy(middle).permute(2, 0, 1).float() / 127.5 - 1
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+
+
+def _square(pixels: npt.NDArray[np.uint8], place: int, side: int) -> torch.Tensor:
+    """``[3, side, side]`` in -1..1, `place` pixels from the beginning of the longer side."""
+    height, width = pixels.shape[:2]
+    top, left = (place, 0) if height > width else (0, place)
+    cut = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return torch.from_numpy(cut).permute(2, 0, 1).float() / 127.5 - 1

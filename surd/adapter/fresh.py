@@ -35,9 +35,23 @@ class Fresh:
 
 
 def open_fresh(
-    dataset: Published, split: str, pipeline: Any, *, resolution: int, flip: bool
+    dataset: Published,
+    split: str,
+    pipeline: Any,
+    *,
+    resolution: int,
+    flip: bool,
+    crops: int = 1,
+    seed: int = 0,
 ) -> Fresh:
-    """Read the split's ids, and nothing else yet."""
-    ids = [id_ for table in batches(dataset, split, ["id"]) for id_ in table["id"].to_pylist()]
-    encode = partial(encode_samples, pipeline, resolution=resolution, flip=flip)
-    return Fresh(ids, 2 if flip else 1, sample_reader(dataset, split), encode)
+    """Read the split's ids, and nothing else yet. Raises SurdError."""
+    encode = partial(
+        encode_samples, pipeline, resolution=resolution, flip=flip, crops=crops, seed=seed
+    )
+    variants = crops * (2 if flip else 1)
+    return Fresh(ids_of(dataset, split), variants, sample_reader(dataset, split), encode)
+
+
+def ids_of(dataset: Published, split: str) -> list[str]:
+    """The split's ids, row by row. Raises SurdError."""
+    return [id_ for table in batches(dataset, split, ["id"]) for id_ in table["id"].to_pylist()]

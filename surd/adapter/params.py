@@ -74,6 +74,11 @@ class TrainAdapterParams(Params):
     resolution: int | None = Field(
         default=None, ge=8, description="side of the pictures; null: the model's own (512 for 1.5)"
     )
+    crops: int = Field(
+        default=1,
+        ge=1,
+        description="random square crops of each picture, drawn once; 1: the middle",
+    )
     flip: bool = Field(default=True, description="half of the pictures mirrored")
     seed: int = Field(default=0, description="of everything that is drawn")
 

@@ -94,6 +94,7 @@ def _claim(folder: Path, params: TrainAdapterParams, dataset: Published, resume:
         return
     except (OSError, ValueError) as error:
         raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
+    there = lasting(TrainAdapterParams()) | there  # some are younger than the run
     for key, value in json.loads(json.dumps(wanted)).items():
         if there.get(key) != value:
             told = "the dataset" if key == "dataset" else f"{key} ({there.get(key)}, now {value})"
@@ -113,9 +114,15 @@ def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings
 def _source(
     dataset: Published, pipeline: Any, params: TrainAdapterParams, folder: Path, quiet: bool
 ) -> Source:
-    side = params.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    how: dict[str, Any] = {
+        "resolution": params.resolution
+        or pipeline.unet.config.sample_size * pipeline.vae_scale_factor,
+        "flip": params.flip,
+        "crops": params.crops,
+        "seed": params.seed,
+    }
     if not params.cache:
-        return open_fresh(dataset, "train", pipeline, resolution=side, flip=params.flip)
+        return open_fresh(dataset, "train", pipeline, **how)
     with track("cache", dataset.splits.get("train", 0), quiet=quiet) as tick:
         return build_cache(
             dataset,
@@ -123,8 +130,7 @@ def _source(
             pipeline,
             params.diffusion,
             folder,
-            resolution=side,
-            flip=params.flip,
+            **how,
             batch=_CACHE_BATCH,
             tick=tick,
         )

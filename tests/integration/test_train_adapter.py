@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import cv2
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -22,13 +23,14 @@ from support_diffusion import make_pipeline, make_published
 
 from surd import adapter as adapters
 from surd import embeddings
-from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader
+from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader, views
 from surd.adapter.data import Data
 from surd.adapter.fresh import open_fresh
 from surd.adapter.losses import losses, weighed
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import Student, config_of
 from surd.export.published import open_published
+from surd.images import decode
 
 Surd = Callable[..., Any]
 SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
@@ -249,6 +251,46 @@ def test_without_a_cache_the_adapter_is_the_same_but_for_rounding(
     )
     for one, other in zip(left, right, strict=True):
         assert one == pytest.approx(other, rel=1e-2)
+
+
+def test_crops_are_squares_of_the_picture_that_the_id_and_the_seed_choose(
+    workspace: Path, tmp_path: Path
+) -> None:
+    dataset = open_published(str(workspace))
+    sample, other = sample_reader(dataset, "train")([4, 5])  # 32 wide, 24 high
+    cut = views(sample, 16, flip=True, crops=20, seed=1)
+    assert cut.shape == (40, 3, 16, 16) and torch.equal(cut[1], cut[0].flip(-1))
+    resized = cv2.resize(decode(sample.image), (21, 16), interpolation=cv2.INTER_AREA)
+    whole = torch.from_numpy(resized).permute(2, 0, 1) / 127.5 - 1
+    found = {
+        left
+        for crop in cut[::2]
+        for left in range(6)
+        if torch.equal(crop, whole[:, :, left : left + 16])
+    }
+    assert len(found) > 3
+    assert torch.equal(views(sample, 16, flip=True, crops=20, seed=1), cut)
+    assert not torch.equal(views(sample, 16, flip=True, crops=20, seed=2), cut)
+    assert not torch.equal(
+        views(replace(sample, id=other.id), 16, flip=True, crops=20, seed=1), cut
+    )
+    assert torch.equal(views(sample, 16, flip=False)[0], picture(sample.image, 16))
+    assert torch.equal(picture(sample.image, 16), whole[:, :, 2:18])
+
+
+def test_crops_are_trained_on_from_the_cache_and_without(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    for name, flags in (("cached", []), ("fresh", ["--no-cache"])):
+        run = command(workspace, diffusion, tmp_path / name, 3, crops=3)
+        ran = surd(*run, *flags, "-q")
+        assert ran.code == 0, ran.err
+    shapes = {
+        load_file(part)["latents"].shape[1] for part in workspace.glob("adapter/cache/*/part-*")
+    }
+    assert 6 in shapes
+    left, right = (weights(tmp_path / name)["out.weight"] for name in ("cached", "fresh"))
+    assert torch.nn.functional.cosine_similarity(left.flatten(), right.flatten(), dim=0) > 0.9
 
 
 def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> None:
