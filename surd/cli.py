@@ -10,6 +10,7 @@ import typer
 
 from surd.cli_curation import app as curation_app
 from surd.cli_evaluate import app as evaluate_app
+from surd.cli_hub import app as hub_app
 from surd.cli_options import Folder, Json, MaxFailures, Overrides, Quiet, Retry, Workers
 from surd.cli_training import app as training_app
 from surd.demo.cli import app as demo_app
@@ -200,6 +201,7 @@ def doctor(json_: Json = False) -> None:
 app.add_typer(curation_app)
 app.add_typer(training_app)
 app.add_typer(evaluate_app)
+app.add_typer(hub_app)
 app.add_typer(demo_app, name="demo")
 
 

@@ -151,7 +151,8 @@ def _suggest(workspace: Any, as_json: bool) -> None:
 
 def publish(folder: str, overrides: Sequence[str], *, quiet: bool, as_json: bool) -> None:
     """``surd publish``."""
-    run_stage(folder, "publish", None, overrides, as_json=as_json, quiet=quiet)
+    then = None if "://" in folder else f"surd push {folder} --repo user/name"
+    run_stage(folder, "publish", None, overrides, as_json=as_json, quiet=quiet, then=then)
 
 
 def export(folder: str, form: str, out: str, *, quiet: bool, as_json: bool) -> None:

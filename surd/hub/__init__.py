@@ -1,0 +1,1 @@
+"""Sending what surd made to the Hugging Face Hub."""

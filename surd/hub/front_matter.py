@@ -1,0 +1,36 @@
+"""The YAML at the head of a card, which the hub reads and refuses when it is broken."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from surd.errors import SurdError
+
+_BLOCK = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+
+
+def check_front_matter(path: Path, content: bytes | Path, mend: str) -> None:
+    """Raises SurdError when the card `path` does not begin with a YAML mapping between ``---``.
+
+    https://huggingface.co/docs/hub/repositories-cards says what stands in it.
+    """
+    assert isinstance(content, bytes)
+    try:
+        block = _BLOCK.match(content.decode())
+        if block is None:
+            raise SurdError(f"{path}: has no front matter between two lines of ---; mend {mend}")
+        fields = yaml.safe_load(block[1])
+    except UnicodeDecodeError as error:
+        raise SurdError(f"{path}: is not UTF-8 ({error.reason}); mend {mend}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 2}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "no YAML"
+        raise SurdError(f"{path}{line}: broken front matter: {problem}; mend {mend}") from error
+    except (ValueError, RecursionError) as error:  # as YAML's dates that are none
+        raise SurdError(f"{path}: broken front matter: {error}; mend {mend}") from error
+    if not isinstance(fields, dict):
+        raise SurdError(f"{path}: its front matter is no mapping of names to values; mend {mend}")
