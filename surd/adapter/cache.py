@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from surd.adapter.encoding import encode
+from surd.errors import SurdError
 from surd.export.published import Published, row_reader
 from surd.images import decode
 from surd.models.names import identity
@@ -73,6 +75,32 @@ class Cached:
         return {name: torch.stack([one[name] for one in picked]).float() for name in picked[0]}
 
 
+class Team(Protocol):
+    """Processes that work on the same run; accelerate's Accelerator is one."""
+
+    @property
+    def process_index(self) -> int:
+        """Of this one, from 0."""
+
+    @property
+    def num_processes(self) -> int:
+        """Of the team."""
+
+    def wait_for_everyone(self) -> None:
+        """Return when all have come here."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A team of one."""
+
+    process_index: int = 0
+    num_processes: int = 1
+
+    def wait_for_everyone(self) -> None:
+        """There is nobody to wait for."""
+
+
 def build_cache(
     dataset: Published,
     split: str,
@@ -85,13 +113,16 @@ def build_cache(
     crops: int = 1,
     seed: int = 0,
     batch: int,
+    team: Team | None = None,
     tick: Tick = lambda counts: None,
 ) -> Cached:
     """Encode what is not there yet, and open all of it.
 
     The folder's name holds a hash of everything the content depends on, so other settings have
-    another folder. `crops` and `seed` are those of `views`.
+    another folder. `crops` and `seed` are those of `views`. Each process of a team encodes every
+    so many parts; another team that wants the same cache waits for this one. Raises SurdError.
     """
+    team = team or Alone()
     about = [identity(diffusion), resolution, flip, split]
     about += [file["sha256"] for file in dataset.files if file["split"] == split]
     about += [crops, seed] if crops > 1 else []
@@ -100,19 +131,62 @@ def build_cache(
     storage = Storage(str(place))
     rows = dataset.splits.get(split, 0)
     read = sample_reader(dataset, split)
-    for first in range(0, rows, batch):
-        numbers = range(first, min(first + batch, rows))
-        name = f"part-{first // batch:05d}.safetensors"
-        if not storage.exists(name):
-            samples = read(numbers)
-            tensors = encode_samples(
-                pipeline, samples, resolution=resolution, flip=flip, crops=crops, seed=seed
-            )
-            half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
-            with storage.writing(name) as temporary:
-                save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
-        tick({"ok": len(numbers)})
-    return open_cache(place)
+    main = team.process_index == 0
+    with _locked(place) if main else nullcontext():
+        if main:
+            storage.remove_leftovers(".")
+        team.wait_for_everyone()
+        of_others = 0
+        for number, first in enumerate(range(0, rows, batch)):
+            numbers = range(first, min(first + batch, rows))
+            name = f"part-{number:05d}.safetensors"
+            if number % team.num_processes != team.process_index:
+                of_others += len(numbers)
+                continue
+            if not storage.exists(name):
+                samples = read(numbers)
+                tensors = encode_samples(
+                    pipeline, samples, resolution=resolution, flip=flip, crops=crops, seed=seed
+                )
+                _write_part(storage, name, samples, tensors)
+            tick({"ok": len(numbers)})
+        team.wait_for_everyone()
+        tick({"ok": of_others})
+    cached = open_cache(place)
+    if len(cached.ids) != rows:
+        raise SurdError(
+            f"{place}: holds {len(cached.ids)} of {rows} samples; delete it, and have all "
+            "processes see the same folder"
+        )
+    return cached
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Wait until no other team writes there. Raises SurdError where the folder cannot be made."""
+    from filelock import FileLock
+
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise SurdError(
+            f"{place}: cannot write here: {error.strerror}; change its permissions, or use "
+            "--no-cache"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_part(
+    storage: Storage, name: str, samples: Sequence[Sample], tensors: dict[str, torch.Tensor]
+) -> None:
+    half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
+    with storage.writing(name) as temporary:
+        save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
 
 
 def open_cache(place: Path) -> Cached:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +12,22 @@ import torch
 from surd import embeddings
 from surd.adapter.cache import build_cache
 from surd.adapter.card import write_card
+from surd.adapter.checks import check_fits, check_tools
 from surd.adapter.data import Data, Source
 from surd.adapter.files import WEIGHTS_FILE
-from surd.adapter.fresh import open_fresh
+from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.params import TrainAdapterParams
+from surd.adapter.settings import begin_folder, check_folder, settings_of
+from surd.adapter.tools import make_accelerator
 from surd.adapter.training import train
 from surd.errors import SurdError
 from surd.export.published import Published, open_published
 from surd.llm.layout import short_name, stored
-from surd.models.devices import device_named
 from surd.models.diffusion import load_pipeline
 from surd.progress import track
 from surd.stage import lasting
-from surd.storage import Storage
 from surd.workspace import Workspace
 
-SETTINGS_FILE = "settings.json"
 _CACHE_BATCH = 64
 
 
@@ -43,6 +41,8 @@ class Trained:
     steps: int
     new: bool
     """Whether there was anything left to do."""
+    main: bool = True
+    """Of several processes, whether this is the one that speaks for all."""
 
 
 def run(
@@ -50,22 +50,35 @@ def run(
 ) -> Trained:
     """Cache what is frozen, then train; what a run of the same settings left is taken up.
 
-    Raises SurdError, also when `folder` holds a run of other settings.
+    Of several processes, as accelerate launches them, each encodes its share of the cache and
+    learns from its share of the samples. Raises SurdError, for wrong settings before anything is
+    computed, also when `folder` holds a run of other settings.
     """
+    check_tools(params)
     dataset = open_published(location)
     vectors = _vectors(location, params)
-    _claim(folder, params, dataset, resume)
-    if (folder / WEIGHTS_FILE).is_file():
-        return Trained(folder, len(vectors), params.steps, new=False)
-    device = device_named("auto")
-    pipeline = load_pipeline(params.diffusion, device=str(device))
-    source = _source(dataset, pipeline, params, Path(location) / "adapter" / "cache", quiet)
-    data = Data(source, vectors, pipeline, params)
-    if not data.rows:
+    samples = sum(id_ in vectors for id_ in ids_of(dataset, "train"))
+    if not samples:
         raise SurdError(
             f"{location}: no sample of the training split has a vector of {params.llm}; run: "
             f"surd embed-llm {location} --model {params.llm}"
         )
+    settings = settings_of(params, dataset)
+    check_folder(folder, settings, resume=resume)
+    accelerator = make_accelerator(params, folder)
+    main = bool(accelerator.is_main_process)
+    if resume and (folder / WEIGHTS_FILE).is_file():
+        return Trained(folder, samples, params.steps, new=False, main=main)
+    pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
+    check_fits(params, pipeline)
+    if main:
+        begin_folder(folder, settings, resume=resume)
+    accelerator.wait_for_everyone()
+    quiet = quiet or not main
+    place = Path(location) / "adapter" / "cache"
+    data = Data(
+        _source(dataset, pipeline, params, place, accelerator, quiet), vectors, pipeline, params
+    )
     if params.cache:
         _put_away(pipeline)
     with track("train", params.steps, quiet=quiet) as tick:
@@ -73,35 +86,10 @@ def run(
         def on_step(step: int, terms: Mapping[str, float]) -> None:
             tick({"ok": 1})
 
-        train(data, pipeline, vectors.width, params, folder, on_step)
-    write_card(folder, lasting(params), len(data.rows))
-    return Trained(folder, len(data.rows), params.steps, new=True)
-
-
-def _claim(folder: Path, params: TrainAdapterParams, dataset: Published, resume: bool) -> None:
-    """Note the settings of a new run; check that they are those of a run that is there."""
-    wanted = lasting(params) | {"dataset": [file["sha256"] for file in dataset.files]}
-    path = folder / SETTINGS_FILE
-    if not resume and folder.is_dir():
-        if any(folder.iterdir()) and not path.is_file():
-            raise SurdError(f"{folder}: is not a training's folder; choose another --output")
-        shutil.rmtree(folder)
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        text = json.dumps(wanted, indent=2) + "\n"
-        Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
-        return
-    except (OSError, ValueError) as error:
-        raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
-    there = lasting(TrainAdapterParams()) | there  # some are younger than the run
-    for key, value in json.loads(json.dumps(wanted)).items():
-        if there.get(key) != value:
-            told = "the dataset" if key == "dataset" else f"{key} ({there.get(key)}, now {value})"
-            raise SurdError(
-                f"{folder}: holds a run with another value of {told}; choose another --output, or "
-                "begin anew with --resume none"
-            )
+        train(data, pipeline, vectors.width, params, folder, on_step, accelerator=accelerator)
+    if main:
+        write_card(folder, lasting(params), samples)
+    return Trained(folder, samples, params.steps, new=True, main=main)
 
 
 def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings:
@@ -112,7 +100,12 @@ def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings
 
 
 def _source(
-    dataset: Published, pipeline: Any, params: TrainAdapterParams, folder: Path, quiet: bool
+    dataset: Published,
+    pipeline: Any,
+    params: TrainAdapterParams,
+    folder: Path,
+    accelerator: Any,
+    quiet: bool,
 ) -> Source:
     how: dict[str, Any] = {
         "resolution": params.resolution
@@ -132,6 +125,7 @@ def _source(
             folder,
             **how,
             batch=_CACHE_BATCH,
+            team=accelerator,
             tick=tick,
         )
 

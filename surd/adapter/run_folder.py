@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from surd.adapter.files import save
@@ -93,7 +94,10 @@ def begin_log(folder: Path, first: int, accelerator: Any) -> None:
 def write_log(
     accelerator: Any, folder: Path, step: int, sums: Mapping[str, float], rate: float
 ) -> None:
-    """Add a step to the log, and to the tracker where there is one."""
+    """Add a step to the log, and to the tracker where there is one: the mean of all processes."""
+    if accelerator.num_processes > 1:
+        means = accelerator.reduce(torch.tensor([*sums.values()]).to(accelerator.device), "mean")
+        sums = dict(zip(sums, means.tolist(), strict=True))
     values = {**sums, "learning_rate": rate}
     accelerator.log(values, step=step)
     if accelerator.is_main_process:

@@ -106,6 +106,8 @@ def train_adapter(
     except KeyboardInterrupt:
         warn("stopped; run the same command to go on from the newest checkpoint")
         sys.exit(130)
+    if not done.main:
+        return
     if as_json:
         print_json({"run": output, "samples": done.samples, "steps": done.steps, "new": done.new})
     elif done.new:

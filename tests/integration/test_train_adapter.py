@@ -25,7 +25,7 @@ from surd import adapter as adapters
 from surd import embeddings
 from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader, views
 from surd.adapter.data import Data
-from surd.adapter.fresh import open_fresh
+from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.losses import losses, weighed
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import Student, config_of
@@ -293,6 +293,49 @@ def test_crops_are_trained_on_from_the_cache_and_without(
     assert torch.nn.functional.cosine_similarity(left.flatten(), right.flatten(), dim=0) > 0.9
 
 
+def test_two_processes_share_the_work_and_leave_one_adapter(
+    workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
+    run = tmp_path / "run"
+    more = {"checkpoint_every": 2, "accumulate": 1, "ema": 0.9}
+    told = command(tmp_path / "w", diffusion, run, 3, **more)
+    script = Path(__file__).parent.parent / "two_processes.py"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    (tmp_path / "encoded").mkdir()
+    alike = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "ENCODED": tmp_path / "encoded"}
+    line = [sys.executable, *launch, str(script), *told, "--json"]
+    ran = subprocess.run(
+        line, env={**os.environ, **alike}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert json.loads(ran.stdout)["steps"] == 3  # said once
+    first, second = ((tmp_path / "encoded" / rank).read_text().split() for rank in "01")
+    ids = ids_of(open_published(str(workspace)), "train")
+    assert first and second and sorted(first + second) == sorted(ids)
+    assert [json.loads(one)["step"] for one in (run / "log.jsonl").open()] == [1, 2, 3]
+    states = run / "checkpoint-000002" / "state"
+    assert len([*states.glob("random_states_*")]) == 2
+    assert weights(run)["out.weight"].any() and (run / "README.md").is_file()
+    assert not [*tmp_path.rglob(".*.tmp")]
+
+
+def test_what_a_killed_run_left_half_done_goes(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
+    told = command(tmp_path / "w", diffusion, tmp_path / "run", 1)
+    assert surd(*told, "-q").code == 0
+    (cache,) = (tmp_path / "w" / "adapter" / "cache").iterdir()
+    half = [cache / ".part-00000.safetensors.0a.tmp", tmp_path / "run" / ".settings.json.0a.tmp"]
+    for path in half:
+        path.touch()
+    (tmp_path / "run" / ".checkpoint-5.tmp" / "state").mkdir(parents=True)
+    (tmp_path / "run" / "adapter_model.safetensors").unlink()
+    assert surd(*told, "-q").code == 0
+    assert not [*tmp_path.rglob(".*.tmp")]
+
+
 def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> None:
     params = TrainAdapterParams(**{**SMALL, "batch_size": 1})
     data = data_of(workspace, make_pipeline(), tmp_path, params)
@@ -304,6 +347,18 @@ def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> 
     assert split == first[: 2 * (count // 2)]
 
 
+@pytest.mark.parametrize("how", ["gradient_checkpointing"])
+def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, how: str
+) -> None:
+    for name, more in (("plain", {}), ("other", {how: True})):
+        ran = surd(*command(workspace, diffusion, tmp_path / name, 2, accumulate=1, **more), "-q")
+        assert ran.code == 0, ran.err
+    lines = [[*map(json.loads, (tmp_path / n / "log.jsonl").open())] for n in ("plain", "other")]
+    for one, other in zip(*lines, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -313,16 +368,31 @@ def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> 
         (["--diffusion", "./nowhere"], "./nowhere: no such folder"),
         (["--set", "train_adapter.learning_rate=-1"], "learning_rate"),
         (["--set", "train_adapter.heds=4"], "did you mean heads?"),
+        (["--set", "train_adapter.report_to=nowhere"], "'nowhere' is no tracker; there are: none"),
+        (["--set", "train_adapter.adam_8bit=true"], "needs bitsandbytes"),
+        (["--set", "train_adapter.heads=5"], "5 does not divide 32"),
+        (["--set", "train_adapter.resolution=17"], "17 is not divisible by 2"),
+        (["--set", "train_adapter.precision=fp16"], "fp16 needs a GPU"),
     ],
 )
 def test_bad_input_is_one_line(
-    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, arguments: list[str], says: str
+    surd: Surd,
+    workspace: Path,
+    diffusion: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
 ) -> None:
+    monkeypatch.setattr("surd.adapter.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run = command(workspace, diffusion, tmp_path / "run", 2)
     if "--steps" in arguments:
         assert surd(*run, "-q").code == 0
     ran = surd(*run, *arguments)
     assert ran.code == 2 and says in ran.err and "Traceback" not in ran.err
+    assert ran.err.count("\n") == 1
+    assert (tmp_path / "run").exists() == ("--steps" in arguments)
 
 
 def test_a_workspace_without_a_dataset_says_what_to_run(surd: Surd, tmp_path: Path) -> None:
