@@ -82,6 +82,20 @@ class TrainAdapterParams(Params):
     flip: bool = Field(default=True, description="half of the pictures mirrored")
     seed: int = Field(default=0, description="of everything that is drawn")
 
+    validation_prompts: list[str] = Field(
+        default=[],
+        description="drawn while training: prompts, or names of sets of prompts as surd evaluate "
+        "takes them (paper, demo:simple, a file)",
+    )
+    validation_limit: int | None = Field(default=None, ge=1, description="of those prompts")
+    validation_seeds: int = Field(default=1, ge=1, description="pictures of each prompt")
+    validation_steps: int = Field(default=30, ge=1, description="denoising steps of a picture")
+    validation_clip: str | None = Field(
+        default=None,
+        description="CLIP model that scores them, as open_clip's architecture/weights; or none",
+    )
+
+    validate_every: int = runtime(500, "steps between validations; the last is one too", ge=1)
     cache: bool = runtime(
         True,
         "latents and text encodings are computed once and kept on disk; false: computed batch by "

@@ -20,6 +20,7 @@ from surd.adapter.params import TrainAdapterParams
 from surd.adapter.settings import begin_folder, check_folder, settings_of
 from surd.adapter.tools import make_accelerator
 from surd.adapter.training import train
+from surd.adapter.validation import open_validation, validation_prompts
 from surd.errors import SurdError
 from surd.export.published import Published, open_published
 from surd.llm.layout import short_name, stored
@@ -55,6 +56,7 @@ def run(
     computed, also when `folder` holds a run of other settings.
     """
     check_tools(params)
+    validation_prompts(params)
     dataset = open_published(location)
     vectors = _vectors(location, params)
     samples = sum(id_ in vectors for id_ in ids_of(dataset, "train"))
@@ -79,14 +81,24 @@ def run(
     data = Data(
         _source(dataset, pipeline, params, place, accelerator, quiet), vectors, pipeline, params
     )
-    if params.cache:
+    validation = open_validation(params, pipeline, folder, accelerator)
+    if params.cache and validation is None:
         _put_away(pipeline)
     with track("train", params.steps, quiet=quiet) as tick:
 
         def on_step(step: int, terms: Mapping[str, float]) -> None:
             tick({"ok": 1})
 
-        train(data, pipeline, vectors.width, params, folder, on_step, accelerator=accelerator)
+        train(
+            data,
+            pipeline,
+            vectors.width,
+            params,
+            folder,
+            on_step,
+            accelerator=accelerator,
+            validation=validation,
+        )
     if main:
         write_card(folder, lasting(params), samples)
     return Trained(folder, samples, params.steps, new=True, main=main)

@@ -22,6 +22,7 @@ from surd.adapter.module import Adapter, AdapterConfig
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.run_folder import about_training, begin_log, checkpoint, take_up, write_log
 from surd.adapter.tools import frozen_unet, make_accelerator, make_average, make_optimizer
+from surd.adapter.validation import Validation, is_due, validate
 
 
 class Student(nn.Module):
@@ -79,22 +80,25 @@ def train(
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, terms: None,
     *,
     accelerator: Any = None,
+    validation: Validation | None = None,
 ) -> Adapter:
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
     The newest whole checkpoint is taken up, if there is one. `on_step` is told each step's number,
-    from 1 on, and its losses.
+    from 1 on, and its losses. A validation changes nothing of what is learned.
     """
     accelerator = accelerator or make_accelerator(params, folder)
     training = _prepare(pipeline, llm_width, params, accelerator)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
+    _look(training, validation, 0)
     training.student.train()
     for step in range(first, params.steps):
         sums = _step(training, data, step)
         done = step + 1
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
         on_step(done, sums)
+        _look(training, validation, done)
         if done % params.checkpoint_every == 0 and done < params.steps:
             checkpoint(accelerator, training.student, params, folder, done)
     return _finish(training, folder)
@@ -156,6 +160,20 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
         training.rate.step()
         training.optimizer.zero_grad(set_to_none=True)
     return {"loss": loss, **terms}
+
+
+def _look(training: Training, validation: Validation | None, step: int) -> None:
+    """Draw with the adapter as it is now, of averaged weights where there are some."""
+    if validation is None or not is_due(validation, step):
+        return
+    student, average = training.accelerator.unwrap_model(training.student), training.average
+    if average is not None:
+        average.store(student.parameters())
+        average.copy_to(student.parameters())
+    validate(validation, student.adapter if step else None, step, training.accelerator)
+    if average is not None:
+        average.restore(student.parameters())
+    training.student.train()
 
 
 def _finish(training: Training, folder: Path) -> Adapter:

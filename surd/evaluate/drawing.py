@@ -7,14 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from PIL import Image
 
 from surd.adapter.encoding import generate
 from surd.adapter.module import Adapter
 from surd.progress import Tick
 from surd.storage import Storage
+
+_GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,13 @@ class How:
     steps: int
     guidance: float
     negative_prompt: str
+
+
+class Pictures(Protocol):
+    """Drawn pictures, of each text with each seed."""
+
+    def open(self, text: str, seed: int) -> Image.Image:
+        """A picture, RGB."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,12 @@ class Drawing:
         with Image.open(self.folder / _file(text, seed)) as image:
             picture: Image.Image = image.convert("RGB")
         return picture
+
+
+def pictures_at_once(side_px: int, device: torch.device) -> int:
+    """How many square pictures of that side are drawn together."""
+    on_cpu = max(1, min(64, _CPU_BATCH_PIXELS // side_px**2))
+    return on_cpu if device.type == "cpu" else max(_GPU_BATCH, on_cpu)
 
 
 def draw(

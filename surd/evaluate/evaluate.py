@@ -15,7 +15,7 @@ import torch
 from surd.adapter.encoding import check_width, text_width
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.errors import SurdError
-from surd.evaluate.drawing import Drawing, How, draw
+from surd.evaluate.drawing import Drawing, How, draw, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, Row, by_kind, clip_score, quality_row
 from surd.evaluate.prompt_sets import Prompt, load_prompts
@@ -28,7 +28,6 @@ from surd.models.names import identity
 from surd.progress import track
 from surd.storage import Storage
 
-_GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
 _DEMO = "demo:"
 
 
@@ -122,8 +121,7 @@ def _draw(
     how = How(identity(name), options.steps, options.guidance, options.negative_prompt)
     texts = [prompt.text for prompts in sets.values() for prompt in prompts]
     side_px = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    cpu_batch = max(1, min(64, _CPU_BATCH_PIXELS // side_px**2))
-    batch = cpu_batch if device.type == "cpu" else max(_GPU_BATCH, cpu_batch)
+    batch = pictures_at_once(side_px, device)
     seeds = range(options.seeds)
     total = 2 * len(set(texts)) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:

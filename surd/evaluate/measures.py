@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from surd.adapter.statistics import Estimate, difference, mcnemar, mean_of
-from surd.evaluate.drawing import Drawing
+from surd.evaluate.drawing import Drawing, Pictures
 from surd.evaluate.judges import Judge, is_right
 from surd.evaluate.prompt_sets import Prompt, ask
 from surd.evaluate.quality import Quality
@@ -95,8 +95,19 @@ def _right(
     return right
 
 
+def shares_right(
+    prompts: Sequence[Prompt], seeds: Sequence[int], pictures: Pictures, judge: Judge
+) -> dict[str, float]:
+    """For each kind of prompt the share of pictures that show what they should."""
+    found: dict[str, list[bool]] = {}
+    for _, _, prompt, said in _answers(prompts, seeds, pictures, judge):
+        wanted = [question.answer for question in ask(prompt)]
+        found.setdefault(prompt.kind, []).append(all(map(is_right, said, wanted)))
+    return {kind: sum(right) / len(right) for kind, right in found.items()}
+
+
 def _answers(
-    prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Drawing, judge: Judge
+    prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Pictures, judge: Judge
 ) -> Iterator[tuple[int, int, Prompt, list[str]]]:
     for first in range(0, len(prompts), _AT_ONCE):
         some = prompts[first : first + _AT_ONCE]
@@ -115,21 +126,25 @@ def clip_score(
     clip: Clip,
 ) -> Row:
     """Mean cosine of picture and prompt (Hessel et al. 2021, arXiv:2104.08718, not rescaled)."""
+    values = {side: cosines(texts, seeds, drawing, clip) for side, drawing in drawings.items()}
+    return row_of(name, "clip score", values)
+
+
+def cosines(
+    texts: Sequence[str], seeds: Sequence[int], pictures: Pictures, clip: Clip
+) -> npt.NDArray[np.float32]:
+    """How near each picture is to its prompt, ``[prompts, seeds]``."""
     aims = clip.embed_texts(texts)  # [prompts, d]
 
-    def scores(drawing: Drawing, seed: int) -> npt.NDArray[np.float32]:
+    def scores(seed: int) -> npt.NDArray[np.float32]:
         found = [
-            clip.embed_images([drawing.open(text, seed) for text in texts[i : i + _AT_ONCE]])
+            clip.embed_images([pictures.open(text, seed) for text in texts[i : i + _AT_ONCE]])
             for i in range(0, len(texts), _AT_ONCE)
         ]
-        cosines: npt.NDArray[np.float32] = (torch.cat(found) * aims).sum(dim=1).cpu().numpy()
-        return cosines
+        near: npt.NDArray[np.float32] = (torch.cat(found) * aims).sum(dim=1).cpu().numpy()
+        return near
 
-    values = {
-        side: np.stack([scores(drawing, seed) for seed in seeds], axis=1)
-        for side, drawing in drawings.items()
-    }
-    return row_of(name, "clip score", values)
+    return np.stack([scores(seed) for seed in seeds], axis=1)
 
 
 def quality_row(

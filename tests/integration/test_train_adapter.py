@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -336,6 +337,59 @@ def test_what_a_killed_run_left_half_done_goes(
     assert not [*tmp_path.rglob(".*.tmp")]
 
 
+LOOK = {
+    "validation_prompts": '["a red cup", "two cups, blue"]',
+    "validation_steps": 2,
+    "validate_every": 2,
+    "validation_seeds": 2,
+    "validation_clip": "demo:clip",
+    "accumulate": 1,
+    "checkpoint_every": 2,
+}
+
+
+def test_a_run_that_is_looked_at_ends_with_the_same_weights(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    blind = command(workspace, diffusion, tmp_path / "blind", 3, accumulate=1, ema=0.9)
+    assert surd(*blind, "-q").code == 0
+    run = tmp_path / "run"
+    told = command(workspace, diffusion, run, 3, **LOOK, ema=0.9)
+    ran = surd(*told, "-q")
+    assert ran.code == 0, ran.err
+    assert same(tmp_path / "blind", run)
+    names = ["000-0.png", "000-1.png", "001-0.png", "001-1.png"]
+    for place in ("base", "step-000002", "step-000003"):
+        assert sorted(p.name for p in (run / "validation" / place).iterdir()) == names
+    first, *rest = map(json.loads, (run / "validation.jsonl").open())
+    assert first["step"] == 0 and [line["step"] for line in rest] == [2, 3]
+    assert all(-1 < line["clip score"] < 1 and line["pictures"] == 4 for line in [first, *rest])
+    drawn = {p: (p.stat().st_mtime_ns, cv2.imread(p)) for p in run.rglob("validation/*/*.png")}
+    lost = run / "validation" / "step-000003" / "001-1.png"
+    for path in (lost, run / "adapter_model.safetensors"):
+        path.unlink()
+    log = run / "validation.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))  # as if killed there
+    assert surd(*told, "-q").code == 0
+    assert same(tmp_path / "blind", run)
+    again = {p: (p.stat().st_mtime_ns, cv2.imread(p)) for p in run.rglob("validation/*/*.png")}
+    assert {p for p in drawn if drawn[p][0] != again[p][0]} == {lost}
+    assert np.abs(again[lost][1].astype(int) - drawn[lost][1]).max() <= 1  # in a smaller batch
+    assert [json.loads(line)["step"] for line in log.open()] == [0, 2, 3]
+
+
+def test_a_set_of_the_demo_is_judged(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    more = {**LOOK, "validation_prompts": "[demo:simple]", "validation_limit": 2}
+    ran = surd(*command(workspace, diffusion, tmp_path / "run", 1, **more), "-q")
+    assert ran.code == 0, ran.err
+    for line in map(json.loads, (tmp_path / "run" / "validation.jsonl").open()):
+        assert line["pictures"] == 4 and 0 <= line["all right"] <= line["color"] <= 1
+    prompts = json.loads((tmp_path / "run" / "validation" / "prompts.json").read_text())
+    assert len(prompts) == 2 and prompts[0] != prompts[1]
+
+
 def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> None:
     params = TrainAdapterParams(**{**SMALL, "batch_size": 1})
     data = data_of(workspace, make_pipeline(), tmp_path, params)
@@ -373,6 +427,7 @@ def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
         (["--set", "train_adapter.heads=5"], "5 does not divide 32"),
         (["--set", "train_adapter.resolution=17"], "17 is not divisible by 2"),
         (["--set", "train_adapter.precision=fp16"], "fp16 needs a GPU"),
+        (["--set", "train_adapter.validation_prompts=[demo:other]"], "no such set of prompts"),
     ],
 )
 def test_bad_input_is_one_line(
