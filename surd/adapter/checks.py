@@ -11,9 +11,6 @@ from surd.adapter.encoding import text_width
 from surd.adapter.params import TrainAdapterParams
 from surd.errors import SurdError
 
-_OWN = "tensorboard"
-"""The tracker that is done without where it is not installed: it is the default."""
-
 
 def check_tools(params: TrainAdapterParams) -> None:
     """Raises SurdError where a tracker, a library or a precision is not to be had here."""
@@ -45,8 +42,6 @@ def tracker_of(report_to: str) -> str | None:
     there = {str(tracker.value) for tracker in get_available_trackers()}
     if report_to in there or (report_to == "all" and there):
         return report_to
-    if report_to == _OWN:
-        return None
     raise SurdError(
         f"train_adapter.report_to: {report_to} is not installed; pip install {report_to}, or use "
         "tensorboard or none"

@@ -105,7 +105,7 @@ class TrainAdapterParams(Params):
     checkpoints_kept: int = runtime(2, "older checkpoints are deleted", ge=1)
     report_to: str = runtime(
         "tensorboard",
-        "tracker of accelerate, where it is installed, or none; log.jsonl is always there",
+        "tracker of accelerate: tensorboard, wandb, …, or none; log.jsonl is always there",
     )
     compile: bool = runtime(False, "torch.compile the UNet")
     gradient_checkpointing: bool = runtime(False, "less memory, more time")

@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -378,6 +379,37 @@ def test_a_run_that_is_looked_at_ends_with_the_same_weights(
     assert [json.loads(line)["step"] for line in log.open()] == [0, 2, 3]
 
 
+def test_tensorboard_is_told_the_losses_and_shown_the_pictures(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    more = {**LOOK, "report_to": "tensorboard"}
+    ran = surd(*command(workspace, diffusion, tmp_path / "run", 2, **more), "-q")
+    assert ran.code == 0, ran.err
+    found = [event for path in tmp_path.rglob("events.out.*") for event in events(path)]
+    values = {(event.step, value.tag): value for event in found for value in event.summary.value}
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    for line in log:
+        for name in ("loss", "denoising", "learning_rate"):
+            told = values[line["step"], name].simple_value
+            assert told == pytest.approx(line[name], rel=1e-5)
+    for line in map(json.loads, (tmp_path / "run" / "validation.jsonl").open()):
+        told = values[line["step"], "validation/clip_score"].simple_value
+        assert told == pytest.approx(line["clip score"], rel=1e-5)
+    shown = [value.image for value in values.values() if value.HasField("image")]
+    assert len(shown) == 4 and all(image.height == 16 for image in shown)
+
+
+def events(path: Path) -> Iterator[Any]:
+    """Of a TensorBoard file: length, its checksum, event, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data = path.read_bytes()
+    while data:
+        end = 12 + int.from_bytes(data[:8], "little")
+        yield Event.FromString(data[12:end])
+        data = data[end + 4 :]
+
+
 def test_a_set_of_the_demo_is_judged(
     surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
 ) -> None:
@@ -401,10 +433,18 @@ def test_every_sample_is_seen_once_an_epoch(workspace: Path, tmp_path: Path) -> 
     assert split == first[: 2 * (count // 2)]
 
 
-@pytest.mark.parametrize("how", ["gradient_checkpointing"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's compiler has some for itself
+@pytest.mark.parametrize("how", ["gradient_checkpointing", "compile"])
 def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
-    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, how: str
+    surd: Surd,
+    workspace: Path,
+    diffusion: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
+    # all of torch.compile but the C++ it would write, which takes minutes to be compiled
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="eager"))
     for name, more in (("plain", {}), ("other", {how: True})):
         ran = surd(*command(workspace, diffusion, tmp_path / name, 2, accumulate=1, **more), "-q")
         assert ran.code == 0, ran.err
@@ -423,6 +463,7 @@ def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
         (["--set", "train_adapter.learning_rate=-1"], "learning_rate"),
         (["--set", "train_adapter.heds=4"], "did you mean heads?"),
         (["--set", "train_adapter.report_to=nowhere"], "'nowhere' is no tracker; there are: none"),
+        (["--set", "train_adapter.report_to=aim"], "aim is not installed; pip install aim"),
         (["--set", "train_adapter.adam_8bit=true"], "needs bitsandbytes"),
         (["--set", "train_adapter.heads=5"], "5 does not divide 32"),
         (["--set", "train_adapter.resolution=17"], "17 is not divisible by 2"),
@@ -440,6 +481,7 @@ def test_bad_input_is_one_line(
     says: str,
 ) -> None:
     monkeypatch.setattr("surd.adapter.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run = command(workspace, diffusion, tmp_path / "run", 2)
     if "--steps" in arguments:
