@@ -1,4 +1,4 @@
-"""What a trained adapter's folder tells its reader: README.md and the loss curves."""
+"""What a trained adapter's folder tells its reader: README.md, loss curves, validation pictures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from surd.adapter.grid import validation_grid
+from surd.adapter.validation import read_log
+from surd.publish.escape import inline
 from surd.storage import Storage
 
 CURVES = "loss.svg"
+PICTURES = "validation.png"
 _TERMS = {"denoising": "#1f6feb", "llm": "#bf3989", "prompt": "#1a7f37"}
 _WIDTH, _HEIGHT, _MARGIN = 640, 150, 40
 _POINTS = 200
 
 
 def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
-    """README.md with the model hub's front matter, and the curve of each loss beside it."""
+    """README.md with the model hub's front matter; the losses' curves and pictures beside it."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     storage = Storage(str(folder))
     storage.write_bytes(CURVES, curves(lines).encode())
@@ -49,11 +53,34 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 
 ![What each loss was, step by step]({CURVES})
 
-| setting | value |
+{_validation(folder, storage)}| setting | value |
 |---|---|
 {rows}
 """
     storage.write_bytes("README.md", text.encode())
+
+
+def _validation(folder: Path, storage: Storage) -> str:
+    """What was drawn while training, as Markdown; nothing where nothing was."""
+    found = validation_grid(folder)
+    if found is None:
+        return ""
+    grid, prompts = found
+    with storage.writing(PICTURES) as temporary:
+        grid.save(temporary, "PNG")
+    lines = read_log(folder)
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    rows = ["| " + " | ".join(names) + " |", "|--:" * len(names) + "|"]
+    rows += [
+        "| " + " | ".join(f"{line[name]:.4g}" if name in line else "" for name in names) + " |"
+        for line in lines
+    ]
+    told = "".join(f"{number}. {inline(text)}\n" for number, text in enumerate(prompts, 1))
+    table = "\n".join(rows)
+    return (
+        f"![A row a prompt, a column a step, the base model's first]({PICTURES})\n\n"
+        f"{told}\n{table}\n\n"
+    )
 
 
 def _public(model: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from PIL import Image
 from safetensors.torch import load_file
 from support_diffusion import make_pipeline, make_published
 
@@ -365,6 +366,15 @@ def test_a_run_that_is_looked_at_ends_with_the_same_weights(
     first, *rest = map(json.loads, (run / "validation.jsonl").open())
     assert first["step"] == 0 and [line["step"] for line in rest] == [2, 3]
     assert all(-1 < line["clip score"] < 1 and line["pictures"] == 4 for line in [first, *rest])
+    card = (run / "README.md").read_text()
+    assert "](validation.png)" in card and "1. a red cup\n2. two cups, blue\n" in card
+    assert "| step | pictures | clip score |" in card
+    with Image.open(run / "validation.png") as grid:
+        assert grid.size == (3 * 16, 2 * 16 + 20)
+        cell = np.asarray(grid.crop((32, 20, 48, 36)))
+    with Image.open(run / "validation" / "step-000003" / "000-0.png") as picture:
+        assert np.array_equal(cell, np.asarray(picture))
+    assert "validation" not in (tmp_path / "blind" / "README.md").read_text().split("| setting")[0]
     drawn = {p: (p.stat().st_mtime_ns, cv2.imread(p)) for p in run.rglob("validation/*/*.png")}
     lost = run / "validation" / "step-000003" / "001-1.png"
     for path in (lost, run / "adapter_model.safetensors"):
