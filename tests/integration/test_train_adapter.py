@@ -38,6 +38,16 @@ from surd.images import decode
 Surd = Callable[..., Any]
 SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
 
+LOOK = {
+    "validation_prompts": '["a red cup", "two cups, blue"]',
+    "validation_steps": 2,
+    "validate_every": 2,
+    "validation_seeds": 2,
+    "validation_clip": "demo:clip",
+    "accumulate": 1,
+    "checkpoint_every": 2,
+}
+
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.timeout(300),
@@ -301,8 +311,7 @@ def test_two_processes_share_the_work_and_leave_one_adapter(
 ) -> None:
     shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
     run = tmp_path / "run"
-    more = {"checkpoint_every": 2, "accumulate": 1, "ema": 0.9}
-    told = command(tmp_path / "w", diffusion, run, 3, **more)
+    told = command(tmp_path / "w", diffusion, run, 3, **LOOK, ema=0.9)
     script = Path(__file__).parent.parent / "two_processes.py"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     (tmp_path / "encoded").mkdir()
@@ -319,6 +328,8 @@ def test_two_processes_share_the_work_and_leave_one_adapter(
     assert [json.loads(one)["step"] for one in (run / "log.jsonl").open()] == [1, 2, 3]
     states = run / "checkpoint-000002" / "state"
     assert len([*states.glob("random_states_*")]) == 2
+    assert len([*run.glob("validation/*/*.png")]) == 3 * 4
+    assert [json.loads(one)["step"] for one in (run / "validation.jsonl").open()] == [0, 2, 3]
     assert weights(run)["out.weight"].any() and (run / "README.md").is_file()
     assert not [*tmp_path.rglob(".*.tmp")]
 
@@ -337,17 +348,6 @@ def test_what_a_killed_run_left_half_done_goes(
     (tmp_path / "run" / "adapter_model.safetensors").unlink()
     assert surd(*told, "-q").code == 0
     assert not [*tmp_path.rglob(".*.tmp")]
-
-
-LOOK = {
-    "validation_prompts": '["a red cup", "two cups, blue"]',
-    "validation_steps": 2,
-    "validate_every": 2,
-    "validation_seeds": 2,
-    "validation_clip": "demo:clip",
-    "accumulate": 1,
-    "checkpoint_every": 2,
-}
 
 
 def test_a_run_that_is_looked_at_ends_with_the_same_weights(
