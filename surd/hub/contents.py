@@ -20,7 +20,7 @@ Kind = Literal["dataset", "model"]
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """As ``surd.adapter.files`` has them, which would load torch to be asked."""
 _ADAPTER_FORMAT = "surd-adapter-1"
-_ADAPTER_MAY_HAVE = ("loss.svg", "evaluation.md", "evaluation.json")
+_ADAPTER_MAY_HAVE = ("loss.svg", "validation.png", "evaluation.md", "evaluation.json")
 _SHARD = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.parquet")
 
 
