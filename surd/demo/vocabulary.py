@@ -2,7 +2,8 @@
 
 A complex prompt is what Stable Diffusion users type: tags of one fixed vocabulary among noise
 tags, weights, brackets and LoRA tags. A simple sentence is what people say: synonyms, templates,
-any word order. Some synonyms are held out: no training sentence has them.
+any word order, and often what they do not mean ("two red discs, not blue stars"), which nobody puts
+among tags. Some synonyms are held out: no training sentence has them.
 """
 
 from __future__ import annotations
@@ -97,6 +98,23 @@ SENTENCES_FOR_MANY = (
 )
 """Templates that make no sense of a single thing."""
 OPENINGS = ("a picture of", "a drawing of", "an image showing", "i see", "draw", "show me")
+
+CONTRASTS = (
+    "{sentence}, not {other}",
+    "{sentence}, and not {other}",
+    "{sentence}, rather than {other}",
+    "not {other} but {sentence}",
+    "instead of {other}, {sentence}",
+)
+"""What the picture does not show, in the words of another scene."""
+OTHERS = (
+    "{color} {shape}",
+    "{count} {color} {shape}",
+    "{count} {shape}",
+    "{color} {shape} {action}",
+)
+_CONTRAST_SHARE = 0.7
+_CONTRAST = re.compile(r", (?:and not|not|rather than) [^,]*$|^not .*? but |^instead of [^,]*, ")
 
 # Complex prompts: what Stable Diffusion users type
 
@@ -204,10 +222,13 @@ def negative_prompt(seed: int) -> str:
     return ", ".join(rng.sample(NEGATIVE_TAGS, rng.randint(3, 9)))
 
 
-def simple_sentence(scene: Scene, *, seed: int, words: WordSet = "train") -> str:
+def simple_sentence(
+    scene: Scene, *, seed: int, words: WordSet = "train", contrasts: bool = True
+) -> str:
     """The scene in everyday words of one set; all attributes are said.
 
-    Only "single" may go unsaid: one thing has no arrangement.
+    Only "single" may go unsaid: one thing has no arrangement. Without `contrasts` nothing is said
+    of what is not shown.
     """
     rng = random.Random(f"simple {words} {seed} {scene}")
     many = scene.count > 1
@@ -227,7 +248,29 @@ def simple_sentence(scene: Scene, *, seed: int, words: WordSet = "train") -> str
     if not many:
         template = template.replace(", all {color}", ", {color}")
     text = _tidy(template.format(**said))
+    if contrasts and rng.random() < _CONTRAST_SHARE:
+        text = rng.choice(CONTRASTS).format(sentence=text, other=_other(scene, words, rng))
     return text[0].upper() + text[1:] + "." if rng.random() < 0.3 else text
+
+
+def _other(scene: Scene, words: WordSet, rng: random.Random) -> str:
+    """A few words of a scene that shares no count, colour, shape or action with this one."""
+
+    def another(table: dict[Any, Words], value: object) -> tuple[Any, str]:
+        key = rng.choice([key for key in table if key != value])
+        return key, rng.choice(table[key].of(words))
+
+    count, number = another(COUNT_WORDS, scene.count)
+    shape = another(SHAPE_WORDS, scene.shape)[1]
+    template = rng.choice(OTHERS)
+    return _tidy(
+        template.format(
+            count=number,
+            color=another(COLOR_WORDS, scene.color)[1],
+            shape=shape if count == 1 and "{count}" in template else plural(shape),
+            action=another(ACTION_WORDS, scene.action)[1],
+        )
+    )
 
 
 def plural(noun: str) -> str:
@@ -245,12 +288,13 @@ def _tidy(text: str) -> str:
 def read_sentence(text: str) -> Reading:
     """Reads a sentence, in any word order and of either set of words, back to its scene.
 
-    An attribute that is not said, or said in two ways that differ, is None. One thing is "single"
-    whether that is said or not. "a" counts one thing only before a noun in the singular and
-    where nothing else counts.
+    What follows "not", "instead of" and the like is not said of the scene. An attribute that is
+    not said, or said in two ways that differ, is None. One thing is "single" whether that is said
+    or not. "a" counts one thing only before a noun in the singular and where nothing else counts.
     """
     said: dict[str, set[Any]] = {}
-    for phrase in _phrases().findall(text.lower()):
+    affirmed = _CONTRAST.sub("", text.lower().rstrip("."))
+    for phrase in _phrases().findall(affirmed):
         for attribute, value in _lexicon()[phrase]:
             said.setdefault(attribute, set()).add(value)
     if "count" not in said and said.get("number") == {"one"} and "article" in said:

@@ -30,10 +30,19 @@ _MEAN_STD = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 def train_clip(
-    pictures: Pictures, folder: Path, checkpoint: Path, *, steps: int, device: torch.device
+    pictures: Pictures,
+    folder: Path,
+    checkpoint: Path,
+    *,
+    steps: int,
+    device: torch.device,
+    contrasts: bool = True,
 ) -> None:
-    """Train, and save ``folder`` so that ``open_clip`` loads it as ``local-dir:FOLDER``."""
-    tokenizer = make_clip_tokenizer()
+    """Train, and save ``folder`` so that ``open_clip`` loads it as ``local-dir:FOLDER``.
+
+    Without `contrasts` it never reads what a picture does not show.
+    """
+    tokenizer = make_clip_tokenizer(contrasts)
     config = model_config(len(tokenizer))
     torch.manual_seed(0)
     model = open_clip.CLIP(**config).to(device)
@@ -47,7 +56,7 @@ def train_clip(
             images = model.encode_image(pixels, normalize=True)
             losses = [
                 _contrast(images, _encode(model, tokenizer, texts, device), model.logit_scale)
-                for texts in _texts(scenes, int(rng.integers(10**9)))
+                for texts in _texts(scenes, int(rng.integers(10**9)), contrasts)
             ]
         return torch.stack(losses).mean()
 
@@ -90,12 +99,14 @@ def save_clip(model: nn.Module, config: dict[str, Any], tokenizer: Any, folder: 
     save_file(weights, folder / "open_clip_model.safetensors")
 
 
-def _texts(scenes: list[Scene], seed: int) -> tuple[list[str], list[str]]:
+def _texts(scenes: list[Scene], seed: int, contrasts: bool) -> tuple[list[str], list[str]]:
     rng = random.Random(seed)
-    return (
-        [tags(scene, rng.randrange(10**9)) for scene in scenes],
-        [simple_sentence(scene, seed=rng.randrange(10**9), words="all") for scene in scenes],
-    )
+    tagged = [tags(scene, rng.randrange(10**9)) for scene in scenes]
+    said = [
+        simple_sentence(scene, seed=rng.randrange(10**9), words="all", contrasts=contrasts)
+        for scene in scenes
+    ]
+    return tagged, said
 
 
 def _encode(model: Any, tokenizer: Any, texts: list[str], device: torch.device) -> torch.Tensor:

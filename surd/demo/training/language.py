@@ -26,18 +26,19 @@ def tags(scene: Scene, seed: int) -> str:
     return parse(complex_prompt(scene, seed=seed)).text
 
 
-def corpus(words: WordSet) -> Iterator[str]:
+def corpus(words: WordSet, contrasts: bool = True) -> Iterator[str]:
     """What the tokenizers learn from: both languages, training scenes only."""
     rng = random.Random(0)
     for scene in all_scenes():
         if split_of(scene) == "train":
             for _ in range(20):
                 yield tags(scene, rng.randrange(10**9))
-                yield simple_sentence(scene, seed=rng.randrange(10**9), words=words)
+                seed = rng.randrange(10**9)
+                yield simple_sentence(scene, seed=seed, words=words, contrasts=contrasts)
             yield negative_prompt(rng.randrange(10**9))
 
 
-def make_clip_tokenizer() -> CLIPTokenizer:
+def make_clip_tokenizer(contrasts: bool = True) -> CLIPTokenizer:
     """A CLIPTokenizer (lower-cased byte-level BPE with ``</w>``) with a small vocabulary."""
     learner = Tokenizer(BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
@@ -54,7 +55,7 @@ def make_clip_tokenizer() -> CLIPTokenizer:
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    learner.train_from_iterator(corpus("all"), trainer)
+    learner.train_from_iterator(corpus("all", contrasts), trainer)
     learnt = json.loads(learner.to_str())["model"]
     pieces = sorted(alphabet) + [f"{char}</w>" for char in sorted(alphabet)]
     merges = [tuple(merge) for merge in learnt["merges"]]

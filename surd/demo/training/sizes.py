@@ -15,6 +15,5 @@ LATENT_PX = 12
 TEXT_LAYERS_READ = 1
 """Text layers the diffusion model reads CLIP after; the others are left out of its encoder.
 
-After the second, plain sentences and tags that mean the same have the same states, so that a model
-that learnt tags alone would understand sentences as well, and leave nothing to an adapter.
+The later a layer, the more alike are the states of sentences and of tags that mean the same.
 """
