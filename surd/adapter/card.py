@@ -14,7 +14,7 @@ from surd.storage import Storage
 
 CURVES = "loss.svg"
 PICTURES = "validation.png"
-_TERMS = {"denoising": "#1f6feb", "llm": "#bf3989", "prompt": "#1a7f37"}
+_TERMS = {"denoising": "#1f6feb", "attention": "#9a6700", "llm": "#bf3989", "prompt": "#1a7f37"}
 _WIDTH, _HEIGHT, _MARGIN = 640, 150, 40
 _POINTS = 200
 
@@ -91,11 +91,12 @@ def _public(model: str) -> str:
 
 def curves(lines: Sequence[Mapping[str, float]]) -> str:
     """An SVG with one panel a loss: the mean of each stretch of steps."""
+    shown = [term for term in _TERMS if lines and term in lines[0]]
     panels = "".join(
-        _panel(term, color, [line[term] for line in lines], number)
-        for number, (term, color) in enumerate(_TERMS.items())
+        _panel(term, _TERMS[term], [line[term] for line in lines], number)
+        for number, term in enumerate(shown)
     )
-    height = len(_TERMS) * _HEIGHT
+    height = len(shown) * _HEIGHT
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'font-family="sans-serif" font-size="12">'

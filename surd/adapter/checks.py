@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from surd.adapter.encoding import text_width
+from surd.adapter.losses import TERMS
 from surd.adapter.params import TrainAdapterParams
 from surd.errors import SurdError
 
@@ -15,6 +16,11 @@ from surd.errors import SurdError
 def check_tools(params: TrainAdapterParams) -> None:
     """Raises SurdError where a tracker, a library or a precision is not to be had here."""
     tracker_of(params.report_to)
+    if not any(getattr(params, f"{term}_weight") for term in TERMS):
+        raise SurdError(
+            f"train_adapter: nothing to learn, for no loss has a weight; give one to: "
+            f"{', '.join(f'{term}_weight' for term in TERMS)}"
+        )
     if params.adam_8bit and find_spec("bitsandbytes") is None:
         raise SurdError(
             "train_adapter.adam_8bit: needs bitsandbytes, which is not installed; "

@@ -59,9 +59,11 @@ class Data:
         ids = [self._source.ids[row] for row in rows]
         llm = torch.from_numpy(self._vectors.take(ids).astype(np.float32))[:, None]
         pooled = tensors.get("pooled")
+        complex_ones = torch.rand(size, generator=generator) < self._params.complex_share
+        simple = torch.where(complex_ones[:, None, None], tensors["complex"], tensors["simple"])
         return Batch(
             scaled.to(device),
-            tensors["simple"].to(device),
+            simple.to(device),
             tensors["complex"].to(device),
             llm.to(device),
             pooled.to(device) if pooled is not None else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from surd.adapter.attention import Reader, attention_error
 from surd.adapter.params import TrainAdapterParams
 
-TERMS = ("denoising", "llm", "prompt")
+TERMS = ("denoising", "attention", "llm", "prompt")
+"""The losses, each with a weight of its own."""
 
 Distance = Literal["kl", "cosine", "mse"]
 
@@ -62,19 +64,52 @@ def losses(
     noise: torch.Tensor,
     times: torch.Tensor,
     params: TrainAdapterParams,
+    readers: Sequence[Reader] = (),
 ) -> dict[str, torch.Tensor]:
-    """The three terms, before they are weighed.
+    """The terms that have a weight, before they are weighed.
 
     `schedule` is the noise scheduler; `noise` ``[b, c, h, w]`` and `times` ``[b]`` are drawn by
-    the caller. Source: the paper's section 4.3.
+    the caller. `readers` are wanted where attention has a weight. Source: the paper's section 4.3.
     """
     embeddings, features, aim = student(batch.simple, batch.llm)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and params.denoising_weight > 0):
-        denoising = _denoising(unet, schedule, batch, embeddings, noise, times, params)
+    terms = {}
+    if params.denoising_weight:
+        terms["denoising"] = _denoising(unet, schedule, batch, embeddings, noise, times, params)
+    if params.attention_weight:
+        terms["attention"] = attention_error(readers, embeddings, batch.complex)
+    if params.llm_weight:
+        terms["llm"] = distance(features, aim, params.distance, params.temperature)
+    if params.prompt_weight:
+        terms["prompt"] = distance(embeddings, batch.complex, params.distance, params.temperature)
+    return terms
+
+
+def weighed(terms: Mapping[str, torch.Tensor], params: TrainAdapterParams) -> torch.Tensor:
+    """The sum that is minimised."""
+    parts = [getattr(params, f"{name}_weight") * term for name, term in terms.items()]
+    return torch.stack(parts).sum()
+
+
+def unet_arguments(
+    unet: Any,
+    schedule: Any,
+    batch: Batch,
+    states: torch.Tensor,
+    noise: torch.Tensor,
+    times: torch.Tensor,
+) -> dict[str, Any]:
+    """What to call a UNet with, for noisy latents and text embeddings `states` ``[b, s, d]``."""
+    dtype = next(unet.parameters()).dtype
+    extra = None
+    if batch.pooled is not None:
+        sizes = [[batch.side, batch.side, 0, 0, batch.side, batch.side]]
+        ids = torch.tensor(sizes, device=noise.device)
+        extra = {"text_embeds": batch.pooled, "time_ids": ids.repeat(len(noise), 1)}
     return {
-        "denoising": denoising,
-        "llm": distance(features, aim, params.distance, params.temperature),
-        "prompt": distance(embeddings, batch.complex, params.distance, params.temperature),
+        "sample": schedule.add_noise(batch.latents, noise, times).to(dtype),
+        "timestep": times,
+        "encoder_hidden_states": states.to(dtype),
+        "added_cond_kwargs": extra,
     }
 
 
@@ -91,16 +126,9 @@ def _denoising(
 
     Source of the Min-SNR weights: arXiv:2303.09556, section 3.4.
     """
-    noisy = schedule.add_noise(batch.latents, noise, times)
-    extra = {}
-    if batch.pooled is not None:
-        sizes = [[batch.side, batch.side, 0, 0, batch.side, batch.side]]
-        ids = torch.tensor(sizes, device=noise.device)
-        extra = {"text_embeds": batch.pooled, "time_ids": ids.repeat(len(noise), 1)}
-    dtype = next(unet.parameters()).dtype
 
     def predict(states: torch.Tensor) -> torch.Tensor:
-        said = unet(noisy.to(dtype), times, states.to(dtype), added_cond_kwargs=extra or None)
+        said = unet(**unet_arguments(unet, schedule, batch, states, noise, times))
         prediction: torch.Tensor = said.sample.float()
         return prediction
 
@@ -121,11 +149,3 @@ def _denoising(
         below = snr.clamp(max=params.snr_gamma)
         error = error * below / (snr if kind == "epsilon" else snr + 1)
     return error.mean()
-
-
-def weighed(terms: Mapping[str, torch.Tensor], params: TrainAdapterParams) -> torch.Tensor:
-    """The sum that is minimised."""
-    total = params.llm_weight * terms["llm"] + params.prompt_weight * terms["prompt"]
-    if params.denoising_weight:
-        total = total + params.denoising_weight * terms["denoising"]
-    return total

@@ -42,6 +42,16 @@ class TrainAdapterParams(Params):
         description="what the prediction shall be: the noise, or what the model itself predicts "
         "from the complex prompt",
     )
+    attention_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of the difference between what the UNet's cross-attention layers read from "
+        "the new embeddings and from the complex prompt; needs no UNet, where the denoising loss "
+        "has no weight",
+    )
+    attention_queries: int = Field(
+        default=4096, ge=1, description="states of the UNet that each of those layers is asked with"
+    )
     llm_weight: float = Field(default=1e-5, ge=0, description="of the language model's loss")
     prompt_weight: float = Field(default=1e-5, ge=0, description="of the complex prompt's loss")
     distance: Literal["kl", "cosine", "mse"] = Field(
@@ -50,6 +60,14 @@ class TrainAdapterParams(Params):
     temperature: float = Field(default=1.0, gt=0, description="of the KL divergences")
     projection: Literal["frozen", "learned"] = Field(
         default="frozen", description="the map from the language model's width; frozen: random"
+    )
+
+    complex_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the samples that are given their complex prompt as the simple one, "
+        "so that the model understands those as before",
     )
 
     steps: int = Field(default=5000, ge=1, description="optimizer steps")

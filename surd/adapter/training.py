@@ -6,7 +6,8 @@ resumed ends with the same weights as one that was left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from surd.adapter.attention import Reader, readers_of
 from surd.adapter.data import Data, seed_of
 from surd.adapter.encoding import text_width
 from surd.adapter.files import save
-from surd.adapter.losses import TERMS, losses, weighed
+from surd.adapter.losses import losses, unet_arguments, weighed
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.run_folder import about_training, begin_log, checkpoint, take_up, write_log
 from surd.adapter.tools import frozen_unet, make_accelerator, make_average, make_optimizer
 from surd.adapter.validation import Validation, is_due, validate
+
+_QUERIES_A_BATCH = 64
 
 
 class Student(nn.Module):
@@ -55,6 +59,8 @@ class Training:
     schedule: Any
     average: Any
     """Of the weights, or None."""
+    readers: Sequence[Reader]
+    """Of the UNet, where attention has a weight."""
 
 
 def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
@@ -88,7 +94,7 @@ def train(
     from 1 on, and its losses. A validation changes nothing of what is learned.
     """
     accelerator = accelerator or make_accelerator(params, folder)
-    training = _prepare(pipeline, llm_width, params, accelerator)
+    training = _prepare(data, pipeline, llm_width, params, accelerator)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
     _look(training, validation, 0)
@@ -105,7 +111,7 @@ def train(
 
 
 def _prepare(
-    pipeline: Any, llm_width: int, params: TrainAdapterParams, accelerator: Any
+    data: Data, pipeline: Any, llm_width: int, params: TrainAdapterParams, accelerator: Any
 ) -> Training:
     from accelerate.utils import set_seed
     from diffusers import DDPMScheduler
@@ -123,24 +129,44 @@ def _prepare(
     )
     unet = frozen_unet(pipeline, params, accelerator)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    readers = _readers(data, unet, schedule, params, accelerator) if params.attention_weight else ()
     student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
     average = make_average(accelerator, student, params)
     return Training(
-        params, accelerator, student, learning, optimizer, rate, unet, schedule, average
+        params, accelerator, student, learning, optimizer, rate, unet, schedule, average, readers
     )
+
+
+def _readers(
+    data: Data, unet: Any, schedule: Any, params: TrainAdapterParams, accelerator: Any
+) -> list[Reader]:
+    """The UNet's layers with queries from as many batches as give enough of them."""
+    wanted = -(-params.attention_queries // _QUERIES_A_BATCH)
+
+    def runs() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        for number in range(wanted):
+            batch = data.batch(number, 1, 0, accelerator.device)
+            noise, times = data.noise(number, 0, batch, schedule.config.num_train_timesteps)
+            generator = torch.Generator().manual_seed(seed_of(params.seed, number, 0, 4))
+            places = torch.randint(2**31, (_QUERIES_A_BATCH,), generator=generator)
+            arguments = unet_arguments(unet, schedule, batch, batch.complex, noise, times)
+            yield arguments, places.to(accelerator.device)
+
+    with accelerator.autocast():
+        return readers_of(unet, runs(), params.attention_queries)
 
 
 def _step(training: Training, data: Data, step: int) -> dict[str, float]:
     """One optimizer step; the means of the loss and of its terms over the micro steps."""
     params, average = training.params, training.average
-    sums = dict.fromkeys(("loss", *TERMS), 0.0)
+    sums: dict[str, float] = defaultdict(float)
     for micro in range(params.accumulate):
         terms = _micro_step(training, data, step * params.accumulate + micro)
         for name, value in terms.items():
             sums[name] += float(value.detach()) / params.accumulate
     if average is not None:
         average.step(training.accelerator.unwrap_model(training.student).parameters())
-    return sums
+    return dict(sums)
 
 
 def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.Tensor]:
@@ -151,7 +177,9 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
     batch = data.batch(number, accelerator.num_processes, process, accelerator.device)
     noise, times = data.noise(number, process, batch, schedule.config.num_train_timesteps)
     with accelerator.accumulate(training.student), accelerator.autocast():
-        terms = losses(training.student, training.unet, schedule, batch, noise, times, params)
+        terms = losses(
+            training.student, training.unet, schedule, batch, noise, times, params, training.readers
+        )
         loss = weighed(terms, params)
         accelerator.backward(loss)
         if accelerator.sync_gradients:

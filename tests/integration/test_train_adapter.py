@@ -26,12 +26,13 @@ from support_diffusion import make_pipeline, make_published
 
 from surd import adapter as adapters
 from surd import embeddings
+from surd.adapter.attention import Reader, attention_error, readers_of
 from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader, views
 from surd.adapter.data import Data
 from surd.adapter.fresh import ids_of, open_fresh
-from surd.adapter.losses import losses, weighed
+from surd.adapter.losses import TERMS, Batch, losses, unet_arguments, weighed
 from surd.adapter.params import TrainAdapterParams
-from surd.adapter.training import Student, config_of
+from surd.adapter.training import Student, config_of, train
 from surd.export.published import open_published
 from surd.images import decode
 
@@ -137,13 +138,13 @@ def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(
     assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 3
 
 
-@pytest.mark.parametrize("term", ["denoising", "llm", "prompt"])
+@pytest.mark.parametrize("term", ["denoising", "attention", "llm", "prompt"])
 @pytest.mark.parametrize("projection", ["frozen", "learned"])
 def test_each_term_teaches_the_adapter_and_nothing_else(
     workspace: Path, tmp_path: Path, term: str, projection: Any
 ) -> None:
     pipeline = make_pipeline()
-    others = dict.fromkeys(("denoising_weight", "llm_weight", "prompt_weight"), 0.0)
+    others = dict.fromkeys([f"{name}_weight" for name in TERMS], 0.0)
     params = TrainAdapterParams(**SMALL, projection=projection, **others | {f"{term}_weight": 1.0})
     data = data_of(workspace, pipeline, tmp_path, params)
     pipeline.unet.requires_grad_(False)
@@ -153,18 +154,74 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     assert batch.side == 16 and batch.latents.shape[-1] == 8
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     noise, times = data.noise(0, 0, batch, 1000)
-    weighed(
-        losses(student, pipeline.unet, schedule, batch, noise, times, params), params
-    ).backward()
+    readers = readers_for(pipeline, schedule, batch, noise, times)
+    terms = losses(student, pipeline.unet, schedule, batch, noise, times, params, readers)
+    assert list(terms) == [term]
+    weighed(terms, params).backward()
     taught = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.any()}
     every = {name for name, _ in student.named_parameters()}
     own = {name for name in every if name.startswith("adapter.")} - {"adapter.key.bias"}
     encoder = {name for name in own if name.startswith("adapter.encoder.")}
     projected = {"projection.weight", "projection.bias"} if projection == "learned" else set()
-    expected = {"denoising": own, "prompt": own, "llm": encoder | projected}[term]
+    expected = encoder | projected if term == "llm" else own
     assert taught - {"adapter.key.bias"} == expected
     assert not any(p.grad is not None for p in pipeline.unet.parameters())
     assert not any(p.grad is not None for p in pipeline.text_encoder.parameters())
+
+
+def readers_for(
+    pipeline: Any, schedule: Any, batch: Batch, noise: torch.Tensor, times: torch.Tensor
+) -> list[Reader]:
+    arguments = unet_arguments(pipeline.unet, schedule, batch, batch.complex, noise, times)
+    return readers_of(
+        pipeline.unet, [(arguments, torch.arange(5)), (arguments, torch.arange(9))], 12
+    )
+
+
+def test_attention_alone_needs_the_unet_for_its_queries_only(
+    workspace: Path, tmp_path: Path
+) -> None:
+    pipeline = make_pipeline()
+    weights = {"denoising_weight": 0, "llm_weight": 0, "prompt_weight": 0, "attention_weight": 1}
+    params = TrainAdapterParams(**SMALL, **weights, blend="residual", attention_queries=100)
+    data = data_of(workspace, pipeline, tmp_path / "cache", params)
+    calls = []
+    pipeline.unet.register_forward_hook(lambda *_: calls.append(1))
+    logged = []
+    params = params.model_copy(update={"steps": 6, "learning_rate": 1e-2, "report_to": "none"})
+    train(data, pipeline, 24, params, tmp_path / "run", lambda step, terms: logged.append(terms))
+    assert len(calls) == 2  # 64 queries a batch
+    assert [set(terms) for terms in logged] == [{"loss", "attention"}] * 6
+    assert logged[-1]["attention"] < logged[0]["attention"]
+
+
+def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_text(
+    workspace: Path, tmp_path: Path
+) -> None:
+    pipeline = make_pipeline()
+    data = data_of(workspace, pipeline, tmp_path, TrainAdapterParams(**SMALL))
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    readers = readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+    names = [name for name, _ in pipeline.unet.named_modules() if name.endswith("attn2")]
+    assert len(readers) == len(names) > 1
+    for reader in readers:
+        assert len(reader.queries) == 12 and reader.variance > 0
+        torch.testing.assert_close(reader.queries[:5], reader.queries[5:10])  # the same run twice
+    assert attention_error(readers, batch.complex, batch.complex) == 0
+    assert attention_error(readers, batch.simple, batch.complex) > 0
+
+
+def test_a_share_of_complex_prompts_stands_in_for_simple_ones(
+    workspace: Path, tmp_path: Path
+) -> None:
+    params = TrainAdapterParams(**{**SMALL, "batch_size": 20}, complex_share=0.5)
+    data = data_of(workspace, make_pipeline(), tmp_path, params)
+    same = []
+    for number in range(5):
+        batch = data.batch(number, 1, 0, torch.device("cpu"))
+        same += [torch.equal(*pair) for pair in zip(batch.simple, batch.complex, strict=True)]
+    assert 30 < sum(same) < 70
 
 
 def test_the_aim_may_be_what_the_model_predicts_from_the_complex_prompt(
