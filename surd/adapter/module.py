@@ -19,6 +19,9 @@ class AdapterConfig:
 
     width: int = 768
     """d."""
+    network: Literal["sur", "encoder"] = "sur"
+    """``sur`` is the published one; ``encoder`` a pre-norm encoder whose output is o, which learns
+    in fewer steps (docs/adapter.md)."""
     depth: int = 2
     """Layers of the encoder."""
     heads: int = 8
@@ -50,21 +53,27 @@ class Adapter(nn.Module):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
+        sur = config.network == "sur"
         layer = nn.TransformerEncoderLayer(
             config.width,
             config.heads,
             config.feed_forward,
             config.dropout,
             batch_first=config.attend == "tokens",
+            norm_first=not sur,
         )
-        self.encoder = nn.TransformerEncoder(layer, config.depth, enable_nested_tensor=False)
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.width, config.width),
-            nn.ReLU(),
-            nn.Linear(config.width, config.width),
+        norm = None if sur else nn.LayerNorm(config.width)
+        self.encoder = nn.TransformerEncoder(
+            layer, config.depth, norm=norm, enable_nested_tensor=False
         )
+        if sur:
+            self.query = nn.Linear(config.width, config.width)
+            self.key = nn.Linear(config.width, config.width)
+            self.mlp = nn.Sequential(
+                nn.Linear(config.width, config.width),
+                nn.ReLU(),
+                nn.Linear(config.width, config.width),
+            )
         self.out = nn.Linear(config.width, config.width)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
@@ -72,8 +81,12 @@ class Adapter(nn.Module):
     def forward(self, x: torch.Tensor) -> Adapted:
         """`x` are states ``[b, s, d]`` of the frozen text encoder, of the simple prompt."""
         features = self.encoder(x)
-        attended = functional.scaled_dot_product_attention(self.query(features), self.key(x), x) + x
-        output = self.out(self.mlp(attended) + attended)
+        output = self.out(self._attended(features, x) if self.config.network == "sur" else features)
         eta = self.config.weight
         kept = x if self.config.blend == "residual" else (1 - eta) * x
         return Adapted(kept + eta * output, features, output)
+
+    def _attended(self, features: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        attended = functional.scaled_dot_product_attention(self.query(features), self.key(x), x) + x
+        mixed: torch.Tensor = self.mlp(attended) + attended
+        return mixed

@@ -19,6 +19,10 @@ class TrainAdapterParams(Params):
     llm: str = Field(default="demo:llm", description="model of the vectors that embed-llm wrote")
     layer: int = Field(default=-1, description="layer of those vectors; -1: the deepest there is")
 
+    network: Literal["sur", "encoder"] = Field(
+        default="sur",
+        description="sur: as published; encoder: a pre-norm encoder, which learns in fewer steps",
+    )
     adapter_weight: float = Field(default=0.1, ge=0, description="eta")
     blend: Literal["mix", "residual"] = Field(
         default="mix", description="mix: eta o + (1 - eta) x; residual: x + eta o"

@@ -67,6 +67,7 @@ def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
     """The network that the parameters ask for."""
     return AdapterConfig(
         width=width,
+        network=params.network,
         depth=params.depth,
         heads=params.heads,
         feed_forward=params.feed_forward,

@@ -120,18 +120,20 @@ def test_the_published_layout_is_read_at_full_size(tmp_path: Path) -> None:
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
 
 
-def test_at_the_start_nothing_or_a_tenth_is_taken_away() -> None:
+@pytest.mark.parametrize("network", ["sur", "encoder"])
+def test_at_the_start_nothing_or_a_tenth_is_taken_away(network: Any) -> None:
     x = torch.randn(2, 5, 16)
-    mixed, _, output = Adapter(AdapterConfig(**SMALL))(x)
+    mixed, _, output = Adapter(AdapterConfig(**SMALL, network=network))(x)
     assert not output.any()
     torch.testing.assert_close(mixed, 0.9 * x)
-    residual = Adapter(AdapterConfig(**SMALL, blend="residual"))(x)
+    residual = Adapter(AdapterConfig(**SMALL, network=network, blend="residual"))(x)
     torch.testing.assert_close(residual.embeddings, x, rtol=0, atol=0)
 
 
-def test_tokens_attend_to_their_prompt_and_not_to_the_prompts_beside_it() -> None:
+@pytest.mark.parametrize("network", ["sur", "encoder"])
+def test_tokens_attend_to_their_prompt_and_not_to_the_prompts_beside_it(network: Any) -> None:
     x = torch.randn(3, 5, 16)
-    tokens, batch = make(), make(attend="batch")
+    tokens, batch = make(network=network), make(network=network, attend="batch")
     batch.load_state_dict(tokens.state_dict())
     torch.testing.assert_close(tokens(x)[0][:1], tokens(x[:1])[0])
     assert (batch(x)[0][:1] - batch(x[:1])[0]).abs().max() > 1e-3
@@ -141,8 +143,9 @@ def test_tokens_attend_to_their_prompt_and_not_to_the_prompts_beside_it() -> Non
     assert (batch(changed).features[:, 4] - batch(x).features[:, 4]).abs().max() == 0
 
 
-def test_each_loss_reaches_what_it_should_teach() -> None:
-    adapter = make().train()
+@pytest.mark.parametrize("network", ["sur", "encoder"])
+def test_each_loss_reaches_what_it_should_teach(network: Any) -> None:
+    adapter = make(network=network).train()
     x, aim, llm = torch.randn(2, 5, 16), torch.randn(2, 5, 16), torch.randn(2, 1, 16)
     every = {name for name, _ in adapter.named_parameters()}
 
@@ -188,8 +191,10 @@ def test_the_published_distance_is_kl_by_its_definition(temperature: float) -> N
     assert distance(found, aim, "kl", temperature) == pytest.approx(float(right), rel=1e-5)
 
 
-def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    adapter, projection = make(blend="residual", weight=0.3), nn.Linear(24, 16)
+@pytest.mark.parametrize("network", ["sur", "encoder"])
+def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path, network: Any) -> None:
+    adapter = make(network=network, blend="residual", weight=0.3)
+    projection = nn.Linear(24, 16)
     adapters.save(adapter, tmp_path / "run", projection=projection, about={"llm": "m", "layer": 3})
     again = adapters.load(tmp_path / "run")
     assert again.config == adapter.config and not again.training
