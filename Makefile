@@ -17,6 +17,11 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/surd build demo -o surd-demo
 	$(BIN)/surd embed-llm surd-demo
+	$(BIN)/surd train-adapter surd-demo
+	$(BIN)/surd evaluate surd-demo/adapter/run --prompts demo:simple --prompts demo:complex \
+	  --clip demo:clip --seeds 1 --steps 12 --guidance 4
+	$(BIN)/surd generate "two red stars in a row, not blue hearts" "instead of a circle, three green boxes" \
+	  --adapter surd-demo/adapter/run --compare --steps 12 --guidance 4 -o surd-demo/pictures
 	$(BIN)/surd status surd-demo
 	$(BIN)/surd inspect surd-demo --limit 5
 
@@ -34,6 +39,7 @@ bench: setup
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/caption.py --wait-idle 60
 	$(BIN)/python benchmarks/embed_llm.py
+	$(BIN)/python benchmarks/train.py --wait-idle 60
 	$(BIN)/python benchmarks/dedup.py --rows 1000000
 
 clean:
