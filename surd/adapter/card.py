@@ -12,6 +12,7 @@ from surd.adapter.validation import read_log
 from surd.publish.escape import inline
 from surd.storage import Storage
 
+CARD = "README.md"
 CURVES = "loss.svg"
 PICTURES = "validation.png"
 _TERMS = {"denoising": "#1f6feb", "attention": "#9a6700", "llm": "#bf3989", "prompt": "#1a7f37"}
@@ -57,7 +58,7 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 |---|---|
 {rows}
 """
-    storage.write_bytes("README.md", text.encode())
+    storage.write_bytes(CARD, text.encode())
 
 
 def _validation(folder: Path, storage: Storage) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from surd import embeddings
 from surd.adapter.cache import build_cache
-from surd.adapter.card import write_card
+from surd.adapter.card import CARD, write_card
 from surd.adapter.checks import check_fits, check_tools
 from surd.adapter.data import Data, Source
 from surd.adapter.files import WEIGHTS_FILE
@@ -70,6 +70,8 @@ def run(
     accelerator = make_accelerator(params, folder)
     main = bool(accelerator.is_main_process)
     if resume and (folder / WEIGHTS_FILE).is_file():
+        if main and not (folder / CARD).is_file():  # it was killed between the two
+            write_card(folder, lasting(params), samples)
         return Trained(folder, samples, params.steps, new=False, main=main)
     pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
     check_fits(params, pipeline)

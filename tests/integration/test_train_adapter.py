@@ -134,6 +134,11 @@ def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(
     assert loaded.config.width == 32 and loaded.config.weight == 0.1
     card = (tmp_path / "a" / "README.md").read_text()
     assert "| `seed` | `1` |" in card and "tiny-llm" in card
+    (tmp_path / "a" / "README.md").unlink()  # killed before it was written
+    assert (
+        "is trained already" in surd(*command(workspace, diffusion, tmp_path / "a", 2, seed=1)).out
+    )
+    assert (tmp_path / "a" / "README.md").read_text() == card
     svg = ElementTree.parse(tmp_path / "a" / "loss.svg")
     assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 3
 
