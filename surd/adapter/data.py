@@ -10,6 +10,7 @@ import torch
 
 from surd.adapter.losses import Batch
 from surd.adapter.params import TrainAdapterParams
+from surd.adapter.sentences import Spoken
 from surd.embeddings import Embeddings
 
 
@@ -35,8 +36,14 @@ class Data:
     """The encoded dataset beside the language model's vectors: batches by number."""
 
     def __init__(
-        self, source: Source, vectors: Embeddings, pipeline: Any, params: TrainAdapterParams
+        self,
+        source: Source,
+        vectors: Embeddings,
+        pipeline: Any,
+        params: TrainAdapterParams,
+        spoken: Spoken | None = None,
     ) -> None:
+        self._spoken = spoken
         self._source, self._vectors, self._params = source, vectors, params
         self.rows = [row for row, id_ in enumerate(source.ids) if id_ in vectors]
         config = pipeline.vae.config
@@ -58,6 +65,8 @@ class Data:
         scaled = (drawn - self._shift) * self._scale
         ids = [self._source.ids[row] for row in rows]
         llm = torch.from_numpy(self._vectors.take(ids).astype(np.float32))[:, None]
+        if self._spoken is not None:
+            tensors |= self._said_otherwise(ids, self._spoken, generator)
         pooled = tensors.get("pooled")
         complex_ones = torch.rand(size, generator=generator) < self._params.complex_share
         simple = torch.where(complex_ones[:, None, None], tensors["complex"], tensors["simple"])
@@ -69,6 +78,17 @@ class Data:
             pooled.to(device) if pooled is not None else None,
             mean.shape[-1] * self._pixels,
         )
+
+    def _said_otherwise(
+        self, ids: Sequence[str], spoken: Spoken, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """``simple``, and ``pooled`` of SDXL, of one caption of each sample."""
+        drawn = torch.rand(len(ids), generator=generator).tolist()
+        captions = [spoken.sentences[id_] for id_ in ids]
+        chosen = [some[int(share * len(some))] for some, share in zip(captions, drawn, strict=True)]
+        encoded = spoken.encode(chosen)
+        found = {"simple": encoded.states.float().cpu()}
+        return found if encoded.pooled is None else found | {"pooled": encoded.pooled.float().cpu()}
 
     def noise(
         self, number: int, process: int, batch: Batch, times: int

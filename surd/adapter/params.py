@@ -66,6 +66,11 @@ class TrainAdapterParams(Params):
         default="frozen", description="the map from the language model's width; frozen: random"
     )
 
+    captions: Literal["best", "all"] = Field(
+        default="best",
+        description="what is taken for the simple prompt: the best caption, or any that CLIP finds "
+        "as true as those, encoded as they are drawn",
+    )
     complex_share: float = Field(
         default=0.0,
         ge=0,

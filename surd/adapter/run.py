@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from surd.adapter.cache import build_cache
 from surd.adapter.card import CARD, write_card
 from surd.adapter.checks import check_fits, check_tools
 from surd.adapter.data import Data, Source
+from surd.adapter.encoding import encode
 from surd.adapter.files import WEIGHTS_FILE
 from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.params import TrainAdapterParams
+from surd.adapter.sentences import Spoken, sentences_of
 from surd.adapter.settings import begin_folder, check_folder, settings_of
 from surd.adapter.tools import make_accelerator
 from surd.adapter.training import train
@@ -80,11 +83,13 @@ def run(
     accelerator.wait_for_everyone()
     quiet = quiet or not main
     place = Path(location) / "adapter" / "cache"
-    data = Data(
-        _source(dataset, pipeline, params, place, accelerator, quiet), vectors, pipeline, params
-    )
+    source = _source(dataset, pipeline, params, place, accelerator, quiet)
+    spoken = None
+    if params.captions == "all":
+        spoken = Spoken(sentences_of(location, source.ids), partial(encode, pipeline))
+    data = Data(source, vectors, pipeline, params, spoken)
     validation = open_validation(params, pipeline, folder, accelerator)
-    if params.cache and validation is None:
+    if params.cache and validation is None and spoken is None:
         _put_away(pipeline)
     with track("train", params.steps, quiet=quiet) as tick:
 

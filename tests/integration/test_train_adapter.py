@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+import support_publish
 import torch
 from diffusers import DDPMScheduler
 from PIL import Image
@@ -29,10 +30,13 @@ from surd import embeddings
 from surd.adapter.attention import Reader, attention_error, readers_of
 from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader, views
 from surd.adapter.data import Data
+from surd.adapter.encoding import encode
 from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.losses import TERMS, Batch, losses, unet_arguments, weighed
 from surd.adapter.params import TrainAdapterParams
+from surd.adapter.sentences import Spoken, sentences_of
 from surd.adapter.training import Student, config_of, train
+from surd.errors import SurdError
 from surd.export.published import open_published
 from surd.images import decode
 
@@ -215,6 +219,48 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
         torch.testing.assert_close(reader.queries[:5], reader.queries[5:10])  # the same run twice
     assert attention_error(readers, batch.complex, batch.complex) == 0
     assert attention_error(readers, batch.simple, batch.complex) > 0
+
+
+def test_any_caption_that_clip_confirms_may_stand_in(tmp_path: Path) -> None:
+    rows = support_publish.samples(30, cos_simple=lambda n: 0.3 + n / 1000)
+    said = [("beam", 0.35), ("true", 0.304), ("false", 0.29)]
+    for row in rows:
+        row["candidates"] = [
+            {"text": f"{text} {row['source_id']}", "raw": "", "how": "nucleus"} for text, _ in said
+        ]
+        row["candidate_scores"] = [score for _, score in said]
+        row["simple_prompt"] = f"beam {row['source_id']}"
+    workspace = support_publish.make_workspace(tmp_path / "w", [rows])
+    ids = [row["id"] for row in rows]
+    found = sentences_of(workspace.location, ids[5:])
+    assert list(found) == ids[5:]
+    assert found[ids[5]] == ["beam 5"]  # the lowest that was chosen is 0.305
+    found = sentences_of(workspace.location, ids)
+    assert found[ids[5]] == ["beam 5", "true 5"]  # 0.300
+    with pytest.raises(SurdError, match="1 samples of the dataset have no captions"):
+        sentences_of(workspace.location, [*ids, "another"])
+
+
+def test_captions_are_drawn_anew_for_every_batch(workspace: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    params = TrainAdapterParams(**{**SMALL, "batch_size": 8})
+    plain = data_of(workspace, pipeline, tmp_path, params)
+    captions = {id_: ["a red circle", "two blue stars"] for id_ in plain._source.ids}
+    spoken = Spoken(captions, partial(encode, pipeline))
+    data = Data(plain._source, plain._vectors, pipeline, params, spoken)
+    allowed = encode(pipeline, ["a red circle", "two blue stars"]).states
+    seen = set()
+    for number in range(3):
+        batch = data.batch(number, 1, 0, torch.device("cpu"))
+        again = data.batch(number, 1, 0, torch.device("cpu"))
+        assert torch.equal(batch.simple, again.simple)
+        near = torch.cdist(batch.simple.flatten(1), allowed.flatten(1))  # [b, 2]
+        assert near.min(dim=1).values.max() < 1e-3
+        seen |= set(near.argmin(dim=1).tolist())
+        alike = plain.batch(number, 1, 0, torch.device("cpu"))
+        assert torch.equal(batch.latents, alike.latents)
+        assert torch.equal(batch.complex, alike.complex)
+    assert seen == {0, 1}
 
 
 def test_a_share_of_complex_prompts_stands_in_for_simple_ones(
