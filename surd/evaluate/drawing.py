@@ -80,28 +80,29 @@ def draw(
     """Draw what is not there yet.
 
     The folder's name is a hash of all that the pictures depend on, so that runs share what they
-    have in common: the base model's pictures are drawn once for many adapters.
+    have in common: the base model's pictures are drawn once for many adapters. A picture is drawn
+    again with those it was drawn with before, for beside others it may differ by a grey level.
     """
     about = json.dumps([asdict(how), adapter_digest if adapter else "base"])
     drawing = Drawing(root / hashlib.sha256(about.encode()).hexdigest()[:16])
     store = Storage(str(drawing.folder))
-    pairs = [(text, seed) for text in dict.fromkeys(texts) for seed in seeds]
-    missing = [pair for pair in pairs if not drawing.has(*pair)]
-    tick({"ok": len(pairs) - len(missing)})
-    for first in range(0, len(missing), batch):
-        some = missing[first : first + batch]
-        pictures = generate(
-            pipeline,
-            adapter,
-            [text for text, _ in some],
-            [seed for _, seed in some],
-            negative_prompts=[how.negative_prompt] * len(some),
-            num_inference_steps=how.steps,
-            guidance_scale=how.guidance,
-        )
-        for pair, picture in zip(some, pictures, strict=True):
-            with store.writing(_file(*pair)) as temporary:
-                picture.save(temporary, "PNG")
+    pairs = [(text, seed) for seed in seeds for text in dict.fromkeys(texts)]
+    for first in range(0, len(pairs), batch):
+        some = pairs[first : first + batch]
+        if not all(drawing.has(*pair) for pair in some):
+            pictures = generate(
+                pipeline,
+                adapter,
+                [text for text, _ in some],
+                [seed for _, seed in some],
+                negative_prompts=[how.negative_prompt] * len(some),
+                num_inference_steps=how.steps,
+                guidance_scale=how.guidance,
+            )
+            for pair, picture in zip(some, pictures, strict=True):
+                if not drawing.has(*pair):
+                    with store.writing(_file(*pair)) as temporary:
+                        picture.save(temporary, "PNG")
         tick({"ok": len(some)})
     return drawing
 
