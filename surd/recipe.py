@@ -15,6 +15,7 @@ from surd.adapter.params import TrainAdapterParams
 from surd.errors import RecipeError
 from surd.llm.params import EmbedLlmParams
 from surd.publish.params import PublishParams
+from surd.shipped import shipped
 from surd.sources.kinds import SOURCES, Source
 from surd.stage import Params
 from surd.stages.caption import CaptionParams
@@ -69,11 +70,7 @@ class Recipe(Params):
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with surd, by stem."""
-    package = Path(__file__).parent
-    for folder in (package / "pipelines", package.parent / "pipelines"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
+    return {path.stem: path for path in sorted(shipped("pipelines").glob("*.yaml"))}
 
 
 def find_recipe(name: str) -> Path:

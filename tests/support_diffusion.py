@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import support_publish
 import torch
 from diffusers import (
@@ -26,6 +27,14 @@ from surd.models.names import demo_model
 from surd.publish.params import PublishParams
 from surd.publish.publish import publish
 from surd.workspace import Workspace
+
+MARKS = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+"""Of tests that run diffusion models."""
 
 SIDE = 16
 WIDTH = 32

@@ -43,6 +43,11 @@ def text_width(pipeline: Any) -> int:
     return int(pipeline.unet.config.cross_attention_dim)
 
 
+def side_px(pipeline: Any) -> int:
+    """Of the square pictures the model was made for."""
+    return int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
+
+
 def check_width(adapter: Adapter, width: int) -> None:
     """Raises ModelError where the adapter is made for other text embeddings than `width` wide."""
     if adapter.config.width != width:

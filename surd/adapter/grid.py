@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from surd.adapter.validation import BASE, FOLDER, PROMPTS_FILE
+from surd.evaluate.drawing import open_rgb
 
 _ROWS, _COLUMNS = 8, 8
 _CELL, _HEADING = 256, 20
@@ -53,7 +54,6 @@ def _some(columns: Sequence[Path]) -> list[Path]:
 def _open(path: Path) -> Image.Image | None:
     if not path.is_file():
         return None
-    with Image.open(path) as image:
-        cell: Image.Image = image.convert("RGB")
+    cell = open_rgb(path)
     cell.thumbnail((_CELL, _CELL))
     return cell

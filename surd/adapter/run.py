@@ -15,7 +15,7 @@ from surd.adapter.cache import build_cache
 from surd.adapter.card import CARD, write_card
 from surd.adapter.checks import check_fits, check_tools
 from surd.adapter.data import Data, Source
-from surd.adapter.encoding import encode
+from surd.adapter.encoding import encode, side_px
 from surd.adapter.files import WEIGHTS_FILE
 from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.params import TrainAdapterParams
@@ -127,8 +127,7 @@ def _source(
     quiet: bool,
 ) -> Source:
     how: dict[str, Any] = {
-        "resolution": params.resolution
-        or pipeline.unet.config.sample_size * pipeline.vae_scale_factor,
+        "resolution": params.resolution or side_px(pipeline),
         "flip": params.flip,
         "crops": params.crops,
         "seed": params.seed,

@@ -18,14 +18,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from surd.adapter.encoding import generate
+from surd.adapter.encoding import generate, side_px
 from surd.adapter.module import Adapter
 from surd.adapter.params import TrainAdapterParams
 from surd.demo.scenes import ATTRIBUTES
-from surd.evaluate.drawing import pictures_at_once
+from surd.evaluate.drawing import open_rgb, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import cosines, shares_right
-from surd.evaluate.prompt_sets import KINDS, PAPER, SUFFIXES, Prompt, load_prompts
+from surd.evaluate.prompt_sets import (
+    DEMO,
+    KINDS,
+    PAPER,
+    SUFFIXES,
+    Prompt,
+    limited,
+    load_prompts,
+    texts_of,
+)
 from surd.models.clip import Clip, load_clip
 from surd.storage import Storage
 
@@ -33,7 +42,6 @@ FOLDER = "validation"
 LOG_FILE = "validation.jsonl"
 PROMPTS_FILE = "prompts.json"
 BASE = "base"
-_DEMO = "demo:"
 _TRACKED = 8
 """Prompts whose pictures a tracker is shown."""
 
@@ -51,9 +59,7 @@ class Pictures:
 
     def open(self, text: str, seed: int) -> Image.Image:
         """A picture, RGB."""
-        with Image.open(self.folder / self.name(text, seed)) as image:
-            picture: Image.Image = image.convert("RGB")
-        return picture
+        return open_rgb(self.folder / self.name(text, seed))
 
 
 @dataclass(frozen=True)
@@ -84,16 +90,12 @@ class Validation:
 def validation_prompts(params: TrainAdapterParams) -> list[Prompt]:
     """The prompts the settings name, one by one or by their sets. Raises SurdError."""
     found = [prompt for told in params.validation_prompts for prompt in _named(told)]
-    kept = set([*dict.fromkeys(prompt.text for prompt in found)][: params.validation_limit])
-    return [prompt for prompt in found if prompt.text in kept]
+    return limited(found, params.validation_limit)
 
 
 def _named(told: str) -> list[Prompt]:
-    if told.startswith(_DEMO):
-        from surd.demo.questions import demo_prompts
-
-        return demo_prompts(told)
-    if told in (*KINDS, PAPER) or (told.endswith(SUFFIXES) and " " not in told):
+    of_file = told.endswith(SUFFIXES) and " " not in told
+    if told.startswith(DEMO) or told in (*KINDS, PAPER) or of_file:
         return load_prompts(told)
     return [Prompt(told, "prompt")]
 
@@ -105,7 +107,7 @@ def open_validation(
     prompts = validation_prompts(params)
     if not prompts:
         return None
-    texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+    texts = texts_of(prompts)
     clip = None
     if accelerator.is_main_process:
         told = json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
@@ -151,7 +153,7 @@ def _draw(validation: Validation, adapter: Adapter | None, step: int, accelerato
     pairs = [(text, seed) for text in validation.texts for seed in validation.seeds]
     own = pairs[accelerator.process_index :: accelerator.num_processes]
     missing = [pair for pair in own if not storage.exists(pictures.name(*pair))]
-    side = params.resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    side = params.resolution or side_px(pipeline)
     batch = pictures_at_once(side, accelerator.device)
     for first in range(0, len(missing), batch):
         some = missing[first : first + batch]

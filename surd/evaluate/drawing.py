@@ -54,9 +54,14 @@ class Drawing:
 
     def open(self, text: str, seed: int) -> Image.Image:
         """A picture, RGB."""
-        with Image.open(self.folder / _file(text, seed)) as image:
-            picture: Image.Image = image.convert("RGB")
-        return picture
+        return open_rgb(self.folder / _file(text, seed))
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """A picture, RGB."""
+    with Image.open(path) as image:
+        picture: Image.Image = image.convert("RGB")
+    return picture
 
 
 def pictures_at_once(side_px: int, device: torch.device) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from surd.adapter.encoding import check_width, text_width
+from surd.adapter.encoding import check_width, side_px, text_width
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.errors import SurdError
 from surd.evaluate.drawing import Drawing, How, draw, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, Row, by_kind, clip_score, quality_row
-from surd.evaluate.prompt_sets import Prompt, load_prompts
+from surd.evaluate.prompt_sets import DEMO, Prompt, limited, load_prompts, texts_of
 from surd.evaluate.quality import load_quality
 from surd.evaluate.table import table_of
 from surd.models.clip import load_clip
@@ -27,8 +27,6 @@ from surd.models.diffusion import load_pipeline
 from surd.models.names import identity
 from surd.progress import track
 from surd.storage import Storage
-
-_DEMO = "demo:"
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,10 @@ def evaluate(
     name = options.diffusion or config.get("training", {}).get("diffusion")
     if not name:
         raise SurdError(f"{run}: does not say which diffusion model it is for; give --diffusion")
-    sets = {one: _prompts(one, options) for one in options.prompts}
+    sets = {one: limited(load_prompts(one), options.limit) for one in options.prompts}
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
-    judges = {one: _judge(one, options, device, dtype) for one in sets}
+    judges = _judges(sets, options, device, dtype)
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
     drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
     clip = load_clip(options.clip, device=device) if options.clip != "none" else None
@@ -80,7 +78,7 @@ def evaluate(
     outcomes = Outcomes()
     for one, prompts in sets.items():
         rows += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
-        texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+        texts = texts_of(prompts)
         if clip is not None:
             rows.append(clip_score(one, texts, seeds, drawings, clip))
         for metric, quality in metrics.items():
@@ -89,19 +87,14 @@ def evaluate(
     return rows
 
 
-def _prompts(name: str, options: Options) -> list[Prompt]:
-    if name.startswith(_DEMO):
-        from surd.demo.questions import demo_prompts
-
-        found = demo_prompts(name)
-    else:
-        found = load_prompts(name)
-    kept = set(list(dict.fromkeys(prompt.text for prompt in found))[: options.limit])
-    return [prompt for prompt in found if prompt.text in kept]
-
-
-def _judge(name: str, options: Options, device: torch.device, dtype: torch.dtype) -> Judge:
-    return exact_judge() if name.startswith(_DEMO) else vqa_judge(options.vqa, device, dtype)
+def _judges(
+    names: Iterable[str], options: Options, device: torch.device, dtype: torch.dtype
+) -> dict[str, Judge]:
+    """For each set who judges it; a model is loaded once."""
+    kinds = {name: name.startswith(DEMO) for name in names}
+    exact = exact_judge()
+    asked = exact if all(kinds.values()) else vqa_judge(options.vqa, device, dtype)
+    return {name: exact if of_demo else asked for name, of_demo in kinds.items()}
 
 
 def _draw(
@@ -119,11 +112,10 @@ def _draw(
     check_width(adapter, text_width(pipeline))
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity(name), options.steps, options.guidance, options.negative_prompt)
-    texts = [prompt.text for prompts in sets.values() for prompt in prompts]
-    side_px = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    batch = pictures_at_once(side_px, device)
+    texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
+    batch = pictures_at_once(side_px(pipeline), device)
     seeds = range(options.seeds)
-    total = 2 * len(set(texts)) * len(seeds)
+    total = 2 * len(texts) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:
         return {
             side: draw(pipeline, used, digest, texts, seeds, how, root, batch=batch, tick=tick)

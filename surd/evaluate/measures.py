@@ -79,8 +79,7 @@ def _right(
     """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``."""
     right = np.zeros((len(prompts), len(seeds)), bool)
     for row, column, prompt, said in _answers(prompts, seeds, drawing, judge):
-        wanted = [question.answer for question in ask(prompt)]
-        right[row, column] = all(map(is_right, said, wanted))
+        right[row, column] = _all_right(prompt, said)
         outcomes.add(
             **about,
             kind=prompt.kind,
@@ -88,7 +87,7 @@ def _right(
             seed=seeds[column],
             right=bool(right[row, column]),
             questions=[question.question for question in ask(prompt)],
-            wanted=wanted,
+            wanted=[question.answer for question in ask(prompt)],
             said=said,
             picture=drawing.name(prompt.text, seeds[column]),
         )
@@ -101,9 +100,12 @@ def shares_right(
     """For each kind of prompt the share of pictures that show what they should."""
     found: dict[str, list[bool]] = {}
     for _, _, prompt, said in _answers(prompts, seeds, pictures, judge):
-        wanted = [question.answer for question in ask(prompt)]
-        found.setdefault(prompt.kind, []).append(all(map(is_right, said, wanted)))
+        found.setdefault(prompt.kind, []).append(_all_right(prompt, said))
     return {kind: sum(right) / len(right) for kind, right in found.items()}
+
+
+def _all_right(prompt: Prompt, said: Sequence[str]) -> bool:
+    return all(map(is_right, said, [question.answer for question in ask(prompt)]))
 
 
 def _answers(

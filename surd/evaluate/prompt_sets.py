@@ -8,16 +8,19 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from surd.errors import SurdError
+from surd.shipped import shipped
 
 KINDS = ("action", "color", "counting")
 """The bundled sets: one for each kind of semantic prompt in the SUR-adapter paper."""
 PAPER = "paper"
 """The name of all bundled sets together."""
+DEMO = "demo:"
+"""Before the names of the demo's own sets."""
 SUFFIXES = (".jsonl", ".tsv", ".txt", ".csv")
 _KIND_COLUMNS = ("kind", "challenge", "category")
 
@@ -46,7 +49,8 @@ def load_prompts(name: str) -> list[Prompt]:
     """The prompts of a bundled set or of a file, in their order and each text once.
 
     Args:
-        name: ``action``, ``color``, ``counting``, ``paper`` (all three), or the path of a file:
+        name: ``action``, ``color``, ``counting``, ``paper`` (all three), one of the demo's
+            (``demo:simple``, whose texts come once for each kind), or the path of a file:
 
             - ``.jsonl``: a JSON object a line, as data/prompts/README.md describes it: ``prompt``,
               and where wanted ``kind``, ``questions`` and ``complex``.
@@ -66,9 +70,24 @@ def load_prompts(name: str) -> list[Prompt]:
     Raises:
         SurdError: the set is unknown, or the file is missing or wrong; one line says where.
     """
+    if name.startswith(DEMO):
+        from surd.demo.questions import demo_prompts
+
+        return demo_prompts(name)
     if name == PAPER:
         return _distinct(prompt for kind in KINDS for prompt in _read(_bundled(kind)))
     return _distinct(_read(_bundled(name) if name in KINDS else _find(name)))
+
+
+def texts_of(prompts: Iterable[Prompt]) -> list[str]:
+    """The different texts, in their order."""
+    return list(dict.fromkeys(prompt.text for prompt in prompts))
+
+
+def limited(prompts: Sequence[Prompt], texts: int | None) -> list[Prompt]:
+    """The prompts of the first so many texts; None: all."""
+    kept = set(texts_of(prompts)[:texts])
+    return [prompt for prompt in prompts if prompt.text in kept]
 
 
 def ask(prompt: Prompt) -> tuple[Question, ...]:
@@ -82,10 +101,7 @@ def ask(prompt: Prompt) -> tuple[Question, ...]:
 
 def _bundled(kind: str) -> Path:
     """The file of a bundled set, inside the installed package or in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "data" / "prompts"
-    folder = inside if inside.is_dir() else package.parent / "data" / "prompts"
-    return folder / f"{kind}.jsonl"
+    return shipped("data/prompts") / f"{kind}.jsonl"
 
 
 def _find(name: str) -> Path:

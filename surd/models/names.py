@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from surd.errors import ModelError
+from surd.shipped import shipped
 
 _PREFIX = "demo:"
 _ENDS_BYTES = 65_536
@@ -62,9 +63,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 def demo_models() -> Path:
     """The folder of the demo's models, in a checkout or inside the installed package."""
-    package = Path(__file__).parent.parent
-    inside = package / "data" / "demo" / "models"
-    return inside if inside.is_dir() else package.parent / "data" / "demo" / "models"
+    return shipped("data/demo/models")
 
 
 def demo_model(name: str) -> Path:

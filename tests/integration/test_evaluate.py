@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from support_diffusion import make_pipeline, make_published
+from support_diffusion import MARKS, make_pipeline, make_published
 
 from surd import adapter as adapters
 from surd.adapter.module import Adapter, AdapterConfig
@@ -30,12 +30,7 @@ from surd.evaluate.quality import load_quality
 Surd = Callable[..., Any]
 FAST = ("--steps", 2, "--guidance", 3, "--clip", "demo:clip", "--quiet")
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

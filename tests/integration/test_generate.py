@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
 )
 from PIL import Image
-from support_diffusion import SIDE, make_pipeline
+from support_diffusion import MARKS, SIDE, make_pipeline
 
 from surd import adapter as adapters
 from surd.adapter.encoding import encode, generate, prompt_inputs
@@ -25,12 +25,7 @@ from surd.errors import ModelError
 Surd = Callable[..., Any]
 CALL = {"num_inference_steps": 2, "guidance_scale": 4.0, "output_type": "np"}
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file
-from support_diffusion import make_pipeline, make_published
+from support_diffusion import MARKS, make_pipeline, make_published
 
 from surd import adapter as adapters
 from surd import embeddings
@@ -53,12 +53,7 @@ LOOK = {
     "checkpoint_every": 2,
 }
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
