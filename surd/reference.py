@@ -11,14 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from surd.adapter.params import TrainAdapterParams
-from surd.llm.params import EmbedLlmParams
-from surd.recipe import DemoSite, Recipe, shipped_recipes
-from surd.resize import Resize
+from surd.recipe import Recipe, shipped_recipes
 from surd.sources.kinds import SOURCES
 from surd.stage import is_runtime
-from surd.stages.download import DownloadParams
-from surd.stages.prompts import PromptsParams
 
 _INTRO = """\
 # Recipes
@@ -37,15 +32,19 @@ def recipe_reference() -> str:
     """The whole page."""
     sections = [_INTRO.format(shipped=", ".join(f"`{name}`" for name in shipped_recipes()))]
     sections.append(_section("Recipe", Recipe))
-    for kind, (params, _) in SOURCES.items():
-        sections.append(_section(f"Source `{kind}`", params))
-    sections.append(_section("`download`", DownloadParams))
-    sections.append(_section("`download.resize`", Resize))
-    sections.append(_section("`prompts`", PromptsParams))
-    sections.append(_section("`embed_llm`", EmbedLlmParams))
-    sections.append(_section("`train_adapter`", TrainAdapterParams))
-    sections.append(_section("`demo_site`", DemoSite))
+    sections += [_section(f"Source `{kind}`", params) for kind, (params, _) in SOURCES.items()]
+    sections += [_section(f"`{key}`", model) for key, model in _below(Recipe)]
     return "\n".join(sections)
+
+
+def _below(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Key and model of every mapping in a model, at any depth; sources have tags, not keys."""
+    for name, field in model.model_fields.items():
+        arguments = (field.annotation, *typing.get_args(field.annotation))
+        for found in arguments:
+            if isinstance(found, type) and issubclass(found, BaseModel):
+                yield f"{prefix}{name}", found
+                yield from _below(found, f"{prefix}{name}.")
 
 
 def _section(title: str, model: type[BaseModel]) -> str:
@@ -70,7 +69,7 @@ def _type(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(parts))
     if origin is typing.Annotated:
         return _type(arguments[0])
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {_type(arguments[0])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
