@@ -110,10 +110,13 @@ def train_adapter(
         return
     if as_json:
         print_json({"run": output, "samples": done.samples, "steps": done.steps, "new": done.new})
-    elif done.new:
+        return
+    if done.new:
         say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")
     else:
         say(f"{output}: is trained already, with these settings")
+    of_demo = " --prompts demo:simple --clip demo:clip"  # other judges do not know its pictures
+    say(f"next: surd evaluate {output}{of_demo if params.diffusion.startswith('demo:') else ''}")
 
 
 def generate(
