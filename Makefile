@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint docs bench clean
 
 setup: $(VENV)/.ready
 
@@ -33,6 +33,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/mkdocs build --strict
+
 bench: setup
 	$(BIN)/python benchmarks/download.py
 	$(BIN)/python benchmarks/filter.py
@@ -43,4 +46,4 @@ bench: setup
 	$(BIN)/python benchmarks/dedup.py --rows 1000000
 
 clean:
-	rm -rf $(VENV) surd-demo
+	rm -rf $(VENV) surd-demo site

@@ -1,0 +1,133 @@
+"""The pages: they build without a warning, and say what the code says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from support_docs import ROOT, anchors, blocks, commands, links, slug
+
+from surd.schema import json_schemas
+
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "data/**/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages; a page left out, a broken link or a broken anchor ends the build."""
+    pytest.importorskip("material", reason="mkdocs-material is not installed")
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_the_pages_build_without_a_warning(site: Path) -> None:
+    assert {"index.html", "cli.html", "recipes.html"} <= {path.name for path in site.iterdir()}
+
+
+def test_the_pages_ask_nothing_of_other_sites(site: Path) -> None:
+    loads = r'<(?:script|img|iframe)[^>]*\ssrc="?(?:https?:)?//'
+    styles = r'<link[^>]*rel="?(?:stylesheet|preconnect)[^>]*//'
+    for page in site.rglob("*.html"):
+        assert not re.search(f"{loads}|{styles}", page.read_text(encoding="utf-8")), page.name
+
+
+def test_links_out_of_docs_are_words_on_the_built_pages(site: Path) -> None:
+    text = (site / "adapter.html").read_text(encoding="utf-8")
+    assert "(data/prompts)" in text and "../data" not in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_files_lead_to_a_file_and_a_heading(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}: no such file"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}: no such heading"
+
+
+def test_a_broken_link_and_a_broken_anchor_would_be_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Who & *what*?\n\n[a](b.md) [c](#d) `[no](link)`\n\n```md\n# no\n[x](y)\n```\n"
+    )
+    assert links(page) == ["b.md", "#d"]
+    assert anchors(page) == {"who--what"} == {slug("Who & *what*?")}
+
+
+def test_commands_of_a_block_have_neither_comments_nor_continuations(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('# P\n\n```sh\nsurd a   # b\n# c\nsurd "d#e" \\\n  --f\n```\n\n```\nx\n```\n')
+    shell, other = blocks(page)
+    assert (shell.language, shell.line, other.language) == ("sh", 4, "")
+    assert [(one.text, one.line) for one in commands(shell)] == [
+        ("surd a", 4),
+        ('surd "d#e" --f', 6),
+    ]
+
+
+def test_the_commands_page_is_what_the_code_says() -> None:
+    from surd.reference_cli import cli_reference
+
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == cli_reference(), "run: python -m surd.reference_cli > docs/cli.md"
+
+
+def test_every_command_and_option_is_on_the_commands_page() -> None:
+    """Asked of the command line itself, not of the page's maker."""
+    from typer.main import get_command
+
+    from surd.cli import app
+
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name, command in _commands(get_command(app)):
+        _, found, section = page.partition(f"### surd {name}\n")
+        assert found, f"surd {name} is missing"
+        section = section.partition("\n##")[0]
+        assert f"surd {name}" in section.partition("for example")[0], f"{name} has no example"
+        for parameter in command.params:
+            shown = [o for o in parameter.opts if o.startswith("--")]
+            for option in shown:
+                assert f"`{option}" in section, f"surd {name} {option} is missing"
+
+
+def _commands(group: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found += _commands(command, f"{prefix}{name} ")
+        else:
+            found.append((prefix + name, command))
+    return found
+
+
+def test_every_recipe_key_is_on_the_recipes_page() -> None:
+    """Asked of the JSON Schema, not of the page's maker."""
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    schema = json_schemas()["recipe"]
+    tables = [
+        set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) for part in page.split("\n## ")
+    ]
+    for name, model in {"Recipe": schema, **schema["$defs"]}.items():
+        assert set(model["properties"]) in tables, f"{name} has no table of all its keys"
