@@ -17,18 +17,15 @@ small, since there are 77 tokens whatever the picture's size.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import BytesIO
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from _common import (
@@ -40,29 +37,18 @@ from _common import (
     wait_idle,
     write_results,
 )
+from _train_published import Lesson, encode_pixels, encode_prompts, method_loss, method_steps
+from _train_setting import SIZES, TOKENS, Setting, make_models, make_setting
 from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
     DDPMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
 )
-from PIL import Image
-from safetensors.torch import save_file
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from surd.adapter.cache import Cached, Sample, encode_samples, open_cache, picture
 from surd.adapter.data import Data
 from surd.adapter.losses import losses, weighed
-from surd.adapter.params import TrainAdapterParams
-from surd.adapter.training import Student, config_of, train
-from surd.embeddings import Embeddings
+from surd.adapter.training import train
 from surd.errors import SurdError
-from surd.models.devices import device_named, dtype_of
-from surd.models.diffusion import load_pipeline
-from surd.models.names import demo_model
 from surd.models.quiet import hush
 
 PAPER = "the paper's method"
@@ -73,295 +59,8 @@ LIMIT = "the UNet alone"
 FORWARD = "UNet, forward only"
 VAE, TEXT = "autoencoder", "text encoder, both prompts"
 LEAST_RATIO, LEAST_SHARE = 1.5, 0.9
-TOKENS = 77
-SAMPLES, PART = 16, 4
-"""Rows of the dataset, and of each file of the cache."""
-KL_WEIGHT, GRADIENT_NORM, RATE = 1e-5, 1.0, 1e-5
 MOST_OFF = {torch.float32: 0.01, torch.bfloat16: 0.2}
 """How far the gradients of two ways to compute the same may be apart."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """A Stable Diffusion 1.x, and what the adapter is made of."""
-
-    side: int
-    """Of the pictures, in pixels."""
-    vae: tuple[int, ...]
-    """Channels of each level, as of the UNet."""
-    unet: tuple[int, ...]
-    unet_layers: int
-    width: int
-    """Of the text embeddings."""
-    text_layers: int
-    feed_forward: int
-    llm_width: int
-
-
-SIZES = {
-    "small": Size(256, (32, 64, 128, 128), (96, 224, 448), 1, 96, 6, 256, 640),
-    "sd15": Size(512, (128, 256, 512, 512), (320, 640, 1280, 1280), 2, 768, 12, 2048, 5120),
-}
-
-
-# models and data --------------------------------------------------------------------------------
-
-
-def make_models(size: Size) -> dict[str, Any]:
-    """The three networks, as diffusers and transformers set them up without weights to load."""
-    levels, inner = len(size.vae), len(size.unet) - 1
-    torch.manual_seed(0)
-    models = {
-        "vae": AutoencoderKL(
-            sample_size=size.side,
-            latent_channels=4,
-            layers_per_block=2,
-            block_out_channels=size.vae,
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-        ),
-        "unet": UNet2DConditionModel(
-            sample_size=size.side // 2 ** (levels - 1),
-            layers_per_block=size.unet_layers,
-            block_out_channels=size.unet,
-            down_block_types=("CrossAttnDownBlock2D",) * inner + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * inner,
-            cross_attention_dim=size.width,
-            attention_head_dim=8,
-        ),
-        "text_encoder": CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=size.width,
-                intermediate_size=4 * size.width,
-                num_hidden_layers=size.text_layers,
-                num_attention_heads=12,
-                max_position_embeddings=TOKENS,
-            )
-        ),
-    }
-    return {name: model.requires_grad_(False).eval() for name, model in models.items()}
-
-
-def make_pipeline(size: Size) -> Any:
-    """A text-to-image pipeline of them; its tokenizer is the demo's."""
-    return StableDiffusionPipeline(
-        **make_models(size),
-        tokenizer=CLIPTokenizer.from_pretrained(demo_model("clip"), model_max_length=TOKENS),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-
-
-def make_samples(side: int) -> list[Sample]:
-    """Noise with two prompts each."""
-    rng = np.random.default_rng(0)
-    samples = []
-    for number in range(SAMPLES):
-        buffer = BytesIO()
-        Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).save(buffer, "PNG")
-        simple = f"{number} red cups on a table"
-        complex_ = f"masterpiece, {number} red cups, table, soft light, highly detailed, sharp"
-        samples.append(Sample(f"{number:032x}", buffer.getvalue(), simple, complex_))
-    return samples
-
-
-def make_cache(pipeline: Any, samples: Sequence[Sample], side: int, folder: Path) -> Cached:
-    """What surd's training reads, in files as surd caches them."""
-    for first in range(0, len(samples), PART):
-        some = samples[first : first + PART]
-        tensors = encode_samples(pipeline, some, resolution=side, flip=True)
-        half = {name: value.half().contiguous().cpu() for name, value in tensors.items()}
-        ids = json.dumps([sample.id for sample in some])
-        save_file(half, folder / f"part-{first:05d}.safetensors", {"ids": ids})
-    return open_cache(folder)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """All that is trained with, one batch size apart."""
-
-    pipeline: Any
-    device: torch.device
-    dtype: torch.dtype
-    """Of the frozen networks."""
-    cached: Cached
-    vectors: Embeddings
-    pixels: torch.Tensor
-    """``[n, 3, side, side]``; in the order of the cached ids, as the next three."""
-    simple: torch.Tensor
-    """Token ids ``[n, 77]``."""
-    complex: torch.Tensor
-    llm: torch.Tensor
-    """``[n, 1, h]``."""
-    params: TrainAdapterParams
-
-    def rows(self, step: int) -> torch.Tensor:
-        """Rows of the batch of a step."""
-        size = self.params.batch_size
-        return torch.arange(step * size, (step + 1) * size) % len(self.pixels)
-
-    def student(self) -> Student:
-        """A new adapter, the same each time."""
-        torch.manual_seed(0)
-        width = self.pipeline.unet.config.cross_attention_dim
-        config = config_of(self.params, width)
-        return Student(config, self.vectors.width, self.params.projection).to(self.device)
-
-    def autocast(self) -> torch.autocast:
-        """For what is kept in float32 and computed as the frozen networks are."""
-        half = self.dtype != torch.float32
-        return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
-
-
-def make_setting(options: argparse.Namespace, folder: Path) -> Setting:
-    """Models, a cached dataset, and the same dataset uncached. Raises SurdError."""
-    device = device_named("auto")
-    dtype = dtype_of("auto", device)
-    size = SIZES[options.size]
-    if options.diffusion is None:
-        pipeline = make_pipeline(size).to(device)
-    else:
-        pipeline = load_pipeline(str(options.diffusion), device=str(device))
-        if not isinstance(pipeline, StableDiffusionPipeline):
-            raise BenchmarkError(f"{options.diffusion}: is no Stable Diffusion 1 or 2")
-    pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-        part.requires_grad_(False).eval()
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    samples = make_samples(side)
-    cached = make_cache(pipeline, samples, side, folder)
-    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-        part.to(dtype=dtype)
-    values = np.random.default_rng(1).standard_normal((SAMPLES, size.llm_width), np.float32)
-    vectors = values.astype(np.float16)
-    tokens = [
-        pipeline.tokenizer(
-            prompts, padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids
-        for prompts in ([s.simple for s in samples], [s.complex for s in samples])
-    ]
-    return Setting(
-        pipeline=pipeline,
-        device=device,
-        dtype=dtype,
-        cached=cached,
-        vectors=Embeddings(vectors, cached.ids, None),
-        pixels=torch.stack([picture(sample.image, side) for sample in samples]),
-        simple=tokens[0],
-        complex=tokens[1],
-        llm=torch.from_numpy(vectors.astype(np.float32))[:, None],
-        params=TrainAdapterParams(
-            feed_forward=size.feed_forward,
-            accumulate=1,
-            learning_rate=RATE,
-            denoising_weight=1.0,
-            llm_weight=KL_WEIGHT,
-            prompt_weight=KL_WEIGHT,
-            max_grad_norm=GRADIENT_NORM,
-            precision="no" if dtype == torch.float32 else "bf16",
-            report_to="none",  # log.jsonl is written all the same
-        ),
-    )
-
-
-# the peer ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a step of the method learns from, on the device."""
-
-    latents: torch.Tensor
-    """``[b, c, h, w]``."""
-    simple: torch.Tensor
-    """``[b, s, d]``, as of the complex prompts."""
-    complex: torch.Tensor
-    llm: torch.Tensor
-    """``[b, 1, h]``."""
-    noise: torch.Tensor
-    times: torch.Tensor
-    """``[b]``."""
-
-
-def method_loss(
-    student: Student, unet: Any, schedule: Any, lesson: Lesson, *, cut: bool
-) -> torch.Tensor:
-    """Section 4.3 of the paper. With `cut` no gradient passes what the UNet is given."""
-    embeddings, features, aim = student(lesson.simple.float(), lesson.llm)
-    noisy = schedule.add_noise(lesson.latents, lesson.noise, lesson.times)
-    kind = next(unet.parameters()).dtype
-    given = embeddings.detach() if cut else embeddings
-    predicted = unet(noisy.to(kind), lesson.times, given.to(kind)).sample
-    aimed = lesson.noise
-    if schedule.config.prediction_type == "v_prediction":
-        aimed = schedule.get_velocity(lesson.latents, lesson.noise, lesson.times)
-    denoising = functional.mse_loss(predicted.float(), aimed.float())
-    alike = divergence(features, aim) + divergence(embeddings, lesson.complex)
-    return denoising + KL_WEIGHT * alike
-
-
-def divergence(found: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-    """KL between what is found and what is aimed at, each token a distribution."""
-    logs = functional.log_softmax(found.float(), -1)
-    aims = functional.log_softmax(aim.float(), -1).expand_as(logs)
-    return functional.kl_div(aims, logs, reduction="batchmean", log_target=True)
-
-
-def method_steps(setting: Setting, *, cut: bool) -> Iterator[float]:
-    """Steps without end, each from pixels and token ids; the loss of each."""
-    pipeline, device = setting.pipeline, setting.device
-    student = setting.student().train()
-    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=RATE, weight_decay=setting.params.weight_decay)
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    step = 0
-    while True:
-        rows = setting.rows(step)
-        latents = encode_pixels(setting, rows)
-        most = schedule.config.num_train_timesteps
-        lesson = Lesson(
-            latents,
-            *encode_prompts(setting, rows),
-            setting.llm[rows].to(device),
-            torch.randn_like(latents),
-            torch.randint(most, (len(rows),), device=device),
-        )
-        with setting.autocast():
-            loss = method_loss(student, pipeline.unet, schedule, lesson, cut=cut)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, GRADIENT_NORM)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        yield loss.item()
-
-
-@torch.no_grad()
-def encode_pixels(setting: Setting, rows: torch.Tensor) -> torch.Tensor:
-    """Latents, drawn and scaled."""
-    vae = setting.pipeline.vae
-    pixels = setting.pixels[rows].to(setting.device, setting.dtype)
-    drawn = vae.encode(pixels).latent_dist.sample()
-    return drawn.float() * vae.config.scaling_factor
-
-
-@torch.no_grad()
-def encode_prompts(setting: Setting, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """States of the simple prompts, and of the complex ones."""
-    encoder = setting.pipeline.text_encoder
-    simple = encoder(setting.simple[rows].to(setting.device))[0]
-    return simple, encoder(setting.complex[rows].to(setting.device))[0]
-
-
-# surd, and parts of the work --------------------------------------------------------------------
 
 
 def time_surd(setting: Setting, warm: int, steps: int, denoising_weight: float) -> float:
