@@ -77,6 +77,18 @@ def filter_(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="PX", help="Least shorter side in pixels."),
     ] = None,
+    keep: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID", help="Keep this sample by hand, whatever the filters say."),
+    ] = None,
+    drop: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID", help="Drop this sample by hand."),
+    ] = None,
+    undo: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID", help="Leave this sample to the filters again."),
+    ] = None,
     set_: Overrides = None,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Show the scores and propose thresholds.")
@@ -104,6 +116,11 @@ def filter_(
         list(set_ or []),
         flags,
         suggest=suggest,
+        by_hand={
+            **dict.fromkeys(keep or (), "keep"),
+            **dict.fromkeys(drop or (), "drop"),
+            **dict.fromkeys(undo or ()),
+        },
         dry_run=dry_run,
         quiet=quiet,
         as_json=json_,

@@ -43,8 +43,12 @@ REASONS = {
     "watermark_words": "the caption speaks of a watermark or a logo",
     "max_per_prompt": "better samples have the same complex prompt",
     "max_per_author": "the author has better samples",
+    "manual": "decided by hand; the detail says keep, in spite of other reasons, or drop",
 }
 """Every reason a verdict can give."""
+
+MISSING = ("opt_out", "no_image", "no_prompt", "no_caption")
+"""Reasons that no decision by hand can mend: there is nothing to publish."""
 
 _LEVELS = {"none": 0, "soft": 1, "mature": 2, "x": 3}
 _EXPLICIT = (
@@ -87,6 +91,19 @@ class Rows:
     author: pa.Array
     duplicate_kind: pa.Array
     cluster: pa.Array
+    by_hand: pa.Array
+    """``keep``, ``drop`` or null."""
+
+    def kept_by_hand(self) -> Bools:
+        """Which rows somebody decided to keep."""
+        return self._decided("keep")
+
+    def dropped_by_hand(self) -> Bools:
+        """Which rows somebody decided to drop."""
+        return self._decided("drop")
+
+    def _decided(self, decision: str) -> Bools:
+        return pc.equal(self.by_hand, decision).fill_null(False).to_numpy(zero_copy_only=False)
 
 
 def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[int], Rows]:
@@ -132,6 +149,7 @@ def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
         "author": _category(table["author"]),
         "duplicate_kind": _category(table["kind"]),
         "cluster": _one(table["cluster"]),
+        "by_hand": _category(table["manual"]),
     }
 
 
@@ -183,7 +201,10 @@ def _keys(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def find(rows: Rows, params: FilterParams) -> list[Finding]:
-    """What each rule that is on finds, in the order of REASONS."""
+    """What each rule that is on finds, in the order of REASONS; last, what was decided by hand.
+
+    What is kept by hand counts before others where a cap leaves room for a few.
+    """
     findings = [
         *_missing(rows),
         *_scores(rows, params),
@@ -192,9 +213,10 @@ def find(rows: Rows, params: FilterParams) -> list[Finding]:
         *_duplicates(rows, params),
         *_language(rows, params),
     ]
-    dropped = np.zeros(len(rows.ids), bool)
+    kept = rows.kept_by_hand()
+    dropped = rows.dropped_by_hand()
     for finding in findings:
-        dropped[finding.rows] = True
+        dropped[finding.rows] |= (finding.reason in MISSING) | ~kept[finding.rows]
     for reason, limit, groups in (
         ("max_per_prompt", params.max_per_prompt, rows.prompt_key),
         ("max_per_author", params.max_per_author, _codes(rows.author)),
@@ -202,7 +224,9 @@ def find(rows: Rows, params: FilterParams) -> list[Finding]:
         if limit is not None:
             capped = _beyond(groups, limit, rows, dropped)
             findings.append(Finding(reason, capped, threshold=limit))
-            dropped[capped] = True
+            dropped[capped] |= ~kept[capped]
+    decided = np.flatnonzero(pc.is_valid(rows.by_hand).to_numpy(zero_copy_only=False))
+    findings.append(Finding("manual", decided, details=_words_of(rows.by_hand, decided)))
     return [finding for finding in findings if len(finding.rows)]
 
 
@@ -302,11 +326,13 @@ def _beyond(
 ) -> npt.NDArray[np.intp]:
     """Of the rows of each group that nothing else drops, all but the best `limit` by CLIP.
 
-    Equal scores are settled by the order of the rows; a group of -1 has no limit.
+    Those kept by hand come first. Equal scores are settled by the order of the rows; a group of
+    -1 has no limit.
     """
     candidates = np.flatnonzero(~dropped & (groups >= 0))
     scores = np.nan_to_num(rows.numbers["cos_simple"][candidates], nan=-2.0)
-    order = candidates[np.lexsort((candidates, -scores, groups[candidates]))]
+    last = ~rows.kept_by_hand()[candidates]
+    order = candidates[np.lexsort((candidates, -scores, last, groups[candidates]))]
     ordered = groups[order]
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
     lengths = np.diff(np.r_[first, len(ordered)])

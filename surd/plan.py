@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from surd import manual
 from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
 from surd.workspace import DamagedPartError, PartInfo, Workspace
 
@@ -34,6 +35,8 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     inputs = {part: _inputs(workspace, stage, part) for part in parts}
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
+        if stage.by_hand and not isinstance(whole, str):
+            whole |= manual.inputs(manual.read(workspace))
         inputs = dict.fromkeys(parts, whole)
     states = []
     for part in parts:
@@ -94,7 +97,8 @@ def _part_state(
 
 
 def _why_stale(info: PartInfo, settings: str, inputs: Mapping[str, str]) -> str:
-    changed = [group for group, digest in inputs.items() if info.inputs.get(group) != digest]
+    groups = [*inputs, *(info.inputs.keys() - inputs.keys())]
+    changed = [group for group in groups if info.inputs.get(group) != inputs.get(group)]
     reasons = ["settings changed"] if info.settings != settings else []
     reasons += [f"{group} changed" for group in changed]
     return ", ".join(reasons) or "made by another version"

@@ -173,7 +173,8 @@ VERDICTS = pa.schema(
                     ]
                 )
             ),
-            "every reason to drop it, with the number and the threshold behind it",
+            "every reason to drop it, with the number and the threshold behind it; manual is a "
+            "decision by hand, and where its detail is keep, the others were overruled",
         ),
     ]
 )

@@ -95,6 +95,12 @@ class Stage:
     """The models among the parameters, whose weights belong to the fingerprint."""
     workers: Literal["one", "cores"] = "cores"
     """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
+    by_hand: bool = False
+    """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
+    null. They belong to the fingerprint."""
+    limits: tuple[str, ...] = ()
+    """Runtime parameters that bound all workers together, such as connections to a host: of several
+    workers each gets its share."""
     reuses_rows: bool = False
     """Ask the engine for the earlier version of each part."""
     batch_rows: int = 100

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.engine.whole import read_part
+from surd import manual
+from surd.engine.whole import whole_table
 from surd.stages.filter import STAGE, FilterParams, judge
 from surd.thresholds import suggest
 from surd.workspace import Workspace
@@ -36,19 +37,25 @@ class Funnel:
 
     samples: int
     kept: int
+    kept_by_hand: int
+    """Of these, in spite of a filter."""
     dropped: list[Dropped]
     """By number of samples, most first; a sample may be dropped for several reasons."""
 
 
 def funnel(tables: Iterable[pa.Table]) -> Funnel:
     """The funnel of verdicts, part by part."""
-    samples = kept = 0
+    samples = kept = by_hand = 0
     all_, only = Counter[str](), Counter[str]()
     thresholds: dict[str, float | None] = {}
     for table in tables:
         samples += table.num_rows
         kept += pc.sum(table["keep"]).as_py() or 0
+        kept_here = table["keep"].combine_chunks()
         reasons = table["reasons"].combine_chunks()
+        others = pc.greater(pc.list_value_length(reasons), 1)  # than the decision itself
+        by_hand += pc.sum(pc.and_(kept_here, others)).as_py() or 0
+        reasons = reasons.filter(pc.invert(kept_here))
         flat = reasons.flatten()
         names = flat.field("reason")
         lonely = reasons.filter(pc.equal(pc.list_value_length(reasons), 1))
@@ -58,17 +65,18 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
             first = pc.index(names, name).as_py()
             thresholds[name] = flat.field("threshold")[first].as_py()
     dropped = [Dropped(name, n, only[name], thresholds[name]) for name, n in all_.most_common()]
-    return Funnel(samples, kept, dropped)
+    return Funnel(samples, kept, by_hand, dropped)
 
 
 def _counts(names: pa.Array) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
 
 
-def compute(workspace: Workspace, params: FilterParams) -> list[pa.Table]:
+def compute(
+    workspace: Workspace, params: FilterParams, decisions: manual.Decisions
+) -> list[pa.Table]:
     """Verdicts as they would be, one table a part; nothing is written."""
-    parts = workspace.parts("samples")
-    return list(judge(lambda: (read_part(workspace, STAGE, part) for part in parts), params))
+    return list(judge(whole_table(workspace, STAGE, decisions), params))
 
 
 def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:

@@ -20,11 +20,13 @@ def filter_(
     flags: Mapping[str, Any],
     *,
     suggest: bool,
+    by_hand: Mapping[str, Any],
     dry_run: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """``surd filter``."""
+    """``surd filter``; `by_hand` gives samples' ids a decision: keep, drop or None."""
+    from surd import manual
     from surd.build import open_recipe
     from surd.recipe import override_recipe
     from surd.verdicts import changes, compute, current, funnel
@@ -39,8 +41,9 @@ def filter_(
     recipe = override_recipe(open_recipe(workspace), [*overrides, *given])
     need_groups(workspace, "filter")
     before = current(workspace)
+    decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
     if dry_run:
-        tables = compute(workspace, recipe.filter)
+        tables = compute(workspace, recipe.filter, decisions)
         after = {
             part: table["keep"].to_numpy()
             for part, table in zip(workspace.parts("samples"), tables, strict=True)
@@ -115,7 +118,8 @@ def _print_funnel(result: Any) -> None:
             f"  {one.reason:<18}{one.samples:>10,}  {one.samples / result.samples:6.1%}, "
             f"{one.only:,} for this alone{threshold}"
         )
-    say(f"kept       {result.kept:>10,}  {result.kept / max(1, result.samples):6.1%}")
+    by_hand = f", {result.kept_by_hand:,} of them by hand" if result.kept_by_hand else ""
+    say(f"kept       {result.kept:>10,}  {result.kept / max(1, result.samples):6.1%}{by_hand}")
 
 
 def _suggest(workspace: Any, as_json: bool) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from surd import manual
 from surd.engine.parts import PartResult, StageError, count_statuses, side_by_side
 from surd.plan import PartState
 from surd.progress import Tick
-from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
+from surd.stage import Params, Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.workspace import Workspace
 
 
@@ -23,7 +24,8 @@ def compute_table(
     due = {job.part: job for job in jobs}
     settings = settings_fingerprint(stage, params)
     parts = workspace.parts("samples")
-    tables = stage.open(params)(lambda: (read_part(workspace, stage, part) for part in parts))
+    decisions = manual.read(workspace) if stage.by_hand else {}
+    tables = stage.open(params)(whole_table(workspace, stage, decisions))
     for part, table in zip(parts, tables, strict=True):
         if part not in due:
             continue
@@ -31,7 +33,8 @@ def compute_table(
         if table.num_rows != job.rows:
             raise StageError(f"{stage.name} did not keep the rows of part {part}")
         counts = count_statuses(table)
-        inputs = dict(job.inputs or {})
+        inputs = {group: d for group, d in (job.inputs or {}).items() if group != manual.GROUP}
+        inputs |= manual.inputs(decisions)  # those that were read, should some have come since
         with workspace.writing_part(stage.group, part, stage.schema, stage.batch_rows) as writer:
             writer.write(table)
             writer.describe(
@@ -42,6 +45,20 @@ def compute_table(
             )
         tick(counts)
         yield PartResult(part, counts)
+
+
+def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions) -> WholeTable:
+    """The function that streams all parts to a stage, as often as it likes."""
+    parts = workspace.parts("samples")
+
+    def whole() -> Iterator[pa.Table]:
+        for part in parts:
+            table = read_part(workspace, stage, part)
+            if stage.by_hand:
+                table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
+            yield table
+
+    return whole
 
 
 def read_part(workspace: Workspace, stage: Stage, part: int) -> pa.Table:

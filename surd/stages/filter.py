@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from surd.filter_rules import Finding, find, read_rows
+from surd.filter_rules import MISSING, Finding, Rows, find, read_rows
+from surd.manual import REASON
 from surd.schema import VERDICTS
 from surd.stage import Params, Stage, TableFunction, WholeTable
 from surd.thresholds import Cosine, Threshold
@@ -71,13 +72,24 @@ def open_(params: FilterParams) -> TableFunction:
 def judge(whole: WholeTable, params: FilterParams) -> Iterator[pa.Table]:
     """Verdicts, one table a part."""
     sizes, rows = read_rows(whole(), params)
-    reasons = _reasons(find(rows, params), len(rows.ids))
-    keep = np.diff(reasons.offsets.to_numpy()) == 0
+    findings = find(rows, params)
+    reasons = _reasons(findings, len(rows.ids))
+    keep = _kept(findings, rows)
     table = pa.Table.from_arrays([rows.ids, pa.array(keep), reasons], schema=VERDICTS)
     start = 0
     for size in sizes:
         yield table.slice(start, size)
         start += size
+
+
+def _kept(findings: list[Finding], rows: Rows) -> npt.NDArray[np.bool_]:
+    """What nothing drops, and what is kept by hand and whole."""
+    kept_by_hand = rows.kept_by_hand()
+    keep = ~rows.dropped_by_hand()
+    for finding in findings:
+        if finding.reason != REASON:
+            keep[finding.rows] &= (finding.reason not in MISSING) & kept_by_hand[finding.rows]
+    return keep
 
 
 def _reasons(findings: list[Finding], count: int) -> pa.ListArray:
@@ -127,5 +139,6 @@ STAGE = Stage(
     params=FilterParams,
     open=open_,
     scope="table",
+    by_hand=True,
     batch_rows=10_000,
 )

@@ -42,6 +42,7 @@ GOOD: dict[str, Any] = {
     "kind": None,
     "similarity": None,
     "cluster": "kept",
+    "manual": None,
 }
 TYPES = {
     **dict.fromkeys(("width", "height"), pa.int32()),
@@ -182,6 +183,56 @@ def test_the_cap_on_prompts_looks_at_words_not_at_case():
     rows = table({}, {"complex_prompt": "MASTERPIECE, two red cups", "cos_simple": 0.2}, first=3)
     params = only(max_per_prompt=1)
     assert reasons(params, rows) == [[], ["max_per_prompt"]]
+
+
+def test_what_is_kept_by_hand_stays_and_still_tells_what_the_filters_said():
+    bad = {"cos_simple": 0.1, "manual": "keep"}
+    good, overruled = verdicts(only(clip_threshold=0.28), table({"manual": "keep"}, bad))
+    assert good["keep"] and overruled["keep"]
+    assert [entry["reason"] for entry in overruled["reasons"]] == ["clip_threshold", "manual"]
+    assert good["reasons"] == [
+        {"reason": "manual", "value": None, "threshold": None, "detail": "keep"}
+    ]
+
+
+def test_what_is_dropped_by_hand_goes_for_that_reason():
+    (row,) = verdicts(OFF, table({"manual": "drop"}))
+    assert not row["keep"]
+    assert [(entry["reason"], entry["detail"]) for entry in row["reasons"]] == [("manual", "drop")]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"status": "opt_out"},
+        {"status": "truncated"},
+        {"prompts.status": "empty"},
+        {"simple_prompt": None},
+    ],
+)
+def test_no_hand_keeps_what_has_nothing_to_publish(missing):
+    (row,) = verdicts(FilterParams(), table({**missing, "manual": "keep"}))
+    assert not row["keep"] and row["reasons"][-1]["reason"] == "manual"
+
+
+def test_within_a_cap_what_is_kept_by_hand_comes_first_and_what_is_dropped_leaves_its_place():
+    rows = table(
+        {"cos_simple": 0.9},
+        {"cos_simple": 0.1, "manual": "keep"},
+        {"cos_simple": 0.8, "author": "bob", "manual": "drop"},
+        {"cos_simple": 0.2, "author": "bob"},
+    )
+    found = verdicts(only(max_per_author=1), rows)
+    assert [row["keep"] for row in found] == [False, True, False, True]
+    assert found[0]["reasons"][0]["reason"] == "max_per_author"
+
+
+def test_the_funnel_tells_what_was_kept_by_hand_in_spite_of_a_filter():
+    bad = {"cos_simple": 0.1, "manual": "keep"}
+    rows = table({}, bad, {"manual": "keep"}, {"manual": "drop"})
+    found = funnel(judge(lambda: iter([rows]), only(clip_threshold=0.28)))
+    assert (found.samples, found.kept, found.kept_by_hand) == (4, 3, 1)
+    assert found.dropped == [Dropped("manual", 1, 1, None)]
 
 
 def test_no_rows_and_empty_parts_are_fine():
