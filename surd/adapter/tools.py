@@ -20,8 +20,10 @@ _WAIT = timedelta(hours=24)
 def make_accelerator(params: TrainAdapterParams, folder: Path) -> Any:
     """The processes and devices this run was launched on. Raises SurdError."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs
 
+    AcceleratorState._reset_state()  # it keeps an earlier run's precision, and refuses another
     return Accelerator(
         mixed_precision=precision_of(params),
         gradient_accumulation_steps=params.accumulate,

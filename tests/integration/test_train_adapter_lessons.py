@@ -173,3 +173,17 @@ def test_the_aim_may_be_what_the_model_predicts_from_the_complex_prompt(
     assert apart > 0 and student.adapter.out.weight.grad.any()
     alike = replace(batch, complex=batch.simple)  # at first the adapter changes nothing
     assert losses(student, pipeline.unet, schedule, alike, *rest)["denoising"] < 1e-12
+
+
+def test_runs_of_one_process_may_differ_in_precision(workspace: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    found = {}
+    for precision in ("no", "bf16", "no"):
+        params = TrainAdapterParams(**{**SMALL, "steps": 2, "precision": precision})
+        data = data_of(workspace, pipeline, tmp_path / "cache", params)
+        folder = tmp_path / f"run-{len(found)}-{precision}"
+        folder.mkdir(exist_ok=True)
+        train(data, make_pipeline(), 24, params, folder)
+        found[folder.name] = (folder / "log.jsonl").read_text()
+    first, half, again = found.values()
+    assert first == again != half
