@@ -64,13 +64,14 @@ def doctor(*, as_json: bool) -> None:
     """``surd doctor``."""
     from surd.doctor import examine
 
-    findings = examine()
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            mend = f"; {finding.mend}" if finding.mend and finding.state != "ok" else ""
+            say(f"{finding.state:<4}  {finding.what}: {shown(finding.found)}{mend}")
+    well = all(finding.state != "BAD" for finding in findings)
     if as_json:
-        print_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            mark = "ok " if finding.ok else "BAD"
-            mend = f"; {finding.mend}" if finding.mend and not finding.ok else ""
-            say(f"{mark}  {finding.what}: {finding.found}{mend}")
-    if not all(finding.ok for finding in findings):
+        print_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
+    if not well:
         sys.exit(1)

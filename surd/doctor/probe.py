@@ -1,0 +1,99 @@
+"""Imports the model libraries one by one and tells of each; run as a script, for imports may crash.
+
+It needs the standard library alone. Each line it prints for the doctor begins with a mark and is a
+JSON object; a library without a line is the one at which the process ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+MARK = "surd-probe:"
+
+LIBRARIES = {
+    "torch": (),
+    "torchvision": (),
+    "open_clip": ("create_model_and_transforms",),
+    "transformers": ("BlipProcessor", "BlipForConditionalGeneration"),
+    "diffusers": ("StableDiffusionPipeline",),
+}
+"""Module -> names to look up in it: transformers and diffusers import lazily."""
+
+
+def main() -> None:
+    """Tell of every library, and of torch's devices."""
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
+    for name, looked_up in LIBRARIES.items():
+        error, version = None, _version(name)
+        try:
+            module = importlib.import_module(name)
+            for one in looked_up:
+                getattr(module, one)
+            version = version or getattr(module, "__version__", None)
+        except Exception as caught:
+            error = f"{type(caught).__name__}: {_innermost(caught)}"
+        told: dict[str, Any] = {"library": name, "version": version, "error": error}
+        told["asks"] = _asks(name)
+        if name == "torch" and error is None:
+            told["devices"] = _devices()
+        print(MARK + json.dumps(told), flush=True)
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause of the cause; lazy imports wrap it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300]
+
+
+def _version(name: str) -> str | None:
+    """With the build (2.4.0+cu121), which pip's metadata leaves out; without importing it."""
+    found = find_spec(name)
+    for folder in (found.submodule_search_locations if found else None) or ():
+        path = Path(folder) / "version.py"
+        if path.is_file():
+            said = re.search(r"^__version__\s*=\s*['\"](.+?)['\"]", path.read_text(), re.MULTILINE)
+            if said:
+                return said[1]
+    return None
+
+
+def _asks(name: str) -> str | None:
+    """What a library's metadata asks of torch, as ``==2.4.0``."""
+    try:
+        lines = requires(name) or []
+    except PackageNotFoundError:
+        return None
+    for line in lines:
+        found = re.match(r"torch\b\s*\(?([^;)]*)", line)
+        if found:
+            return found[1].strip()
+    return None
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    mps = getattr(torch.backends, "mps", None)
+    gpus = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        about = torch.cuda.get_device_properties(number)
+        gpus.append({"name": about.name, "gib": about.total_memory / 2**30})
+    return {
+        "cuda": torch.version.cuda,
+        "hip": getattr(torch.version, "hip", None),
+        "gpus": gpus,
+        "mps": bool(mps and mps.is_available()),
+    }
+
+
+if __name__ == "__main__":
+    main()

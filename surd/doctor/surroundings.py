@@ -1,0 +1,128 @@
+"""Disk, caches, limits, the hub and tokens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from surd.doctor.finding import Finding
+
+_HUB_PATIENCE_S = 5.0
+_LITTLE_GB = 1.0
+_MODELS_GB = 10.0
+_FEW_FILES = 1024
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def disk() -> Iterator[Finding]:
+    """Whether files can be written here, and how many."""
+    here = Path.cwd()
+    try:
+        with tempfile.NamedTemporaryFile(dir=here):
+            pass
+    except OSError as error:
+        yield Finding("disk", "BAD", f"cannot write here: {error.strerror}", "use another folder")
+        return
+    free = _free_gb(here)
+    if free < _LITTLE_GB:
+        yield Finding("disk", "BAD", f"{free:.1f} GB free here", "free some space")
+    else:
+        yield Finding("disk", "ok", f"{free:,.0f} GB free here")
+
+
+def caches() -> Iterator[Finding]:
+    """Where models come to lie, and whether there is room for them."""
+    from huggingface_hub import constants
+
+    from surd.cache import cache_folder
+
+    hub = Path(constants.HF_HUB_CACHE).expanduser()
+    for what, folder, move in (
+        ("Hugging Face cache", hub, "HF_HOME"),
+        ("surd's cache", cache_folder(), "SURD_CACHE"),
+    ):
+        there = _existing(folder)
+        free = _free_gb(there)
+        if not os.access(there, os.W_OK):
+            yield Finding(what, "BAD", f"{folder}: cannot be written", f"set {move} to a folder")
+        elif free < _MODELS_GB:
+            found = f"{folder}: {free:.1f} GB free; models take 1 to 30 GB each"
+            yield Finding(what, "note", found, f"set {move} to a larger disk")
+        else:
+            yield Finding(what, "ok", f"{folder}: {free:,.0f} GB free")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+
+
+def _free_gb(folder: Path) -> float:
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def open_files() -> Iterator[Finding]:
+    """How many files and sockets one process may have."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
+        yield Finding(
+            "open files", "note", f"{soft} at once; downloads want more", "ulimit -n 4096"
+        )
+    else:
+        yield Finding("open files", "ok", f"{soft:,} at once" if soft > 0 else "no limit")
+
+
+def hub() -> Iterator[Finding]:
+    """Whether the Hugging Face Hub, or the one HF_ENDPOINT names, answers."""
+    from huggingface_hub import constants
+
+    place = _without_secrets(constants.ENDPOINT)
+    asked = [
+        name for name in _OFFLINE if os.environ.get(name, "").upper() in {"1", "TRUE", "YES", "ON"}
+    ]
+    if asked:
+        found = f"not asked, {asked[0]} is set; models come from the cache"
+        yield Finding("hub", "note", found, f"unset {asked[0]} to download")
+        return
+    mend = "check network and proxy; models in the cache and local folders work without"
+    try:
+        import requests
+
+        status = requests.head(constants.ENDPOINT, timeout=_HUB_PATIENCE_S).status_code
+    except Exception as error:  # a broken proxy setting raises other kinds
+        yield Finding("hub", "note", f"{place} cannot be reached ({type(error).__name__})", mend)
+        return
+    if status >= 500:
+        yield Finding("hub", "note", f"{place} answers with {status}", mend)
+    else:
+        yield Finding("hub", "ok", f"{place} answers")
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
+def tokens() -> Iterator[Finding]:
+    """Which are set; never their values."""
+    from huggingface_hub import constants
+
+    if os.environ.get("HF_TOKEN"):
+        found = "set"
+    elif Path(constants.HF_TOKEN_PATH).is_file():
+        found = "from hf auth login"
+    else:
+        found = "not set; only for gated models and surd push"
+    yield Finding("HF_TOKEN", "ok", found)
+    civitai = bool(os.environ.get("CIVITAI_API_TOKEN"))
+    yield Finding(
+        "CIVITAI_API_TOKEN", "ok", "set" if civitai else "not set; only for more of Civitai"
+    )
