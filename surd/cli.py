@@ -138,14 +138,20 @@ def prompts(
 
 
 @app.command()
-def status(folder: Folder, json_: Json = False) -> None:
+def status(
+    folder: Folder,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte, and find damaged files.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Show what is fresh, stale, missing or failed, and why.
 
     Example: surd status my-data
     """
     from surd.commands import build as commands
 
-    commands.status(folder, as_json=json_)
+    commands.status(folder, verify=verify, as_json=json_)
 
 
 @app.command()

@@ -14,10 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from surd.checksums import FOOTER_KEY, Summed, seal, unsealed
 from surd.storage import fsync
-
-FOOTER_KEY = b"surd"
-"""Under which a part's Parquet footer describes it."""
 
 
 class PartWriter:
@@ -41,8 +39,10 @@ class PartWriter:
         types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
         leaves = list(types)
         repetitive = [leaf for leaf, type_ in types.items() if not pa.types.is_float16(type_)]
+        self._file = Summed(path)
+        self._finished = False
         self._writer = pq.ParquetWriter(
-            path,
+            self._file,
             schema,
             compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
             use_dictionary=repetitive,
@@ -78,15 +78,21 @@ class PartWriter:
         if any(t.num_rows for t in self._pending) or self.rows == 0:
             self._flush(self._row_group_rows)
         self._check_sync()
-        header = self._header | {"digest": self.digest}
+        header = self._header | {"digest": self.digest, "crc32": unsealed(self._file.crc)}
         self._writer.add_key_value_metadata(
             {FOOTER_KEY: json.dumps(header, sort_keys=True).encode()}
         )
+        self._finished = True
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        self._writer.close()
-        self._sync_thread.shutdown()
+        try:
+            self._writer.close()
+        finally:
+            self._file.close()
+            self._sync_thread.shutdown()
+        if self._finished:
+            seal(self._path)
 
     def _flush(self, rows: int) -> None:
         joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
@@ -99,6 +105,7 @@ class PartWriter:
         self._writer.write_table(group, row_group_size=rows)
         if self._syncing is None or self._syncing.done():
             self._check_sync()
+            self._file.flush()
             self._syncing = self._sync_thread.submit(fsync, self._path)
 
     def _check_sync(self) -> None:

@@ -39,8 +39,11 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
             whole |= manual.inputs(manual.read(workspace))
         inputs = dict.fromkeys(parts, whole)
     states = []
+    damage = workspace.damage(stage.group)
     for part in parts:
         state = _part_state(workspace, stage, settings, part, inputs[part])
+        if part in damage and state.state != "waiting":
+            state = replace(state, state="damaged", why=damage[part])
         try:
             samples = workspace.part_info("samples", part)
         except DamagedPartError:

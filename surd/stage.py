@@ -53,7 +53,7 @@ class Batch:
 
     ``table`` has the ``id`` column and the columns the stage reads. ``previous`` holds what the
     part's earlier version had for the same rows, from the first on, and may be shorter; it is
-    None for stages that do not reuse rows, and where there is no earlier version.
+    None for stages that do not reuse rows, and where there is no earlier version or it is damaged.
     ``same_settings`` tells whether that version was made with the settings of today.
     """
 

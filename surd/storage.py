@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -118,10 +119,16 @@ class Storage:
 
 def _reason(error: OSError) -> str:
     """Why, in the system's words; Arrow hides the number of its error in the text."""
-    hidden = re.search(r"\[errno (\d+)\]", str(error))
-    number = error.errno or (int(hidden[1]) if hidden else None)
+    number = _errno(error)
     return os.strerror(number) if number else str(error)
 
+
+    def system_error(self, error: BaseException) -> str | None:
+        """What the system or the network says; None where it is the content that is at fault,
+        which a disk may tell as an input/output error."""
+        number = _errno(error) if isinstance(error, OSError) else None
+        of_content = number is None or (number == errno.EIO and self.is_local)
+        return None if of_content else os.strerror(number or 0)
 
 def fsync(path: Path) -> None:
     """Have the system write what it holds of a file, or of a folder's names, to the disk."""
@@ -130,3 +137,8 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+def _errno(error: OSError) -> int | None:
+    hidden = re.search(r"\[errno (\d+)\]", str(error))
+    return error.errno or (int(hidden[1]) if hidden else None)
+
+

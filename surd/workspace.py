@@ -7,30 +7,37 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 
+from surd.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
 from surd.errors import WorkspaceError
-from surd.part_writer import FOOTER_KEY, PartWriter
+from surd.part_writer import PartWriter
 from surd.storage import Storage
 
 FORMAT_VERSION = 1
 MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
+_DAMAGED = ".damaged.txt"
 
 
 class DamagedPartError(WorkspaceError):
     """A part that is there but cannot be trusted: truncated, bit-flipped, or not surd's."""
 
     def __init__(self, location: str, group: str, part: int, why: str) -> None:
-        super().__init__(
-            f"{location}/{part_name(group, part)}: damaged ({why}); run surd build again, which "
-            "computes it anew"
-        )
+        mend = f"run surd build -o {location} again, which computes it anew"
+        if group == "samples":
+            mend = (
+                f"delete this file and run surd collect {location}, which asks the sources for "
+                "its samples again"
+            )
+        elif "/" in group:
+            mend = f"run surd embed-llm {location} again as before, which computes it anew"
+        super().__init__(f"{location}/{part_name(group, part)}: damaged ({why}); {mend}")
         self.group = group
         self.part = part
 
@@ -70,6 +77,8 @@ class PartInfo:
     """Group -> digest of the part that was read."""
     extra: dict[str, Any] = field(default_factory=dict)
     """For samples: the collector's state."""
+    crc32: str = ""
+    """Of the bytes before the footer and of the footer; see surd.checksums."""
 
 
 class Workspace:
@@ -135,11 +144,11 @@ class Workspace:
         """None when the part does not exist; raises DamagedPartError when it is damaged."""
         if not self.storage.exists(part_name(group, part)):
             return None
-        with self._parquet(group, part) as file:
-            metadata = file.metadata.metadata or {}
-            rows = file.metadata.num_rows
+        with self._opened(group, part) as (_, footer):
+            pass
         try:
-            return PartInfo(rows=rows, **json.loads(metadata[FOOTER_KEY]))
+            said = json.loads((footer.metadata or {})[FOOTER_KEY])
+            return PartInfo(rows=footer.num_rows, **said)
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
 
@@ -148,7 +157,8 @@ class Workspace:
     ) -> Iterator[pa.Table]:
         """The part's rows in tables of ``batch_rows`` (the last may be shorter).
 
-        Raises WorkspaceError when the part is missing or damaged; page checksums are verified.
+        Raises WorkspaceError when the part is missing or damaged; the checksums of footer and
+        pages are verified.
         """
         with self._parquet(group, part) as file:
             batches = file.iter_batches(batch_rows, columns=list(columns) if columns else None)
@@ -160,17 +170,76 @@ class Workspace:
         with self._parquet(group, part) as file:
             return file.read(columns=list(columns) if columns else None).replace_schema_metadata()
 
+    def salvage(self, group: str, part: int) -> Iterator[pa.Table | None]:
+        """The part's row groups; None in place of one that is damaged.
+
+        Raises WorkspaceError when the part is missing, or its footer damaged.
+        """
+        with self._parquet(group, part) as file:
+            for number in range(file.num_row_groups):
+                try:
+                    yield file.read_row_group(number).replace_schema_metadata()
+                except (pa.ArrowException, OSError):
+                    yield None
+
+    def verify(self, group: str, part: int) -> None:
+        """Read all bytes of a part. Raises WorkspaceError when it is missing or damaged."""
+        info = self.part_info(group, part)
+        with self._opened(group, part) as (file, _):
+            check_body(file)
+        if info is not None and not info.crc32:  # of an earlier version: pages have checksums
+            for _ in self.read_batches(group, part, None, 64):
+                pass
+        self.storage.delete(_damage_name(group, part))
+
+    def read_around(
+        self, group: str, part: int, row: int, columns: Sequence[str]
+    ) -> tuple[int, pa.Table]:
+        """The row group that a row is in, and the index of its first row within the part.
+
+        Raises WorkspaceError when the part is missing, damaged or has no such row.
+        """
+        with self._parquet(group, part) as file:
+            first = 0
+            for number in range(file.num_row_groups):
+                rows = file.metadata.row_group(number).num_rows
+                if row < first + rows:
+                    table = file.read_row_group(number, columns=list(columns))
+                    return first, table.replace_schema_metadata()
+                first += rows
+        raise WorkspaceError(f"{self.location}/{part_name(group, part)}: has no row {row}")
+
     @contextlib.contextmanager
     def _parquet(self, group: str, part: int) -> Iterator[pq.ParquetFile]:
+        with self._opened(group, part) as (file, footer):
+            source = self.storage.path(part_name(group, part)) if self.storage.is_local else file
+            with pq.ParquetFile(
+                source, metadata=footer, page_checksum_verification=True
+            ) as parquet:
+                yield parquet
+
+    @contextlib.contextmanager
+    def _opened(self, group: str, part: int) -> Iterator[tuple[BinaryIO, pq.FileMetaData]]:
+        """The file and its footer; what is wrong with it becomes a WorkspaceError, and damage that
+        the footer does not show is noted."""
         name = part_name(group, part)
+        footer: pq.FileMetaData | None = None
         try:
-            source = self.storage.open(name)
-            with pq.ParquetFile(source, page_checksum_verification=True) as file:
-                yield file
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise WorkspaceError(f"{self.location}/{name}: missing") from error
-            raise self._damaged(group, part, str(error).split("\n", 1)[0]) from error
+            with self.storage.fs.open(self.storage.path(name), "rb") as file:
+                footer = read_footer(file)
+                yield file, footer
+        except FileNotFoundError as error:
+            raise WorkspaceError(f"{self.location}/{name}: missing") from error
+        except (pa.ArrowMemoryError, pa.ArrowCancelled):
+            raise
+        except (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError) as error:
+            reason = self.storage.system_error(error)
+            if reason is not None:
+                raise WorkspaceError(f"{self.location}/{name}: cannot read: {reason}") from error
+            why = str(error).split("\n", 1)[0]
+            if footer is not None and group != "samples":  # which no build computes
+                self._note_damage(group, part, why)
+            raise self._damaged(group, part, why) from error
 
     def _damaged(self, group: str, part: int, why: str) -> DamagedPartError:
         return DamagedPartError(self.location, group, part, why)
@@ -188,12 +257,9 @@ class Workspace:
             finally:
                 writer.close()
         self.clear_failure(group, part)
+        self.storage.delete(_damage_name(group, part))
 
-    def set_aside(self, group: str, part: int) -> None:
-        """Rename a damaged part, so that the next run computes it anew and nothing is lost."""
-        self.storage.rename(part_name(group, part), part_name(group, part) + ".damaged")
-
-    # failures -------------------------------------------------------------------------------
+    # failures and damage --------------------------------------------------------------------------
 
     def record_failure(self, group: str, part: int, error: str) -> None:
         """Remember that a part could not be computed, and why."""
@@ -210,6 +276,21 @@ class Workspace:
     def clear_failure(self, group: str, part: int) -> None:
         """Forget the failure of a part."""
         self.storage.delete(_failure_name(group, part))
+
+    def damage(self, group: str) -> dict[int, str]:
+        """Part -> what whoever read it found damaged, beyond what its footer shows."""
+        found = {}
+        for name in self.storage.names(group):
+            if name.endswith(_DAMAGED) and name[5 : -len(_DAMAGED)].isdigit():
+                with contextlib.suppress(FileNotFoundError):
+                    why = self.storage.read_bytes(f"{group}/{name}").decode(errors="replace")
+                    found[int(name[5 : -len(_DAMAGED)])] = why
+        return found
+
+    def _note_damage(self, group: str, part: int, why: str) -> None:
+        """For the next build, which would see nothing wrong; where nothing can be written, not."""
+        with contextlib.suppress(WorkspaceError):
+            self.storage.write_bytes(_damage_name(group, part), why.encode())
 
     # lock -----------------------------------------------------------------------------------
 
@@ -244,6 +325,10 @@ class Workspace:
 def part_name(group: str, part: int) -> str:
     """Where a part lies within the workspace."""
     return f"{group}/part-{part:05d}.parquet"
+
+
+def _damage_name(group: str, part: int) -> str:
+    return f"{group}/part-{part:05d}{_DAMAGED}"
 
 
 def _failure_name(group: str, part: int) -> str:

@@ -160,8 +160,27 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
         say(f"{step['stage']}: {counts or 'nothing there yet'}")
 
 
-def status(folder: str, *, as_json: bool) -> None:
-    """``surd status``."""
+def status(folder: str, *, as_json: bool, verify: bool = False) -> None:
+    """``surd status``; with `verify` the exit code is 1 where something is damaged."""
+    from surd.workspace import Workspace
+
+    damage = _verified(Workspace(folder)) if verify else None
+    _show_status(folder, damage, as_json=as_json)
+    if damage:
+        sys.exit(1)
+
+
+def _verified(workspace: Any) -> list[str]:
+    from surd.verify import verify
+
+    workspace.read_manifest()
+    damage = list(verify(workspace))
+    for line in damage:
+        warn(line)
+    return damage
+
+
+def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> None:
     from surd.build import open_recipe
     from surd.llm import layout
     from surd.pipeline import STAGES, params_of
@@ -192,13 +211,16 @@ def status(folder: str, *, as_json: bool) -> None:
         group = layout.group(model, layer)
         groups[group] = _vectors(workspace, group, parts)
     if as_json:
-        print_json({"workspace": folder, "recipe": recipe.name, "groups": groups})
+        verified = {} if damage is None else {"damage": damage}
+        print_json({"workspace": folder, "recipe": recipe.name, "groups": groups, **verified})
         return
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
     say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)
+    if damage == []:
+        say("verified: no file is damaged")
 
 
 def _vectors(workspace: Any, group: str, parts: Sequence[int]) -> dict[str, Any]:

@@ -95,8 +95,6 @@ def _alone(
     except Exception as error:
         if _is_fatal(error):
             raise
-        if isinstance(error, DamagedPartError) and error.group != "samples":
-            workspace.set_aside(error.group, error.part)
         text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         workspace.record_failure(stage.group, job.part, text)
         return PartResult(job.part, {}, text)

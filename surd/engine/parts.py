@@ -147,11 +147,11 @@ def _batches(
             yield Batch(table, next(earlier, None), same)
 
 
-def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.Table]:
-    """The part's earlier version, as far as it can be read."""
+def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.Table | None]:
+    """The part's earlier version, as far as it can be read; its row groups are batches."""
     if stage.reuses_rows and job.info is not None:
         with contextlib.suppress(DamagedPartError):
-            yield from workspace.read_batches(stage.group, job.part, None, stage.batch_rows)
+            yield from workspace.salvage(stage.group, job.part)
 
 
 def side_by_side(groups: Iterable[str], tables: Iterable[pa.Table]) -> pa.Table:
