@@ -35,12 +35,12 @@ def web_link(url: str | None) -> str | None:
 
 
 def number(value: float | None) -> str:
-    """``1,234``, ``0.1234``; a dash for None."""
+    """``1,234``, ``0.1234``; four digits of what is no whole number; a dash for None."""
     if value is None:
         return "–"
     if isinstance(value, int) or float(value).is_integer():
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def share(part: float, whole: float) -> str:

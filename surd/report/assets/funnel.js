@@ -1,1 +1,52 @@
+// A click on a reason shows examples with their numbers.
 "use strict";
+
+(() => {
+  const region = document.getElementById("examples");
+  const examples = surd.data("data-examples");
+  if (!region || !examples) return;
+  const buttons = [...document.querySelectorAll("button.reason")];
+
+  const marks = (sample, reason) =>
+    reason
+      ? (sample.reasons ?? [])
+          .filter(([name]) => name === reason)
+          .map((one) => surd.tag(surd.why(one), "drop"))
+      : Object.entries(sample.scores ?? {})
+          .slice(0, 2)
+          .map(([name, value]) => surd.tag(`${name} ${surd.number(value)}`, "keep"));
+
+  const show = (button) => {
+    const was = button.getAttribute("aria-expanded") === "true";
+    buttons.forEach((one) => one.setAttribute("aria-expanded", "false"));
+    region.hidden = was;
+    region.replaceChildren();
+    if (was) return;
+    button.setAttribute("aria-expanded", "true");
+    const reason = button.dataset.reason;
+    const cards = (examples[reason] ?? []).map((index) =>
+      surd.card(index, { marks: marks(surd.samples[index], reason) }),
+    );
+    const title = reason ? `Dropped for ${reason}` : "Kept";
+    region.append(surd.element("h3", title), surd.element("ul.gallery", ...cards));
+    if (!cards.length) region.append(surd.element("p.note", "No example is part of this page."));
+  };
+  buttons.forEach((button) => button.addEventListener("click", () => show(button)));
+})();
+
+// Clusters of duplicates: the best first.
+(() => {
+  const list = document.getElementById("clusters-list");
+  for (const cluster of list ? surd.data("data-clusters") : []) {
+    const cards = cluster.samples.map((index) => {
+      const sample = surd.samples[index];
+      const mark = sample.kind
+        ? surd.tag(`${sample.kind} ${surd.number(sample.similarity)}`, "drop")
+        : surd.tag("the best", "keep");
+      return surd.card(index, { marks: [mark], prompts: false });
+    });
+    const more = cluster.size - cards.length;
+    const count = `${surd.number(cluster.size)} samples` + (more > 0 ? `, ${cards.length} shown` : "");
+    list.append(surd.element("div.cluster", surd.element("p.muted", count), surd.element("ul.gallery.small", ...cards)));
+  }
+})();

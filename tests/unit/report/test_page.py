@@ -67,7 +67,7 @@ def test_a_chart_appears_once_whether_its_section_places_it_or_not() -> None:
 def test_numbers_are_written_for_people() -> None:
     filters = environment().filters
     assert [filters["number"](n) for n in (1234567, 0.87123456, 1234.56, None)] == [
-        "1,234,567", "0.8712", "1,234.6", "–",
+        "1,234,567", "0.8712", "1,235", "–",
     ]  # fmt: skip
     assert filters["share"](1, 8) == "12.5%" and filters["share"](0, 0) == "–"
     assert filters["bytes"](9_876_543) == "9.9 MB"

@@ -1,0 +1,37 @@
+"""The command that shows what there is as a page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from surd.cli_options import Json, Quiet
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A workspace, or a training run's folder."),
+    ],
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write; DIR/report/index.html."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write one HTML page about a dataset: funnel, scores, samples, duplicates, failures.
+
+    It needs no network and no server; send it to whom you like.
+
+    Example: surd report my-data
+    """
+    from surd.commands import report as commands
+
+    commands.report(folder, output, quiet=quiet, as_json=json_)
