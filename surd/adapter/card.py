@@ -9,6 +9,7 @@ from typing import Any
 
 from surd.adapter.grid import validation_grid
 from surd.adapter.validation import read_log
+from surd.models.names import public_name
 from surd.publish.escape import inline
 from surd.storage import Storage
 
@@ -25,7 +26,7 @@ def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     storage = Storage(str(folder))
     storage.write_bytes(CURVES, curves(lines).encode())
-    base, llm = _public(settings["diffusion"]), _public(settings["llm"])
+    base, llm = public_name(settings["diffusion"]), public_name(settings["llm"])
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
     rows = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in told.items())
@@ -82,12 +83,6 @@ def _validation(folder: Path, storage: Storage) -> str:
         f"![A row a prompt, a column a step, the base model's first]({PICTURES})\n\n"
         f"{told}\n{table}\n\n"
     )
-
-
-def _public(model: str) -> str:
-    """A model's name without the local folders it may lie in."""
-    local = model.startswith((".", "/", "~")) or model.count("/") > 1
-    return Path(model).name if local else model
 
 
 def curves(lines: Sequence[Mapping[str, float]]) -> str:

@@ -108,7 +108,7 @@ def train(
         _look(training, validation, done)
         if done % params.checkpoint_every == 0 and done < params.steps:
             checkpoint(accelerator, training.student, params, folder, done)
-    return _finish(training, folder)
+    return _finish(training, folder, len(data.rows))
 
 
 def _prepare(
@@ -205,7 +205,7 @@ def _look(training: Training, validation: Validation | None, step: int) -> None:
     training.student.train()
 
 
-def _finish(training: Training, folder: Path) -> Adapter:
+def _finish(training: Training, folder: Path, samples: int) -> Adapter:
     """Leave the adapter in the folder, of averaged weights where there are some."""
     accelerator, params = training.accelerator, training.params
     accelerator.wait_for_everyone()
@@ -217,7 +217,7 @@ def _finish(training: Training, folder: Path) -> Adapter:
             whole.adapter,
             folder,
             projection=whole.projection,
-            about=about_training(params, params.steps),
+            about={**about_training(params, params.steps), "samples": samples},
         )
     accelerator.end_training()
     return whole.adapter.eval().requires_grad_(False)

@@ -22,6 +22,7 @@ def evaluate(run: str, as_json: bool, *, quiet: bool, **options: Any) -> None:
         return
     say(table_of(rows))
     say(f"{run}: evaluation.md, evaluation.json, and picture by picture evaluation.parquet")
+    say(f"next: surd report {run}")
 
 
 def ablate(
@@ -50,3 +51,4 @@ def ablate(
         return
     say(ablation_table(done))
     say(f"{folder}/adapter/ablation: ablation.md, ablation.json, and a folder for each adapter")
+    say(f"next: surd report {folder}")

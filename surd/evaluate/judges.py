@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +14,6 @@ Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[lis
 """RGB pictures and the questions about each to the answers."""
 
 _BATCH = 16
-_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 def exact_judge() -> Judge:
@@ -56,17 +54,3 @@ def vqa_judge(name: str, device: torch.device, dtype: torch.dtype) -> Judge:
         return [[next(stream) for _ in some] for some in questions]
 
     return answers
-
-
-def is_right(said: str, wanted: str) -> bool:
-    """Whether two answers mean the same: case, articles, full stops and number words aside.
-
-    Source: the answer processing of https://visualqa.org/evaluation.html, simplified.
-    """
-    return _plain(said) == _plain(wanted)
-
-
-def _plain(answer: str) -> str:
-    words = re.findall(r"[\w'-]+", answer.lower())
-    numbers = {word: str(value) for value, word in enumerate(_NUMBERS)}
-    return " ".join(numbers.get(word, word) for word in words if word not in ("a", "an", "the"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from surd.adapter.statistics import Estimate
-from surd.evaluate.measures import Row
+
+if TYPE_CHECKING:  # it loads torch
+    from surd.evaluate.measures import Row
 
 
 def table_of(rows: Sequence[Row]) -> str:

@@ -28,6 +28,12 @@ def resolve(name: str) -> str:
     return name
 
 
+def public_name(name: str) -> str:
+    """A model's name without the local folders it may lie in."""
+    local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return Path(name).name if local else name
+
+
 def identity(name: str) -> str:
     """What tells a model from another: a digest of its file or folder; else the name itself.
 

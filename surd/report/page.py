@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 STYLE = _HERE / "assets" / "style.css"
-_SCRIPTS = ("charts.js", "samples.js", "funnel.js", "scores.js", "triples.js")
+_SCRIPTS = ("charts.js", "samples.js", "funnel.js", "scores.js", "triples.js", "training.js")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from surd.demo.questions import KINDS, SETS, demo_prompts
 from surd.demo.scenes import ATTRIBUTES, Scene, all_scenes, split_of
 from surd.demo.vocabulary import read_sentence
 from surd.errors import SurdError
+from surd.evaluate.answers import is_right
 from surd.evaluate.drawing import How, draw
-from surd.evaluate.judges import exact_judge, is_right
+from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Outcomes, by_kind, row_of
 from surd.evaluate.prompt_sets import Prompt, Question
 from surd.evaluate.quality import load_quality

@@ -1,0 +1,1 @@
+"""What the report says of training runs and their evaluations."""

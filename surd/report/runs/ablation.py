@@ -1,0 +1,88 @@
+"""Adapters that differ in a few settings, measured alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surd.errors import SurdError
+from surd.evaluate.table import interval, shown
+from surd.report.page import Chart, Section, body
+from surd.report.runs.intervals import Measured, interval_spec, measured
+from surd.report.runs.read import anchor, read_json
+from surd.report.text import visible
+
+_ABLATION = "ablation.json"
+_ID = "ablation"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An adapter, what is its own, and its measures."""
+
+    name: str
+    settings: str
+    rows: Sequence[Measured]
+
+    def of(self, prompts: str) -> list[Measured]:
+        """The measures on one set of prompts."""
+        return [row for row in self.rows if row.prompts == prompts]
+
+
+def ablation_section(folder: Path) -> Section | None:
+    """Of a folder with ``ablation.json``; None of any other. Raises SurdError."""
+    path = folder / _ABLATION
+    found = read_json(path)
+    if found is None:
+        return None
+    variants = _variants(found.get("variants"), str(path))
+    if not variants:
+        return None
+    sets = list(dict.fromkeys(row.prompts for row in variants[0].rows))
+    charts = tuple(_chart(variants, name) for name in sets)
+    text = body(
+        "runs/ablation.html.j2",
+        variants=variants,
+        sets=list(zip(sets, charts, strict=True)),
+        shown=shown,
+        interval=interval,
+    )
+    return Section(_ID, "Adapters compared", text, charts)
+
+
+def _variants(found: Any, where: str) -> list[Variant]:
+    try:
+        return [
+            Variant(
+                visible(one["name"], 80) or "", _told(one["settings"]), measured(one["rows"], where)
+            )
+            for one in found
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise SurdError(f"{where}: not what surd ablate writes; run it again") from error
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    told = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+    return visible(", ".join(told), 400) or ""
+
+
+def _chart(variants: Sequence[Variant], prompts: str) -> Chart:
+    """A row an adapter; the reader chooses the measure."""
+    points = [
+        row.point(one.name) | {"option": _option(row)}
+        for one in variants
+        for row in one.of(prompts)
+    ]
+    options = list(dict.fromkeys(point["option"] for point in points))
+    return Chart(
+        anchor(_ID, prompts),
+        interval_spec(points, prompts, "difference from no adapter", options=options),
+    )
+
+
+def _option(row: Measured) -> str:
+    return f"{row.label}, percentage points" if row.share else row.label

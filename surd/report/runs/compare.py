@@ -1,0 +1,169 @@
+"""Before and after: the same prompt and noise without and with the adapter, side by side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surd.errors import SurdError
+from surd.evaluate.answers import is_right
+from surd.report.page import Section, body
+from surd.report.runs.read import Run
+from surd.report.text import visible
+from surd.report.thumbnails import thumbnail
+
+OUTCOMES = {
+    (False, True): "fixed by the adapter",
+    (True, False): "broken by it",
+    (True, True): "both right",
+    (False, False): "both wrong",
+}
+"""Whether the judge finds the picture right without and with the adapter -> what that is."""
+
+_SAMPLE, _MORE = 18, 6
+"""Pairs drawn from all; and of each outcome, where the sample has fewer."""
+_SIDE_PX, _MAX_BYTES = 256, 10_000
+_SILENT = ("", "None")
+"""Answers of a judge who sees nothing of what it is asked for."""
+_COLUMNS = ("prompts", "side", "prompt", "seed", "right", "questions", "wanted", "said", "picture")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A picture and what the judge said of it."""
+
+    right: bool
+    wrong: Sequence[str]
+    """What is wrong in it, question by question."""
+    picture: str
+    """Below the folder of drawings."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt's pictures from the same noise."""
+
+    prompts: str
+    """The set the prompt is of."""
+    prompt: str
+    seed: int
+    base: Side
+    adapter: Side
+
+    @property
+    def outcome(self) -> str:
+        """One of OUTCOMES."""
+        return OUTCOMES[self.base.right, self.adapter.right]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair on the page."""
+
+    pair: Pair
+    sampled: bool
+    """Whether it is of the random sample, and not there for its outcome alone."""
+    base: str
+    adapter: str
+    """Data URIs."""
+
+
+def compare_section(run: Run) -> Section | None:
+    """None where nothing was judged. Raises SurdError for a broken file."""
+    pairs = read_pairs(run.folder / "evaluation.parquet")
+    if not pairs:
+        return None
+    sets = list(dict.fromkeys(pair.prompts for pair in pairs))
+    counts = {name: Counter(p.outcome for p in pairs if p.prompts == name) for name in sets}
+    chosen = [pick for name in sets for pick in picks(pairs, name, len(sets))]
+    places = [run.folder / "pictures", run.folder.parent / "pictures"]
+    shown = list(_shown(chosen, places))
+    text = body(
+        "runs/compare.html.j2",
+        id=run.id,
+        outcomes=list(OUTCOMES.values()),
+        counts=counts,
+        total=sum(counts.values(), Counter()),
+        shown=shown,
+        sampled=sum(one.sampled for one in shown),
+        visible=visible,
+    )
+    return Section(f"{run.id}-compare", "Before and after", text)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Every pair that was judged, in the order of its file; none where there is no file.
+
+    A picture that was judged by several kinds of questions counts by the first of them. Raises
+    SurdError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return []
+    try:
+        rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SurdError(f"{path}: cannot be read: {reason}; run surd evaluate again") from error
+    sides: dict[tuple[str, str, int], dict[str, Side]] = {}
+    for row in rows:
+        found = sides.setdefault((row["prompts"], row["prompt"], row["seed"]), {})
+        found.setdefault(row["side"], _side(row))
+    return [
+        Pair(*key, found["base"], found["adapter"])
+        for key, found in sides.items()
+        if {"base", "adapter"} <= found.keys()
+    ]
+
+
+def _side(row: Mapping[str, Any]) -> Side:
+    answers = zip(row["questions"], row["wanted"], row["said"], strict=True)
+    wrong = [
+        f"{question}: {'no answer' if said in _SILENT else said}, not {wanted}"
+        for question, wanted, said in answers
+        if not is_right(said, wanted)
+    ]
+    return Side(row["right"], wrong, row["picture"])
+
+
+def picks(pairs: Sequence[Pair], name: str, sets: int) -> Iterator[tuple[Pair, bool]]:
+    """Of a set of prompts a random sample, then more of the outcomes that are rare in it.
+
+    The order is that of a hash of prompt and seed, so it is the same every time and knows nothing
+    of what was drawn.
+    """
+    mixed = sorted((pair for pair in pairs if pair.prompts == name), key=_chance)
+    sample = mixed[: -(-_SAMPLE // sets)]
+    yield from ((pair, True) for pair in sample)
+    more = -(-_MORE // sets)
+    for outcome in OUTCOMES.values():
+        there = sum(pair.outcome == outcome for pair in sample)
+        rest = [pair for pair in mixed[len(sample) :] if pair.outcome == outcome]
+        yield from ((pair, False) for pair in rest[: max(0, more - there)])
+
+
+def _chance(pair: Pair) -> bytes:
+    return hashlib.sha256(f"{pair.seed} {pair.prompt}".encode("utf-8", "replace")).digest()
+
+
+def _shown(chosen: Iterable[tuple[Pair, bool]], places: Sequence[Path]) -> Iterator[Shown]:
+    """Those whose pictures are both there."""
+    for pair, sampled in chosen:
+        base, adapter = (_open(side.picture, places) for side in (pair.base, pair.adapter))
+        if base and adapter:
+            yield Shown(pair, sampled, base, adapter)
+
+
+def _open(name: str, places: Sequence[Path]) -> str | None:
+    for place in places:
+        path = place / name
+        inside = path.resolve().is_relative_to(place.resolve())  # the name is read from a file
+        if inside and path.is_file():
+            return thumbnail(path.read_bytes(), _SIDE_PX, _MAX_BYTES)
+    return None

@@ -1,0 +1,150 @@
+"""What a run left in its folder, as far as it came: everything here may be missing or cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surd.errors import SurdError
+
+Line = Mapping[str, float]
+"""Of a log: ``step``, and numbers by name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run's folder."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    """Of train-adapter."""
+    step: int | None
+    """The last one that was taken."""
+    samples: int | None
+    """It learned from; None where the run is not finished."""
+    trained: bool
+    """Whether the adapter is there."""
+    losses: Sequence[Line]
+    scores: Sequence[Line]
+    """Of the pictures drawn while training."""
+    seconds: float | None
+    """In which its steps were taken; None where no tracker noted it."""
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def id(self) -> str:
+        """For anchors: letters, digits and hyphens, different for each name."""
+        return anchor("adapter", self.name)
+
+
+def read_run(folder: str | Path) -> Run | None:
+    """The run in a folder; None where none was begun. Raises SurdError for a broken file."""
+    folder = Path(folder)
+    config = read_json(folder / "adapter_config.json")
+    settings = read_json(folder / "settings.json") or (config or {}).get("training")
+    if settings is None:
+        return None
+    losses, scores = read_log(folder / "log.jsonl"), read_log(folder / "validation.jsonl")
+    last = losses[-1]["step"] if losses else (config or {}).get("step")
+    return Run(
+        folder,
+        settings,
+        None if last is None else int(last),
+        (config or {}).get("samples"),
+        (folder / "adapter_model.safetensors").is_file(),
+        losses,
+        scores,
+        seconds_of(folder),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """An object; None where there is no such file. Raises SurdError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SurdError(f"{path}: cannot be read: {error}; run again what wrote it") from error
+    if not isinstance(found, dict):
+        raise SurdError(f"{path}: not a JSON object; run again what wrote it")
+    return found
+
+
+def read_log(path: Path) -> list[Line]:
+    """The whole lines of a log, by step: what is being written now may be cut off."""
+    if not path.is_file():
+        return []
+    lines = [line for text in path.read_text("utf-8").splitlines() if (line := _line(text))]
+    return sorted(lines, key=lambda line: line["step"])
+
+
+def _line(text: str) -> Line | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not _is_finite(found.get("step")):
+        return None
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def finite(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
+    """Step and value where there is one; a diverged loss is no number any more."""
+    return [(int(line["step"]), line[name]) for line in lines if _is_finite(line.get(name))]
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def names_in(lines: Sequence[Line]) -> list[str]:
+    """All that is measured, in the order in which it comes up."""
+    return [name for name in dict.fromkeys(n for line in lines for n in line) if name != "step"]
+
+
+def anchor(*names: str) -> str:
+    """Names as one id: what is no letter or digit becomes a hyphen, with a digest to tell apart."""
+    whole = "-".join(names)
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", whole).strip("-")
+    if plain == whole:
+        return plain
+    return f"{plain}-{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:6]}"
+
+
+def seconds_of(folder: Path) -> float | None:
+    """From first to last event of each stretch of the training, by TensorBoard's files."""
+    spans = []
+    for path in sorted(folder.glob("*/events.out.tfevents.*")):
+        times = list(_event_times(path))
+        if times:
+            spans.append(max(times) - min(times))
+    return sum(spans) if spans else None
+
+
+def _event_times(path: Path) -> Iterator[float]:
+    """When each event happened, in seconds.
+
+    A record is its length (uint64), a checksum of 4 bytes, the event, and another checksum; an
+    event begins with field 1, its wall_time, as a double
+    (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto).
+    """
+    import struct
+
+    with path.open("rb") as file:
+        while len(head := file.read(12 + 9)) == 12 + 9:
+            length, field = struct.unpack_from("<Q4xB", head)
+            if field != 0x09:
+                return
+            yield struct.unpack_from("<d", head, 13)[0]
+            file.seek(length - 9 + 4, 1)
