@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 TOKEN = "hf_PlantedTokenThatMustNotBeSeen"
 _LARGE = (".parquet", ".safetensors")
@@ -131,6 +134,22 @@ def serving_hub() -> Iterator[Hub]:
         finally:
             http.shutdown()
             thread.join()
+
+
+@contextmanager
+def taken_for_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """A hub that this process takes for the real one; its storage speaks LFS, not Xet."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http, close_session
+
+    with serving_hub() as hub:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-login"))
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between its retries
+        yield hub
+        close_session()
 
 
 def _answer(hub: Hub, asked: Asked) -> Answer:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_hub import TOKEN, Answer, Asked, Hub, serving_hub
+from support_hub import TOKEN, Answer, Asked, Hub, taken_for_the_hub
 from support_publish import files, make_workspace, samples
 
 from surd.publish.params import PublishParams
@@ -31,18 +31,9 @@ CARD = "---\nlibrary_name: surd\ntags: [sur-adapter]\n---\n\n# An adapter\n"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub that this process takes for the real one; its storage speaks LFS, not Xet."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http, close_session
-
-    with serving_hub() as hub:
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between its retries
+    """A hub that this process takes for the real one."""
+    with taken_for_the_hub(monkeypatch, tmp_path) as hub:
         yield hub
-        close_session()
 
 
 @pytest.fixture
