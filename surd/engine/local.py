@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 from surd.engine.parts import PartResult, StageError, compute
 from surd.engine.whole import compute_table
+from surd.engine.workers import Work, over_processes
 from surd.errors import SurdError
 from surd.plan import PartState
 from surd.progress import Tick
@@ -44,7 +42,7 @@ def run(
     if processes > 1 and stage.workers == "cores":
         yield from _run_in_processes(workspace, stage, params, jobs, tick, processes)
     else:
-        yield from _run_here(workspace, stage, params, stage.open(params), jobs, tick)
+        yield from run_here(workspace, stage, params, stage.open(params), jobs, tick)
 
 
 def _default_workers(jobs: Sequence[PartState]) -> int:
@@ -53,7 +51,7 @@ def _default_workers(jobs: Sequence[PartState]) -> int:
     return max(1, min(os.cpu_count() or 1, rows // _ROWS_WORTH_A_PROCESS))
 
 
-def _run_here(
+def run_here(
     workspace: Workspace,
     stage: Stage,
     params: Params,
@@ -106,8 +104,6 @@ def _is_fatal(error: Exception) -> bool:
 
 # processes --------------------------------------------------------------------------------------
 
-_worker: tuple[Workspace, Stage, Params, StageFunction] | None = None
-
 
 def _run_in_processes(
     workspace: Workspace,
@@ -117,48 +113,20 @@ def _run_in_processes(
     tick: Tick,
     processes: int,
 ) -> Iterator[PartResult]:
-    """Every process opens the stage once; a process that dies costs its parts one retry here."""
-    remaining = {job.part: job for job in jobs}
-    with ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_open_worker,
-        initargs=(workspace.location, stage.name, params),
-    ) as pool:
-        try:
-            for future in as_completed([pool.submit(_work, job) for job in jobs]):
-                result = future.result()
-                tick(result.counts)
-                del remaining[result.part]
-                yield result
-        except BrokenProcessPool:
-            pass
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if remaining:
-        left = list(remaining.values())
-        yield from _run_here(workspace, stage, params, stage.open(params), left, tick)
+    def give_up(job: PartState, why: str) -> PartResult:
+        workspace.record_failure(stage.group, job.part, why)
+        return PartResult(job.part, {}, why)
+
+    open_ = partial(_open_worker, workspace.location, stage.name, params)
+    for result in over_processes(open_, jobs, processes, give_up):
+        tick(result.counts)
+        yield result
+    workspace.storage.remove_leftovers(stage.group)  # of workers that died
 
 
-def _open_worker(location: str, stage_name: str, params: Params) -> None:
-    global _worker
+def _open_worker(location: str, stage_name: str, params: Params) -> Work:
     from surd.pipeline import stage_named
 
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=die_with, args=(parent,), daemon=True).start()
-    stage = stage_named(stage_name)
-    _worker = (Workspace(location), stage, params, stage.open(params))
-
-
-def die_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """A killed parent must leave nobody behind who goes on writing."""
-    parent.join()
-    os._exit(1)
-
-
-def _work(job: PartState) -> PartResult:
-    assert _worker is not None
-    workspace, stage, params, function = _worker
-    return _alone(workspace, stage, params, function, job, lambda counts: None)
+    workspace, stage = Workspace(location), stage_named(stage_name)
+    function = stage.open(params)
+    return lambda job, tick: _alone(workspace, stage, params, function, job, tick)

@@ -9,14 +9,16 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import torch
 
-from surd.engine.local import die_with
 from surd.engine.parts import PartResult, count_statuses
+from surd.engine.workers import die_with
+from surd.errors import ModelError
 from surd.llm.batches import Embedder
 from surd.llm.layout import group, schema, short_name
 from surd.llm.params import EmbedLlmParams
@@ -292,6 +294,11 @@ def _on_several(
                 for result in future.result():
                     tick(result.counts)
                     yield result
+        except BrokenProcessPool as error:
+            raise ModelError(
+                "a worker process died, as it does when memory runs out; run the same command "
+                "again, finished parts are kept"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

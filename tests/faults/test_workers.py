@@ -1,0 +1,88 @@
+"""A worker that dies or hangs is replaced; its part is tried once more, then told."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from support_workers import open_
+
+from surd.engine.parts import PartResult
+from surd.engine.workers import over_processes
+from surd.errors import ModelError, SurdError
+from surd.plan import PartState
+
+JOBS = [PartState(part, "missing") for part in range(4)]
+
+
+def run(how: str, diary: Path, *, silence_s: float = 60) -> dict[int, str | None]:
+    """Part -> its error, having seen that no process is left."""
+
+    def give_up(job: PartState, why: str) -> PartResult:
+        return PartResult(job.part, {}, why)
+
+    try:
+        found = list(over_processes(partial(open_, how, diary), JOBS, 2, give_up, silence_s))
+    finally:
+        children = psutil.Process(os.getpid()).children()
+        assert not [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+    assert len(found) == len({result.part for result in found}), "no part twice"
+    return {result.part: result.error for result in found}
+
+
+def tries(diary: Path, part: int) -> list[str]:
+    """The processes that had the part."""
+    rows = [line.split() for line in diary.read_text().splitlines()]
+    return [process for number, process in rows if int(number) == part]
+
+
+def test_a_worker_that_dies_costs_its_part_a_second_try_in_another(tmp_path: Path) -> None:
+    assert run("killed", tmp_path / "diary") == dict.fromkeys(range(4))
+    assert len(set(tries(tmp_path / "diary", 1))) == 2
+    assert [len(tries(tmp_path / "diary", part)) for part in (0, 2, 3)] == [1, 1, 1]
+
+
+def test_a_worker_that_hangs_is_stopped_and_its_part_tried_in_another(tmp_path: Path) -> None:
+    assert run("hangs", tmp_path / "diary", silence_s=4) == dict.fromkeys(range(4))
+    assert len(set(tries(tmp_path / "diary", 1))) == 2
+
+
+def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
+    tmp_path: Path,
+) -> None:
+    assert run("is slow", tmp_path / "diary", silence_s=4) == dict.fromkeys(range(4))
+    assert len(tries(tmp_path / "diary", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("killed always", "its worker was killed, as by the system when memory runs out, 2 times"),
+        ("crashes always", "its worker died of SIGABRT, 2 times"),
+        ("exits always", "its worker ended with exit code 7, 2 times"),
+        ("hangs always", "its worker gave no sign for 4 s, 2 times"),
+    ],
+)
+def test_a_part_that_takes_two_workers_with_it_is_told_and_the_others_are_done(
+    tmp_path: Path, how: str, why: str
+) -> None:
+    assert run(how, tmp_path / "diary", silence_s=4) == {0: None, 1: why, 2: None, 3: None}
+    assert len(tries(tmp_path / "diary", 1)) == 2
+
+
+def test_what_ends_all_of_it_is_raised_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^shout.model: there is none$"):
+        run("no model", tmp_path / "diary")
+
+
+def test_an_error_nobody_foresaw_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="out of the blue"):
+        run("raises always", tmp_path / "diary")
+
+
+def test_workers_that_cannot_start_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SurdError, match="cannot start: it ended with exit code 3"):
+        run("dies at once", tmp_path / "diary")
