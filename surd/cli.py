@@ -13,6 +13,7 @@ from surd.cli_evaluate import app as evaluate_app
 from surd.cli_hub import app as hub_app
 from surd.cli_options import Folder, Json, MaxFailures, Overrides, Quiet, Retry, Workers
 from surd.cli_training import app as training_app
+from surd.cli_view import app as view_app
 from surd.demo.cli import app as demo_app
 
 app = typer.Typer(
@@ -208,6 +209,7 @@ app.add_typer(curation_app)
 app.add_typer(training_app)
 app.add_typer(evaluate_app)
 app.add_typer(hub_app)
+app.add_typer(view_app)
 app.add_typer(demo_app, name="demo")
 
 

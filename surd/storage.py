@@ -18,6 +18,10 @@ from fsspec.implementations.local import LocalFileSystem
 from surd.errors import WorkspaceError
 
 
+_STAMPS = ("size", "mtime", "ino", "LastModified", "ETag", "updated", "last_modified", "created")
+"""What file systems tell of a file, each in its own words."""
+
+
 class Storage:
     """One folder on a local disk or behind any fsspec url (``s3://``, ``gs://``, ``hf://``).
 
@@ -48,6 +52,17 @@ class Storage:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(path.rsplit("/", 1)[-1] for path in found)
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        """Name -> size and time of the files directly in ``folder``: equal while none changes."""
+        try:
+            found = self.fs.ls(self.path(folder), detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {
+            entry["name"].rsplit("/", 1)[-1]: " ".join(str(entry.get(key)) for key in _STAMPS)
+            for entry in found
+        }
 
     def read_bytes(self, name: str) -> bytes:
         """The file's content; raises FileNotFoundError."""

@@ -1,0 +1,1 @@
+"""Looking at a workspace in the browser, and deciding by hand."""

@@ -1,0 +1,223 @@
+"""A page of the gallery: who is shown, in which order, and what their cards say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.errors import SurdError
+from surd.report.text import visible
+from surd.view.index import SCORES, Bools, Index
+from surd.view.query import FILTERS, Query
+from surd.view.search import nearest
+from surd.view.state import Snapshot, View
+
+PAGE_ROWS = 60
+MOST_NEAREST = 600
+"""Images a search by CLIP leads to, at most."""
+
+Positions = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float32]
+
+_NOBODY: tuple[Positions, Numbers] = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+_LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not judged"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is shown of a sample among others."""
+
+    id: str
+    simple: str | None
+    complex: str | None
+    has_image: bool
+    state: str
+    """kept, dropped or unjudged."""
+    label: str
+    hand: str
+    """keep, drop or empty."""
+    note: str
+    """The number it was found or sorted by."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of what a query finds."""
+
+    cards: list[Card]
+    total: int
+    pages: int
+    number: int
+    """Of this page, from 1; the last one where the query asks for more than there are."""
+    problem: str = ""
+    """Why CLIP could not be asked."""
+
+
+def page(view: View, now: Snapshot, query: Query) -> Page:
+    """The page that the query asks for. Raises SurdError when something cannot be read."""
+    problem = ""
+    try:
+        find = _nearest if query.by_clip else _sorted
+        positions, numbers = find(view, now, query)
+    except SurdError as error:
+        if not query.text:
+            raise
+        (positions, numbers), problem = _NOBODY, str(error)
+    pages = max(1, -(-len(positions) // PAGE_ROWS))
+    start = (min(query.page, pages) - 1) * PAGE_ROWS
+    shown = slice(start, start + PAGE_ROWS)
+    cards = _cards(view, now, positions[shown], numbers[shown])
+    return Page(cards, len(positions), pages, start // PAGE_ROWS + 1, problem)
+
+
+def _cards(view: View, now: Snapshot, positions: Positions, numbers: Numbers) -> list[Card]:
+    return [card(view, now, int(p), float(n)) for p, n in zip(positions, numbers, strict=True)]
+
+
+def like(view: View, now: Snapshot, position: int, count: int) -> list[Card]:
+    """The images most like one, without itself; none where it has no image."""
+    among = np.ones(len(now.index), np.bool_)
+    among[position] = False
+    vector = _embedding(view, now.index, position)
+    if vector is None:
+        return []
+    return _cards(view, now, *nearest(view.workspace, now.index, vector, among, count))
+
+
+def card(view: View, now: Snapshot, position: int, number: float) -> Card:
+    """The card of one sample, with a number on it unless that is NaN."""
+    place = now.index.place(position)
+    samples = view.rows.row("samples", *place, ["id", "prompt"])
+    image = view.rows.row_if_there("images", *place, ["status"])
+    clip = view.rows.row_if_there("clip", *place, ["simple_prompt"])
+    state = state_of(now, position)
+    return Card(
+        id=samples["id"],
+        simple=visible(clip.get("simple_prompt"), 300),
+        complex=visible(samples["prompt"], 300),
+        has_image=image.get("status") == "ok",
+        state=state,
+        label=label_of(now, position, state),
+        hand=hand_of(now, position),
+        note="" if np.isnan(number) else f"{number:.3f}",
+    )
+
+
+def state_of(now: Snapshot, position: int) -> str:
+    """kept, dropped or unjudged, decisions of today included."""
+    if not now.index.judged[position]:
+        return "unjudged"
+    return "kept" if now.kept[position] else "dropped"
+
+
+def label_of(now: Snapshot, position: int, state: str) -> str:
+    """The state in words, with who or what is behind it."""
+    hand = hand_of(now, position)
+    if hand and state != "unjudged" and (hand == "keep") == (state == "kept"):
+        return f"{_LABELS[state]} by hand"
+    reasons = now.index.reasons_at(position) if state == "dropped" else []
+    more = f" +{len(reasons) - 1}" if len(reasons) > 1 else ""
+    return f"dropped: {reasons[0]}{more}" if reasons else _LABELS[state]
+
+
+def hand_of(now: Snapshot, position: int) -> str:
+    """keep, drop or empty."""
+    return ("", "keep", "drop")[int(now.hands[position])]
+
+
+def counts(now: Snapshot) -> dict[str, Any]:
+    """Samples by state, by reason (of those that are dropped) and by source."""
+    index = now.index
+    dropped = index.judged & ~now.kept
+    by_reason = {name: int((index.has_reason(name) & dropped).sum()) for name in FILTERS}
+    by_source = np.bincount(index.source, minlength=len(index.sources)).tolist()
+    return {
+        "states": {
+            "all": len(index),
+            "kept": int(now.kept.sum()),
+            "dropped": int(dropped.sum()),
+            "hand": int((now.hands != 0).sum()),
+        },
+        "reasons": {name: n for name, n in by_reason.items() if n},
+        "sources": dict(zip(index.sources, by_source, strict=True)),
+        "scores": [name for name in SCORES if not np.isnan(index.scores[name]).all()],
+    }
+
+
+def _among(view: View, now: Snapshot, query: Query) -> Bools:
+    """Who passes the filters of a query."""
+    index = now.index
+    among: Bools = {
+        "all": np.ones(len(index), np.bool_),
+        "kept": now.kept,
+        "dropped": index.judged & ~now.kept,
+        "hand": now.hands != 0,
+    }[query.show].copy()
+    if query.reason:
+        among &= index.has_reason(query.reason)
+    if query.source:
+        known = query.source in index.sources
+        among &= (index.source == index.sources.index(query.source)) if known else False
+    if query.words:
+        among &= _with_words(view, index, query.words.split(), among)
+    return among
+
+
+def _with_words(view: View, index: Index, words: list[str], among: Bools) -> Bools:
+    """In whose prompts, simple or complex, all of the words are; case does not matter."""
+    found = np.zeros(len(index), np.bool_)
+    have = set(view.workspace.parts("clip"))
+    for at, part in enumerate(index.parts):
+        start, end = int(index.starts[at]), int(index.starts[at + 1])
+        if not among[start:end].any():
+            continue
+        columns = [view.workspace.read("samples", part, ["prompt"])["prompt"]]
+        if part in have:
+            columns.append(view.workspace.read("clip", part, ["simple_prompt"])["simple_prompt"])
+        hit: Bools = np.ones(end - start, np.bool_)
+        for word in words:
+            hits = [_has(column, word) for column in columns if len(column) == end - start]
+            hit &= np.logical_or.reduce(hits) if hits else False
+        found[start:end] = hit
+    return found
+
+
+def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
+    hit: npt.NDArray[np.bool_] = (
+        pc.match_substring(column, word, ignore_case=True).fill_null(False).to_numpy()
+    )
+    return hit
+
+
+def _sorted(view: View, now: Snapshot, query: Query) -> tuple[Positions, Numbers]:
+    positions = np.flatnonzero(_among(view, now, query))
+    if query.sort == "collected":
+        return positions, np.full(len(positions), np.nan, np.float32)
+    scores = now.index.scores[query.sort][positions]
+    order = np.argsort(scores if query.order == "up" else -scores, kind="stable")  # NaN is last
+    return positions[order], scores[order]
+
+
+def _nearest(view: View, now: Snapshot, query: Query) -> tuple[Positions, Numbers]:
+    among = _among(view, now, query)
+    if query.text:
+        vector = view.encoder.encode(query.text)
+    else:
+        position = view.find(now.index, query.like)
+        found = None if position is None else _embedding(view, now.index, position)
+        if position is None or found is None:
+            return _NOBODY
+        vector = found
+        among[position] = False
+    return nearest(view.workspace, now.index, vector, among, MOST_NEAREST)
+
+
+def _embedding(view: View, index: Index, position: int) -> Numbers | None:
+    row = view.rows.row_if_there("clip", *index.place(position), ["image_embedding"])
+    numbers = row.get("image_embedding")
+    return np.array(numbers, np.float32) if numbers else None

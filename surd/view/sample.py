@@ -1,0 +1,172 @@
+"""Everything about one sample, as its page shows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from surd.filter_rules import MISSING, REASONS
+from surd.images import MAX_PIXELS, ImageProblem, read_header
+from surd.manual import REASON
+from surd.report.text import number, visible, web_link
+from surd.schema import GROUPS
+from surd.view.gallery import hand_of, label_of, state_of
+from surd.view.index import Index
+from surd.view.state import Snapshot, View
+
+_HEAVY = ("bytes", "image_embedding", "simple_embedding", "complex_embedding")
+_PROVENANCE = ("source", "source_id", "author", "licence", "nsfw_level", "model", "created_at")
+_MAX_CHARS = 20_000
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One entry of a verdict, in words."""
+
+    name: str
+    meaning: str
+    value: str
+    threshold: str
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A simple prompt that was proposed."""
+
+    text: str | None
+    how: str | None
+    score: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One sample in full. Text is made visible, not escaped: the templates do that."""
+
+    id: str
+    simple: str | None
+    complex: str | None
+    raw: str | None
+    """The prompt as the source gave it, where that is not the complex prompt."""
+    negative: str | None
+    has_image: bool
+    no_image: str
+    """Why there is none."""
+    size: str
+    state: str
+    label: str
+    hand: str
+    keepable: bool
+    """Whether there is anything to keep."""
+    scores: list[tuple[str, str]]
+    reasons: list[Reason] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    provenance: list[tuple[str, str]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    twin: str = ""
+    """Id of the sample that is kept of the same picture, where it is another."""
+    everything: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+    """Group -> column and value, for who wants to know it all."""
+
+
+def detail(view: View, now: Snapshot, position: int) -> Detail:
+    """Read all that the workspace knows of a sample, but vectors and bytes."""
+    place = now.index.place(position)
+    rows = {
+        group: view.rows.row_if_there(group, *place, [n for n in schema.names if n not in _HEAVY])
+        for group, schema in GROUPS.items()
+    }
+    samples, images, prompts, clip = (rows[g] for g in ("samples", "images", "prompts", "clip"))
+    reasons = [_reason(entry) for entry in rows["verdicts"].get("reasons") or ()]
+    state = state_of(now, position)
+    cluster = rows["duplicates"].get("cluster") or samples["id"]
+    return Detail(
+        id=samples["id"],
+        simple=_text(clip.get("simple_prompt")),
+        complex=_text(prompts.get("complex_prompt")),
+        raw=_text(samples["prompt"])
+        if samples["prompt"] != prompts.get("complex_prompt")
+        else None,
+        negative=_text(samples["negative_prompt"]),
+        has_image=images.get("status") == "ok",
+        no_image=visible(images.get("detail") or images.get("status")) or "not downloaded yet",
+        size=f"{images.get('width')} x {images.get('height')} px, {images.get('mime')}",
+        state=state,
+        label=label_of(now, position, state),
+        hand=hand_of(now, position),
+        keepable=not any(reason.name in MISSING for reason in reasons),
+        scores=[
+            (name, number(clip[name]))
+            for name in ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+            if clip.get(name) is not None
+        ],
+        reasons=[reason for reason in reasons if reason.name != REASON],
+        candidates=_candidates(rows["captions"], clip),
+        provenance=[
+            (name, visible(str(samples[name])) or "")
+            for name in _PROVENANCE
+            if samples[name] is not None
+        ],
+        links=_links(samples),
+        twin=cluster if cluster != samples["id"] else "",
+        everything=[(group, _columns(row)) for group, row in rows.items() if row],
+    )
+
+
+def picture(view: View, index: Index, position: int) -> tuple[bytes, str] | None:
+    """An image's bytes and the media type found in them; None where it has no image to show."""
+    place = index.place(position)
+    data = view.rows.row_if_there("images", *place, ["bytes"]).get("bytes")
+    if not data:
+        return None
+    try:
+        return data, read_header(data, max_pixels=MAX_PIXELS).mime
+    except ImageProblem:
+        return None
+
+
+def _reason(entry: dict[str, Any]) -> Reason:
+    return Reason(
+        name=entry["reason"],
+        meaning=REASONS.get(entry["reason"], ""),
+        value=number(entry["value"]),
+        threshold=number(entry["threshold"]),
+        detail=visible(entry["detail"]),
+    )
+
+
+def _candidates(captions: dict[str, Any], clip: dict[str, Any]) -> list[Candidate]:
+    found = captions.get("candidates") or []
+    scores = clip.get("candidate_scores") or [None] * len(found)
+    return [
+        Candidate(
+            text=_text(one["text"]),
+            how=visible(one["how"]),
+            score=number(score),
+            chosen=one["text"] == clip.get("simple_prompt"),
+        )
+        for one, score in zip(found, scores, strict=False)
+    ]
+
+
+def _links(samples: dict[str, Any]) -> list[tuple[str, str]]:
+    links = [("page", web_link(samples["page_url"])), ("image", web_link(samples["url"]))]
+    return [(name, url) for name, url in links if url]
+
+
+def _columns(row: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, visible(_written(value), _MAX_CHARS) or "")
+        for name, value in row.items()
+        if value is not None and name != "id"
+    ]
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _text(text: str | None) -> str | None:
+    return visible(text, _MAX_CHARS)

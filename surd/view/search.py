@@ -1,0 +1,101 @@
+"""Nearest images by CLIP: to a text, or to another image."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from surd.errors import SurdError
+from surd.stages.score import ScoreParams
+from surd.view.index import Bools, Index
+from surd.workspace import Workspace
+
+Vector = npt.NDArray[np.float32]
+
+_BATCH_ROWS = 8_192
+
+
+class TextEncoder:
+    """The text tower of the CLIP that scored a workspace, loaded when it is first needed."""
+
+    def __init__(self, params: ScoreParams) -> None:
+        self.params = params
+        self.problem = ""
+        """Why it cannot be loaded, once that was tried."""
+        self._clip: Any = None
+        self._lock = threading.Lock()
+
+    def encode(self, text: str) -> Vector:
+        """``[d]`` of unit length. Raises SurdError when the model cannot be loaded."""
+        import torch
+
+        from surd.models.clip import load_clip
+        from surd.models.devices import device_named, dtype_of
+
+        with self._lock:
+            if self._clip is None:
+                device = device_named(self.params.device)
+                dtype = dtype_of(self.params.precision, device)
+                try:
+                    self._clip = load_clip(self.params.clip, device=device, dtype=dtype)
+                except SurdError as error:
+                    self.problem = str(error)
+                    raise
+            with torch.inference_mode():
+                vector: Vector = self._clip.embed_texts([text])[0].cpu().numpy()
+        return vector
+
+
+def encoder_of(workspace: Workspace) -> TextEncoder:
+    """Of the model that the workspace's images were scored with, not of what a recipe now says."""
+    manifest = workspace.read_manifest()
+    run = manifest.stages.get("score")
+    settings = run.settings if run else manifest.recipe.get("score", {})
+    known = {name: settings[name] for name in ("clip", "precision", "device") if name in settings}
+    return TextEncoder(ScoreParams(**known))
+
+
+def nearest(
+    workspace: Workspace, index: Index, query: Vector, among: Bools, count: int
+) -> tuple[npt.NDArray[np.int64], Vector]:
+    """Positions and cosines of the images nearest to ``query`` ``[d]``, the nearest first.
+
+    Streams the embeddings, and holds the best `count` only. ``among`` ``[n]`` says who may be
+    found. Raises SurdError when the embeddings are of another length.
+    """
+    best = np.zeros(0, np.int64)
+    scores = np.zeros(0, np.float32)
+    have = set(workspace.parts("clip"))
+    for at, part in enumerate(index.parts):
+        start, end = int(index.starts[at]), int(index.starts[at + 1])
+        if part not in have or not among[start:end].any():
+            continue
+        for table in workspace.read_batches("clip", part, ["image_embedding"], _BATCH_ROWS):
+            rows, vectors = _vectors(table["image_embedding"])
+            positions = start + rows
+            start += table.num_rows
+            usable = (positions < end) & among[np.minimum(positions, end - 1)]
+            if not usable.any():
+                continue
+            if vectors.shape[1] != len(query):
+                raise SurdError(
+                    f"the images were scored by a CLIP of {vectors.shape[1]} numbers, this text by "
+                    f"one of {len(query)}; run: surd score {workspace.location}"
+                )
+            best = np.concatenate([best, positions[usable]])
+            scores = np.concatenate([scores, vectors[usable].astype(np.float32) @ query])
+            order = np.lexsort((best, -scores))[:count]
+            best, scores = best[order], scores[order]
+    return best, scores
+
+
+def _vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+    """Rows that have an embedding, and their embeddings ``[m, d]``."""
+    lists = column.combine_chunks()
+    rows = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
+    values = lists.flatten().to_numpy(zero_copy_only=False)
+    return rows, values.reshape(len(rows), -1) if len(rows) else values.reshape(0, 1)

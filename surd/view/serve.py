@@ -1,0 +1,73 @@
+"""Serving the viewer on loopback until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable
+
+from aiohttp import web
+
+from surd.errors import SurdError
+from surd.view.app import make_app
+from surd.view.state import View
+from surd.workspace import Workspace
+
+HOST = "127.0.0.1"
+
+
+def serve(
+    workspace: Workspace, port: int, say: Callable[[str], None], *, open_browser: bool = False
+) -> None:
+    """Serve until Ctrl-C or a termination signal; port 0 takes any that is free.
+
+    Says where, and at the end what remains to be done. Raises SurdError when the workspace
+    cannot be read, or the port is taken.
+    """
+    view = View(workspace)
+    view.snapshot()  # what is wrong shows now, and not in a browser
+    with listen(port) as found:
+        url = f"http://{HOST}:{found.getsockname()[1]}/"
+        say(f"{workspace.location}: shown at {url}; stop with Ctrl-C")
+        if open_browser:
+            webbrowser.open(url)
+        asyncio.run(_run(view, found))
+    pending = view.snapshot().pending
+    if pending:
+        decisions = "1 decision" if pending == 1 else f"{pending:,} decisions"
+        say(f"{decisions} by hand not in the verdicts yet; run: surd filter {workspace.location}")
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on loopback. Raises SurdError when the port is taken."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((HOST, port))
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        taken = error.errno == errno.EADDRINUSE
+        why = "is in use" if taken else f"cannot be had: {error.strerror}"
+        mend = "choose another with --port, or any that is free with --port 0"
+        raise SurdError(f"port {port} {why}; {mend}") from None
+    return found
+
+
+async def _run(view: View, found: socket.socket) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows has KeyboardInterrupt alone
+            loop.add_signal_handler(number, stopped.set)
+    runner = web.AppRunner(make_app(view), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, found).start()
+        await stopped.wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,89 @@
+"""The workspace as the viewer sees it: index, decisions and models, brought up to date."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surd import manual
+from surd.manual import Decision, Decisions
+from surd.view import index as indexing
+from surd.view.index import Bools, Hands, Index
+from surd.view.reading import RowReader
+from surd.view.search import TextEncoder, encoder_of
+from surd.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one answer is made from; later changes do not touch it."""
+
+    index: Index
+    decisions: Decisions
+    hands: Hands
+    kept: Bools
+
+    @property
+    def pending(self) -> int:
+        """Decisions that the verdicts do not know of yet, or not any more."""
+        return int(np.count_nonzero(self.hands != self.index.applied))
+
+
+class View:
+    """One workspace, looked at."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Raises SurdError when there is no workspace."""
+        self.workspace = workspace
+        self.rows = RowReader(workspace)
+        self.encoder: TextEncoder = encoder_of(workspace)
+        self._lock = threading.Lock()
+        self._stamp: Any = None
+        self._index: Index | None = None
+
+    def snapshot(self) -> Snapshot:
+        """How things are now; also what other processes have done meanwhile."""
+        with self._lock:
+            storage = self.workspace.storage
+            stamp = [storage.stamps(group) for group in indexing.GROUPS]
+            if self._index is None or stamp != self._stamp:
+                self.rows.forget()
+                self._index, self._stamp = indexing.load(self.workspace), stamp
+                self.encoder = self._encoder()
+            index = self._index
+        decisions = manual.read(self.workspace)
+        hands = index.hands(decisions)
+        return Snapshot(index, decisions, hands, index.kept(hands))
+
+    def index(self) -> Index:
+        """The index of the last page, for the pictures on it."""
+        return self._index or self.snapshot().index
+
+    def find(self, index: Index, sample_id: str) -> int | None:
+        """The position of a sample; None when there is none of that id."""
+        for position in index.positions(sample_id):
+            if self.rows.row("samples", *index.place(position), ["id"])["id"] == sample_id:
+                return position
+        return None
+
+    def decide(self, sample_id: str, decision: Decision | None) -> None:
+        """Write a decision down; the verdicts follow with :meth:`apply`."""
+        manual.decide(self.workspace, sample_id, decision)
+
+    def apply(self) -> None:
+        """Have the filter stage judge anew. Raises SurdError."""
+        from surd.build import Options, build, open_recipe
+        from surd.commands.curation import need_groups
+
+        need_groups(self.workspace, "filter")
+        recipe = open_recipe(self.workspace)
+        for _ in build(self.workspace, recipe, Options(only="filter", quiet=True)):
+            pass
+
+    def _encoder(self) -> TextEncoder:
+        """The one there is, with its loaded model, unless the images have been scored anew."""
+        now = encoder_of(self.workspace)
+        return self.encoder if now.params == self.encoder.params else now
