@@ -20,22 +20,23 @@ class Tick(Protocol):
 
 
 @contextlib.contextmanager
-def track(name: str, total: int | None, *, quiet: bool = False) -> Iterator[Tick]:
+def track(name: str, total: int | None, *, done: int = 0, quiet: bool = False) -> Iterator[Tick]:
     """Show the progress of ``name`` over ``total`` rows (None: unknown) while the block runs.
 
-    Everything goes to standard error, so that standard output stays for results.
+    ``done`` of them were done before. Everything goes to standard error, so that standard output
+    stays for results.
     """
     if quiet:
         yield lambda counts: None
     elif sys.stderr.isatty():
-        with _bar(name, total) as tick:
+        with _bar(name, total, done) as tick:
             yield tick
     else:
-        yield _Lines(name, total)
+        yield _Lines(name, total, done)
 
 
 @contextlib.contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Tick]:
+def _bar(name: str, total: int | None, done: int) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -57,21 +58,21 @@ def _bar(name: str, total: int | None) -> Iterator[Tick]:
     )
     sums: Counter[str] = Counter()
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(name, total=total, rate="", other="")
+        task = progress.add_task(name, total=total, completed=done, rate="", other="")
 
         def tick(counts: Mapping[str, int]) -> None:
             sums.update(counts)
             progress.advance(task, sum(counts.values()))
             speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}/s" if speed else ""
+            rate = f"{speed:,.{0 if speed >= 10 else 1}f}/s" if speed else ""
             progress.update(task, rate=rate, other=other_than_ok(sums))
 
         yield tick
 
 
 class _Lines:
-    def __init__(self, name: str, total: int | None) -> None:
-        self._name, self._total = name, total
+    def __init__(self, name: str, total: int | None, done: int) -> None:
+        self._name, self._total, self._before = name, total, done
         self._sums: Counter[str] = Counter()
         self._started = self._last = time.monotonic()
 
@@ -81,8 +82,8 @@ class _Lines:
         if now - self._last < _LINE_EVERY_S:
             return
         self._last = now
-        done = sum(self._sums.values())
-        rate = done / (now - self._started)
+        new = sum(self._sums.values())
+        done, rate = self._before + new, new / (now - self._started)
         of = f" of {self._total:,}" if self._total else ""
         left = f", {(self._total - done) / rate:,.0f} s left" if self._total and rate else ""
         other = other_than_ok(self._sums)

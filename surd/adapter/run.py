@@ -19,6 +19,7 @@ from surd.adapter.encoding import encode, side_px
 from surd.adapter.files import WEIGHTS_FILE
 from surd.adapter.fresh import ids_of, open_fresh
 from surd.adapter.params import TrainAdapterParams
+from surd.adapter.run_folder import checkpoints
 from surd.adapter.sentences import Spoken, sentences_of
 from surd.adapter.settings import begin_folder, check_folder, settings_of
 from surd.adapter.tools import make_accelerator
@@ -91,7 +92,8 @@ def run(
     validation = open_validation(params, pipeline, folder, accelerator)
     if params.cache and validation is None and spoken is None:
         _put_away(pipeline)
-    with track("train", params.steps, quiet=quiet) as tick:
+    done = max((step for step, _ in checkpoints(folder)), default=0)
+    with track("train", params.steps, done=done, quiet=quiet) as tick:
 
         def on_step(step: int, terms: Mapping[str, float]) -> None:
             tick({"ok": 1})
