@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surd.errors import ModelError
 from surd.llm.params import Pool
 from surd.models.llm import Llm
-
-log = logging.getLogger("surd")
+from surd.models.memory import halving
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -54,22 +51,23 @@ class Embedder:
         return found
 
     def _batch(self, texts: Sequence[Tokens]) -> Vectors:
-        try:
-            states = self._llm.states(padded(texts, self._llm.pad_id), self._layers)
-            lengths = [len(text) for text in texts]
-            return {layer: pool(x, lengths, self._pool) for layer, x in states.items()}
-        except torch.OutOfMemoryError as error:
-            if len(texts) == 1:
-                raise ModelError(
-                    f"one prompt of {len(texts[0])} tokens does not fit into the device's memory; "
-                    "use --device map, --quantize, or a smaller embed_llm.max_tokens"
-                ) from error
-        torch.cuda.empty_cache()  # outside the handler, which holds on to the batch
-        half = len(texts) // 2
-        self._batch_tokens = max(1, half * max(map(len, texts)))
-        log.warning("out of memory: going on with %d tokens a batch", self._batch_tokens)
-        first, second = self._batch(texts[:half]), self._batch(texts[half:])
-        return {layer: first[layer] + second[layer] for layer in self._layers}
+        pieces = halving(self._compute, texts, _too_long)
+        if len(pieces) > 1:
+            fitted = -(-len(texts) // len(pieces)) * max(map(len, texts))
+            self._batch_tokens = min(self._batch_tokens, fitted)
+        return {n: [vector for some in pieces for vector in some[n]] for n in self._layers}
+
+    def _compute(self, texts: Sequence[Tokens]) -> Vectors:
+        states = self._llm.states(padded(texts, self._llm.pad_id), self._layers)
+        lengths = [len(text) for text in texts]
+        return {layer: pool(x, lengths, self._pool) for layer, x in states.items()}
+
+
+def _too_long(text: Tokens) -> str:
+    return (
+        f"one prompt of {len(text)} tokens does not fit into the device's memory; use --device "
+        "map, --quantize, or a smaller embed_llm.max_tokens"
+    )
 
 
 def each(work: Callable[[Given], Made], some: Sequence[Given], threads: int) -> Iterator[Made]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -53,7 +55,8 @@ def open_(params: CaptionParams) -> StageFunction:
 def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Table]:
     from surd.models.captioner import load_captioner
     from surd.models.devices import device_named, dtype_of
-    from surd.stages.pictures import once, opened
+    from surd.models.memory import halving
+    from surd.stages.pictures import Opened, once, opened
 
     device = device_named(params.device)
     captioner = once(
@@ -65,9 +68,14 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         )
     )
 
+    def propose(some: Opened[Any], rows: Sequence[int]) -> list[list[Any]]:
+        seeds = [_seed(some.table["id"][i].as_py(), params.seed) for i in rows]
+        return captioner().propose([some.pictures[i] for i in rows], _wanted(params), seeds)
+
     def wanted(table: pa.Table) -> list[bool]:
         return [text is None or params.given != "only" for text in _given(table, params)]
 
+    at_once = params.batch_size
     for some in opened(
         batches,
         lambda image: captioner().prepare(image),
@@ -77,12 +85,12 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         given = _given(some.table, params)
         statuses = some.statuses
         candidates = [[_candidate(text, "given")] if text else [] for text in given]
-        for first in range(0, len(some.usable), params.batch_size):
-            rows = some.usable[first : first + params.batch_size]
-            seeds = [_seed(some.table["id"][i].as_py(), params.seed) for i in rows]
-            pictures = [some.pictures[i] for i in rows]
-            proposals = captioner().propose(pictures, _wanted(params), seeds)
-            for i, found in zip(rows, proposals, strict=True):
+        left = some.usable
+        while left:
+            rows, left = left[:at_once], left[at_once:]
+            pieces = halving(partial(propose, some), rows, _too_large)
+            at_once = min(at_once, -(-len(rows) // len(pieces)))
+            for i, found in zip(rows, chain(*pieces), strict=True):
                 candidates[i] += _different(found, candidates[i], clean=params.clean)
         for i in some.usable:
             if not candidates[i]:
@@ -95,6 +103,13 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
             ],
             schema=CAPTIONS,
         )
+
+
+def _too_large(row: int) -> str:
+    return (
+        "the captioner has not enough memory for one picture; set caption.device to cpu, "
+        "caption.precision to bf16 or fp16, or take a smaller caption.model"
+    )
 
 
 def _given(table: pa.Table, params: CaptionParams) -> list[str | None]:

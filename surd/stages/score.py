@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from surd.models.clip import Clip
+    from surd.stages.pictures import Opened
 
 
 class ScoreParams(Params):
@@ -69,6 +71,7 @@ def open_(params: ScoreParams) -> StageFunction:
 
 
 def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
+    from surd.models.memory import halving
     from surd.stages.pictures import opened
 
     def prepare(image: Any) -> tuple[torch.Tensor, Any]:
@@ -76,12 +79,16 @@ def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
         return judges.clip.preprocess(image), kept
 
     side = judges.clip.side_px if not (judges.nsfw or judges.itm) else _OTHERS_SIDE_PX
+    at_once = STAGE.batch_rows
     for some in opened(batches, prepare, side_px=lambda: max(side, judges.clip.side_px)):
         columns: dict[str, list[Any]] = {field.name: [None] * len(some.pictures) for field in CLIP}
         columns["id"] = some.table["id"].to_pylist()
         columns["status"] = some.statuses
-        if some.usable:
-            _fill(columns, some.table, some.usable, [some.pictures[i] for i in some.usable], judges)
+        left = some.usable
+        while left:
+            rows, left = left[:at_once], left[at_once:]
+            pieces = halving(partial(_fill, columns, some, judges), rows, _too_large)
+            at_once = min(at_once, -(-len(rows) // len(pieces)))
         arrays = [pa.array(columns[field.name], field.type) for field in CLIP]
         yield pa.Table.from_arrays(arrays, schema=CLIP)
 
@@ -90,16 +97,21 @@ _OTHERS_SIDE_PX = 256
 """Shorter side at which the NSFW and matching models still see what they were trained on."""
 
 
+def _too_large(row: int) -> str:
+    return (
+        "the models that score have not enough memory for one picture; set score.device to cpu, "
+        "or score.precision to bf16 or fp16"
+    )
+
+
 def _fill(
-    columns: dict[str, list[Any]],
-    table: pa.Table,
-    rows: list[int],
-    pictures: list[Any],
-    judges: _Judges,
+    columns: dict[str, list[Any]], some: Opened[Any], judges: _Judges, rows: Sequence[int]
 ) -> None:
-    """Set what is known of the rows that have a picture."""
+    """Set what is known of the rows, which have a picture."""
     import torch
 
+    table = some.table
+    pictures: list[Any] = [some.pictures[i] for i in rows]
     images = judges.clip.embed_pixels(torch.stack([pixels for pixels, _ in pictures]))  # [b, d]
     _set(columns, "image_embedding", rows, list(images.cpu().half().numpy()))
     _complex(columns, table, rows, images, judges.clip)
@@ -123,7 +135,7 @@ def _fill(
 def _complex(
     columns: dict[str, list[Any]],
     table: pa.Table,
-    rows: list[int],
+    rows: Sequence[int],
     images: torch.Tensor,
     clip: Clip,
 ) -> None:
@@ -151,7 +163,7 @@ def _complex(
 def _simple(
     columns: dict[str, list[Any]],
     table: pa.Table,
-    rows: list[int],
+    rows: Sequence[int],
     images: torch.Tensor,
     clip: Clip,
 ) -> None:
