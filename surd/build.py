@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
-from surd.engine import local
+from surd.engine import engines
+from surd.engine.engines import Engine, EngineName
 from surd.errors import SurdError
 from surd.pipeline import params_of, stage_named, stage_names
 from surd.plan import PartState, plan
@@ -49,6 +50,8 @@ class Options:
     retry_failed: bool = False
     look_again: bool = False
     workers: int | None = None
+    engine: EngineName = "local"
+    ray_address: str | None = None
     quiet: bool = False
 
 
@@ -66,16 +69,19 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
     with workspace.locked():
         manifest = workspace.read_manifest() if workspace.has_manifest() else None
         manifest = _begin(workspace, manifest, recipe)
-        with _demo_site(recipe, options):
+        with (
+            _demo_site(recipe, options),
+            engines.opened(options.engine, options.ray_address) as engine,
+        ):
             for name in _chosen(recipe, options):
                 if name == "collect":
                     summary = _collect(workspace, recipe, options)
                 elif name == "publish":
                     summary = _publish(workspace, recipe, options)
                 elif name == "embed_llm":
-                    summary = _embed_llm(workspace, recipe, options)
+                    summary = _embed_llm(workspace, recipe, options, engine)
                 else:
-                    summary = _run_stage(workspace, recipe, stage_named(name), options)
+                    summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
                 _record(workspace, manifest, recipe, summary)
                 yield summary
 
@@ -189,14 +195,18 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     )
 
 
-def _embed_llm(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
-    from surd.llm.run import plan_work, run
+def _embed_llm(
+    workspace: Workspace, recipe: Recipe, options: Options, engine: Engine
+) -> StageSummary:
+    from surd.llm.run import plan_work
 
     started = time.monotonic()
     work = plan_work(workspace, recipe.embed_llm)
+    failed = dict(work.waiting)
     with track("embed-llm", sum(job.rows for job in work.jobs), quiet=options.quiet) as tick:
-        for _ in run(workspace, work, tick) if work.jobs else ():
-            pass
+        for result in engine.embed(workspace, work, tick) if work.jobs else ():
+            if result.error is not None:
+                failed[result.part] = result.error
     counts: Counter[str] = Counter()
     rows = 0
     for stage in work.stages.values():
@@ -206,15 +216,15 @@ def _embed_llm(workspace: Workspace, recipe: Recipe, options: Options) -> StageS
         "embed_llm",
         rows=rows,
         counts={status: n // len(work.stages) for status, n in counts.most_common()},
-        computed=sum(len(job.states) for job in work.jobs),
+        computed=sum(len(job.states) for job in work.jobs if job.part not in failed),
         fresh=work.fresh,
-        failed=work.waiting,
+        failed=failed,
         seconds=time.monotonic() - started,
     )
 
 
 def _run_stage(
-    workspace: Workspace, recipe: Recipe, stage: Stage, options: Options
+    workspace: Workspace, recipe: Recipe, stage: Stage, options: Options, engine: Engine
 ) -> StageSummary:
     started = time.monotonic()
     params = params_of(recipe, stage)
@@ -224,7 +234,7 @@ def _run_stage(
     total = sum(job.rows for job in jobs)
     failed = {state.part: state.why for state in states if state.state == "waiting"}
     with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
-        results = local.run(workspace, stage, params, jobs, tick, workers=options.workers)
+        results = engine.run(workspace, stage, params, jobs, tick, workers=options.workers)
         for result in results:
             if result.error is not None:
                 failed[result.part] = result.error

@@ -11,7 +11,18 @@ import typer
 from surd.cli_curation import app as curation_app
 from surd.cli_evaluate import app as evaluate_app
 from surd.cli_hub import app as hub_app
-from surd.cli_options import Folder, Json, MaxFailures, Overrides, Quiet, Retry, Workers
+from surd.cli_look import app as look_app
+from surd.cli_options import (
+    Engine,
+    Folder,
+    Json,
+    MaxFailures,
+    Overrides,
+    Quiet,
+    RayAddress,
+    Retry,
+    Workers,
+)
 from surd.cli_training import app as training_app
 from surd.cli_view import app as view_app
 from surd.demo.cli import app as demo_app
@@ -47,6 +58,8 @@ def build(
     retry_failed: Retry = False,
     max_failure_rate: MaxFailures = None,
     workers: Workers = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -66,6 +79,8 @@ def build(
         until=until,
         retry_failed=retry_failed,
         workers=workers,
+        engine=engine,
+        ray_address=ray_address,
         quiet=quiet,
     )
 
@@ -98,6 +113,8 @@ def download(
     set_: Overrides = None,
     retry_failed: Retry = False,
     max_failure_rate: MaxFailures = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -113,6 +130,8 @@ def download(
         None,
         list(set_ or []),
         as_json=json_,
+        engine=engine,
+        ray_address=ray_address,
         quiet=quiet,
         retry_failed=retry_failed,
         max_failure_rate=max_failure_rate,
@@ -124,6 +143,8 @@ def prompts(
     folder: Folder,
     set_: Overrides = None,
     workers: Workers = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -134,7 +155,15 @@ def prompts(
     from surd.commands import build as commands
 
     commands.run_stage(
-        folder, "prompts", None, list(set_ or []), as_json=json_, quiet=quiet, workers=workers
+        folder,
+        "prompts",
+        None,
+        list(set_ or []),
+        as_json=json_,
+        quiet=quiet,
+        workers=workers,
+        engine=engine,
+        ray_address=ray_address,
     )
 
 
@@ -209,6 +238,7 @@ app.add_typer(curation_app)
 app.add_typer(training_app)
 app.add_typer(evaluate_app)
 app.add_typer(hub_app)
+app.add_typer(look_app)
 app.add_typer(view_app)
 app.add_typer(demo_app, name="demo")
 

@@ -6,14 +6,19 @@ from typing import Annotated, Optional
 
 import typer
 
-from surd.cli_options import Folder, Json, Layer, Llm, Overrides, Quiet
+from surd.cli_options import Engine, Folder, Json, Layer, Llm, Overrides, Quiet, RayAddress
 
 app = typer.Typer()
 
 
 @app.command()
 def caption(
-    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+    folder: Folder,
+    set_: Overrides = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Let BLIP propose simple prompts for every image.
 
@@ -21,12 +26,26 @@ def caption(
     """
     from surd.commands import build
 
-    build.run_stage(folder, "caption", None, list(set_ or []), as_json=json_, quiet=quiet)
+    build.run_stage(
+        folder,
+        "caption",
+        None,
+        list(set_ or []),
+        as_json=json_,
+        quiet=quiet,
+        engine=engine,
+        ray_address=ray_address,
+    )
 
 
 @app.command()
 def score(
-    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+    folder: Folder,
+    set_: Overrides = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Let CLIP judge how well both prompts fit the image, and choose the simple one.
 
@@ -34,7 +53,16 @@ def score(
     """
     from surd.commands import build
 
-    build.run_stage(folder, "score", None, list(set_ or []), as_json=json_, quiet=quiet)
+    build.run_stage(
+        folder,
+        "score",
+        None,
+        list(set_ or []),
+        as_json=json_,
+        quiet=quiet,
+        engine=engine,
+        ray_address=ray_address,
+    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -11,6 +11,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, results only.")]
 Workers = Annotated[
     Optional[int], typer.Option(min=1, help="Processes for CPU work; one a core by default.")  # noqa: UP045
+]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option(help="Compute here, or on a Ray cluster: same bytes.")
+]
+RayAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="ADDRESS", help="Of a cluster; auto: the running one; else one is begun."),
 ]
 Retry = Annotated[
     bool, typer.Option("--retry-failed", help="Try images again that could not be had before.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from surd.cli_options import Folder, Json, Overrides, Quiet
+from surd.cli_options import Engine, Folder, Json, Overrides, Quiet, RayAddress
 
 app = typer.Typer()
 
@@ -47,6 +47,8 @@ def embed_llm(
         typer.Option(metavar="FILE", help="A GGUF file in that repository or folder."),
     ] = None,
     set_: Overrides = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -66,7 +68,15 @@ def embed_llm(
         "device": device,
         "gguf_file": gguf_file,
     }
-    training.embed_llm(folder, list(set_ or []), flags, quiet=quiet, as_json=json_)
+    training.embed_llm(
+        folder,
+        list(set_ or []),
+        flags,
+        as_json=json_,
+        quiet=quiet,
+        engine=engine,
+        ray_address=ray_address,
+    )
 
 
 @app.command("train-adapter")

@@ -18,8 +18,8 @@ def embed_llm(
     overrides: Sequence[str],
     flags: Mapping[str, Any],
     *,
-    quiet: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """``surd embed-llm``."""
     from surd.build import open_recipe
@@ -37,7 +37,7 @@ def embed_llm(
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), overrides)
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
     then = f"surd train-adapter {folder}"
-    build(folder, recipe, None, as_json, only="embed_llm", then=then, quiet=quiet)
+    build(folder, recipe, None, as_json, only="embed_llm", then=then, **options)
 
 
 def import_prompt2vec(

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -269,7 +269,7 @@ def _about(work: Work, layer: int) -> dict[str, Any]:
 
 # several devices --------------------------------------------------------------------------------
 
-_worker: tuple[Workspace, Work, Llm, str] | None = None
+_worker: Embed | None = None
 
 
 def _on_several(
@@ -309,12 +309,20 @@ def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=die_with, args=(parent,), daemon=True).start()
-    workspace, device = Workspace(location), free.get()
-    work = replace(plan_work(workspace, params), jobs=[])
-    _worker = (workspace, work, _load(work, device), device)
+    _worker = open_embedder(Workspace(location), params, free.get())
 
 
 def _work(jobs: Sequence[Job], there: Reusable) -> list[PartResult]:
     assert _worker is not None
-    workspace, work, llm, device = _worker
-    return list(compute(workspace, work, llm, jobs, there, device))
+    return list(_worker(jobs, there))
+
+
+Embed = Callable[[Sequence[Job], Reusable], Iterator[PartResult]]
+"""Computes and writes some jobs, given what need not be computed again."""
+
+
+def open_embedder(workspace: Workspace, params: EmbedLlmParams, device: str) -> Embed:
+    """Load the model, for a process that is handed jobs bit by bit. Raises ModelError."""
+    work = replace(plan_work(workspace, params), jobs=[])
+    llm = _load(work, device)
+    return lambda jobs, there: compute(workspace, work, llm, jobs, there, device)

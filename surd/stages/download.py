@@ -92,6 +92,7 @@ STAGE = Stage(
     params=DownloadParams,
     open=open_download,
     workers="one",
+    limits=("per_host", "concurrency"),
     reuses_rows=True,
     batch_rows=_BATCH_ROWS,
 )

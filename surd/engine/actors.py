@@ -1,0 +1,140 @@
+"""Handing parts to Ray actors: each opens its work once, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from surd.engine.cluster import Seats
+from surd.engine.parts import PartResult
+from surd.errors import SurdError
+
+log = logging.getLogger("surd")
+
+TRIES = 3
+"""Times a part may take its worker with it, and times in all that a worker may fail to start."""
+_PARTS_AT_ONCE = 8
+_PATIENCE_S = 60.0
+
+
+class Job(Protocol):
+    """Something to compute that belongs to one part."""
+
+    @property
+    def part(self) -> int:
+        """The part's number."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+Work = Callable[[Sequence[Any]], Iterator[PartResult]]
+"""Computes some parts in order; yields each as it is done."""
+
+
+class _Worker:
+    """What runs on the cluster."""
+
+    def __init__(self, open_: Callable[[], Work]) -> None:
+        self._open = open_
+        self._opened: Work | None = None
+
+    def ready(self) -> None:
+        """Answers once the worker has its place."""
+
+    def work(self, jobs: Sequence[Any]) -> Iterator[PartResult]:
+        if self._opened is None:
+            self._opened = self._open()
+        yield from self._opened(jobs)
+
+
+def over_actors(
+    open_: Callable[[], Work],
+    jobs: Sequence[AnyJob],
+    seats: Seats,
+    give_up: Callable[[AnyJob, str], PartResult],
+) -> Iterator[PartResult]:
+    """Compute the jobs; yield each result as it comes.
+
+    A worker gets some parts at a time, fewer towards the end, so that it can read ahead and none
+    is left waiting for another. When it dies, what it had not finished goes to a fresh one; the
+    part it was at is given up after ``TRIES`` deaths. Raises what a worker raised.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    actor = ray.remote(_Worker).options(num_cpus=seats.cpus, num_gpus=seats.gpus)
+    waiting = deque(jobs)
+    deaths: Counter[int] = Counter()
+    starting: dict[Any, Any] = {}  # reference -> actor
+    busy: dict[Any, tuple[Any, dict[int, AnyJob]]] = {}  # stream -> actor, what it has to give
+
+    def start() -> None:
+        handle = actor.remote(open_)
+        starting[handle.ready.remote()] = handle
+
+    def hand_to(handle: Any) -> None:
+        count = max(1, min(_PARTS_AT_ONCE, len(waiting) // (2 * seats.actors)))
+        some = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        if some:
+            stream = handle.work.options(num_returns="streaming").remote(some)
+            busy[stream] = (handle, {job.part: job for job in some})
+        else:
+            ray.kill(handle)
+
+    try:
+        for _ in range(min(seats.actors, len(waiting))):
+            start()
+        while busy or waiting:
+            ready, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_PATIENCE_S)
+            if not ready:
+                if not busy:
+                    log.warning("the Ray cluster has no free place for %s yet", seats)
+                continue
+            if ready[0] in starting:
+                handle = starting.pop(ready[0])
+                try:
+                    ray.get(ready[0])
+                except RayError as error:
+                    deaths[-1] += 1
+                    if deaths[-1] == TRIES:
+                        raise SurdError(
+                            f"no worker could start on the Ray cluster: {_why(error)}; the same "
+                            "surd has to be installed on all its machines"
+                        ) from error
+                    start()
+                else:
+                    hand_to(handle)
+                continue
+            stream = ready[0]
+            handle, left = busy[stream]
+            try:
+                result: PartResult = ray.get(next(stream))
+            except StopIteration:
+                del busy[stream]
+                hand_to(handle)
+            except RayTaskError as error:
+                raise error.cause from error
+            except RayError as error:
+                del busy[stream]
+                first = next(iter(left.values()))
+                deaths[first.part] += 1
+                if deaths[first.part] == TRIES:
+                    del left[first.part]
+                    yield give_up(first, f"its worker died {TRIES} times: {_why(error)}")
+                waiting.extendleft(reversed(left.values()))
+                if waiting:
+                    start()
+            else:
+                del left[result.part]
+                yield result
+    finally:
+        for handle in [*starting.values(), *(handle for handle, _ in busy.values())]:
+            ray.kill(handle)
+
+
+def _why(error: Exception) -> str:
+    """The line of Ray's long message that names a cause."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    telling = [line for line in lines if "is dead because" in line or "Error:" in line]
+    return (telling or lines)[-1].strip()[:300]
