@@ -18,23 +18,21 @@ _SIZE = ("steps", "batch_size", "accumulate")
 
 def about_section(run: Run) -> Section:
     """The run in a few lines, and each setting that is not the published one."""
+    steps, batch, accumulate = (run.whole(name) for name in _SIZE)
+    accumulate = accumulate or 1
+    pairs = run.step * batch * accumulate if run.step and batch else None
     text = body(
         "runs/about.html.j2",
         run=run,
-        settings=run.settings,
-        diffusion=public_name(str(run.settings.get("diffusion", ""))),
-        llm=public_name(str(run.settings.get("llm", ""))),
-        pairs=_product(run),
+        steps=steps,
+        batch=batch,
+        accumulate=accumulate,
+        pairs=pairs,
+        diffusion=public_name(str(run.settings.get("diffusion", "a diffusion model"))),
+        llm=public_name(str(run.settings.get("llm", "a language model"))),
         changed=list(_changed(run)),
     )
-    return Section(run.id, f"Adapter: {run.name}", text)
-
-
-def _product(run: Run) -> int | None:
-    """Pairs that were learned from, each as often as it came, by one process."""
-    sizes = [run.step, run.settings.get("batch_size"), run.settings.get("accumulate")]
-    whole = [size for size in sizes if isinstance(size, int)]
-    return whole[0] * whole[1] * whole[2] if len(whole) == len(sizes) else None
+    return Section(run.id, f"Adapter: {visible(run.name, 80)}", text)
 
 
 def _changed(run: Run) -> Iterator[tuple[str, str, str]]:

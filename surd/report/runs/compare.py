@@ -26,6 +26,8 @@ OUTCOMES = {
 
 _SAMPLE, _MORE = 18, 6
 """Pairs drawn from all; and of each outcome, where the sample has fewer."""
+_MOST, _MOST_CHARS = 48, 1_700_000
+"""Pairs on the page, and characters of all their pictures."""
 _SIDE_PX, _MAX_BYTES = 256, 10_000
 _SILENT = ("", "None")
 """Answers of a judge who sees nothing of what it is asked for."""
@@ -79,7 +81,8 @@ def compare_section(run: Run) -> Section | None:
         return None
     sets = list(dict.fromkeys(pair.prompts for pair in pairs))
     counts = {name: Counter(p.outcome for p in pairs if p.prompts == name) for name in sets}
-    chosen = [pick for name in sets for pick in picks(pairs, name, len(sets))]
+    found = [pick for name in sets for pick in picks(pairs, name, len(sets))]
+    chosen = sorted(found, key=lambda pick: not pick[1])[:_MOST]
     places = [run.folder / "pictures", run.folder.parent / "pictures"]
     shown = list(_shown(chosen, places))
     text = body(
@@ -153,10 +156,14 @@ def _chance(pair: Pair) -> bytes:
 
 
 def _shown(chosen: Iterable[tuple[Pair, bool]], places: Sequence[Path]) -> Iterator[Shown]:
-    """Those whose pictures are both there."""
+    """Those whose pictures are both there, as many as fit."""
+    room = _MOST_CHARS
     for pair, sampled in chosen:
         base, adapter = (_open(side.picture, places) for side in (pair.base, pair.adapter))
         if base and adapter:
+            room -= len(base) + len(adapter)
+            if room < 0:
+                return
             yield Shown(pair, sampled, base, adapter)
 
 

@@ -30,7 +30,7 @@ def evaluation_section(run: Run) -> Section | None:
     charts = tuple(_charts(run, rows, sets))
     text = body(
         "runs/evaluation.html.j2",
-        how=found,
+        how={name: found.get(name) for name in ("seeds", "limit", "steps", "guidance")},
         sets={name: [row for row in rows if row.prompts == name] for name in sets},
         charts=charts,
         judge=_judge(found, sets),

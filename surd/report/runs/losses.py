@@ -68,8 +68,8 @@ def _spec(name: str, points: Points, means: Points, steps: list[float]) -> Mappi
     across = alt.Scale(domain=steps, nice=False)
     up = alt.Scale(type="log") if log else alt.Scale(zero=name == RATE)
     x = alt.X("step:Q", axis=alt.Axis(tickCount=6, format="~s"), scale=across)
-    form = {"format": "~e"} if name == RATE else {}
-    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5, **form), scale=up)
+    form = "~e" if name == RATE else alt.Undefined
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5, format=form), scale=up)
     told = [alt.Tooltip("step:Q", format=","), alt.Tooltip("value:Q", title=name, format=".4~g")]
 
     def line(shown: Points, **look: Any) -> Any:

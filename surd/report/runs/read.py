@@ -36,6 +36,11 @@ class Run:
     seconds: float | None
     """In which its steps were taken; None where no tracker noted it."""
 
+    def whole(self, setting: str) -> int | None:
+        """A setting that is a whole number; None where it is not there."""
+        value = self.settings.get(setting)
+        return value if isinstance(value, int) else None
+
     @property
     def name(self) -> str:
         """Of the folder."""
@@ -54,6 +59,8 @@ def read_run(folder: str | Path) -> Run | None:
     settings = read_json(folder / "settings.json") or (config or {}).get("training")
     if settings is None:
         return None
+    if not isinstance(settings, dict):
+        raise SurdError(f"{folder / 'adapter_config.json'}: training: not an object")
     losses, scores = read_log(folder / "log.jsonl"), read_log(folder / "validation.jsonl")
     last = losses[-1]["step"] if losses else (config or {}).get("step")
     return Run(
