@@ -1,0 +1,148 @@
+"""Every command and every Python block of the tutorials is run, in order, with small stand-ins."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+from support_blip import saved
+from support_diffusion import MARKS, make_pipeline, make_published
+from support_docs import ROOT
+from support_hub import taken_for_the_hub
+from support_llm import make_model
+from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, TRAINED, demo_site, run_page
+from transformers import BlipForQuestionAnswering
+
+from surd.demo.world import Entry, world
+
+Surd = Callable[..., Any]
+TUTORIALS = ROOT / "docs" / "tutorials"
+
+pytestmark = MARKS
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder the reader sits in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def opened(entry: Entry) -> Image.Image:
+    return Image.open(io.BytesIO(entry.picture)).convert("RGB")
+
+
+def make_outputs(folder: Path, count: int) -> None:
+    """Pictures of the demo world, as AUTOMATIC1111 saves them."""
+    folder.mkdir()
+    for number, entry in enumerate(world(count, seed=0)):
+        info = PngImagePlugin.PngInfo()
+        said = (
+            f"{entry.prompt}\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Seed: {number}"
+        )
+        info.add_text("parameters", said)
+        opened(entry).save(folder / f"{number:05}-{number}.png", pnginfo=info)
+
+
+def make_release(folder: Path, count: int) -> None:
+    """Pictures of the demo world, as SURD was published."""
+    folder.mkdir()
+    with (folder / "metadata.jsonl").open("w") as lines:
+        for number, entry in enumerate(world(count, seed=1)):
+            opened(entry).save(folder / f"{number:04}.png")
+            words = {"text": f"{entry.scene.count} things", "prompt": entry.prompt}
+            lines.write(json.dumps({"file_name": f"{number:04}.png", **words}) + "\n")
+
+
+def test_your_own_folder_becomes_a_published_dataset(
+    surd: Surd, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    make_outputs(here / "outputs", 40)
+    swaps = {
+        r"surd build folder -o my-data --set sources\.0\.path=.*": rf"\g<0> {DEMO_MODELS}",
+        r"(surd filter my-data --clip-threshold p10 --min-side) 512": r"\1 64",
+        r"surd filter my-data --suggest": AS_IT_STANDS,
+        r"surd inspect my-data .*": AS_IT_STANDS,
+        r"surd publish my-data --set publish\.licence=.*": AS_IT_STANDS,
+        r"surd push my-data .*": AS_IT_STANDS,
+        r"surd collect my-data": AS_IT_STANDS,
+        r"surd export my-data (surd|webdataset) -o .*": AS_IT_STANDS,
+    }
+    with taken_for_the_hub(monkeypatch, here) as hub:
+        said = run_page(
+            TUTORIALS / "own_folder.md", surd, words={'"portrait"': '"circle"'}, swaps=swaps
+        )
+        card = hub.files("datasets/me/my-data")["README.md"].decode()
+    assert "license: cc-by-4.0" in card
+    assert "0 new" in said["surd collect my-data"]
+    assert list((here / "my-tars").rglob("*.tar"))
+
+
+def test_sur_adapter_is_reproduced(surd: Surd, here: Path) -> None:
+    make_release(here / "SURD", 12)
+    make_model(here / "tiny-llm")
+    saved(here / "tiny-vqa", BlipForQuestionAnswering, window=64)
+    judged = "--vqa ./tiny-vqa --clip demo:clip --limit 1 --steps 2 --guidance 2"
+    world = f"{demo_site(60)} {DEMO_MODELS}"  # in the place of the recipe's sites
+    said = run_page(
+        TUTORIALS / "reproduce_sur_adapter.md",
+        surd,
+        words={
+            "meta-llama/Llama-2-13b-hf": "./tiny-llm",
+            "--layer 10 --layer 20 --layer 39": "--layer 1 --layer 2 --layer 3",
+            "--layer 39": "--layer 3",
+            "layer=10,20,39": "layer=1,2",
+            "--seeds 4": "--seeds 1",
+            "--seeds 2": "--seeds 1",
+            "--count 4": "--count 2",
+        },
+        swaps={
+            r"surd build surd (-o my-surd) .*": rf"surd build demo \1 {world}",
+            r"surd (filter my-surd --suggest|status my-surd)": AS_IT_STANDS,
+            r"surd import surd SURD -o published-surd": rf"\g<0> {DEMO_MODELS}",
+            r"surd (caption|score|dedup|filter|publish) published-surd": AS_IT_STANDS,
+            r"surd embed-llm my-surd .*": AS_IT_STANDS,
+            r"surd train-adapter my-surd .*": rf"\g<0> {TRAINED}",
+            r"surd generate --adapter my-surd/adapter/paper .*": rf"\g<0> {DRAWN}",
+            r"surd evaluate my-surd/adapter/\w+ .*": rf"\g<0> {judged}",
+            r"surd ablate my-surd .*": rf"\g<0> {judged} --set train_adapter.llm=./tiny-llm"
+            " --set train_adapter.steps=2 --set train_adapter.batch_size=2",
+        },
+    )
+    assert "0 computed" not in said["surd publish published-surd"]
+    assert (here / "my-surd" / "adapter" / "ablation" / "ablation.md").is_file()
+
+
+def test_your_own_language_model_teaches_an_adapter(surd: Surd, here: Path) -> None:
+    make_published(here / "my-data", 30)
+    make_pipeline().save_pretrained(here / "sd")
+    make_model(here / "tiny-llm")
+    saved(here / "tiny-vqa", BlipForQuestionAnswering, window=64)
+    trained = TRAINED.replace("demo:diffusion", "./sd")
+    judged = "--vqa ./tiny-vqa --clip demo:clip --limit 1 --seeds 1 --steps 2 --guidance 2"
+    run_page(
+        TUTORIALS / "own_llm.md",
+        surd,
+        words={
+            "Qwen/Qwen2.5-7B-Instruct": "./tiny-llm",
+            "--layer 14": "--layer 2",
+            ", 14)": ", 2)",
+            "layer=14,28": "layer=2,4",
+        },
+        swaps={
+            r"surd embed-llm my-data .*": AS_IT_STANDS,
+            r"surd status my-data": AS_IT_STANDS,
+            r"surd import prompt2vec mine\.pt .*": AS_IT_STANDS,
+            r"surd train-adapter my-data .*": rf"\g<0> {trained}",
+            r"surd ablate my-data .*": rf"\g<0> {judged} --set train_adapter.diffusion=./sd"
+            " --set train_adapter.steps=2 --set train_adapter.batch_size=2"
+            " --set train_adapter.heads=4",
+        },
+    )
+    rows = (here / "my-data" / "adapter" / "ablation" / "ablation.md").read_text()
+    assert "layer=2" in rows and "layer=4" in rows
