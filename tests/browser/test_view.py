@@ -1,0 +1,218 @@
+"""surd view in a real browser, offline: what people do, without an error or a request elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
+
+from surd import manual
+from surd.demo.vocabulary import simple_sentence
+from surd.workspace import Workspace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH"),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> list[list[float]]:
+    """Of the pictures, by the demo's CLIP."""
+    import io
+
+    from PIL import Image
+
+    from surd.models.clip import load_clip
+
+    pictures = [
+        Image.open(io.BytesIO(painted(number))).convert("RGB") for number in range(len(SCENES))
+    ]
+    found: list[list[float]] = load_clip("demo:clip").embed_images(pictures).tolist()
+    return found
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, embeddings: list[list[float]]) -> Workspace:
+    return workspace_with(tmp_path / "w", embeddings)
+
+
+@pytest.fixture
+def site(workspace: Workspace) -> Iterator[str]:
+    with viewing(workspace) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Browser, site: str) -> Iterator[Page]:
+    """A page that takes note of everything that goes wrong, and must not."""
+    wrong: list[str] = []
+
+    def asked(request: Any) -> None:
+        parts = urlsplit(request.url)
+        if f"{parts.scheme}://{parts.netloc}" != site:
+            wrong.append(f"asked elsewhere: {request.url}")
+
+    def told(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            wrong.append(f"console: {message.text}")
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.on("request", asked)
+    page.on("console", told)
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.goto(site)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def shown(page: Page) -> list[int]:
+    cards = page.locator("[data-gallery] > .sample")
+    return [int(id_, 16) for id_ in cards.evaluate_all("all => all.map(one => one.dataset.id)")]
+
+
+def label(page: Page, number: int) -> str:
+    return page.locator(f'.sample[data-id="{id_of(number)}"] [data-label]').inner_text()
+
+
+def test_the_gallery_shows_every_sample_with_its_picture(page: Page) -> None:
+    assert shown(page) == [0, 1, 2, 3, 4, 5]
+    page.wait_for_function("[...document.images].every(one => one.complete)")
+    sizes = page.evaluate("[...document.images].map(one => one.naturalWidth)")
+    assert sizes == [128] * len(SCENES)
+
+
+def test_a_search_by_text_finds_the_picture_it_describes(page: Page) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type(simple_sentence(SCENES[2], seed=9, contrasts=False))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?text=*")
+    assert shown(page)[0] == 2 and FOREIGN not in shown(page)
+
+
+def test_more_like_this_finds_the_same_scene_drawn_otherwise(page: Page) -> None:
+    page.locator(".sample .picture").first.click()
+    page.wait_for_selector("[data-like] .sample")
+    assert shown(page)[0] == len(SCENES) - 1
+    page.get_by_role("link", name="all", exact=True).click()
+    page.wait_for_url("**/?like=*")
+    assert shown(page)[0] == len(SCENES) - 1
+
+
+def test_keys_move_drop_undo_and_keep(page: Page, workspace: Workspace) -> None:
+    for key in ("j", "ArrowRight", "k"):
+        page.keyboard.press(key)
+    page.keyboard.press("d")
+    page.wait_for_selector('.sample[data-hand="drop"]')
+    assert label(page, 0) == "dropped by hand"
+    assert manual.read(workspace) == {id_of(0): "drop"}
+    page.keyboard.press("u")
+    page.wait_for_selector(f'.sample[data-id="{id_of(0)}"][data-hand=""]')
+    assert label(page, 0) == "kept" and manual.read(workspace) == {}
+    for _ in range(BAD):
+        page.keyboard.press("j")
+    page.keyboard.press("s")
+    page.wait_for_selector('.sample[data-hand="keep"]')
+    assert label(page, BAD) == "kept by hand"
+    assert manual.read(workspace) == {id_of(BAD): "keep"}
+
+
+def test_decisions_are_applied_with_a_button(page: Page, workspace: Workspace) -> None:
+    button = page.get_by_role("button", name="Apply")
+    assert not button.is_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    button.wait_for()
+    with page.expect_navigation():
+        button.click()
+    assert not page.get_by_role("button", name="Apply").is_visible()
+    assert not workspace.read("verdicts", 0, ["keep"])["keep"][0].as_py()
+    page.get_by_role("link", name="Dropped").click()
+    page.wait_for_url("**/?show=dropped")
+    assert shown(page) == [0, BAD, FOREIGN]
+
+
+def test_a_sample_is_decided_on_and_left_for_the_next_by_keys(
+    page: Page, workspace: Workspace
+) -> None:
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sample/{id_of(0)}")
+    page.keyboard.press("d")
+    page.wait_for_selector('[data-sample][data-hand="drop"]')
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/sample/{id_of(1)}")
+    page.get_by_role("button", name="Drop", exact=True).first.click()
+    page.wait_for_selector('[data-sample][data-hand="drop"]')
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[data-gallery]")
+    assert manual.read(workspace) == {id_of(0): "drop", id_of(1): "drop"}
+
+
+def test_a_filter_takes_effect_when_it_is_chosen(page: Page) -> None:
+    page.get_by_label("Reason").select_option("clip_threshold")
+    page.wait_for_url("**/?reason=clip_threshold*")
+    assert shown(page) == [BAD]
+
+
+def test_hostile_prompts_stay_text(page: Page, site: str) -> None:
+    card = page.locator(f'.sample[data-id="{id_of(FOREIGN)}"]')
+    assert card.locator(".simple").inner_text() == HOSTILE
+    card.locator(".picture").click()
+    page.wait_for_url("**/sample/*")
+    assert page.locator("h1").inner_text() == HOSTILE
+    page.get_by_text("Everything the workspace knows").click()
+    page.goto(f"{site}/?words=onerror")
+    assert page.locator('input[name="words"]').input_value() == "onerror"
+    page.locator('input[name="words"]').fill(HOSTILE)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?words=*script*")
+    assert page.locator('input[name="words"]').input_value() == HOSTILE
+    assert page.locator("img[src=x], main script").count() == 0
+    assert "owned" not in page.evaluate("document.title.split(' - ')[1]")
+
+
+def test_a_phone_needs_no_scrolling_sideways(page: Page, site: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/", f"/sample/{id_of(0)}", f"/sample/{id_of(FOREIGN)}"):
+        page.goto(site + path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_server_that_is_gone_is_told_in_a_line(
+    browser: Browser, workspace: Workspace, tmp_path: Path
+) -> None:
+    page = browser.new_page()
+    with viewing(workspace) as site:
+        page.goto(site)
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    problem = page.get_by_role("alert")
+    problem.wait_for()
+    assert "is it still running?" in problem.inner_text()
+    page.close()

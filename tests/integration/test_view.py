@@ -1,0 +1,364 @@
+"""surd view over real connections: what it shows, what it writes, and whom it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import requests
+from support_publish import picture
+from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspace_with
+
+from surd import manual
+from surd.workspace import Workspace
+
+Surd = Callable[..., Any]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return workspace_with(tmp_path / "w")
+
+
+@pytest.fixture
+def site(workspace: Workspace) -> Iterator[str]:
+    with viewing(workspace) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """For tests that change nothing."""
+    return workspace_with(tmp_path_factory.mktemp("untouched") / "w")
+
+
+@pytest.fixture(scope="module")
+def shown_site(untouched: Workspace) -> Iterator[str]:
+    with viewing(untouched) as url:
+        yield url
+
+
+def get(url: str, **options: Any) -> requests.Response:
+    return requests.get(url, timeout=30, **options)
+
+
+def token_of(site: str) -> str:
+    found = re.search(r'name="surd-token" content="([^"]+)"', get(site).text)
+    assert found
+    return found[1]
+
+
+def post(site: str, path: str, content: Any, **headers: str) -> requests.Response:
+    headers = {"X-Surd-Token": token_of(site)} | headers
+    return requests.post(f"{site}{path}", json=content, headers=headers, timeout=60)
+
+
+def decide(site: str, number: int, decision: str) -> dict[str, Any]:
+    answer = post(site, "/decide", {"id": id_of(number), "decision": decision})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def shown(page: str) -> list[int]:
+    """Numbers of the samples on a page of the gallery, in order."""
+    return [int(id_, 16) for id_ in re.findall(r'<li class="sample" data-id="(\w+)"', page)]
+
+
+# what it shows -------------------------------------------------------------------------------
+
+
+def test_the_gallery_shows_filters_and_sorts(shown_site: str) -> None:
+    every = [0, 1, 2, 3, 4, 5]
+    assert shown(get(shown_site).text) == every
+    assert shown(get(f"{shown_site}/?show=kept").text) == [0, 1, 2, 4]
+    assert shown(get(f"{shown_site}/?show=dropped").text) == [BAD, FOREIGN]
+    assert shown(get(f"{shown_site}/?reason=clip_threshold").text) == [BAD]
+    assert shown(get(f"{shown_site}/?source=folder").text) == [FOREIGN]
+    assert shown(get(f"{shown_site}/?source=nowhere").text) == []
+    assert shown(get(f"{shown_site}/?sort=cos_simple").text) == [4, 2, 1, 0, BAD, FOREIGN]
+    assert shown(get(f"{shown_site}/?sort=cos_simple&order=up").text) == [BAD, 0, 1, 2, 4, FOREIGN]
+    assert shown(get(f"{shown_site}/?page=99").text) == every
+
+
+def test_words_are_searched_in_both_prompts_whatever_their_case(shown_site: str) -> None:
+    assert shown(get(shown_site, params={"words": "<SCRIPT> onerror"}).text) == [FOREIGN]
+    assert shown(get(shown_site, params={"words": "onerror nowhere"}).text) == []
+    assert shown(get(shown_site, params={"words": "HEART"}).text) == [BAD]
+
+
+def test_an_id_leads_to_its_sample(shown_site: str) -> None:
+    answer = get(f"{shown_site}/?words={id_of(2)}")
+    assert answer.url == f"{shown_site}/sample/{id_of(2)}" and answer.status_code == 200
+
+
+def test_a_sample_tells_everything(shown_site: str) -> None:
+    page = get(f"{shown_site}/sample/{id_of(BAD)}").text
+    for told in ("clip_threshold", "cosine(image, simple prompt) is too low", "author 3", "CC BY"):
+        assert told in page
+    assert f"https://example.org/images/{BAD}" in page
+
+
+def test_more_like_this_finds_the_nearest_and_not_itself(shown_site: str) -> None:
+    assert shown(get(f"{shown_site}/like/{id_of(0)}").text)[0] == 4
+    assert shown(get(f"{shown_site}/?like={id_of(0)}&show=kept").text)[0] == 4
+    assert 0 not in shown(get(f"{shown_site}/?like={id_of(0)}").text)
+    assert shown(get(f"{shown_site}/like/{id_of(FOREIGN)}").text) == []
+
+
+def test_pages_of_the_gallery_follow_one_another(
+    shown_site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.view.gallery.PAGE_ROWS", 4)
+    first = get(shown_site).text
+    assert shown(first) == [0, 1, 2, 3] and 'href="/?page=2"' in first
+    assert shown(get(f"{shown_site}/?page=2").text) == [4, 5]
+
+
+def test_without_clip_or_verdicts_there_is_something_to_see_all_the_same(tmp_path: Path) -> None:
+    later = ["prompts", "captions", "clip", "duplicates", "verdicts"]
+    workspace = workspace_with(tmp_path / "w", without=later)
+    with viewing(workspace) as site:
+        page = get(site).text
+        assert shown(page) == [0, 1, 2, 3, 4, 5] and "not judged" in page
+        assert get(f"{site}/sample/{id_of(0)}").status_code == 200
+        assert "prompts is missing" in post(site, "/apply", {}).json()["problem"]
+
+
+def test_a_clip_that_cannot_be_loaded_is_one_line_and_words_are_found_still(
+    tmp_path: Path,
+) -> None:
+    workspace = workspace_with(tmp_path / "w")
+    manifest = workspace.read_manifest()
+    manifest.recipe["score"]["clip"] = str(tmp_path / "nowhere")
+    workspace.write_manifest(manifest)
+    with viewing(workspace) as site:
+        page = get(f"{site}/?text=a+red+circle")
+        assert page.status_code == 200 and "no such folder" in page.text
+        assert shown(page.text) == []
+        assert shown(get(f"{site}/?words=heart").text) == [BAD]
+        assert shown(get(f"{site}/?like={id_of(0)}").text)[0] == 4
+
+
+def test_a_damaged_part_is_a_line_on_the_page(workspace: Workspace, site: str) -> None:
+    Path(workspace.location, "verdicts", "part-00001.parquet").write_bytes(b"no parquet")
+    answer = get(site)
+    assert answer.status_code == 500 and "damaged" in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_a_workspace_in_an_object_store_is_shown_and_decided_on() -> None:
+    workspace = workspace_with("memory://view")
+    with viewing(workspace) as site:
+        assert shown(get(site).text) == [0, 1, 2, 3, 4, 5]
+        assert get(f"{site}/image/{id_of(1)}").content == painted(1)
+        assert decide(site, 1, "drop")["state"] == "dropped"
+    assert manual.read(workspace) == {id_of(1): "drop"}
+
+
+# what it writes ------------------------------------------------------------------------------
+
+
+def test_a_decision_counts_at_once_and_in_the_dataset_once_it_is_applied(
+    surd: Surd, workspace: Workspace, site: str
+) -> None:
+    assert decide(site, 0, "drop") == {
+        "state": "dropped",
+        "label": "dropped by hand",
+        "hand": "drop",
+        "pending": 1,
+    }
+    assert decide(site, BAD, "keep")["label"] == "kept by hand"
+    assert shown(get(f"{site}/?show=kept").text) == [1, 2, BAD, 4]
+    assert shown(get(f"{site}/?show=hand").text) == [0, BAD]
+    assert surd("publish", workspace.location).code == 2
+    assert post(site, "/apply", {}).json() == {"pending": 0}
+    assert shown(get(f"{site}/?show=kept").text) == [1, 2, BAD, 4]
+    assert "clip_threshold" in get(f"{site}/sample/{id_of(BAD)}").text
+    assert surd("publish", workspace.location).code == 0
+    files = Path(workspace.location, "dataset").glob("*.parquet")
+    ids = {id_ for file in files for id_ in pq.read_table(file)["id"].to_pylist()}
+    assert ids == {id_of(n) for n in (1, 2, BAD, 4)}
+
+
+def test_a_decision_is_undone(site: str, workspace: Workspace) -> None:
+    decide(site, 0, "drop")
+    assert decide(site, 0, "undo") == {"state": "kept", "label": "kept", "hand": "", "pending": 0}
+    assert manual.read(workspace) == {}
+
+
+def test_what_has_no_image_stays_dropped_and_says_why(site: str) -> None:
+    said = decide(site, FOREIGN, "keep")
+    assert said["state"] == "dropped" and said["label"].startswith("dropped: no_image")
+    page = get(f"{site}/sample/{id_of(FOREIGN)}").text
+    assert "There is no image" in page
+    assert re.search(r'data-decide="keep"[^>]* disabled', page)
+
+
+def test_decisions_of_somebody_else_are_seen(site: str, workspace: Workspace) -> None:
+    manual.decide(workspace, id_of(2), "drop")
+    assert shown(get(f"{site}/?show=hand").text) == [2]
+
+
+def test_a_workspace_that_is_being_written_to_is_a_line_and_the_decision_stays(
+    site: str, workspace: Workspace
+) -> None:
+    with workspace.locked():
+        assert decide(site, 0, "drop")["pending"] == 1
+        answer = post(site, "/apply", {})
+    assert answer.status_code == 409 and "another surd process" in answer.json()["problem"]
+    assert manual.read(workspace) == {id_of(0): "drop"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, [], "drop", {}, {"id": "0" * 32}, {"id": "0" * 32, "decision": "burn"}],
+)
+def test_a_write_that_makes_no_sense_is_refused(
+    shown_site: str, untouched: Workspace, content: Any
+) -> None:
+    assert post(shown_site, "/decide", content).status_code == 400
+    assert manual.read(untouched) == {}
+
+
+@pytest.mark.parametrize("id_", ["f" * 32, "../../etc/passwd", "", 7, None, {"a": 1}])
+def test_a_sample_that_is_not_there_is_not_decided_on(
+    shown_site: str, untouched: Workspace, id_: Any
+) -> None:
+    answer = post(shown_site, "/decide", {"id": id_, "decision": "drop"})
+    assert answer.status_code == 404 and answer.text == "no such sample\n"
+    assert manual.read(untouched) == {}
+
+
+# whom it refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "["])
+def test_a_rebound_name_is_refused(shown_site: str, host: str) -> None:
+    answer = get(shown_site, headers={"Host": host})
+    assert answer.status_code == 403 and "samples" not in answer.text
+
+
+def test_localhost_is_as_good_as_its_number(shown_site: str) -> None:
+    port = shown_site.rsplit(":", 1)[1]
+    assert get(shown_site, headers={"Host": f"localhost:{port}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"X-Surd-Token": ""},
+        {"X-Surd-Token": "guessed"},
+    ],
+)
+def test_a_write_from_elsewhere_is_refused(
+    shown_site: str, untouched: Workspace, headers: dict[str, str]
+) -> None:
+    content = {"id": id_of(0), "decision": "drop"}
+    assert post(shown_site, "/decide", content, **headers).status_code == 403
+    assert post(shown_site, "/apply", {}, **headers).status_code == 403
+    assert manual.read(untouched) == {}
+
+
+def test_a_write_from_our_own_page_is_let_through(site: str) -> None:
+    content = {"id": id_of(0), "decision": "drop"}
+    own = {"Origin": site, "Sec-Fetch-Site": "same-origin"}
+    assert post(site, "/decide", content, **own).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/sample/", "/image/", "/like/"])
+@pytest.mark.parametrize("id_", ["f" * 32, "x", "..%2f..%2fetc%2fpasswd", "%00", "'"])
+def test_an_unknown_id_is_not_found(shown_site: str, path: str, id_: str) -> None:
+    assert get(f"{shown_site}{path}{id_}").status_code == 404
+
+
+def test_assets_are_those_there_are(shown_site: str) -> None:
+    assert get(f"{shown_site}/assets/view.js").headers["Content-Type"].startswith("text/javascript")
+    for name in ("../app.py", "..%2fapp.py", "none.css"):
+        assert get(f"{shown_site}/assets/{name}").status_code == 404
+
+
+# hostile text and files ------------------------------------------------------------------------
+
+
+def test_hostile_text_stays_text(shown_site: str) -> None:
+    pages = ("/", f"/sample/{id_of(FOREIGN)}", f"/?words={HOSTILE}", f"/?text={HOSTILE}")
+    for page in pages:
+        text = get(shown_site + page).text
+        assert "<script>document" not in text and "<img src=x" not in text
+        assert "javascript:alert" not in re.sub(r"<dd>.*?</dd>", "", text)
+    assert "&lt;script&gt;" in get(shown_site).text
+
+
+def test_every_answer_forbids_what_a_page_does_not_need(shown_site: str) -> None:
+    for path in ("/", f"/image/{id_of(0)}", "/sample/none", "/nowhere", "/assets/view.js"):
+        headers = get(shown_site + path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_an_image_is_what_its_bytes_are_whatever_its_row_says(tmp_path: Path) -> None:
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    changes = {
+        0: {"mime": "text/html", "bytes": picture(0, "JPEG")},
+        1: {"mime": "image/png", "bytes": b"<script>alert(1)</script>"},
+        2: {"mime": "image/svg+xml", "bytes": svg},
+    }
+    with viewing(workspace_with(tmp_path / "w", changes=changes)) as site:
+        answer = get(f"{site}/image/{id_of(0)}")
+        assert answer.headers["Content-Type"] == "image/jpeg"
+        assert answer.content == picture(0, "JPEG")
+        assert get(f"{site}/image/{id_of(1)}").status_code == 404
+        assert get(f"{site}/image/{id_of(2)}").status_code == 404
+        assert get(f"{site}/image/{id_of(3)}").content == painted(3)
+
+
+# the command ------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use_is_one_line(surd: Surd, workspace: Workspace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = surd("view", workspace.location, "--port", port)
+    assert ran.code == 2
+    assert f"port {port} is in use" in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_what_is_no_workspace_is_one_line(surd: Surd, tmp_path: Path) -> None:
+    ran = surd("view", tmp_path)
+    assert ran.code == 2 and "not a surd workspace" in ran.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no Ctrl-C to send")
+def test_ctrl_c_stops_it_and_names_what_is_left_to_do(workspace: Workspace) -> None:
+    command = [sys.executable, "-m", "surd", "view", workspace.location, "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found
+            decide(found[0], 0, "drop")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0 and err == ""
+    assert (
+        f"1 decision by hand not in the verdicts yet; run: surd filter {workspace.location}" in out
+    )

@@ -1,0 +1,66 @@
+"""Single rows, and how much of a part is read for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support_publish import make_workspace, sample, samples
+
+from surd.errors import WorkspaceError
+from surd.view.reading import RowReader
+from surd.workspace import DamagedPartError, Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Ten samples in row groups of four."""
+    return make_workspace(tmp_path / "w", [samples(10)])
+
+
+def test_every_row_is_found_in_its_row_group(workspace: Workspace) -> None:
+    reader = RowReader(workspace)
+    ids = [reader.row("samples", 0, row, ["id"])["id"] for row in range(10)]
+    assert ids == [sample(n)["id"] for n in range(10)]
+
+
+def test_neighbours_are_read_together_and_others_not_at_all(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    around = Workspace.read_around
+
+    def counted(self, group, part, row, columns):
+        first, table = around(self, group, part, row, columns)
+        read.append(table.num_rows)
+        return first, table
+
+    monkeypatch.setattr(Workspace, "read_around", counted)
+    reader = RowReader(workspace)
+    for row in (4, 5, 6, 7, 4, 9):
+        reader.row("images", 0, row, ["bytes"])
+    assert read == [4, 2]
+    reader.forget()
+    reader.row("images", 0, 4, ["bytes"])
+    assert read == [4, 2, 4]
+
+
+def test_what_is_held_is_bounded(workspace: Workspace) -> None:
+    reader = RowReader(workspace, cache_bytes=1)
+    for row in (0, 4, 8, 0):
+        assert reader.row("images", 0, row, ["bytes"])["bytes"] == sample(row)["bytes"]
+    assert len(reader._held) == 0
+
+
+def test_a_stage_that_has_not_come_so_far_gives_nothing(workspace: Workspace) -> None:
+    reader = RowReader(workspace)
+    assert reader.row_if_there("clip", 7, 0, ["cos_simple"]) == {}
+    assert reader.row_if_there("clip", 0, 10, ["cos_simple"]) == {}
+    with pytest.raises(WorkspaceError, match="has no row 10"):
+        reader.row("clip", 0, 10, ["cos_simple"])
+
+
+def test_a_damaged_part_is_told_and_not_taken_for_a_missing_one(workspace: Workspace) -> None:
+    Path(workspace.location, "clip", "part-00000.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DamagedPartError):
+        RowReader(workspace).row_if_there("clip", 0, 0, ["cos_simple"])

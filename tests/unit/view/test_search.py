@@ -1,0 +1,61 @@
+"""Nearest by CLIP: the same as from all embeddings at once, however many are held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support_publish import make_workspace, samples
+
+from surd.errors import SurdError
+from surd.view import search
+from surd.view.index import load
+from surd.workspace import Workspace
+
+COUNT, WIDTH = 40, 8
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    found = np.random.default_rng(0).normal(size=(COUNT, WIDTH))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, vectors: np.ndarray) -> Workspace:
+    """Embeddings in five parts; every seventh sample has none."""
+    rows = samples(COUNT, image_embedding=lambda n: None if n % 7 == 0 else vectors[n].tolist())
+    return make_workspace(tmp_path / "w", [rows[i : i + 8] for i in range(0, COUNT, 8)])
+
+
+def test_the_nearest_are_those_of_all_embeddings_in_order(
+    workspace: Workspace, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_BATCH_ROWS", 3)
+    query = vectors[5].astype(np.float32)
+    among = np.arange(COUNT) % 2 == 1
+    found, cosines = search.nearest(workspace, load(workspace), query, among, 6)
+    every = vectors.astype(np.float32) @ query
+    allowed = [n for n in range(COUNT) if n % 7 and n % 2]
+    expected = sorted(allowed, key=lambda n: -every[n])[:6]
+    assert found.tolist() == expected and found[0] == 5
+    assert cosines == pytest.approx(every[expected])
+
+
+def test_nobody_allowed_and_nobody_scored_is_nobody_found(
+    workspace: Workspace, tmp_path: Path, vectors: np.ndarray
+) -> None:
+    query = vectors[5].astype(np.float32)
+    none = np.zeros(COUNT, np.bool_)
+    assert search.nearest(workspace, load(workspace), query, none, 6)[0].tolist() == []
+    unscored = make_workspace(tmp_path / "u", [samples(2)], without=["clip"])
+    every = np.ones(2, np.bool_)
+    assert search.nearest(unscored, load(unscored), query, every, 6)[0].tolist() == []
+
+
+def test_a_text_of_another_clip_is_told_so(workspace: Workspace) -> None:
+    with pytest.raises(SurdError, match="scored by a CLIP of 8 numbers, this text by one of 4"):
+        search.nearest(
+            workspace, load(workspace), np.ones(4, np.float32), np.ones(COUNT, np.bool_), 6
+        )
