@@ -83,8 +83,7 @@ def compare_section(run: Run) -> Section | None:
     counts = {name: Counter(p.outcome for p in pairs if p.prompts == name) for name in sets}
     found = [pick for name in sets for pick in picks(pairs, name, len(sets))]
     chosen = sorted(found, key=lambda pick: not pick[1])[:_MOST]
-    places = [run.folder / "pictures", run.folder.parent / "pictures"]
-    shown = list(_shown(chosen, places))
+    shown = list(_shown(chosen, run.folder))
     text = body(
         "runs/compare.html.j2",
         id=run.id,
@@ -155,11 +154,14 @@ def _chance(pair: Pair) -> bytes:
     return hashlib.sha256(f"{pair.seed} {pair.prompt}".encode("utf-8", "replace")).digest()
 
 
-def _shown(chosen: Iterable[tuple[Pair, bool]], places: Sequence[Path]) -> Iterator[Shown]:
+def _shown(chosen: Iterable[tuple[Pair, bool]], run: Path) -> Iterator[Shown]:
     """Those whose pictures are both there, as many as fit."""
     room = _MOST_CHARS
     for pair, sampled in chosen:
-        base, adapter = (_open(side.picture, places) for side in (pair.base, pair.adapter))
+        base, adapter = (
+            thumbnail(opened(side.picture, run), _SIDE_PX, _MAX_BYTES)
+            for side in (pair.base, pair.adapter)
+        )
         if base and adapter:
             room -= len(base) + len(adapter)
             if room < 0:
@@ -167,10 +169,11 @@ def _shown(chosen: Iterable[tuple[Pair, bool]], places: Sequence[Path]) -> Itera
             yield Shown(pair, sampled, base, adapter)
 
 
-def _open(name: str, places: Sequence[Path]) -> str | None:
-    for place in places:
+def opened(name: str, run: Path) -> bytes | None:
+    """A judged picture's file, of the run or, in an ablation, beside it; None where it is gone."""
+    for place in (run / "pictures", run.parent / "pictures"):
         path = place / name
         inside = path.resolve().is_relative_to(place.resolve())  # the name is read from a file
         if inside and path.is_file():
-            return thumbnail(path.read_bytes(), _SIDE_PX, _MAX_BYTES)
+            return path.read_bytes()
     return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from support_runs import SIDES, judge, make_run, paint
 
 from surd.errors import SurdError
 from surd.report.page import Section
 from surd.report.runs.compare import OUTCOMES, picks, read_pairs
 from surd.report.runs.losses import moving_mean, thinned
 from surd.report.runs.read import anchor, read_run, seconds_of
+from surd.report.runs.sheet import sheet
 from surd.report.training import ablation_sections, sections
 
 HOSTILE = "<img src=x onerror=alert(1)> </script> \u202e"
-SETTINGS = {"diffusion": "/home/me/models/sd", "llm": "org/llm", "steps": 4, "batch_size": 2}
-SIDES = ("base", "adapter")
-
-
-def make_run(folder: Path, lines: Sequence[Mapping[str, Any]] = (), **settings: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps({**SETTINGS, **settings}))
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
 
 
 def steps(count: int, **terms: float) -> list[dict[str, float]]:
     return [{"step": n, "loss": 1 / n, **terms, "learning_rate": 1e-3} for n in range(1, count + 1)]
-
-
-def paint(path: Path, side: int = 32, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)
-    Image.fromarray(noise).save(path)
-
-
-def judge(
-    run: Path, right: Sequence[tuple[bool, bool]], prompt: str = "prompt", side: int = 32
-) -> None:
-    """Leave what `surd evaluate` leaves, a prompt each: right without, right with."""
-    rows = []
-    for number, both in enumerate(right):
-        for side_name, good in zip(SIDES, both, strict=True):
-            name = f"{side_name}/{number}.png"
-            paint(run / "pictures" / name, side, number)
-            rows.append(
-                {
-                    "prompts": "mine", "side": side_name, "kind": "count", "seed": 0,
-                    "prompt": f"{prompt} {number}", "right": good, "questions": ["how many?"],
-                    "wanted": ["2"], "said": ["two" if good else "3"], "picture": name,
-                }
-            )  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows), run / "evaluation.parquet")
-    estimate = {"value": 0.1, "low": 0.05, "high": 0.15}
-    row = {
-        "prompts": "mine", "measure": prompt, "pictures": len(right), "base": estimate,
-        "adapter": estimate, "difference": estimate, "p": 0.01, "lower_is_better": False,
-    }  # fmt: skip
-    text = json.dumps({"format": "surd-evaluation-1", "seeds": 1, "rows": [row]})
-    (run / "evaluation.json").write_text(text)
 
 
 def by_title(run: Path) -> dict[str, Section]:
@@ -245,6 +205,22 @@ def test_pictures_of_many_sets_take_no_more_than_a_few_megabytes(tmp_path: Path)
     pictures = re.findall(r"data:image/webp;base64,([^\"]*)", body)
     assert 2 * 18 <= len(pictures) <= 2 * 48 and len(set(pictures)) == 1
     assert sum(map(len, pictures)) <= 1_700_000
+
+
+def test_the_pairs_of_a_sample_make_one_picture_for_a_readme(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(SurdError, match="surd evaluate"):
+        sheet(run)
+    judge(run, [(False, True)] * 8, prompt=HOSTILE * 10)
+    whole, one = sheet(run), sheet(run, pairs=1)
+    assert whole.size == (3 * one.width, 2 * one.height)
+    assert np.array_equal(np.asarray(whole)[: one.height, : one.width], np.asarray(one))
+    assert {(179, 57, 47), (31, 122, 77)} <= {color for _, color in one.getcolors(1 << 20)}
+    with pytest.raises(SurdError, match="not evaluated with other"):
+        sheet(run, prompts="other")
+    shutil.rmtree(run / "pictures")
+    with pytest.raises(SurdError, match="not here any more"):
+        sheet(run)
 
 
 def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> None:
