@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support_docs import Block, Command, blocks, commands
 
 AS_IT_STANDS = r"\g<0>"
 NOT_RUN = ""
+SERVED = "served: "
+"""Before a command that serves until it is stopped: its page is asked for, then it is."""
 Swaps = Mapping[str, str]
 """Regular expression of a whole command -> what is run, a template of :func:`re.sub`."""
 
@@ -81,11 +85,31 @@ def _run_command(
     text = found.expand(template)
     if template == NOT_RUN:
         return ""
+    if text.startswith(SERVED):
+        return _run_served(where, text.removeprefix(SERVED))
     program, *arguments = shlex.split(text)
     assert program == "surd", f"{where}\nis swapped for {text!r}, which is not surd's"
     ran = surd(*arguments)
     assert ran.code == 0, f"{where}\nrun as: {text}\n{ran.err}{ran.out}"
     return str(ran.out)
+
+
+def _run_served(where: str, text: str) -> str:
+    program, *arguments = shlex.split(text)
+    assert program == "surd", where
+    command = [sys.executable, "-m", "surd", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            said = server.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:\d+/", said)
+            assert found is not None, f"{where}\n{said}"
+            assert requests.get(found[0], timeout=60).status_code == 200, where
+        finally:
+            server.send_signal(signal.SIGINT)
+        said += server.stdout.read()
+    assert server.returncode == 0, f"{where}\n{said}"
+    return said
 
 
 def _run_python(page: Path, block: Block, words: Mapping[str, str]) -> None:

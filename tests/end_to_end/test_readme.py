@@ -14,7 +14,16 @@ from support_diffusion import MARKS
 from support_docs import ROOT
 from support_hub import taken_for_the_hub
 from support_llm import make_model
-from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, NOT_RUN, TRAINED, demo_site, run_page
+from support_pages import (
+    AS_IT_STANDS,
+    DEMO_MODELS,
+    DRAWN,
+    NOT_RUN,
+    SERVED,
+    TRAINED,
+    demo_site,
+    run_page,
+)
 from transformers import BlipForQuestionAnswering
 
 Surd = Callable[..., Any]
@@ -38,8 +47,10 @@ def swaps() -> dict[str, str]:
         r"surd filter my-data --suggest": AS_IT_STANDS,
         r"(surd filter my-data --clip-threshold 0\.28 --min-side) 512": r"\1 64",
         r"surd (collect|publish|report|status) my-data": AS_IT_STANDS,
+        rf"surd report {run}": AS_IT_STANDS,
         r"surd push my-data --repo me/my-data( --private)?": AS_IT_STANDS,
         r'surd inspect my-data "red"': AS_IT_STANDS,
+        r"(surd view my-data)( --open)?": rf"{SERVED}\1 --port 0",
         r"surd embed-llm my-data --model \./tiny-llm --layer 3": AS_IT_STANDS,
         r"surd train-adapter my-data --llm \./tiny-llm --layer 3": rf"\g<0> {TRAINED}",
         rf"surd generate --adapter {run} .*": rf"\g<0> {DRAWN}",
