@@ -17,7 +17,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from surd.errors import WorkspaceError
 
-
 _STAMPS = ("size", "mtime", "ino", "LastModified", "ETag", "updated", "last_modified", "created")
 """What file systems tell of a file, each in its own words."""
 
@@ -26,13 +25,18 @@ class Storage:
     """One folder on a local disk or behind any fsspec url (``s3://``, ``gs://``, ``hf://``).
 
     A local file is written under a temporary name, fsynced and renamed; a remote one is
-    written locally first and uploaded as a whole.
+    written locally first and uploaded as a whole: one PUT, or a multipart upload that is nowhere
+    to be seen before its last request. Listings are never cached: others write here too.
     """
 
     def __init__(self, location: str) -> None:
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(location)
-        except (ImportError, ValueError) as error:
+            options = {"use_listings_cache": False} if "://" in location else {}
+            self.fs, self.root = fsspec.core.url_to_fs(location, **options)
+        except ImportError as error:
+            extra = 'pip install "surd[s3]"' if location.startswith("s3:") else "install it"
+            raise WorkspaceError(f"{location}: {error}; {extra}") from error
+        except ValueError as error:
             raise WorkspaceError(f"{location}: {error}") from error
         self.location = location
         self.is_local = isinstance(self.fs, LocalFileSystem)
@@ -43,12 +47,14 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether ``name`` is there, completely."""
-        return bool(self.fs.exists(self.path(name)))
+        with self._telling(f"look for {name}"):
+            return bool(self.fs.exists(self.path(name)))
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of the files directly in ``folder``; none when it does not exist."""
         try:
-            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
+            with self._telling(f"list {folder}"):
+                found = self.fs.ls(self.path(folder), detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(path.rsplit("/", 1)[-1] for path in found)
@@ -66,21 +72,30 @@ class Storage:
 
     def read_bytes(self, name: str) -> bytes:
         """The file's content; raises FileNotFoundError."""
-        content: bytes = self.fs.cat_file(self.path(name))
+        with self._telling(f"read {name}"):
+            content: bytes = self.fs.cat_file(self.path(name))
         return content
 
     def open(self, name: str) -> Any:
         """A seekable binary file, or its path where reading by path is faster."""
-        return self.path(name) if self.is_local else self.fs.open(self.path(name), "rb")
+        return self.path(name) if self.is_local else self.open_binary(name)
+
+    def open_binary(self, name: str) -> Any:
+        """A seekable binary file. Of a remote one no more is read than is asked for, since columns
+        of a part lie far apart: s3fs would read 50 MB ahead at each."""
+        options = {} if self.is_local else {"cache_type": "none"}
+        with self._telling(f"read {name}"):
+            return self.fs.open(self.path(name), "rb", **options)
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._telling(f"delete {name}"):
             self.fs.rm_file(self.path(name))
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a file another name within this storage."""
-        self.fs.mv(self.path(name), self.path(new_name))
+        with self._telling(f"rename {name}"):
+            self.fs.mv(self.path(name), self.path(new_name))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace ``name`` by ``content``, atomically."""
@@ -99,7 +114,8 @@ class Storage:
                 temporary.replace(destination)
                 fsync(destination.parent)
             else:
-                self.fs.put_file(str(temporary), self.path(name))
+                with self._telling(f"write {name}"):
+                    self.fs.put_file(str(temporary), self.path(name))
         except OSError as error:
             raise WorkspaceError(
                 f"{self.location}: cannot write {name}: {_reason(error)}; mend that and run the "
@@ -111,7 +127,7 @@ class Storage:
     def _temporary_path(self, name: str) -> Path:
         folder, _, base = name.rpartition("/")
         if not self.is_local:
-            handle, path = tempfile.mkstemp(prefix="surd-", suffix=f"-{base}")
+            handle, path = tempfile.mkstemp(prefix=f"surd-{os.getpid()}-", suffix=f"-{base}")
             os.close(handle)
             return Path(path)
         target = Path(self.root, folder)
@@ -124,12 +140,72 @@ class Storage:
             ) from error
         return target / f".{base}.{secrets.token_hex(4)}.tmp"
 
-    def remove_leftovers(self, folder: str) -> None:
-        """Delete temporary files that a killed run left in ``folder``."""
+    def system_error(self, error: BaseException) -> str | None:
+        """What the system or the network says; None where it is the content that is at fault,
+        which a disk may tell as an input/output error."""
+        if not self.is_local and isinstance(error, (*self.network_errors(), PermissionError)):
+            return str(error).split("\n", 1)[0] or type(error).__name__
+        number = _errno(error) if isinstance(error, OSError) else None
+        of_content = number is None or (number == errno.EIO and self.is_local)
+        return None if of_content else os.strerror(number or 0)
+
+    def network_errors(self) -> tuple[type[Exception], ...]:
+        """What reading from a remote store may raise besides OSError."""
         if self.is_local:
-            for name in self.names(folder):
-                if name.startswith(".") and name.endswith(".tmp"):
-                    self.delete(f"{folder}/{name}")
+            return ()
+        import aiohttp
+
+        errors: list[type[Exception]] = [TimeoutError, aiohttp.ClientError]
+        with contextlib.suppress(ImportError):
+            from botocore.exceptions import BotoCoreError
+
+            errors.append(BotoCoreError)
+        return tuple(errors)
+
+    def remove_leftovers(self, folder: str) -> None:
+        """Delete temporary files that a killed run left in ``folder``, or on this disk where the
+        folder is elsewhere."""
+        if not self.is_local:
+            _remove_of_dead_processes()
+            return
+        for name in self.names(folder):
+            if name.startswith(".") and name.endswith(".tmp"):
+                self.delete(f"{folder}/{name}")
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Turn what a remote store refuses into one line. Files that are not there stay so."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, WorkspaceError):
+            raise
+        except Exception as error:
+            if self.is_local:
+                raise
+            why = str(error).split("\n", 1)[0] or type(error).__name__
+            raise WorkspaceError(
+                f"{self.location}: cannot {what}: {why}; check address, credentials and rights, "
+                "and run the same command again, what is finished is kept"
+            ) from error
+
+
+def _remove_of_dead_processes() -> None:
+    for path in Path(tempfile.gettempdir()).glob("surd-*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and path.is_file() and not is_running(int(pid)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _reason(error: OSError) -> str:
@@ -138,12 +214,10 @@ def _reason(error: OSError) -> str:
     return os.strerror(number) if number else str(error)
 
 
-    def system_error(self, error: BaseException) -> str | None:
-        """What the system or the network says; None where it is the content that is at fault,
-        which a disk may tell as an input/output error."""
-        number = _errno(error) if isinstance(error, OSError) else None
-        of_content = number is None or (number == errno.EIO and self.is_local)
-        return None if of_content else os.strerror(number or 0)
+def _errno(error: OSError) -> int | None:
+    hidden = re.search(r"\[errno (\d+)\]", str(error))
+    return error.errno or (int(hidden[1]) if hidden else None)
+
 
 def fsync(path: Path) -> None:
     """Have the system write what it holds of a file, or of a folder's names, to the disk."""
@@ -152,8 +226,3 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-def _errno(error: OSError) -> int | None:
-    hidden = re.search(r"\[errno (\d+)\]", str(error))
-    return error.errno or (int(hidden[1]) if hidden else None)
-
-

@@ -225,14 +225,17 @@ class Workspace:
         name = part_name(group, part)
         footer: pq.FileMetaData | None = None
         try:
-            with self.storage.fs.open(self.storage.path(name), "rb") as file:
+            with self.storage.open_binary(name) as file:
                 footer = read_footer(file)
                 yield file, footer
         except FileNotFoundError as error:
             raise WorkspaceError(f"{self.location}/{name}: missing") from error
         except (pa.ArrowMemoryError, pa.ArrowCancelled):
             raise
-        except (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError) as error:
+        except (
+            *(pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError),
+            *self.storage.network_errors(),
+        ) as error:
             reason = self.storage.system_error(error)
             if reason is not None:
                 raise WorkspaceError(f"{self.location}/{name}: cannot read: {reason}") from error
@@ -298,7 +301,10 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace for writing; raises WorkspaceError when another process does."""
         if not self.storage.is_local:
-            yield
+            from surd.lease import lease
+
+            with lease(self.storage, _LOCK):
+                yield
             return
         from filelock import FileLock, Timeout
 
