@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -53,6 +55,27 @@ def test_the_pages_ask_nothing_of_other_sites(site: Path) -> None:
 def test_links_out_of_docs_are_words_on_the_built_pages(site: Path) -> None:
     text = (site / "adapter.html").read_text(encoding="utf-8")
     assert "(data/prompts)" in text and "../data" not in text
+
+
+@pytest.mark.parametrize(
+    ("repository", "shown"),
+    [
+        (None, "[b](c.md) and data/x and d"),
+        (
+            "https://host.example/surd/",
+            "[b](c.md) and [data/x](https://host.example/surd/blob/HEAD/data/x) and "
+            "[d](https://host.example/surd/blob/HEAD/README.md#d)",
+        ),
+    ],
+)
+def test_links_out_of_docs_lead_to_the_repository_where_one_is_named(
+    repository: str | None, shown: str
+) -> None:
+    replaced = runpy.run_path(str(ROOT / "docs" / "hooks.py"))["on_page_markdown"]
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="tutorials/a.md"))
+    config = SimpleNamespace(repo_url=repository)
+    text = "[b](c.md) and [data/x](../../data/x) and [d](../../README.md#d)"
+    assert replaced(text, page=page, config=config, files=None) == shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
