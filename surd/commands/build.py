@@ -99,7 +99,7 @@ def run(
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
-        say(f"next: {then or f'surd status {folder}, or surd inspect {folder}'}")
+        say(f"next: {then or f'surd report {folder}, or surd status {folder}'}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)

@@ -155,7 +155,8 @@ def _suggest(workspace: Any, as_json: bool) -> None:
 
 def publish(folder: str, overrides: Sequence[str], *, quiet: bool, as_json: bool) -> None:
     """``surd publish``."""
-    then = None if "://" in folder else f"surd push {folder} --repo user/name"
+    push = "" if "://" in folder else f", or surd push {folder} --repo user/name"
+    then = f"surd report {folder}{push}"
     run_stage(folder, "publish", None, overrides, as_json=as_json, quiet=quiet, then=then)
 
 

@@ -34,7 +34,7 @@ class Choice:
         order: npt.NDArray[np.uint64] = heads.view(">u8").astype(np.uint64) >> np.uint64(1)
         if self._share < 1:
             blocks = np.arange(len(order)) // _BLOCK_ROWS
-            chance = np.random.default_rng(part).random(blocks[-1] + 1)
+            chance = np.random.default_rng(part).random(len(order) // _BLOCK_ROWS + 1)
             order[chance[blocks] >= self._share] |= _LATER
         return order
 

@@ -148,7 +148,7 @@ def _bars(counts: list[tuple[str, int]], whole: int | None = None) -> list[tuple
 def _histogram(rows: list[dict[str, Any]], x: Any, tip: list[Any]) -> Any:
     import altair as alt
 
-    y = alt.Y("samples:Q", title="samples", axis=alt.Axis(format="~s", tickCount=4))
+    y = alt.Y("samples:Q", title="samples", axis=alt.Axis(format="~s", tickCount=4, tickMinStep=1))
     chart = alt.Chart(alt.Data(values=rows))  # type: ignore[no-untyped-call]
     bars = chart.mark_bar(binSpacing=1).encode(x=x, x2="to:Q", y=y, tooltip=tip)
     return bars.properties(width="container", height=170)
@@ -199,7 +199,9 @@ def _lengths(words: dict[str, Words]) -> Chart:
         .mark_area(opacity=0.35, line=True, interpolate="step")
         .encode(
             x=alt.X("words:Q", title="words"),
-            y=alt.Y("samples:Q", stack=None, axis=alt.Axis(format="~s", tickCount=4)),
+            y=alt.Y(
+                "samples:Q", stack=None, axis=alt.Axis(format="~s", tickCount=4, tickMinStep=1)
+            ),
             color=alt.Color("prompt:N", title="prompt", sort=None, legend=alt.Legend(orient="top")),
             tooltip=["prompt:N", "words:Q", alt.Tooltip("samples:Q", format=",")],
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.report.choose import Place
+from surd.report.page import as_json
 from surd.report.rows import MORE, read
 from surd.report.text import visible, web_link
 from surd.report.thumbnails import thumbnail
@@ -20,6 +20,8 @@ from surd.workspace import Workspace, part_name
 MOST = 900
 BUDGET_BYTES = 7_000_000
 """Of all samples as JSON; Vega takes 0.9 MB and everything else less than 1 MB."""
+_UNFIT, _UNFIT_LEVELS = 0.5, ("mature", "x")
+"""What is blurred until somebody wants to see it."""
 _SCORES = ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
 
 
@@ -65,7 +67,7 @@ def _within(
 ) -> dict[Place, dict[str, Any]]:
     kept = {}
     for place, entry in entries.items():
-        text = json.dumps({**entry, "thumb": ""})  # escaped to ASCII: no less than on the page
+        text = as_json({**entry, "thumb": ""}).encode()
         picture = len(entry.get("thumb", ""))
         if picture and len(text) + picture > budget_bytes:
             del entry["thumb"]
@@ -98,6 +100,7 @@ def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
         "author": visible(row["author"], 80),
         "model": visible(row["model"], 80),
         "nsfw_level": visible(row["nsfw_level"], 40),
+        "unfit": row["nsfw_level"] in _UNFIT_LEVELS or (row["nsfw"] or 0) > _UNFIT or None,
         "link": web_link(row["page_url"]) or web_link(row["url"]),
         "similarity": _rounded(row["similarity"]),
         "kind": row["kind"],

@@ -213,7 +213,7 @@ def _chart(
         alt.Tooltip("scored:Q", title="samples", format=","),
         alt.Tooltip("judged:Q", title="dropped by nothing else", format=","),
     ]
-    y = alt.Y("scored:Q", title="samples", axis=alt.Axis(format=",", tickCount=4))
+    y = alt.Y("scored:Q", title="samples", axis=alt.Axis(format=",d", tickCount=4))
     base = alt.Chart(alt.Data(values=bars))  # type: ignore[no-untyped-call]
     everything = base.mark_bar(color="var(--line-strong)", binSpacing=1).encode(
         x=x, x2="to:Q", y=y, tooltip=tip

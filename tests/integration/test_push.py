@@ -504,4 +504,4 @@ def test_a_folder_that_cannot_be_written_to_is_pushed(
 def test_publishing_says_how_to_push(surd: Surd, workspace: Path) -> None:
     assert surd("filter", workspace, "--clip-threshold", 0.1, "--min-side", 1).code == 0
     ran = surd("publish", workspace, "--quiet")
-    assert f"next: surd push {workspace} --repo user/name\n" in ran.out
+    assert f", or surd push {workspace} --repo user/name\n" in ran.out

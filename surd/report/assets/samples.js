@@ -43,7 +43,7 @@ surd.picture = (sample) => {
   image.decoding = "async";
   image.alt = sample.simple ?? sample.complex ?? "a picture without prompt";
   image.src = sample.thumb;
-  return surd.element("div.picture", image);
+  return surd.element("div.picture" + (sample.unfit ? ".unfit" : ""), image);
 };
 
 surd.tags = (sample, marks) => {
