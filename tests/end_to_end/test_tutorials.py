@@ -15,7 +15,7 @@ from support_diffusion import MARKS, make_pipeline, make_published
 from support_docs import ROOT
 from support_hub import taken_for_the_hub
 from support_llm import make_model
-from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, TRAINED, demo_site, run_page
+from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, SERVED, TRAINED, demo_site, run_page
 from transformers import BlipForQuestionAnswering
 
 from surd.demo.world import Entry, world
@@ -67,7 +67,8 @@ def test_your_own_folder_becomes_a_published_dataset(
         r"surd build folder -o my-data --set sources\.0\.path=.*": rf"\g<0> {DEMO_MODELS}",
         r"(surd filter my-data --clip-threshold p10 --min-side) 512": r"\1 64",
         r"surd filter my-data --suggest": AS_IT_STANDS,
-        r"surd inspect my-data .*": AS_IT_STANDS,
+        r"surd (inspect|report) my-data.*": AS_IT_STANDS,
+        r"surd view my-data": rf"{SERVED}\g<0> --port 0",
         r"surd publish my-data --set publish\.licence=.*": AS_IT_STANDS,
         r"surd push my-data .*": AS_IT_STANDS,
         r"surd collect my-data": AS_IT_STANDS,
