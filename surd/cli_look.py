@@ -26,9 +26,10 @@ def report(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write one HTML page about a dataset: funnel, scores, samples, duplicates, failures.
+    """Write one HTML page about a dataset and its training runs; it opens without a network.
 
-    It needs no network and no server; send it to whom you like.
+    The funnel with examples of every reason, thresholds that count live, triples, duplicates,
+    failures, times. It holds small images and names of authors.
 
     Example: surd report my-data
     """
