@@ -23,7 +23,7 @@ def sections(
     """
     manifest = workspace.read_manifest()
     groups = groups_there(workspace)
-    infos = (workspace.part_info("samples", part) for part in workspace.parts("samples"))
+    infos = (workspace.part_info("samples", part) for part in sorted(groups.get("samples", ())))
     total = sum(info.rows for info in infos if info)
     choice = Choice(total)
     steps, scored = funnel.Funnel(groups), scores.ScoreCounts()

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from surd.filter_rules import REASONS
 from surd.report.choose import Choice
 from surd.report.page import Section, body
+from surd.report.rows import Groups
 from surd.report.samples import Samples
 from surd.verdicts import funnel
 
@@ -24,7 +25,7 @@ _UNKNOWN = "a reason that this surd does not know"
 class Funnel:
     """Counts of the steps and of the reasons, added up part by part."""
 
-    def __init__(self, groups: set[str]) -> None:
+    def __init__(self, groups: Groups) -> None:
         self._groups = groups
         self.collected = 0
         self.steps: Counter[str] = Counter()

@@ -3,7 +3,7 @@ it has come to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,28 +33,33 @@ MORE = ("author", "page_url", "model")
 """Of the samples; read only of those that are shown."""
 
 
-def groups_there(workspace: Workspace) -> set[str]:
-    """Groups of which any part exists."""
-    return {group for group in _COLUMNS if workspace.parts(group)}
+Groups = Mapping[str, frozenset[int]]
+"""Group -> its parts; groups without any are left out."""
 
 
-def tables(workspace: Workspace, groups: set[str]) -> Iterator[tuple[int, pa.Table]]:
+def groups_there(workspace: Workspace) -> Groups:
+    """What there is, found out once: on an object store every look is a request."""
+    found = {group: frozenset(workspace.parts(group)) for group in _COLUMNS}
+    return {group: parts for group, parts in found.items() if parts}
+
+
+def tables(workspace: Workspace, groups: Groups) -> Iterator[tuple[int, pa.Table]]:
     """(part, its rows) with the columns of every group; null where a group has none.
 
     Raises WorkspaceError when a part is damaged.
     """
-    for part in workspace.parts("samples"):
+    for part in sorted(groups.get("samples", ())):
         yield part, read(workspace, part, groups)
 
 
-def read(workspace: Workspace, part: int, groups: set[str], more: Sequence[str] = ()) -> pa.Table:
+def read(workspace: Workspace, part: int, groups: Groups, more: Sequence[str] = ()) -> pa.Table:
     """One part's rows.
 
     Before there are cleaned prompts, ``complex_prompt`` is the raw one; before CLIP has chosen,
     ``simple_prompt`` is the first candidate, or what the source had.
     """
     prompts = ("prompt",) if "prompts" not in groups else ()
-    simple = ("simple_prompt",) if not groups & {"captions", "clip"} else ()
+    simple = ("simple_prompt",) if not groups.keys() & {"captions", "clip"} else ()
     names = [*_COLUMNS["samples"].values(), *prompts, *simple, *more]
     samples = workspace.read("samples", part, names)
     columns = {name: samples[name] for name in samples.column_names}
@@ -76,9 +81,9 @@ def read(workspace: Workspace, part: int, groups: set[str], more: Sequence[str] 
 
 
 def _read_group(
-    workspace: Workspace, group: str, part: int, ids: pa.ChunkedArray, groups: set[str]
+    workspace: Workspace, group: str, part: int, ids: pa.ChunkedArray, groups: Groups
 ) -> pa.Table | None:
-    if group not in groups or part not in workspace.parts(group):
+    if part not in groups.get(group, ()):
         return None
     table = workspace.read(group, part, ["id", *_COLUMNS[group].values()])
     if table["id"].equals(ids):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from surd.report.choose import Place
 from surd.report.page import as_json
-from surd.report.rows import MORE, read
+from surd.report.rows import MORE, Groups, read
 from surd.report.text import visible, web_link
 from surd.report.thumbnails import thumbnail
 from surd.workspace import Workspace, part_name
@@ -40,7 +40,7 @@ class Samples:
 
 def gather(
     workspace: Workspace,
-    groups: set[str],
+    groups: Groups,
     wanted: Sequence[Place],
     budget_bytes: int = BUDGET_BYTES,
 ) -> Samples:
@@ -56,7 +56,9 @@ def gather(
     found: dict[Place, dict[str, Any]] = {}
     for part, rows in sorted(by_part.items()):
         table = read(workspace, part, groups, MORE).take(sorted(rows))
-        pictures = _thumbnails(workspace, part, sorted(rows)) if "images" in groups else {}
+        pictures = (
+            _thumbnails(workspace, part, sorted(rows)) if part in groups.get("images", ()) else {}
+        )
         for row, values in zip(sorted(rows), table.to_pylist(), strict=True):
             found[part, row] = _entry(values, pictures.get(row))
     return Samples(_within({place: found[place] for place in places}, budget_bytes))

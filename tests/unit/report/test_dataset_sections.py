@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from support_publish import write_group
-from support_report import judged_workspace, rows, shown_workspace
+from support_publish import make_workspace, write_group
+from support_report import RECIPE, judged_workspace, rows, shown_workspace
 
 from surd.errors import WorkspaceError
 from surd.report.composition import OTHERS, Composition, Words, _count
@@ -132,6 +132,23 @@ def test_names_that_strangers_make_up_do_not_fill_the_memory() -> None:
     for number in range(5_000):
         _count(counter, f"s{number}", 1)
     assert len(counter) == 2_001 and counter[OTHERS] == 3_000
+
+
+def test_a_workspace_without_samples_has_an_empty_funnel(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "w", [], recipe=RECIPE)
+    found, data = sections(Workspace(tmp_path / "w"))
+    assert [section.id for section in found] == ["funnel"] and data["samples"] == []
+    assert "collected 0 –" in " ".join(found[0].body.striptags().split())
+
+
+def test_parts_that_a_stage_has_not_come_to_are_lacking_there(tmp_path: Path) -> None:
+    shown_workspace(tmp_path / "w", 20)
+    for group in ("images", "clip"):
+        (tmp_path / "w" / group / "part-00001.parquet").unlink()
+    found, data = sections(Workspace(tmp_path / "w"))
+    body = " ".join(found[0].body.striptags().split())
+    assert "collected 20" in body and "with an image 9 45.0%" in body
+    assert {s["name"]: s["scored"] for s in data["scores"]}["cos_simple"] == 9
 
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
