@@ -135,6 +135,7 @@ class _Viewer:
                 "label": gallery.label_of(now, position, state),
                 "hand": gallery.hand_of(now, position),
                 "pending": now.pending,
+                "counts": gallery.state_counts(now),
             }
 
         return await self._answer(write)

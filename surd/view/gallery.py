@@ -137,15 +137,20 @@ def counts(now: Snapshot) -> dict[str, Any]:
     by_reason = {name: int((index.has_reason(name) & dropped).sum()) for name in FILTERS}
     by_source = np.bincount(index.source, minlength=len(index.sources)).tolist()
     return {
-        "states": {
-            "all": len(index),
-            "kept": int(now.kept.sum()),
-            "dropped": int(dropped.sum()),
-            "hand": int((now.hands != 0).sum()),
-        },
+        "states": state_counts(now),
         "reasons": {name: n for name, n in by_reason.items() if n},
         "sources": dict(zip(index.sources, by_source, strict=True)),
         "scores": [name for name in SCORES if not np.isnan(index.scores[name]).all()],
+    }
+
+
+def state_counts(now: Snapshot) -> dict[str, int]:
+    """Samples by what a query shows."""
+    return {
+        "all": len(now.index),
+        "kept": int(now.kept.sum()),
+        "dropped": int((now.index.judged & ~now.kept).sum()),
+        "hand": int((now.hands != 0).sum()),
     }
 
 

@@ -116,6 +116,7 @@ def test_keys_move_drop_undo_and_keep(page: Page, workspace: Workspace) -> None:
     page.keyboard.press("d")
     page.wait_for_selector('.sample[data-hand="drop"]')
     assert label(page, 0) == "dropped by hand"
+    assert page.get_by_role("link", name="By hand").inner_text().split() == ["By", "hand", "1"]
     assert manual.read(workspace) == {id_of(0): "drop"}
     page.keyboard.press("u")
     page.wait_for_selector(f'.sample[data-id="{id_of(0)}"][data-hand=""]')
@@ -158,6 +159,21 @@ def test_a_sample_is_decided_on_and_left_for_the_next_by_keys(
     page.keyboard.press("Escape")
     page.wait_for_selector("[data-gallery]")
     assert manual.read(workspace) == {id_of(0): "drop", id_of(1): "drop"}
+
+
+def test_keys_lead_from_page_to_page(
+    page: Page, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.view.gallery.PAGE_ROWS", 2)
+    page.goto(site)
+    for _ in range(3):
+        page.keyboard.press("j")
+    page.wait_for_url("**/?page=2")
+    assert shown(page) == [2, 3]
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.wait_for_function("!location.search")
+    assert shown(page) == [0, 1]
 
 
 def test_a_filter_takes_effect_when_it_is_chosen(page: Page) -> None:

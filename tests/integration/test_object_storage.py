@@ -275,3 +275,28 @@ def test_without_s3fs_one_line_says_what_to_install(
     ran = surd("status", "s3://bucket/w")
     assert ran.code == 2
     assert 'pip install "surd[s3]"' in ran.err
+
+
+def test_a_workspace_there_is_looked_at_and_decided_on(s3: Any) -> None:
+    import requests
+    from support_view import id_of, painted, viewing, workspace_with
+
+    from surd import manual
+
+    workspace = workspace_with(f"s3://{BUCKET}/looked-at")
+    with viewing(workspace) as site:
+        page = requests.get(site, timeout=30).text
+        assert page.count('<li class="sample"') == 6
+        assert requests.get(f"{site}/image/{id_of(1)}", timeout=30).content == painted(1)
+        token = page.partition('name="surd-token" content="')[2].partition('"')[0]
+
+        def post(path: str, **content: str) -> Any:
+            headers = {"X-Surd-Token": token}
+            return requests.post(site + path, json=content, headers=headers, timeout=60).json()
+
+        for decision in ("keep", "undo", "drop"):
+            said = post("/decide", id=id_of(1), decision=decision)
+        assert said["label"] == "dropped by hand" and said["pending"] == 1
+        assert post("/apply")["pending"] == 0
+    assert manual.read(workspace) == {id_of(1): "drop"}
+    assert not workspace.read("verdicts", 0, ["keep"])["keep"][1].as_py()

@@ -49,6 +49,9 @@ async function decide(element, decision) {
   }
   if (focused) element.querySelector(".picture, [data-back]").focus();
   showPending(said.pending);
+  for (const place of document.querySelectorAll("[data-count]")) {
+    place.textContent = said.counts[place.dataset.count].toLocaleString("en");
+  }
 }
 
 // moving --------------------------------------------------------------------------------------
@@ -65,6 +68,12 @@ function move(by) {
   const all = samples();
   if (!all.length) return;
   const at = all.indexOf(current());
+  const beyond = by > 0 ? at === all.length - 1 && "next" : at === 0 && "prev";
+  const page = beyond && document.querySelector(`[rel="${beyond}"]`);
+  if (page) {
+    location.assign(page.href);
+    return;
+  }
   const to = at === -1 ? 0 : Math.max(0, Math.min(all.length - 1, at + by));
   all[to].querySelector(".picture").focus();
   all[to].scrollIntoView({ block: "nearest" });
