@@ -86,7 +86,8 @@ def like(view: View, now: Snapshot, position: int, count: int) -> list[Card]:
     vector = _embedding(view, now.index, position)
     if vector is None:
         return []
-    return _cards(view, now, *nearest(view.workspace, now.index, vector, among, count))
+    found = nearest(view.workspace, now.index, vector, among, count, before_part=view.go_on)
+    return _cards(view, now, *found)
 
 
 def card(view: View, now: Snapshot, position: int, number: float) -> Card:
@@ -181,6 +182,7 @@ def _with_words(view: View, index: Index, words: list[str], among: Bools) -> Boo
         start, end = int(index.starts[at]), int(index.starts[at + 1])
         if not among[start:end].any():
             continue
+        view.go_on()
         columns = [view.workspace.read("samples", part, ["prompt"])["prompt"]]
         if part in have:
             columns.append(view.workspace.read("clip", part, ["simple_prompt"])["simple_prompt"])
@@ -219,7 +221,7 @@ def _nearest(view: View, now: Snapshot, query: Query) -> tuple[Positions, Number
             return _NOBODY
         vector = found
         among[position] = False
-    return nearest(view.workspace, now.index, vector, among, MOST_NEAREST)
+    return nearest(view.workspace, now.index, vector, among, MOST_NEAREST, before_part=view.go_on)
 
 
 def _embedding(view: View, index: Index, position: int) -> Numbers | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,19 @@ def encoder_of(workspace: Workspace) -> TextEncoder:
 
 
 def nearest(
-    workspace: Workspace, index: Index, query: Vector, among: Bools, count: int
+    workspace: Workspace,
+    index: Index,
+    query: Vector,
+    among: Bools,
+    count: int,
+    *,
+    before_part: Callable[[], None] = lambda: None,
 ) -> tuple[npt.NDArray[np.int64], Vector]:
     """Positions and cosines of the images nearest to ``query`` ``[d]``, the nearest first.
 
     Streams the embeddings, and holds the best `count` only. ``among`` ``[n]`` says who may be
-    found. Raises SurdError when the embeddings are of another length.
+    found; ``before_part`` may raise, to end it early. Raises SurdError when the embeddings are of
+    another length.
     """
     best = np.zeros(0, np.int64)
     scores = np.zeros(0, np.float32)
@@ -74,6 +82,7 @@ def nearest(
         start, end = int(index.starts[at]), int(index.starts[at + 1])
         if part not in have or not among[start:end].any():
             continue
+        before_part()
         for table in workspace.read_batches("clip", part, ["image_embedding"], _BATCH_ROWS):
             rows, vectors = _vectors(table["image_embedding"])
             positions = start + rows

@@ -70,4 +70,5 @@ async def _run(view: View, found: socket.socket) -> None:
         await web.SockSite(runner, found).start()
         await stopped.wait()
     finally:
+        view.stopping.set()
         await runner.cleanup()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from surd import manual
+from surd.errors import SurdError
 from surd.manual import Decision, Decisions
 from surd.view import index as indexing
 from surd.view.index import Bools, Hands, Index
@@ -40,6 +41,7 @@ class View:
         self.workspace = workspace
         self.rows = RowReader(workspace)
         self.encoder: TextEncoder = encoder_of(workspace)
+        self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._stamp: Any = None
         self._index: Index | None = None
@@ -61,6 +63,11 @@ class View:
     def index(self) -> Index:
         """The index of the last page, for the pictures on it."""
         return self._index or self.snapshot().index
+
+    def go_on(self) -> None:
+        """Raise SurdError when the viewer is being stopped: nobody waits for an answer then."""
+        if self.stopping.is_set():
+            raise SurdError("surd view was stopped")
 
     def find(self, index: Index, sample_id: str) -> int | None:
         """The position of a sample; None when there is none of that id."""

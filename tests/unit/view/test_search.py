@@ -9,8 +9,10 @@ import pytest
 from support_publish import make_workspace, samples
 
 from surd.errors import SurdError
-from surd.view import search
+from surd.view import gallery, search
 from surd.view.index import load
+from surd.view.query import Query
+from surd.view.state import View
 from surd.workspace import Workspace
 
 COUNT, WIDTH = 40, 8
@@ -52,6 +54,18 @@ def test_nobody_allowed_and_nobody_scored_is_nobody_found(
     unscored = make_workspace(tmp_path / "u", [samples(2)], without=["clip"])
     every = np.ones(2, np.bool_)
     assert search.nearest(unscored, load(unscored), query, every, 6)[0].tolist() == []
+
+
+def test_a_search_ends_with_the_viewer(workspace: Workspace) -> None:
+    view = View(workspace)
+    now = view.snapshot()
+    assert len(gallery.like(view, now, 5, 3)) == 3
+    assert gallery.page(view, now, Query(words="cup")).total == COUNT
+    view.stopping.set()
+    with pytest.raises(SurdError, match="stopped"):
+        gallery.like(view, now, 5, 3)
+    with pytest.raises(SurdError, match="stopped"):
+        gallery.page(view, now, Query(words="cup"))
 
 
 def test_a_text_of_another_clip_is_told_so(workspace: Workspace) -> None:
