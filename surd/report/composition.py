@@ -66,7 +66,7 @@ class Words:
         silent = set(STOP_WORDS.split())
         telling = ((w, n) for w, n in self.counts.items() if w not in silent)
         ranked = sorted(telling, key=lambda item: (-item[1], item[0]))[:20]
-        return [(visible(word, 40) or "", count) for word, count in ranked]
+        return [(visible(word, 40), count) for word, count in ranked]
 
 
 class Composition:
@@ -121,7 +121,7 @@ def section(found: Composition) -> Section | None:
         counts = found.categories[name]
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if ranked and set(counts) != {"not stated"}:
-            tables.append((title, _top([(visible(key, 80) or "", n) for key, n in ranked])))
+            tables.append((title, _top([(visible(key, 80), n) for key, n in ranked])))
     words = [
         (name.replace("_", " "), _bars(counts.most_common()))
         for name, counts in found.words.items()

@@ -10,6 +10,7 @@ from surd.errors import SurdError
 from surd.progress import Tick
 from surd.report import dataset, training
 from surd.report.page import Section, render
+from surd.report.text import visible
 from surd.storage import Storage
 from surd.workspace import Workspace
 
@@ -44,10 +45,11 @@ def report(location: str, output: str | None = None, tick: Tick = lambda counts:
     else:
         found = _run(workspace)
     name = workspace.storage.root.rstrip("/").rsplit("/", 1)[-1]
-    page = render(name, found, subtitle=subtitle, data=data).encode()
+    page = render(visible(name), found, subtitle=visible(subtitle), data=data)
+    content = page.encode("utf-8", "replace")  # names of folders may be no Unicode
     folder, file = _target(location, output)
-    Storage(folder).write_bytes(file, page)
-    return Written(f"{folder}/{file}", len(page), tuple(section.id for section in found))
+    Storage(folder).write_bytes(file, content)
+    return Written(f"{folder}/{file}", len(content), tuple(section.id for section in found))
 
 
 def _target(location: str, output: str | None) -> tuple[str, str]:

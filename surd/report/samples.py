@@ -88,8 +88,8 @@ def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
     entry = {
         "id": visible(row["id"], 40),
         "thumb": picture,
-        "simple": visible(row["simple_prompt"]),
-        "complex": visible(row["complex_prompt"]),
+        "simple": visible(row["simple_prompt"] or ""),
+        "complex": visible(row["complex_prompt"] or ""),
         "keep": row["keep"],
         "reasons": [_reason(reason) for reason in row["reasons"] or ()],
         "scores": {name: value for name, value in scores.items() if value is not None},
@@ -98,10 +98,10 @@ def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
         "image": row["image_status"],
         "http": row["http_status"],
         "source": visible(row["source"], 80),
-        "licence": visible(row["licence"], 120),
-        "author": visible(row["author"], 80),
-        "model": visible(row["model"], 80),
-        "nsfw_level": visible(row["nsfw_level"], 40),
+        "licence": visible(row["licence"] or "", 120),
+        "author": visible(row["author"] or "", 80),
+        "model": visible(row["model"] or "", 80),
+        "nsfw_level": visible(row["nsfw_level"] or "", 40),
         "unfit": row["nsfw_level"] in _UNFIT_LEVELS or (row["nsfw"] or 0) > _UNFIT or None,
         "link": web_link(row["page_url"]) or web_link(row["url"]),
         "similarity": _rounded(row["similarity"]),
@@ -113,7 +113,7 @@ def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
 def _reason(reason: Mapping[str, Any]) -> list[Any]:
     """``[reason, value, threshold, detail]``."""
     value, threshold = _rounded(reason["value"]), _rounded(reason["threshold"])
-    return [visible(reason["reason"], 60), value, threshold, visible(reason["detail"], 120)]
+    return [visible(reason["reason"], 60), value, threshold, visible(reason["detail"] or "", 120)]
 
 
 def _rounded(value: float | None) -> float | None:

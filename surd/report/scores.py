@@ -39,7 +39,7 @@ SCORES = (
     Score("aesthetic", "aesthetic score", "min_aesthetic", -10, 20, 1e-2, 0.25),
     Score("nsfw", "NSFW score of the image model", "max_nsfw", 0, 1, 1e-3, 0.05, True),
 )
-_A_BIN, _A_SCORE = 5, 200
+_A_BIN, _A_SCORE = 16, 120
 _BARS = 80
 
 

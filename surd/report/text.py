@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import overload
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 """Controls, and what changes the direction of the text around it (Unicode UAX #9, table 4)."""
+
+
+@overload
+def visible(text: str, max_chars: int = 600) -> str: ...
+
+
+@overload
+def visible(text: str | None, max_chars: int = 600) -> str | None: ...
 
 
 def visible(text: str | None, max_chars: int = 600) -> str | None:

@@ -56,6 +56,7 @@ surd.draw = async (element) => {
     config: surd.theme(),
     tooltip: { theme: dark ? "dark" : "light" },
   });
+  surd.views.get(element.dataset.chart)?.finalize();
   surd.views.set(element.dataset.chart, result.view);
   element.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: result.view }));
   return result.view;

@@ -15,9 +15,10 @@ from support_report import RECIPE, judged_workspace, rows, shown_workspace
 from surd.errors import WorkspaceError
 from surd.report.composition import OTHERS, Composition, Words, _count
 from surd.report.dataset import sections
-from surd.report.page import render
+from surd.report.page import as_json, render
 from surd.report.report import report
 from surd.report.rows import groups_there, read
+from surd.report.samples import BUDGET_BYTES
 from surd.verdicts import funnel
 from surd.workspace import Workspace
 
@@ -88,6 +89,12 @@ def test_the_same_workspace_gives_the_same_page_and_tells_nothing_of_this_machin
     assert report(where).bytes == first.bytes == len(page)
     assert Path(first.location).read_bytes() == page
     assert b"someone/secret" not in page and where.encode() not in page
+
+
+def test_a_page_whose_budget_for_samples_is_spent_stays_below_10_mb(judged: Any) -> None:
+    _, found, data = judged
+    page = render("t", found, data=data)
+    assert len(page) - len(as_json(data["samples"])) + BUDGET_BYTES < 10_000_000
 
 
 def test_samples_that_came_after_a_stage_are_lacking_there_and_nothing_else(tmp_path: Path) -> None:
