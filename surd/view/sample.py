@@ -98,7 +98,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
         hand=hand_of(now, position),
         keepable=not any(reason.name in MISSING for reason in reasons),
         scores=[
-            (name, number(clip[name]))
+            (name, f"{clip[name]:.4f}")
             for name in ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
             if clip.get(name) is not None
         ],
@@ -144,7 +144,7 @@ def _candidates(captions: dict[str, Any], clip: dict[str, Any]) -> list[Candidat
         Candidate(
             text=_text(one["text"]),
             how=visible(one["how"]),
-            score=number(score),
+            score=number(None) if score is None else f"{score:.4f}",
             chosen=one["text"] == clip.get("simple_prompt"),
         )
         for one, score in zip(found, scores, strict=False)
