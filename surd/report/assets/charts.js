@@ -91,7 +91,10 @@ surd.draw = async (element) => {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         links.forEach((link) => link.removeAttribute("aria-current"));
-        links.get(entry.target.id)?.setAttribute("aria-current", "true");
+        const link = links.get(entry.target.id);
+        link?.setAttribute("aria-current", "true");
+        const bar = link?.closest(".contents"); // on a phone it scrolls sideways
+        if (bar) bar.scrollLeft = link.offsetLeft - 40;
       }
     },
     { rootMargin: "-15% 0px -75% 0px" },
