@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint docs bench clean
+.PHONY: setup demo test test-all fuzz lint docs bench clean
 
 setup: $(VENV)/.ready
 
@@ -27,6 +27,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/pytest
+
+# the long forms too: some sixty kills at random moments; SURD_SEED repeats those of a run
+test-all: setup lint
+	$(BIN)/pytest -m "long or not long"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -262,12 +262,13 @@ def _root(
 
 def main() -> Any:
     """Run the command line; what the user can mend becomes one line and exit code 2."""
+    from surd.commands.printing import warn
     from surd.errors import SurdError
 
     try:
         return app()
     except SurdError as error:
-        print(f"surd: {error}", file=sys.stderr)
+        warn(str(error))
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)

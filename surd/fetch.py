@@ -190,7 +190,9 @@ def _checked(url: str, status: str, base: URL | None = None) -> URL:
 async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetched:
     if response.status != 200:
         refused = _Refused("http_error", f"HTTP {response.status}", response.status)
-        refused.retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+        refused.retry_after_s = _retry_after_s(
+            response.headers.get("Retry-After"), response.headers.get("Date")
+        )
         raise refused
     if limits.respect_noai and opted_out(response.headers.getall("X-Robots-Tag", [])):
         raise _Refused("opt_out", "X-Robots-Tag asks not to be used for AI", 200)
@@ -244,15 +246,24 @@ def opted_out(headers: Sequence[str]) -> bool:
     return False
 
 
-def _retry_after_s(header: str | None) -> float | None:
-    """Seconds to wait, from either form of Retry-After (RFC 9110, section 10.2.3)."""
+def _retry_after_s(header: str | None, now: str | None = None) -> float | None:
+    """Seconds to wait, from either form of Retry-After (RFC 9110, section 10.2.3).
+
+    A date is compared with the answer's own, `now`, for the clock of this machine may be wrong.
+    """
     if header is None:
         return None
     if header.strip().isdecimal():
         return float(header)
+    until = _seconds(header)
+    since = _seconds(now) if now is not None else None
+    return None if until is None else max(0.0, until - (time.time() if since is None else since))
+
+
+def _seconds(date: str) -> float | None:
+    """Since 1970, of a date as HTTP writes it."""
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        when = email.utils.parsedate_to_datetime(header)
-        return max(0.0, when.timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(date).timestamp()
     return None
 
 

@@ -75,6 +75,7 @@ def run(
     main = bool(accelerator.is_main_process)
     if resume and (folder / WEIGHTS_FILE).is_file():
         if main and not (folder / CARD).is_file():  # it was killed between the two
+            begin_folder(folder, settings, resume=True)
             write_card(folder, lasting(params), samples)
         return Trained(folder, samples, params.steps, new=False, main=main)
     pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from surd.commands.printing import print_json, say, warn
+from surd.commands.printing import log_to_stderr, print_json, say, warn
 from surd.errors import SurdError
 from surd.progress import other_than_ok
 
@@ -84,7 +84,7 @@ def run(
     from surd.build import Options, build
     from surd.workspace import Workspace
 
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    log_to_stderr()
     warnings.filterwarnings("ignore", module="PIL")  # broken files are verdicts, not warnings
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     summaries = []

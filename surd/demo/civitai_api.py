@@ -23,7 +23,7 @@ _BLACK_BLURHASH = "L00000fQfQfQfQfQfQfQfQfQfQfQ"
 class CivitaiApi:
     """The API over `pictures`; `images` and `models` raise ValueError for a wrong query."""
 
-    pictures: Sequence[Picture]
+    pictures: list[Picture]
     meta_shape: Literal["flat", "nested"]
     """Nested: inside `meta` stand the image's id and the true `meta`."""
     models_shape: Literal["2023", "2026"]

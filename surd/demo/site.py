@@ -94,6 +94,11 @@ class Site:
         refuse_unknown("nsfw_level", {p.nsfw_level for p in pictures}, LEVELS)
         refuse_unknown("api_faults", set(self._api_faults.values()), API_FAULTS)
 
+    def show(self, pictures: Sequence[Picture]) -> None:
+        """List and serve these from the next request on, as a site that goes on living."""
+        self._api.pictures[:] = pictures
+        self._by_uuid = {picture.uuid: picture for picture in pictures}
+
     def start(self) -> Site:
         """Serve until `stop`; OSError when the port is taken."""
         if self._thread is not None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -228,7 +229,10 @@ def _one_line(name: str) -> Iterator[None]:
     hush()
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, ImportError, RuntimeError),
+        UnpicklingError,  # weights that are more than weights
+    ) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise ModelError(
                 f"language model {name!r} does not fit into the device's memory; use "

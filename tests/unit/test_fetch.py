@@ -206,6 +206,12 @@ def test_retry_after_may_be_a_date() -> None:
     assert waits == pytest.approx(60, abs=3)
 
 
+def test_a_date_is_compared_with_the_sites_own_clock() -> None:
+    noon = "Wed, 21 Oct 2015 12:00:00 GMT"
+    assert _retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", noon) == 30
+    assert _retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", "no date") == 0
+
+
 def test_a_date_that_has_passed_means_now() -> None:
     assert _retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
