@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from surd import manual
 from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
 from surd.workspace import DamagedPartError, PartInfo, Workspace
+
+T = TypeVar("T")
+_FOOTERS_AT_ONCE = 32
 
 Freshness = Literal["fresh", "stale", "missing", "failed", "damaged", "waiting"]
 
@@ -32,15 +36,16 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     """The state of every part this stage should have, judged by what its inputs are now."""
     settings = settings_fingerprint(stage, params)
     parts = workspace.parts("samples")
-    inputs = {part: _inputs(workspace, stage, part) for part in parts}
+    found = _of_each(workspace, parts, lambda part: _inputs(workspace, stage, part))
+    inputs = dict(zip(parts, found, strict=True))
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
         if stage.by_hand and not isinstance(whole, str):
             whole |= manual.inputs(manual.read(workspace))
         inputs = dict.fromkeys(parts, whole)
-    states = []
     damage = workspace.damage(stage.group)
-    for part in parts:
+
+    def state_of(part: int) -> PartState:
         state = _part_state(workspace, stage, settings, part, inputs[part])
         if part in damage and state.state != "waiting":
             state = replace(state, state="damaged", why=damage[part])
@@ -48,8 +53,17 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
             samples = workspace.part_info("samples", part)
         except DamagedPartError:
             samples = None
-        states.append(replace(state, rows=samples.rows if samples else 0))
-    return states
+        return replace(state, rows=samples.rows if samples else 0)
+
+    return _of_each(workspace, parts, state_of)
+
+
+def _of_each(workspace: Workspace, parts: Sequence[int], what: Callable[[int], T]) -> list[T]:
+    """Of a remote workspace many footers are on their way at once: each takes a round trip."""
+    if workspace.storage.is_local:
+        return [what(part) for part in parts]
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(what, parts))
 
 
 def _inputs(workspace: Workspace, stage: Stage, part: int) -> dict[str, str] | str:

@@ -17,11 +17,13 @@ from pydantic import Field as ModelField
 from surd.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
 from surd.errors import WorkspaceError
 from surd.part_writer import PartWriter
+from surd.ranges import at_hand
 from surd.storage import Storage
 
 FORMAT_VERSION = 1
 MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
+_READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
 _DAMAGED = ".damaged.txt"
 
 
@@ -40,6 +42,10 @@ class DamagedPartError(WorkspaceError):
         super().__init__(f"{location}/{part_name(group, part)}: damaged ({why}); {mend}")
         self.group = group
         self.part = part
+
+
+class MissingPartError(WorkspaceError):
+    """A part that is not there."""
 
 
 class StageRun(BaseModel):
@@ -142,10 +148,11 @@ class Workspace:
 
     def part_info(self, group: str, part: int) -> PartInfo | None:
         """None when the part does not exist; raises DamagedPartError when it is damaged."""
-        if not self.storage.exists(part_name(group, part)):
+        try:
+            with self._opened(group, part) as (_, footer):
+                pass
+        except MissingPartError:
             return None
-        with self._opened(group, part) as (_, footer):
-            pass
         try:
             said = json.loads((footer.metadata or {})[FOOTER_KEY])
             return PartInfo(rows=footer.num_rows, **said)
@@ -167,7 +174,7 @@ class Workspace:
 
     def read(self, group: str, part: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
-        with self._parquet(group, part) as file:
+        with self._parquet(group, part, columns) as file:
             return file.read(columns=list(columns) if columns else None).replace_schema_metadata()
 
     def salvage(self, group: str, part: int) -> Iterator[pa.Table | None]:
@@ -210,9 +217,14 @@ class Workspace:
         raise WorkspaceError(f"{self.location}/{part_name(group, part)}: has no row {row}")
 
     @contextlib.contextmanager
-    def _parquet(self, group: str, part: int) -> Iterator[pq.ParquetFile]:
+    def _parquet(
+        self, group: str, part: int, at_once: Sequence[str] | None = None
+    ) -> Iterator[pq.ParquetFile]:
+        """The part; of a remote one, all of the columns ``at_once`` are fetched before."""
+        source: Any = self.storage.path(part_name(group, part))
         with self._opened(group, part) as (file, footer):
-            source = self.storage.path(part_name(group, part)) if self.storage.is_local else file
+            if not self.storage.is_local:
+                source = at_hand(self.storage.fs, source, file, footer, at_once)
             with pq.ParquetFile(
                 source, metadata=footer, page_checksum_verification=True
             ) as parquet:
@@ -229,13 +241,10 @@ class Workspace:
                 footer = read_footer(file)
                 yield file, footer
         except FileNotFoundError as error:
-            raise WorkspaceError(f"{self.location}/{name}: missing") from error
+            raise MissingPartError(f"{self.location}/{name}: missing") from error
         except (pa.ArrowMemoryError, pa.ArrowCancelled):
             raise
-        except (
-            *(pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError),
-            *self.storage.network_errors(),
-        ) as error:
+        except (*_READING, *self.storage.network_errors()) as error:
             reason = self.storage.system_error(error)
             if reason is not None:
                 raise WorkspaceError(f"{self.location}/{name}: cannot read: {reason}") from error
