@@ -159,7 +159,7 @@ _NUMBERS = (
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
+    return column.cast(pa.large_string()).combine_chunks()  # 32-bit offsets end at 67 million ids
 
 
 def _category(column: pa.ChunkedArray) -> pa.Array:
@@ -290,7 +290,7 @@ def _duplicates(rows: Rows, params: FilterParams) -> Iterator[Finding]:
     listed = pc.is_in(rows.duplicate_kind.cast(pa.string()), pa.array(params.duplicates))
     found = np.flatnonzero(listed.to_numpy(zero_copy_only=False))
     kinds = _words_of(rows.duplicate_kind, found)
-    kept = rows.cluster.take(pa.array(found))
+    kept = rows.cluster.take(pa.array(found)).cast(pa.string())
     details = pc.binary_join_element_wise(kinds, kept, " of ")
     yield Finding("duplicate", found, rows.numbers["similarity"][found], details=details)
 

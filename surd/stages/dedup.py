@@ -68,11 +68,11 @@ def _find(whole: WholeTable, params: DedupParams) -> Iterator[pa.Table]:
                 kinds.take(pa.array(found.kind)),
                 pa.array(found.similarity, from_pandas=True),
             ],
-            schema=DUPLICATES,
+            names=DUPLICATES.names,
         )
     start = 0
     for size in sizes:
-        yield table.slice(start, size)
+        yield table.slice(start, size).cast(DUPLICATES)
         start += size
 
 
@@ -104,12 +104,22 @@ def _read(
                 file.write(b"\0" * (2 * width * rows))
             sizes.append(rows)
             place = table.column_names.index("image_embedding")
-            pieces.append(table.set_column(place, "image_embedding", there))
+            pieces.append(_large(table.set_column(place, "image_embedding", there)))
     joined = pa.concat_tables(pieces)
     columns = {name: joined[name].combine_chunks() for name in joined.column_names}
     if not width:
         return sizes, columns, None
     return sizes, columns, np.memmap(scratch, np.float16, "r", shape=(sum(sizes), width))
+
+
+def _large(table: pa.Table) -> pa.Table:
+    """Texts with 64-bit offsets: of 34 million checksums in one piece 32 bits overflow."""
+    return table.cast(
+        pa.schema(
+            field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field
+            for field in table.schema
+        )
+    )
 
 
 def _quality(columns: dict[str, pa.Array]) -> npt.NDArray[np.float64]:

@@ -75,10 +75,10 @@ def judge(whole: WholeTable, params: FilterParams) -> Iterator[pa.Table]:
     findings = find(rows, params)
     reasons = _reasons(findings, len(rows.ids))
     keep = _kept(findings, rows)
-    table = pa.Table.from_arrays([rows.ids, pa.array(keep), reasons], schema=VERDICTS)
+    table = pa.Table.from_arrays([rows.ids, pa.array(keep), reasons], names=VERDICTS.names)
     start = 0
     for size in sizes:
-        yield table.slice(start, size)
+        yield table.slice(start, size).cast(VERDICTS)
         start += size
 
 
