@@ -140,11 +140,11 @@ class Workspace:
 
     def parts(self, group: str) -> list[int]:
         """Indices of the parts that exist, in order."""
-        return [
+        return sorted(  # as numbers: beyond 99999 names sort otherwise
             int(name[5:-8])
             for name in self.storage.names(group)
             if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()
-        ]
+        )
 
     def part_info(self, group: str, part: int) -> PartInfo | None:
         """None when the part does not exist; raises DamagedPartError when it is damaged."""

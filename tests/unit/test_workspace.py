@@ -124,12 +124,12 @@ def test_a_part_without_rows_is_a_part(workspace: Workspace) -> None:
 
 
 def test_parts_are_listed_in_order_and_other_files_are_not_parts(local: Workspace) -> None:
-    for part in (10, 2, 100_000):
+    for part in (10, 2, 100_000, 99_999):
         write(local, rows(1), part=part)
     local.record_failure("things", 3, "boom")
     for name in ("part-.parquet", "part-x.parquet", "notes.txt", ".part-00001.parquet.7.tmp"):
         Path(local.location, "things", name).touch()
-    assert local.parts("things") == [2, 10, 100_000]
+    assert local.parts("things") == [2, 10, 99_999, 100_000]
 
 
 def test_a_group_that_was_never_written_has_no_parts(workspace: Workspace) -> None:
