@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 _ASKED_AT_ONCE = 32
+_FLAT = 1e-4
+"""Added below the root, whose slope has no end at zero."""
 _LAYER = "attn2"
 """What diffusers calls the attention to the text in a transformer block."""
 
@@ -64,19 +66,20 @@ def readers_of(
 
 
 def attention_error(
-    readers: Sequence[Reader], found: torch.Tensor, aim: torch.Tensor
+    readers: Sequence[Reader], found: torch.Tensor, aim: torch.Tensor, *, root: bool = False
 ) -> torch.Tensor:
     """How differently the layers answer to text embeddings `found` and `aim`, ``[b, s, d]`` both.
 
-    The mean over layers of the squared difference over the variance; every row is asked a few of
-    the queries, drawn by torch's generator of the CPU.
+    The mean over layers of the squared difference over the variance, and of the rows, or of the
+    rows' roots; every row is asked a few of the queries, drawn by torch's generator of the CPU.
     """
-    errors = []
+    errors = []  # [b] each
     for reader in readers:
         rows = torch.randint(len(reader.queries), (len(found), _ASKED_AT_ONCE))
         queries = reader.queries[rows.to(reader.queries.device)]  # [b, q, c]
         with torch.no_grad():
             wanted = reader.layer(queries, encoder_hidden_states=aim.to(queries.dtype))
         said = reader.layer(queries, encoder_hidden_states=found.to(queries.dtype))
-        errors.append((said.float() - wanted.float()).square().mean() / reader.variance)
-    return torch.stack(errors).mean()
+        errors.append((said.float() - wanted.float()).square().mean((1, 2)) / reader.variance)
+    rows_errors = torch.stack(errors).mean(0)  # [b]
+    return ((rows_errors + _FLAT).sqrt() if root else rows_errors).mean()

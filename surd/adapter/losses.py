@@ -76,7 +76,8 @@ def losses(
     if params.denoising_weight:
         terms["denoising"] = _denoising(unet, schedule, batch, embeddings, noise, times, params)
     if params.attention_weight:
-        terms["attention"] = attention_error(readers, embeddings, batch.complex)
+        root = params.attention_distance == "root"
+        terms["attention"] = attention_error(readers, embeddings, batch.complex, root=root)
     if params.llm_weight:
         terms["llm"] = distance(features, aim, params.distance, params.temperature)
     if params.prompt_weight:

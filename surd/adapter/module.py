@@ -34,6 +34,9 @@ class AdapterConfig:
     """What the encoder attends across. ``batch`` is what the published code does: it leaves
     ``batch_first`` out, so that token i of a prompt looks at token i of the others beside it."""
     dropout: float = 0.1
+    gate: bool = False
+    """A number from 0 to 1 for each prompt, learned, that o is multiplied with: prompts that the
+    model understands already can be left as they are."""
 
 
 class Adapted(NamedTuple):
@@ -77,11 +80,14 @@ class Adapter(nn.Module):
         self.out = nn.Linear(config.width, config.width)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
+        self.gate = nn.Linear(config.width, 1) if config.gate else None
 
     def forward(self, x: torch.Tensor) -> Adapted:
         """`x` are states ``[b, s, d]`` of the frozen text encoder, of the simple prompt."""
         features = self.encoder(x)
         output = self.out(self._attended(features, x) if self.config.network == "sur" else features)
+        if self.gate is not None:
+            output = torch.sigmoid(self.gate(features.mean(1, keepdim=True))) * output  # [b, 1, 1]
         eta = self.config.weight
         kept = x if self.config.blend == "residual" else (1 - eta) * x
         return Adapted(kept + eta * output, features, output)

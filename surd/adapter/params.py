@@ -34,6 +34,11 @@ class TrainAdapterParams(Params):
     heads: int = Field(default=8, ge=1, description="attention heads of the encoder")
     feed_forward: int = Field(default=2048, ge=1, description="width of its feed-forward part")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the encoder, while training")
+    gate: bool = Field(
+        default=False,
+        description="learn how much of the adapter each prompt needs, so that complex prompts can "
+        "be left as they are; wants a complex_share",
+    )
 
     denoising_weight: float = Field(
         default=1.0,
@@ -52,6 +57,11 @@ class TrainAdapterParams(Params):
         description="of the difference between what the UNet's cross-attention layers read from "
         "the new embeddings and from the complex prompt; needs no UNet, where the denoising loss "
         "has no weight",
+    )
+    attention_distance: Literal["squared", "root"] = Field(
+        default="squared",
+        description="what that difference is; root: of each prompt's squared difference, so that "
+        "prompts that come out nearly right, as complex ones, still teach to leave them alone",
     )
     attention_queries: int = Field(
         default=4096, ge=1, description="states of the UNet that each of those layers is asked with"

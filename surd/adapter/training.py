@@ -75,6 +75,7 @@ def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
         blend=params.blend,
         attend=params.attend,
         dropout=params.dropout,
+        gate=params.gate,
     )
 
 

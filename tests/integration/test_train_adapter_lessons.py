@@ -101,6 +101,31 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
         torch.testing.assert_close(reader.queries[:5], reader.queries[5:10])  # the same run twice
     assert attention_error(readers, batch.complex, batch.complex) == 0
     assert attention_error(readers, batch.simple, batch.complex) > 0
+    x = batch.complex.clone().requires_grad_()
+    alike = attention_error(readers, x, batch.complex, root=True)
+    alike.backward()
+    assert float(alike.detach()) == pytest.approx(0.01) and x.grad is not None and x.grad.isfinite().all()
+
+
+def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
+    workspace: Path, tmp_path: Path
+) -> None:
+    pipeline = make_pipeline()
+    data = data_of(workspace, pipeline, tmp_path, TrainAdapterParams(**SMALL))
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    readers = readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+    off = torch.randn(batch.complex[:1].shape, generator=torch.Generator().manual_seed(0))
+
+    def slope(share: float, *, root: bool) -> float:
+        x = (batch.complex[:1] + share * off).requires_grad_()
+        torch.manual_seed(0)
+        attention_error(readers, x, batch.complex[:1], root=root).backward()
+        assert x.grad is not None
+        return float(x.grad.norm())
+
+    assert slope(0.5, root=False) > 2.5 * slope(0.1, root=False)
+    assert slope(0.5, root=True) < 1.7 * slope(0.1, root=True)
 
 
 def test_any_caption_that_clip_confirms_may_stand_in(tmp_path: Path) -> None:

@@ -165,6 +165,27 @@ def test_each_loss_reaches_what_it_should_teach(network: Any) -> None:
     assert taught(distance(adapter(x).features, llm)) == encoder
 
 
+@pytest.mark.parametrize("network", ["sur", "encoder"])
+def test_a_gate_says_of_each_prompt_how_much_of_the_adapter_it_needs(
+    tmp_path: Path, network: Any
+) -> None:
+    adapter = make(network=network, blend="residual", weight=1.0, gate=True)
+    without = make(network=network, blend="residual", weight=1.0)
+    gate = adapter.gate
+    assert gate is not None
+    without.load_state_dict({k: v for k, v in adapter.state_dict().items() if "gate" not in k})
+    x = torch.randn(3, 5, 16)
+    shares = torch.sigmoid(gate(without(x).features.mean(1)))  # [3, 1]
+    assert shares.std() > 0.01
+    torch.testing.assert_close(adapter(x).output, shares[:, None] * without(x).output)
+    torch.testing.assert_close(adapter(x[:1]).output, adapter(x).output[:1])
+    with torch.no_grad():
+        gate.bias.fill_(-100)
+    torch.testing.assert_close(adapter(x).embeddings, x)
+    adapters.save(adapter, tmp_path)
+    torch.testing.assert_close(adapters.load(tmp_path)(x).embeddings, x)
+
+
 @pytest.mark.parametrize("how", ["kl", "cosine", "mse"])
 def test_each_distance_falls_on_a_fixed_batch(how: Any) -> None:
     adapter = make(dropout=0.0).train()
