@@ -89,20 +89,30 @@ def find_recipe(name: str) -> Path:
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe; ``overrides`` are ``a.b.0.c=value`` with YAML values."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
-    except RecursionError:
-        raise RecipeError(f"{path}: nested too deeply") from None
+    raw = _yaml(text, f"{path}: not valid YAML")
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys; this is {_kind(raw)}")
     for override in overrides:
         _apply_override(raw, override)
     return validate_recipe(raw, str(path))
+
+
+def _yaml(text: str, wrong: str) -> Any:
+    """Raises RecipeError that begins with `wrong`."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{wrong}: {_yaml_problem(error)}") from error
+    except RecursionError:
+        raise RecipeError(f"{wrong}: nested too deeply") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        # PyYAML lets out what dates and numbers raise that are none: 2001-99-99, !!int x
+        raise RecipeError(f"{wrong}: {type(error).__name__}: {error}"[:500]) from error
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -143,12 +153,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"--set {override}: expected KEY=VALUE, as in sources.0.limit=100")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: not a YAML value: {_yaml_problem(error)}") from error
-    except RecursionError:
-        raise RecipeError("--set: nested too deeply") from None
+    value = _yaml(text, f"--set {override[:200]}: not a YAML value")
     *parents, last = path.split(".")
     node: Any = raw
     for key in parents:
@@ -172,7 +177,7 @@ def _child(node: Any, key: str, override: str) -> Any:
 
 
 def _index(node: list[Any], key: str, override: str) -> int:
-    if key.isdecimal() and int(key) < len(node):
+    if key.isdecimal() and len(key) < 10 and int(key) < len(node):
         return int(key)
     raise RecipeError(f"--set {override}: {key} is not an index of a list of {len(node)}")
 
