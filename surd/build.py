@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
+from surd.ahead import FOOTERS, ahead
 from surd.engine import engines
 from surd.engine.engines import Engine, EngineName
 from surd.errors import SurdError
@@ -150,7 +151,9 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     parts = workspace.parts("samples")
     if not parts:
         raise SurdError(_nothing_collected(results))
-    infos = [workspace.part_info("samples", part) for part in parts]
+    infos = list(
+        ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
+    )
     new = sum(result.new for result in results)
     return StageSummary(
         "collect",
@@ -262,8 +265,11 @@ def _is_due(state: PartState, stage: Stage, options: Options) -> bool:
 def _totals(workspace: Workspace, stage: Stage) -> tuple[dict[str, int], int]:
     counts: Counter[str] = Counter()
     rows = 0
-    for part in workspace.parts(stage.group):
-        info = workspace.part_info(stage.group, part)
+    parts = workspace.parts(stage.group)
+    infos = ahead(
+        workspace.storage, parts, lambda part: workspace.part_info(stage.group, part), FOOTERS
+    )
+    for info in infos:
         if info is not None:
             counts.update(info.extra.get("counts", {}))
             rows += info.rows

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from surd import manual
+from surd.ahead import FOOTERS, ahead
 from surd.stage import Params, Stage, part_fingerprint, settings_fingerprint
 from surd.workspace import DamagedPartError, PartInfo, Workspace
-
-T = TypeVar("T")
-_FOOTERS_AT_ONCE = 32
 
 Freshness = Literal["fresh", "stale", "missing", "failed", "damaged", "waiting"]
 
@@ -36,7 +33,8 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     """The state of every part this stage should have, judged by what its inputs are now."""
     settings = settings_fingerprint(stage, params)
     parts = workspace.parts("samples")
-    found = _of_each(workspace, parts, lambda part: _inputs(workspace, stage, part))
+    storage = workspace.storage
+    found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part), FOOTERS)
     inputs = dict(zip(parts, found, strict=True))
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
@@ -55,15 +53,7 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
             samples = None
         return replace(state, rows=samples.rows if samples else 0)
 
-    return _of_each(workspace, parts, state_of)
-
-
-def _of_each(workspace: Workspace, parts: Sequence[int], what: Callable[[int], T]) -> list[T]:
-    """Of a remote workspace many footers are on their way at once: each takes a round trip."""
-    if workspace.storage.is_local:
-        return [what(part) for part in parts]
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(what, parts))
+    return list(ahead(storage, parts, state_of, FOOTERS))
 
 
 def _inputs(workspace: Workspace, stage: Stage, part: int) -> dict[str, str] | str:

@@ -181,6 +181,7 @@ def _verified(workspace: Any) -> list[str]:
 
 
 def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> None:
+    from surd.ahead import FOOTERS, ahead
     from surd.build import open_recipe
     from surd.llm import layout
     from surd.pipeline import STAGES, params_of
@@ -190,7 +191,8 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     workspace = Workspace(folder)
     recipe = open_recipe(workspace)
     parts = workspace.parts("samples")
-    rows = sum(info.rows for p in parts if (info := workspace.part_info("samples", p)))
+    infos = ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
+    rows = sum(info.rows for info in infos if info)
     groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows}}
     for stage in STAGES:
         states = plan(workspace, stage, params_of(recipe, stage))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 
 from surd import manual
+from surd.ahead import TABLES, ahead
 from surd.engine.parts import PartResult, StageError, count_statuses, side_by_side
 from surd.plan import PartState
 from surd.progress import Tick
@@ -52,8 +54,8 @@ def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions)
     parts = workspace.parts("samples")
 
     def whole() -> Iterator[pa.Table]:
-        for part in parts:
-            table = read_part(workspace, stage, part)
+        read = partial(read_part, workspace, stage)
+        for table in ahead(workspace.storage, parts, read, TABLES):
             if stage.by_hand:
                 table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
             yield table

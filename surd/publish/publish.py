@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.ahead import FOOTERS, ahead
 from surd.errors import SurdError
 from surd.progress import Tick
 from surd.publish.card import card
@@ -98,10 +99,10 @@ def _fingerprint(
     """Hash of everything the files depend on: the digest of each part read, and the parameters."""
     settings = {key: value for key, value in lasting(params).items() if key not in CARD_ONLY}
     digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
-    for part in parts:
-        for group in groups:
-            info = workspace.part_info(group, part)
-            digest.update(f"\n{group} {part} {info.digest if info else ''}".encode())
+    places = [(group, part) for part in parts for group in groups]
+    infos = ahead(workspace.storage, places, lambda place: workspace.part_info(*place), FOOTERS)
+    for (group, part), info in zip(places, infos, strict=True):
+        digest.update(f"\n{group} {part} {info.digest if info else ''}".encode())
     return digest.hexdigest()[:32]
 
 

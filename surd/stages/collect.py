@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from surd.ahead import FOOTERS, TABLES, ahead
 from surd.errors import SourceError, WorkspaceError
 from surd.progress import Tick
 from surd.schema import SAMPLES
 from surd.sources.kinds import SOURCES
 from surd.sources.record import Record, SourceParams, sample_id
 from surd.stage import lasting, part_fingerprint
-from surd.workspace import DamagedPartError, Workspace, part_name
+from surd.workspace import DamagedPartError, PartInfo, Workspace, part_name
 
 GROUP = "samples"
 VERSION = 1
@@ -211,10 +212,10 @@ class _SeenIds:
     """The ids in samples/, as 64-bit numbers: 8 bytes a sample, sorted, plus what is new."""
 
     def __init__(self, workspace: Workspace) -> None:
-        columns = [
-            _as_numbers(workspace.read(GROUP, part, ["id"])["id"].to_pylist())
-            for part in workspace.parts(GROUP)
-        ]
+        def numbers_of(part: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+            return _as_numbers(workspace.read(GROUP, part, ["id"])["id"].to_pylist())
+
+        columns = list(ahead(workspace.storage, workspace.parts(GROUP), numbers_of, TABLES))
         self._sorted = np.sort(np.concatenate(columns)) if columns else np.zeros(0, np.uint64)
         self._new: set[int] = set()
 
@@ -240,14 +241,18 @@ def _as_numbers(ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
 def _states(workspace: Workspace) -> dict[str, tuple[int, SourceState]]:
     """Source key -> its last part, and its state at the end of that part."""
     states: dict[str, tuple[int, SourceState]] = {}
-    for part in workspace.parts(GROUP):
+
+    def info_of(part: int) -> PartInfo | None:
         try:
-            info = workspace.part_info(GROUP, part)
+            return workspace.part_info(GROUP, part)
         except DamagedPartError as error:
             raise WorkspaceError(
                 f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file and run "
                 f"surd collect {workspace.location}, which adds its samples again"
             ) from error
+
+    parts = workspace.parts(GROUP)
+    for part, info in zip(parts, ahead(workspace.storage, parts, info_of, FOOTERS), strict=True):
         if info is not None:
             try:
                 state = SourceState(**info.extra)
