@@ -48,6 +48,8 @@ bench: setup
 	$(BIN)/python benchmarks/embed_llm.py
 	$(BIN)/python benchmarks/train.py --wait-idle 60
 	$(BIN)/python benchmarks/dedup.py --rows 1000000
+	$(BIN)/python benchmarks/object_storage.py
+	$(BIN)/python benchmarks/scale.py --wait-idle 60
 
 clean:
 	rm -rf $(VENV) surd-demo site

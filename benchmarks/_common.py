@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from surd.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 _SAMPLE_EVERY_S = 0.05
+_SAMPLE_SELDOM_S = 0.5
 _IDLE_FOR_S = 2.0
 
 
@@ -76,6 +78,36 @@ def run_watched(
             time.sleep(_SAMPLE_EVERY_S)
     _check_exit(process.returncode, command, log)
     return peak / 1e6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one long command cost."""
+
+    wall_s: float
+    cpu_s: float
+    """User and system time of the process and all its descendants that ended before it."""
+    peak_mb: float
+    """Of the process tree, sampled twice a second."""
+
+
+def run_measured(command: Sequence[str | Path], log: Path) -> Cost:
+    """Run a command that takes long enough for sampling not to matter, and too long to be run twice
+    for time and memory. Raises BenchmarkError."""
+    peak = 0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    with _started(command, log, None) as process:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            peak = max(peak, _tree_bytes(tree))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SAMPLE_SELDOM_S)
+    wall_s = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _check_exit(process.returncode, command, log)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall_s, cpu_s, peak / 1e6)
 
 
 @contextlib.contextmanager
