@@ -22,8 +22,7 @@ demo: setup
 	  --clip demo:clip --seeds 1 --steps 12 --guidance 4
 	$(BIN)/surd generate "two red stars in a row, not blue hearts" "instead of a circle, three green boxes" \
 	  --adapter surd-demo/adapter/run --compare --steps 12 --guidance 4 -o surd-demo/pictures
-	$(BIN)/surd status surd-demo
-	$(BIN)/surd inspect surd-demo --limit 5
+	$(BIN)/surd report surd-demo
 
 test: setup lint
 	$(BIN)/pytest
@@ -31,6 +30,13 @@ test: setup lint
 # the long forms too: some sixty kills at random moments; SURD_SEED repeats those of a run
 test-all: setup lint
 	$(BIN)/pytest -m "long or not long"
+
+# bytes of strangers, for SECONDS a target; what is found stays in .fuzz/
+SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
+	for target in image generation texts beside prompt; do \
+	  $(BIN)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .
