@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -69,7 +71,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
             raise ImageProblem(
                 "too_many_pixels", f"{width} x {height} is more than {max_pixels:,} pixels"
             )
-        if image.format != "MPO" and getattr(image, "is_animated", False):
+        if image.format != "MPO" and _is_animated(image, data):
             raise ImageProblem("animated", "more than one frame")
         orientation = _orientation(image)
     if orientation >= 5:
@@ -185,6 +187,8 @@ _DECODER_ERRORS = (
     TypeError,
     AttributeError,
     NotImplementedError,
+    struct.error,
+    zlib.error,
     Image.DecompressionBombError,
     Warning,  # where warnings are errors
 )
@@ -216,6 +220,13 @@ def _looks_like(data: bytes) -> str:
     if data.startswith(_MAGIC):
         return "an image file with a damaged header"
     return f"begins with {data[:8].hex()}"
+
+
+def _is_animated(image: Image.Image, data: bytes) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _DECODER_ERRORS as error:  # it looks for a second picture
+        raise _problem(error, data) from error
 
 
 def _orientation(image: Image.Image) -> int:

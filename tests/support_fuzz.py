@@ -1,0 +1,105 @@
+"""What is fuzzed: bytes of strangers in, and what has to hold of whatever comes out.
+
+A target raises for a fault of surd, and returns for what surd has a verdict on.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+
+import numpy as np
+
+from surd import images
+from surd.caption_cleaning import clean_caption
+from surd.prompt_syntax import ParsedPrompt, parse
+from surd.resize import Resize, needs_resize, resize
+from surd.schema import IMAGE_STATUSES
+from surd.sources import metadata, sidecar
+from surd.stages.prompts import _remove_invisible, _repair
+
+MAX_PIXELS = 1_000_000
+"""A larger picture says nothing new, and takes time."""
+_RESIZE = Resize(size=16, format="jpeg")
+
+
+def image(data: bytes) -> None:
+    """Header, pixels, checks, perceptual hash and resizing of an image file."""
+    try:
+        _look_at(data)
+    except images.ImageProblem as problem:
+        _check(problem)
+
+
+def _look_at(data: bytes) -> None:
+    facts = images.read_header(data, max_pixels=MAX_PIXELS)
+    grey = images.check_decodes(data, facts)
+    assert len(images.perceptual_hash(grey)) == 16
+    pixels = images.decode(data)
+    assert pixels.shape == (facts.height, facts.width, 3)
+    assert pixels.dtype == np.uint8
+    images.decode(data, min_side_px=4)
+    if needs_resize(facts, _RESIZE):
+        made, small = resize(data, facts, _RESIZE)
+        again = images.read_header(made, max_pixels=MAX_PIXELS)
+        assert (again.height, again.width) == small.shape[:2]
+
+
+def _check(problem: images.ImageProblem) -> None:
+    assert problem.status in set(IMAGE_STATUSES) - {"ok"}
+    assert "\n" not in problem.detail
+    assert len(problem.detail) <= 200
+
+
+def generation(data: bytes) -> None:
+    """What a generator left in an image file."""
+    found = metadata.read(data)
+    if found is None:
+        return
+    for text in (found.prompt, found.negative_prompt, found.model):
+        assert text is None or isinstance(text, str)
+    json.dumps(found.settings, allow_nan=False)
+
+
+def texts(data: bytes) -> None:
+    """The same from texts alone: pairs of a name and a value, each ended by a zero byte."""
+    pieces = sidecar.decode_text(data).split("\0")
+    named = dict(zip(pieces[::2], pieces[1::2], strict=False))
+    info = metadata._parse(named)
+    if info is not None:
+        json.dumps(metadata._generation(info, named).settings, allow_nan=False)
+
+
+def beside(data: bytes) -> None:
+    """A ``.json`` or ``.txt`` file beside an image."""
+    sidecar._parse_text(data)
+    try:
+        found = sidecar._parse_json(data)
+    except (ValueError, RecursionError):
+        return  # which the reader tells as a malformed file
+    json.dumps(found.settings, allow_nan=False)
+
+
+def prompt(data: bytes) -> None:
+    """The words of a prompt."""
+    text = data.decode("utf-8", "replace")
+    clean = _remove_invisible(_repair(text)[0])
+    acting = {c for c in clean if unicodedata.category(c) in ("Cc", "Cs")} - set("\n\t")
+    assert not acting, acting
+    for written in (text, clean):
+        parsed = parse(written)
+        assert parsed.segments >= 1
+        if "\\" in written:
+            continue  # it makes brackets words
+        assert not set(parsed.text) & set("()[]{}")
+        if "<" not in written:  # else what brackets kept apart may come together as a network
+            assert parse(parsed.text) == ParsedPrompt(parsed.text), f"words read again: {written!r}"
+        assert all(abs(some.weight) <= 100 for some in (*parsed.weights, *parsed.networks))
+    once = clean_caption(text)
+    assert clean_caption(once) == once
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (image, generation, texts, beside, prompt)
+}
