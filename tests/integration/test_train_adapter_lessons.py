@@ -104,7 +104,8 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
     x = batch.complex.clone().requires_grad_()
     alike = attention_error(readers, x, batch.complex, root=True)
     alike.backward()
-    assert float(alike.detach()) == pytest.approx(0.01) and x.grad is not None and x.grad.isfinite().all()
+    assert float(alike.detach()) == pytest.approx(0.01)
+    assert x.grad is not None and x.grad.isfinite().all()
 
 
 def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
