@@ -91,24 +91,29 @@ def place(chart: Chart) -> Markup:
     return body("chart.html.j2", chart=chart)
 
 
-@cache
-def environment() -> Environment:
-    """Templates with autoescape on.
-
-    Filters: ``number`` (1,234; 0.1234), ``share`` (12.3%), ``bytes`` (1.2 MB), ``duration``
-    (2 min 5 s), ``json``. ``place`` is a function.
-    """
+def templates_in(folder: Path) -> Environment:
+    """The templates of a folder, with autoescape on; a name that nobody gives is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from surd.report import text
-
-    found = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def environment() -> Environment:
+    """The report's templates.
+
+    Filters: ``number`` (1,234; 0.1234), ``share`` (12.3%), ``bytes`` (1.2 MB), ``duration``
+    (2 min 5 s), ``json``. ``place`` is a function.
+    """
+    from surd.report import text
+
+    found = templates_in(_HERE / "templates")
     found.filters.update(
         number=text.number,
         share=text.share,

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from surd.errors import SurdError
 from surd.filter_rules import REASONS
-from surd.report.page import STYLE
+from surd.report.page import STYLE, templates_in
 from surd.report.text import number, visible
 from surd.view import gallery, sample
 from surd.view.guard import guard
@@ -192,15 +192,7 @@ def _is_id(value: object) -> bool:
 
 @cache
 def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    found = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = templates_in(_HERE / "templates")
     found.filters["number"] = number
     found.globals["reasons"] = REASONS
     return found

@@ -69,6 +69,15 @@ def readers_for(
     )
 
 
+def read(workspace: Path, folder: Path) -> tuple[Any, Batch, list[Reader]]:
+    """A pipeline, a batch for it, and its cross-attention layers with what they are asked."""
+    pipeline = make_pipeline()
+    data = data_of(workspace, pipeline, folder, TrainAdapterParams(**SMALL))
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    return pipeline, batch, readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+
+
 def test_attention_alone_needs_the_unet_for_its_queries_only(
     workspace: Path, tmp_path: Path
 ) -> None:
@@ -89,11 +98,7 @@ def test_attention_alone_needs_the_unet_for_its_queries_only(
 def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_text(
     workspace: Path, tmp_path: Path
 ) -> None:
-    pipeline = make_pipeline()
-    data = data_of(workspace, pipeline, tmp_path, TrainAdapterParams(**SMALL))
-    batch = data.batch(0, 1, 0, torch.device("cpu"))
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    readers = readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+    pipeline, batch, readers = read(workspace, tmp_path)
     names = [name for name, _ in pipeline.unet.named_modules() if name.endswith("attn2")]
     assert len(readers) == len(names) > 1
     for reader in readers:
@@ -111,11 +116,7 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
 def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
     workspace: Path, tmp_path: Path
 ) -> None:
-    pipeline = make_pipeline()
-    data = data_of(workspace, pipeline, tmp_path, TrainAdapterParams(**SMALL))
-    batch = data.batch(0, 1, 0, torch.device("cpu"))
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    readers = readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+    _, batch, readers = read(workspace, tmp_path)
     off = torch.randn(batch.complex[:1].shape, generator=torch.Generator().manual_seed(0))
 
     def slope(share: float, *, root: bool) -> float:
