@@ -221,7 +221,10 @@ def reusable(workspace: Workspace, work: Work) -> Reusable:
     found: dict[int, list[int]] = {layer: [] for layer in work.stages}
     for layer, stage in work.stages.items():
         settings = settings_fingerprint(stage, _of_layer(work.params, layer))
+        damage = workspace.damage(stage.group)
         for part in workspace.parts(stage.group):
+            if part in damage:
+                continue
             with contextlib.suppress(DamagedPartError):
                 info = workspace.part_info(stage.group, part)
                 if info is not None and info.settings == settings:

@@ -120,11 +120,9 @@ def _on_disk(workspace: Workspace, group: str, parts: Sequence[int]) -> dict[str
 def read_entries(
     workspace: Workspace, group: str, part: int, prompts: set[str] | None = None
 ) -> dict[str, Entry]:
-    """What a part has of some prompts, or of all; nothing of a damaged part."""
-    try:
-        table = workspace.read(group, part, ["simple_prompt", "status", "tokens", "embedding"])
-    except DamagedPartError:
-        return {}
+    """What a part has of some prompts, or of all. Raises DamagedPartError; the part is noted, and
+    the next run does without it."""
+    table = workspace.read(group, part, ["simple_prompt", "status", "tokens", "embedding"])
     column = table["embedding"].combine_chunks()
     texts, statuses, tokens = (
         table[name].to_pylist() for name in ("simple_prompt", "status", "tokens")

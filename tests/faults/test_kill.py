@@ -188,6 +188,30 @@ def test_no_file_and_no_line_of_the_whole_way_holds_the_secrets_of_the_environme
     assert checked > 40
 
 
+def test_damage_in_any_group_is_named_and_mended_by_the_commands_that_made_it(way: Way) -> None:
+    build, embed = way.steps[0], way.steps[1]
+    shutil.rmtree(way.workspace)
+    shutil.copytree(way.steps[2].before, way.workspace)
+    parts = sorted(way.workspace.rglob("part-00000.parquet"))
+    damaged = [path for path in parts if path.parent.name != "samples"]
+    shard = next(way.workspace.glob("dataset/train-*.parquet"))
+    assert len(damaged) == 7
+    for path in (*damaged, shard):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 4
+        path.write_bytes(data)
+    found = way.surd(["status", way.workspace, "--verify"], way.workspace)
+    assert found.code == 1
+    for path in (*damaged, shard):
+        assert found.said.count(f"surd: {path}: damaged (") == 1
+    shard.unlink()  # as it is told
+    for step in (build, embed):
+        ended = way.surd(step.command, way.workspace)
+        assert ended.code == 0, ended.said
+    assert contents(way.workspace) == embed.after
+    assert way.surd(["status", way.workspace, "--verify"], way.workspace).code == 0
+
+
 def _heed_ctrl_c() -> None:
     """A shell that starts the tests in the background has its children ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
