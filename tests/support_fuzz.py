@@ -93,7 +93,7 @@ def prompt(data: bytes) -> None:
         if "\\" in written:
             continue  # it makes brackets words
         assert not set(parsed.text) & set("()[]{}")
-        if "<" not in written:  # else what brackets kept apart may come together as a network
+        if "<" not in written and "__" not in written:  # what brackets kept apart may become syntax
             assert parse(parsed.text) == ParsedPrompt(parsed.text), f"words read again: {written!r}"
         assert all(abs(some.weight) <= 100 for some in (*parsed.weights, *parsed.networks))
     once = clean_caption(text)
