@@ -11,9 +11,13 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Skips the test where there is none on the PATH."""
+    """Skips the test where there is none on the PATH.
+
+    Playwright keeps an event loop running in this thread, in which other tests could not start
+    one: so it ends with the module.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
