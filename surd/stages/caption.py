@@ -89,7 +89,8 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         while left:
             rows, left = left[:at_once], left[at_once:]
             pieces = halving(partial(propose, some), rows, _too_large)
-            at_once = min(at_once, -(-len(rows) // len(pieces)))
+            if len(pieces) > 1:
+                at_once = -(-len(rows) // len(pieces))
             for i, found in zip(rows, chain(*pieces), strict=True):
                 candidates[i] += _different(found, candidates[i], clean=params.clean)
         for i in some.usable:

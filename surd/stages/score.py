@@ -88,7 +88,8 @@ def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
         while left:
             rows, left = left[:at_once], left[at_once:]
             pieces = halving(partial(_fill, columns, some, judges), rows, _too_large)
-            at_once = min(at_once, -(-len(rows) // len(pieces)))
+            if len(pieces) > 1:
+                at_once = -(-len(rows) // len(pieces))
         arrays = [pa.array(columns[field.name], field.type) for field in CLIP]
         yield pa.Table.from_arrays(arrays, schema=CLIP)
 
