@@ -173,3 +173,20 @@ def test_a_batch_that_ran_out_is_a_lesson_for_the_next(monkeypatch: pytest.Monke
     tables = list(SCORE.open(params)(batches))
     assert sum(table.num_rows for table in tables) == 3 * PICTURES
     assert len([n for n in seen if n > 3]) <= 3, "the first batch alone met the limit"
+
+
+def test_the_last_few_of_a_part_do_not_make_the_next_batches_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load, seen = captioners.load_captioner, list[int]()
+    monkeypatch.setattr(
+        captioners,
+        "load_captioner",
+        lambda *a, **how: replace(
+            load(*a, **how), propose=scarce(load(*a, **how).propose, 9, seen)
+        ),
+    )
+    params = CAPTION.params(model="demo:captioner", candidates=1, device="cpu", batch_size=8)
+    parts = [next(rows("bytes", "simple_prompt")) for _ in range(3)]
+    assert sum(table.num_rows for table in CAPTION.open(params)(parts)) == 3 * PICTURES
+    assert seen == [8, 3] * 3
