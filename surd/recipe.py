@@ -94,7 +94,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    raw = _yaml(text, f"{path}: not valid YAML")
+    raw = read_yaml(text, f"{path}: not valid YAML")
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys; this is {_kind(raw)}")
     for override in overrides:
@@ -102,8 +102,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return validate_recipe(raw, str(path))
 
 
-def _yaml(text: str, wrong: str) -> Any:
-    """Raises RecipeError that begins with `wrong`."""
+def read_yaml(text: str, wrong: str) -> Any:
+    """Whatever YAML says, as plain values. Raises RecipeError that begins with `wrong`."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -153,7 +153,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"--set {override}: expected KEY=VALUE, as in sources.0.limit=100")
-    value = _yaml(text, f"--set {override[:200]}: not a YAML value")
+    value = read_yaml(text, f"--set {override[:200]}: not a YAML value")
     *parents, last = path.split(".")
     node: Any = raw
     for key in parents:

@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from surd.adapter.run import run as train
 from surd.errors import RecipeError
 from surd.evaluate.evaluate import Options, evaluate
 from surd.evaluate.measures import Row
 from surd.evaluate.table import interval, shown
-from surd.recipe import Recipe, replace_keys
+from surd.recipe import Recipe, read_yaml, replace_keys
 from surd.storage import Storage
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -43,7 +41,7 @@ def read_variants(path: Path | None, vary: Sequence[str]) -> dict[str, dict[str,
         if not equals or not values:
             raise RecipeError(f"--vary {text}: expected KEY=VALUE,VALUE, as in layer=10,20,30")
         for value in values.split(","):
-            variants[f"{key}={value}"] = {key: yaml.safe_load(value)}
+            variants[f"{key}={value}"] = {key: read_yaml(value, f"--vary {text}")}
     if not variants:
         raise RecipeError("nothing to compare; give a file of variants or --vary layer=10,20,30")
     return variants
@@ -51,12 +49,13 @@ def read_variants(path: Path | None, vary: Sequence[str]) -> dict[str, dict[str,
 
 def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file of variants") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RecipeError(f"{path}: cannot be read: {reason}") from error
+    raw = read_yaml(text, f"{path}: cannot be read")
     if not isinstance(raw, dict) or not all(isinstance(v, dict) for v in raw.values()):
         raise RecipeError(f"{path}: expected names, each with settings of train-adapter below it")
     return {str(name): settings for name, settings in raw.items()}

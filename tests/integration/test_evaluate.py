@@ -259,6 +259,7 @@ def test_a_wrong_setting_stops_an_ablation_before_it_trains(surd: Surd, tmp_path
     for said, told in {
         "adapter_wieght": ("--vary", "adapter_wieght=0.1,0.5"),
         "expected KEY=VALUE": ("--vary", "layer"),
+        "layer=2001-99-99: ValueError": ("--vary", "layer=2001-99-99"),
         "nothing to compare": (),
         "no such file of variants": (tmp_path / "none.yaml",),
     }.items():
