@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support_browser import until
 from support_report import HOSTILE, RECIPE, judged_workspace
 
 from surd.report.report import report
@@ -103,7 +104,7 @@ def test_the_slider_counts_what_the_filter_would_keep_and_marks_the_samples(
     panel.get_by_role("button", name="as it is").click()
     assert panel.locator("output").inner_text() == "0.2500"
     moved = "([line, was]) => line.getAttribute('transform') !== was"
-    shown.wait_for_function(moved, arg=[line.element_handle(), before])
+    until(shown, moved, [line.element_handle(), before])
 
 
 def test_the_gallery_can_show_the_lowest_and_the_highest(page: Open) -> None:

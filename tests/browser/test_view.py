@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from support_browser import until
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
 from surd import manual
@@ -88,7 +89,7 @@ def label(page: Page, number: int) -> str:
 
 def test_the_gallery_shows_every_sample_with_its_picture(page: Page) -> None:
     assert shown(page) == [0, 1, 2, 3, 4, 5]
-    page.wait_for_function("[...document.images].every(one => one.complete)")
+    until(page, "[...document.images].every(one => one.complete)")
     sizes = page.evaluate("[...document.images].map(one => one.naturalWidth)")
     assert sizes == [128] * len(SCENES)
 
@@ -172,7 +173,7 @@ def test_keys_lead_from_page_to_page(
     assert shown(page) == [2, 3]
     page.keyboard.press("j")
     page.keyboard.press("k")
-    page.wait_for_function("!location.search")
+    page.wait_for_url(lambda url: not urlsplit(url).query)
     assert shown(page) == [0, 1]
 
 
