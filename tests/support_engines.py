@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from surd.workspace import Workspace
 
 
 class Shout(Params):
-    """What is to go wrong, and where: at the row whose prompt is ``at``."""
+    """What is to go wrong, and where: at rows whose prompt has ``at``."""
 
     at: str = ""
     wrong: str = ""
@@ -34,7 +35,9 @@ def open_shout(params: Shout) -> StageFunction:
 
     def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
         for batch in batches:
-            if params.at in batch.table["prompt"].to_pylist():
+            if params.wrong in WRONGS and any(
+                params.at in prompt for prompt in batch.table["prompt"].to_pylist()
+            ):
                 WRONGS[params.wrong](params)
             loud = [prompt.upper() for prompt in batch.table["prompt"].to_pylist()]
             yield pa.table([batch.table["id"], pa.array(loud)], schema=SCHEMA)
@@ -67,11 +70,22 @@ def _die(params: Shout) -> None:
     os._exit(1)
 
 
+def _hang_once(params: Shout) -> None:
+    if note(params, "hung") == 0:
+        time.sleep(600)
+
+
+def _be_slow(params: Shout) -> None:
+    time.sleep(3.5)
+
+
 WRONGS: dict[str, Callable[[Shout], None]] = {
     "raise": _raise,
     "fatal": _disk_full,
     "die once": _die_once,
     "die": _die,
+    "hang once": _hang_once,
+    "slow": _be_slow,
 }
 
 STAGE = Stage(

@@ -1,7 +1,8 @@
-"""Handing parts to Ray actors: each opens its work once, and one that dies is replaced."""
+"""Handing parts to Ray actors: each opens its work once, and one that dies or hangs is replaced."""
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,9 @@ log = logging.getLogger("surd")
 
 TRIES = 3
 """Times a part may take its worker with it, and times in all that a worker may fail to start."""
+SILENCE_S = 1800.0
+"""Without a sign for that long, which neither a batch of any stage takes nor loading its models, a
+worker hangs: it ends itself, and leaves where it stood in Ray's log of it."""
 _PARTS_AT_ONCE = 8
 _PATIENCE_S = 60.0
 
@@ -28,24 +32,34 @@ class Job(Protocol):
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
-Work = Callable[[Sequence[Any]], Iterator[PartResult]]
-"""Computes some parts in order; yields each as it is done."""
+Work = Callable[[Sequence[Any], Callable[[], None]], Iterator[PartResult]]
+"""Computes some parts in order; yields each as it is done, and gives a sign after each batch."""
 
 
 class _Worker:
     """What runs on the cluster."""
 
-    def __init__(self, open_: Callable[[], Work]) -> None:
+    def __init__(self, open_: Callable[[], Work], silence_s: float) -> None:
         self._open = open_
+        self._silence_s = silence_s
         self._opened: Work | None = None
 
     def ready(self) -> None:
         """Answers once the worker has its place."""
 
     def work(self, jobs: Sequence[Any]) -> Iterator[PartResult]:
-        if self._opened is None:
-            self._opened = self._open()
-        yield from self._opened(jobs)
+        self._live()
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            yield from self._opened(jobs, self._live)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _live(self) -> None:
+        """Until the next such sign the process has some time to live: of all timers this is the one
+        that needs no lock of Python's, which code that hangs may hold."""
+        faulthandler.dump_traceback_later(self._silence_s, exit=True)
 
 
 def over_actors(
@@ -57,8 +71,8 @@ def over_actors(
     """Compute the jobs; yield each result as it comes.
 
     A worker gets some parts at a time, fewer towards the end, so that it can read ahead and none
-    is left waiting for another. When it dies, what it had not finished goes to a fresh one; the
-    part it was at is given up after ``TRIES`` deaths. Raises what a worker raised.
+    is left waiting for another. When it dies, or hangs, what it had not finished goes to a fresh
+    one; the part it was at is given up after ``TRIES`` deaths. Raises what a worker raised.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -70,7 +84,7 @@ def over_actors(
     busy: dict[Any, tuple[Any, dict[int, AnyJob]]] = {}  # stream -> actor, what it has to give
 
     def start() -> None:
-        handle = actor.remote(open_)
+        handle = actor.remote(open_, SILENCE_S)
         starting[handle.ready.remote()] = handle
 
     def hand_to(handle: Any) -> None:

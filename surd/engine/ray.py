@@ -120,7 +120,9 @@ def open_stage(location: str, version: str, stage: Stage, params: Params) -> Wor
     """Load what the stage needs; return what computes parts. Raises SurdError."""
     workspace = _open_workspace(location, version)
     function = stage.open(params)
-    return lambda jobs: run_here(workspace, stage, params, function, jobs, _no_tick)
+    return lambda jobs, live: run_here(
+        workspace, stage, params, function, jobs, lambda counts: live()
+    )
 
 
 def open_embedder(location: str, version: str, params: Any, there: Any) -> Work:
@@ -131,7 +133,7 @@ def open_embedder(location: str, version: str, params: Any, there: Any) -> Work:
     workspace = _open_workspace(location, version)
     device = devices_of(params.device)[0]
     embed: Callable[..., Iterator[PartResult]] = open_(workspace, params, device)
-    return lambda jobs: embed(jobs, there)
+    return lambda jobs, live: embed(jobs, there, live)
 
 
 def _open_workspace(location: str, version: str) -> Workspace:
@@ -150,7 +152,3 @@ def _open_workspace(location: str, version: str) -> Workspace:
             "workspace on an object store (s3://...) or in a folder that all machines share"
         )
     return workspace
-
-
-def _no_tick(counts: Any) -> None:
-    """Progress is told by the machine that hands out parts."""

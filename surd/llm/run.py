@@ -19,7 +19,7 @@ import torch
 from surd.engine.parts import PartResult, count_statuses
 from surd.engine.workers import die_with
 from surd.errors import ModelError
-from surd.llm.batches import Embedder
+from surd.llm.batches import Embedder, Live, silent
 from surd.llm.layout import group, schema, short_name
 from surd.llm.params import EmbedLlmParams
 from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
@@ -176,6 +176,7 @@ def compute(
     jobs: Sequence[Job],
     there: Reusable,
     device: str,
+    live: Live = silent,
 ) -> Iterator[PartResult]:
     """One part is tokenized while the one before is computed and the last is written."""
     params = work.params
@@ -197,7 +198,7 @@ def compute(
             if number + 2 < len(jobs):
                 texts.append(ahead(jobs[number + 2]))
             embedder = Embedder(llm, list(job.states), params.pool, budget, threads)
-            vectors = embedder.vectors(some.tokens)
+            vectors = embedder.vectors(some.tokens, live)
             tables = {}
             for layer in job.states:
                 entries = entries_of(some, vectors[layer])
@@ -317,10 +318,10 @@ def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
 
 def _work(jobs: Sequence[Job], there: Reusable) -> list[PartResult]:
     assert _worker is not None
-    return list(_worker(jobs, there))
+    return list(_worker(jobs, there, silent))
 
 
-Embed = Callable[[Sequence[Job], Reusable], Iterator[PartResult]]
+Embed = Callable[[Sequence[Job], Reusable, Live], Iterator[PartResult]]
 """Computes and writes some jobs, given what need not be computed again."""
 
 
@@ -328,4 +329,4 @@ def open_embedder(workspace: Workspace, params: EmbedLlmParams, device: str) -> 
     """Load the model, for a process that is handed jobs bit by bit. Raises ModelError."""
     work = replace(plan_work(workspace, params), jobs=[])
     llm = _load(work, device)
-    return lambda jobs, there: compute(workspace, work, llm, jobs, there, device)
+    return lambda jobs, there, live: compute(workspace, work, llm, jobs, there, device, live)

@@ -215,6 +215,28 @@ def test_a_part_that_takes_three_workers_with_it_is_given_up(
     assert plan(workspace, STAGE, params)[1].state == "failed"
 
 
+def test_a_worker_that_hangs_ends_itself_and_its_part_is_computed_by_another(
+    ray_engine: Engine, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 6)
+    results = run(
+        ray_engine, workspace, Shout(at="part 1 row 4", wrong="hang once", notes=str(tmp_path))
+    )
+    assert errors(results) == dict.fromkeys(range(6))
+    assert len(list(tmp_path.glob("hung-*"))) == 2, "it came to that row twice"
+
+
+def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
+    ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 6)
+    workspace = Workspace(tmp_path / "w")
+    write_samples(workspace, parts=1)
+    results = run(ray_engine, workspace, Shout(at="part 0", wrong="slow", notes=str(tmp_path)))
+    assert errors(results) == {0: None}
+    assert len(list(tmp_path.glob("opened-*"))) == 1
+
+
 def test_a_worker_that_does_not_see_the_workspace_says_what_to_use(tmp_path: Path) -> None:
     from surd import __version__
     from surd.engine.ray import open_stage
