@@ -10,7 +10,7 @@ import random
 import socket
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from surd import __version__
+from surd.proxies import proxy_addresses, proxy_for
 
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -39,6 +40,8 @@ class FetchLimits:
     respect_noai: bool
     allowed_networks: tuple[str, ...] | None
     """Networks allowed besides public addresses; None allows every address."""
+    use_proxy: bool = False
+    """Through the environment's proxies; where names lead is then for those to judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +86,45 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def address_guard(networks: Sequence[str] | None) -> Callable[[Any], socket.socket]:
+def address_guard(
+    networks: Sequence[str] | None, proxies: Collection[tuple[str, int]] = ()
+) -> Callable[[Any], socket.socket]:
     """A socket factory for aiohttp that refuses addresses outside the public internet.
 
     It looks at the very address the socket is about to connect to, so a literal address, a name
     that resolves to one, a redirect, or a DNS answer that changes all end here.
     """
-    allowed = None if networks is None else [ipaddress.ip_network(n) for n in networks]
 
     def factory(info: Any) -> socket.socket:
         family, kind, proto, _, address = info
-        if allowed is not None and not is_public(address[0]):
-            ip = ipaddress.ip_address(address[0].split("%", 1)[0])
-            if not any(ip in network for network in allowed):
-                raise _BlockedAddressError(f"{ip} is not a public address")
+        if address[:2] not in proxies:
+            _check_address(address[0], networks)
         return socket.socket(family, kind, proto)
 
     return factory
 
 
+def _check_address(address: str, networks: Sequence[str] | None) -> None:
+    if networks is None or is_public(address):
+        return
+    ip = ipaddress.ip_address(address.split("%", 1)[0])
+    if not any(ip in ipaddress.ip_network(network) for network in networks):
+        raise _BlockedAddressError(f"{ip} is not a public address")
+
+
 def open_session(
     limits: FetchLimits, *, per_host: int, contact: str | None
 ) -> aiohttp.ClientSession:
-    """A session whose every connection passes the address guard; to be used as a context."""
+    """A session whose every connection passes the address guard; to be used as a context.
+
+    Raises SurdError for a proxy that cannot be used.
+    """
+    proxies = proxy_addresses() if limits.use_proxy else ()
     connector = aiohttp.TCPConnector(
         limit=0,
         limit_per_host=per_host,
         ttl_dns_cache=60,
-        socket_factory=address_guard(limits.allowed_networks),
+        socket_factory=address_guard(limits.allowed_networks, proxies),
     )
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.stall_timeout_s
@@ -158,7 +172,8 @@ async def _follow(session: aiohttp.ClientSession, url: str, limits: FetchLimits)
     target = _checked(url, "bad_url")
     for _ in range(limits.max_redirects + 1):
         try:
-            async with session.get(target, allow_redirects=False) as response:
+            proxy = _proxy_for(target, limits)
+            async with session.get(target, allow_redirects=False, proxy=proxy) as response:
                 if response.status not in _REDIRECTS:
                     return await _read(response, limits)
                 location = response.headers.get("Location")
@@ -169,9 +184,20 @@ async def _follow(session: aiohttp.ClientSession, url: str, limits: FetchLimits)
             raise _refusal(error) from error
         except asyncio.TimeoutError:
             raise
+        except _BlockedAddressError as error:
+            raise _Refused("blocked_address", str(error)) from error
         except (OSError, ValueError) as error:
             raise _Refused("connect_error", _one_line(error)) from error
     raise _Refused("too_many_redirects", f"more than {limits.max_redirects} redirects")
+
+
+def _proxy_for(target: URL, limits: FetchLimits) -> URL | None:
+    """No socket of ours is opened to the target then, but what it says itself can be seen."""
+    proxy = proxy_for(target) if limits.use_proxy else None
+    if proxy is not None and target.host is not None:
+        with contextlib.suppress(ValueError):  # a name
+            _check_address(target.host, limits.allowed_networks)
+    return proxy
 
 
 def _checked(url: str, status: str, base: URL | None = None) -> URL:
@@ -276,6 +302,8 @@ def _refusal(error: aiohttp.ClientError) -> _Refused:
         cause = cause.__cause__ or cause.__context__ or getattr(cause, "os_error", None)
     if isinstance(error, aiohttp.ConnectionTimeoutError | aiohttp.SocketTimeoutError):
         return _Refused("timeout", "no answer in time")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _Refused("connect_error", f"the proxy answered HTTP {error.status}")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _Refused("dns_error", "the host name does not resolve")
     if isinstance(error, aiohttp.ClientPayloadError):

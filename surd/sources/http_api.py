@@ -15,6 +15,7 @@ from urllib3.util.retry import Retry
 
 from surd.errors import SourceError
 from surd.fetch import opted_out, user_agent
+from surd.proxies import proxies_of
 
 Ask = Callable[[str, Mapping[str, str | int]], dict[str, Any]]
 AskPage = Callable[[str, Mapping[str, str | int]], str]
@@ -41,10 +42,11 @@ def open_api(
 
     It keeps to ``requests_per_s``, waits as Retry-After says (two minutes at most), tries again
     with backoff and jitter on 429 and 5xx, on broken connections and on answers that are no
-    JSON. The token goes to the base url's host alone: redirects to another host are refused.
+    JSON. It goes through a proxy that HTTP_PROXY or HTTPS_PROXY name. The token goes to the base
+    url's host alone: redirects to another host are refused.
     Raises SourceError with one line.
     """
-    session = _session(retries, contact, "application/json")
+    session = _session(base_url, retries, contact, "application/json")
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
     send = partial(_send, session, method, timeout_s=timeout_s)
@@ -59,7 +61,7 @@ def open_pages(
     As polite and as stubborn as :func:`open_api`. A page whose X-Robots-Tag opts out of AI is
     refused like one that is forbidden.
     """
-    session = _session(retries, contact, "text/html, text/plain;q=0.9")
+    session = _session(base_url, retries, contact, "text/html, text/plain;q=0.9")
     send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
     return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))
 
@@ -103,7 +105,7 @@ def _asking(
     return ask
 
 
-def _session(retries: int, contact: str | None, accept: str) -> requests.Session:
+def _session(base_url: str, retries: int, contact: str | None, accept: str) -> requests.Session:
     retry = Retry(
         total=retries,
         backoff_factor=0.5,
@@ -116,6 +118,7 @@ def _session(retries: int, contact: str | None, accept: str) -> requests.Session
     )
     session = requests.Session()
     session.trust_env = False  # a netrc entry must not replace the token
+    session.proxies.update(proxies_of(base_url))
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", HTTPAdapter(max_retries=retry))
     session.headers["User-Agent"] = user_agent(contact)

@@ -36,6 +36,11 @@ class DownloadParams(Params):
         default=False,
         description="also fetch from private and loopback addresses; or a list of networks",
     )
+    use_proxy: bool = runtime(
+        False,
+        "through the proxies of HTTP_PROXY and HTTPS_PROXY; which addresses a name may lead to is "
+        "then theirs to judge",
+    )
     contact: str | None = runtime(None, "mail address or page told to the sites in User-Agent")
     concurrency: int = runtime(64, "downloads at once", ge=1, le=4096)
     per_host: int = runtime(16, "downloads at once from one host", ge=1, le=4096)
