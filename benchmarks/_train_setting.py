@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from surd.adapter.cache import Cached, Sample, encode_samples, open_cache, picture
+from surd.adapter.cache import Cached, Sample, encode_samples, open_cache, picture, pictures_at_once
 from surd.adapter.params import TrainAdapterParams
 from surd.adapter.training import Student, config_of
 from surd.embeddings import Embeddings
@@ -130,7 +130,9 @@ def make_cache(pipeline: Any, samples: Sequence[Sample], side: int, folder: Path
     """What surd's training reads, in files as surd caches them."""
     for first in range(0, len(samples), PART):
         some = samples[first : first + PART]
-        tensors = encode_samples(pipeline, some, resolution=side, flip=True)
+        tensors = encode_samples(
+            pipeline, some, resolution=side, flip=True, at_once=pictures_at_once(side)
+        )
         half = {name: value.half().contiguous().cpu() for name, value in tensors.items()}
         ids = json.dumps([sample.id for sample in some])
         save_file(half, folder / f"part-{first:05d}.safetensors", {"ids": ids})

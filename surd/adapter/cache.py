@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,10 +27,13 @@ from surd.adapter.encoding import encode
 from surd.errors import SurdError
 from surd.export.published import Published, row_reader
 from surd.images import decode
+from surd.models.memory import AtOnce
 from surd.models.names import identity
 from surd.progress import Tick
 from surd.storage import Storage
 
+_PIXELS_AT_ONCE = 8 * 512 * 512
+"""Of the pictures that an autoencoder is given together, in the beginning."""
 _COLUMNS = ("id", "image", "simple_prompt", "complex_prompt")
 
 
@@ -130,7 +134,7 @@ def build_cache(
     place = folder / key
     storage = Storage(str(place))
     rows = dataset.splits.get(split, 0)
-    read = sample_reader(dataset, split)
+    read, at_once = sample_reader(dataset, split), pictures_at_once(resolution)
     main = team.process_index == 0
     with _locked(place) if main else nullcontext():
         if main:
@@ -146,7 +150,13 @@ def build_cache(
             if not storage.exists(name):
                 samples = read(numbers)
                 tensors = encode_samples(
-                    pipeline, samples, resolution=resolution, flip=flip, crops=crops, seed=seed
+                    pipeline,
+                    samples,
+                    resolution=resolution,
+                    flip=flip,
+                    crops=crops,
+                    seed=seed,
+                    at_once=at_once,
                 )
                 _write_part(storage, name, samples, tensors)
             tick({"ok": len(numbers)})
@@ -215,6 +225,11 @@ def sample_reader(dataset: Published, split: str) -> Callable[[Sequence[int]], l
     return samples
 
 
+def pictures_at_once(side: int) -> AtOnce:
+    """How many pictures of that side an autoencoder is given together."""
+    return AtOnce(_PIXELS_AT_ONCE // side**2)
+
+
 @torch.no_grad()
 def encode_samples(
     pipeline: Any,
@@ -224,30 +239,44 @@ def encode_samples(
     flip: bool,
     crops: int = 1,
     seed: int = 0,
+    at_once: AtOnce,
     chosen: Sequence[int] | None = None,
 ) -> dict[str, torch.Tensor]:
     """The tensors of a part; see the module's docstring.
 
-    With one `chosen` variant for each sample, ``latents`` are ``[n, 2 c, h, w]``.
+    With one `chosen` variant for each sample, ``latents`` are ``[n, 2 c, h, w]``. Raises ModelError
+    when the memory does not suffice for one picture.
     """
     every = [views(sample, resolution, flip=flip, crops=crops, seed=seed) for sample in samples]
     if chosen is not None:
         every = [some[[one]] for some, one in zip(every, chosen, strict=True)]
-    pixels = torch.stack(every, dim=1)  # [variants, n, 3, h, w]
-    latents = []
-    for some in pixels:
-        moved = some.to(pipeline.vae.device, pipeline.vae.dtype)
-        gaussian = pipeline.vae.encode(moved).latent_dist
-        latents.append(torch.cat([gaussian.mean, gaussian.std], dim=1).float())
+    latents = torch.cat(at_once.each(partial(_latents, pipeline.vae), every, _too_large))
     simple = encode(pipeline, [sample.simple for sample in samples])
     tensors = {
-        "latents": torch.stack(latents, dim=1) if chosen is None else latents[0],
+        "latents": latents if chosen is None else latents[:, 0],
         "simple": simple.states,
         "complex": encode(pipeline, [sample.complex for sample in samples]).states,
     }
     if simple.pooled is not None:
         tensors["pooled"] = simple.pooled
     return tensors
+
+
+def _latents(vae: Any, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Of some pictures' views: ``[n, variants, 2 c, h, w]`` float32."""
+    pixels = torch.stack(list(pictures), dim=1)  # [variants, n, 3, h, w]
+    found = []
+    for some in pixels:
+        gaussian = vae.encode(some.to(vae.device, vae.dtype)).latent_dist
+        found.append(torch.cat([gaussian.mean, gaussian.std], dim=1).float())
+    return torch.stack(found, dim=1)
+
+
+def _too_large(views: torch.Tensor) -> str:
+    return (
+        f"the autoencoder has not enough memory for one picture of {views.shape[-1]} pixels; set a "
+        "smaller train_adapter.resolution, or take a GPU with more"
+    )
 
 
 def views(sample: Sample, side: int, *, flip: bool, crops: int = 1, seed: int = 0) -> torch.Tensor:

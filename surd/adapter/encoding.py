@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from surd.adapter.module import Adapter
 from surd.errors import ModelError
+from surd.models.memory import halving
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,23 @@ def generate(
 ) -> list[Any]:
     """One picture for each prompt and its seed, as PIL images; `call` goes to the pipeline.
 
-    A picture depends on its own prompt and seed, and not on those beside it.
+    A picture depends on its own prompt and seed, and not on those beside it: they are drawn
+    together as far as the memory suffices. Raises ModelError where it does not for one.
     """
-    noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    inputs = prompt_inputs(pipeline, adapter, prompts, negative_prompts)
-    images: list[Any] = pipeline(**inputs, generator=noise, **call).images
-    return images
+    negative = negative_prompts or [""] * len(prompts)
+
+    def draw(rows: Sequence[int]) -> list[Any]:
+        noise = [torch.Generator("cpu").manual_seed(seeds[row]) for row in rows]
+        texts = ([some[row] for row in rows] for some in (prompts, negative))
+        inputs = prompt_inputs(pipeline, adapter, *texts)
+        images: list[Any] = pipeline(**inputs, generator=noise, **call).images
+        return images
+
+    return list(chain(*halving(draw, range(len(prompts)), _too_large)))
+
+
+def _too_large(row: int) -> str:
+    return (
+        "the diffusion model has not enough memory for one picture; free the GPU of other "
+        "programs, or hide it (CUDA_VISIBLE_DEVICES=) to draw on the CPU"
+    )

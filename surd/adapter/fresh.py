@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from surd.adapter.cache import Sample, encode_samples, sample_reader
+from surd.adapter.cache import Sample, encode_samples, pictures_at_once, sample_reader
 from surd.export.published import Published, batches
 
 
@@ -46,7 +46,13 @@ def open_fresh(
 ) -> Fresh:
     """Read the split's ids, and nothing else yet. Raises SurdError."""
     encode = partial(
-        encode_samples, pipeline, resolution=resolution, flip=flip, crops=crops, seed=seed
+        encode_samples,
+        pipeline,
+        resolution=resolution,
+        flip=flip,
+        crops=crops,
+        seed=seed,
+        at_once=pictures_at_once(resolution),
     )
     variants = crops * (2 if flip else 1)
     return Fresh(ids_of(dataset, split), variants, sample_reader(dataset, split), encode)

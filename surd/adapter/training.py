@@ -25,6 +25,8 @@ from surd.adapter.params import TrainAdapterParams
 from surd.adapter.run_folder import about_training, begin_log, checkpoint, take_up, write_log
 from surd.adapter.tools import frozen_unet, make_accelerator, make_average, make_optimizer
 from surd.adapter.validation import Validation, is_due, validate
+from surd.errors import ModelError
+from surd.models.memory import is_out_of_memory
 
 _QUERIES_A_BATCH = 64
 
@@ -102,14 +104,31 @@ def train(
     _look(training, validation, 0)
     training.student.train()
     for step in range(first, params.steps):
-        sums = _step(training, data, step)
         done = step + 1
+        try:
+            sums = _step(training, data, step)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(_too_large(done, params)) from error
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
         on_step(done, sums)
         _look(training, validation, done)
         if done % params.checkpoint_every == 0 and done < params.steps:
             checkpoint(accelerator, training.student, params, folder, done)
     return _finish(training, folder, len(data.rows))
+
+
+def _too_large(step: int, params: TrainAdapterParams) -> str:
+    """What takes less: first what learns the same, then what learns nearly the same."""
+    if params.denoising_weight and not params.gradient_checkpointing:
+        less = "--set train_adapter.gradient_checkpointing=true, which takes more time"
+    elif params.batch_size > 1:
+        half, twice = params.batch_size // 2, 2 * params.accumulate
+        less = f"--batch-size {half} --set train_adapter.accumulate={twice} --resume none"
+    else:
+        less = "a smaller train_adapter.resolution and --resume none"
+    return f"out of memory in step {step}; run the same command with {less}"
 
 
 def _prepare(

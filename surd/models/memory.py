@@ -39,6 +39,32 @@ def halving(
     return halving(work, items[:half], what) + halving(work, items[half:], what)
 
 
+class AtOnce:
+    """How many items a model is given at once: less, from where memory ran out on."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(1, size)
+
+    def each(
+        self,
+        work: Callable[[Sequence[Given]], Made],
+        items: Sequence[Given],
+        what: Callable[[Given], str],
+    ) -> list[Made]:
+        """What `work` makes of each piece of the items, in order; `what` as of :func:`halving`.
+
+        Raises ModelError where a single item does not fit.
+        """
+        made: list[Made] = []
+        while items:
+            some, items = items[: self.size], items[self.size :]
+            pieces = halving(work, some, what)
+            if len(pieces) > 1:
+                self.size = -(-len(some) // len(pieces))
+            made += pieces
+        return made
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether less at once may help."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (

@@ -55,7 +55,7 @@ def open_(params: CaptionParams) -> StageFunction:
 def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Table]:
     from surd.models.captioner import load_captioner
     from surd.models.devices import device_named, dtype_of
-    from surd.models.memory import halving
+    from surd.models.memory import AtOnce
     from surd.stages.pictures import Opened, once, opened
 
     device = device_named(params.device)
@@ -75,7 +75,7 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
     def wanted(table: pa.Table) -> list[bool]:
         return [text is None or params.given != "only" for text in _given(table, params)]
 
-    at_once = params.batch_size
+    at_once = AtOnce(params.batch_size)
     for some in opened(
         batches,
         lambda image: captioner().prepare(image),
@@ -85,14 +85,9 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         given = _given(some.table, params)
         statuses = some.statuses
         candidates = [[_candidate(text, "given")] if text else [] for text in given]
-        left = some.usable
-        while left:
-            rows, left = left[:at_once], left[at_once:]
-            pieces = halving(partial(propose, some), rows, _too_large)
-            if len(pieces) > 1:
-                at_once = -(-len(rows) // len(pieces))
-            for i, found in zip(rows, chain(*pieces), strict=True):
-                candidates[i] += _different(found, candidates[i], clean=params.clean)
+        pieces = at_once.each(partial(propose, some), some.usable, _too_large)
+        for i, found in zip(some.usable, chain(*pieces), strict=True):
+            candidates[i] += _different(found, candidates[i], clean=params.clean)
         for i in some.usable:
             if not candidates[i]:
                 statuses[i] = "empty"

@@ -71,7 +71,7 @@ def open_(params: ScoreParams) -> StageFunction:
 
 
 def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
-    from surd.models.memory import halving
+    from surd.models.memory import AtOnce
     from surd.stages.pictures import opened
 
     def prepare(image: Any) -> tuple[torch.Tensor, Any]:
@@ -79,17 +79,12 @@ def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
         return judges.clip.preprocess(image), kept
 
     side = judges.clip.side_px if not (judges.nsfw or judges.itm) else _OTHERS_SIDE_PX
-    at_once = STAGE.batch_rows
+    at_once = AtOnce(STAGE.batch_rows)
     for some in opened(batches, prepare, side_px=lambda: max(side, judges.clip.side_px)):
         columns: dict[str, list[Any]] = {field.name: [None] * len(some.pictures) for field in CLIP}
         columns["id"] = some.table["id"].to_pylist()
         columns["status"] = some.statuses
-        left = some.usable
-        while left:
-            rows, left = left[:at_once], left[at_once:]
-            pieces = halving(partial(_fill, columns, some, judges), rows, _too_large)
-            if len(pieces) > 1:
-                at_once = -(-len(rows) // len(pieces))
+        at_once.each(partial(_fill, columns, some, judges), some.usable, _too_large)
         arrays = [pa.array(columns[field.name], field.type) for field in CLIP]
         yield pa.Table.from_arrays(arrays, schema=CLIP)
 

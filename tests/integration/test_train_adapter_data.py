@@ -23,6 +23,7 @@ from surd.adapter.fresh import open_fresh
 from surd.adapter.params import TrainAdapterParams
 from surd.export.published import open_published
 from surd.images import decode
+from surd.models.memory import AtOnce
 
 Surd = Callable[..., Any]
 
@@ -39,7 +40,9 @@ def test_the_cache_holds_what_the_models_say(workspace: Path, tmp_path: Path) ->
     assert cached.ids == [sample.id for sample in samples]
     rows = [20, 3, 8]
     found = cached.take(rows)
-    right = encode_samples(pipeline, [samples[row] for row in rows], resolution=16, flip=True)
+    right = encode_samples(
+        pipeline, [samples[row] for row in rows], resolution=16, flip=True, at_once=AtOnce(3)
+    )
     for name, value in right.items():
         torch.testing.assert_close(found[name], value.float(), atol=4e-3, rtol=4e-3)
     pixels = picture(samples[3].image, 16)[None]
