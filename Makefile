@@ -46,6 +46,7 @@ lint: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
+# an hour and a half on two cores; needs nginx, and rest for what it measures
 bench: setup
 	$(BIN)/python benchmarks/download.py
 	$(BIN)/python benchmarks/filter.py
@@ -54,6 +55,8 @@ bench: setup
 	$(BIN)/python benchmarks/embed_llm.py
 	$(BIN)/python benchmarks/train.py --wait-idle 60
 	$(BIN)/python benchmarks/dedup.py --rows 1000000
+	$(BIN)/python -m pip install --quiet faiss-cpu
+	$(BIN)/python benchmarks/dedup.py --rows 100000 --peer
 	$(BIN)/python benchmarks/object_storage.py
 	$(BIN)/python benchmarks/scale.py --wait-idle 60
 

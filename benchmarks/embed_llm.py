@@ -1,11 +1,12 @@
 """Prompts a second of ``surd embed-llm`` against the plain way, and against its own model alone.
 
-    python benchmarks/embed_llm.py [--prompts FILE ...] [--count 2000] [--model demo:llm]
+    python benchmarks/embed_llm.py [--prompts SET ...] [--count 2000] [--model demo:llm]
 
 The plain way: one prompt a forward, every layer's states, the language modelling head. The model
 alone: surd's batches of token ids, already made, through the same shortened model. The stage: from
-prompts in Parquet to vectors in Parquet, the model loaded. Files give a prompt a line (of a .tsv,
-the first column); without any, sentences of the demo's language are taken.
+prompts in Parquet to vectors in Parquet, the model loaded. Sets are those of surd evaluate: names
+or files; without any, the 300 plain sentences that come with surd. What a prompt costs goes with
+its length, and so does what batches of them are worth.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ from _common import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from surd.demo.scenes import all_scenes
-from surd.demo.vocabulary import simple_sentence
+from surd.evaluate.prompt_sets import load_prompts, texts_of
 from surd.llm import run
 from surd.llm.batches import by_length, each, padded
 from surd.llm.params import EmbedLlmParams
@@ -47,7 +47,7 @@ PART_ROWS = 1000
 def main() -> None:
     """Measure the three in turn, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--prompts", type=Path, nargs="*", default=[])
+    parser.add_argument("--prompts", nargs="*", default=["paper"])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--plain", type=int, default=200, help="prompts of the plain way")
     parser.add_argument("--model", default="demo:llm")
@@ -87,16 +87,10 @@ def main() -> None:
     report(rates, layers, options, len(prompts))
 
 
-def read_prompts(files: list[Path], count: int) -> list[str]:
+def read_prompts(sets: list[str], count: int) -> list[str]:
     """Different prompts, `count` at most."""
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    prompts = [line.split("\t", 1)[0].strip() for line in lines]
-    if not files:
-        rng = random.Random(0)
-        scenes = all_scenes()
-        while len(set(prompts)) < count:
-            prompts.append(simple_sentence(rng.choice(scenes), seed=len(prompts)))
-    return list(dict.fromkeys(p for p in prompts if p))[:count]
+    prompts = [text for name in sets for text in texts_of(load_prompts(name))]
+    return list(dict.fromkeys(prompts))[:count]
 
 
 def load_plain(name: str, device: str, dtype: torch.dtype) -> Callable[[list[str]], None]:
