@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -17,25 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
-import yaml
 from _common import (
     BenchmarkError,
-    Usage,
     find_nginx,
     format_table,
     hardware,
@@ -48,278 +36,22 @@ from _common import (
     wait_idle,
     write_results,
 )
+from _download_contenders import (
+    CONNECTIONS,
+    PEER,
+    SHORTER_SIDE_PX,
+    WORKERS,
+    Contender,
+    Measured,
+    contenders,
+    peer_program,
+    read_surd,
+    surd_contender,
+)
+from _download_limits import measure_limits
+from _download_photos import PHOTOS, THUMBS, Corpus, make_corpus, write_table
 
-from surd.stages.download import DownloadParams, describe
-
-WORKERS = 2
-"""Processes of img2dataset, threads of surd that decode."""
-CONNECTIONS = 32
-"""Downloads at once, in both."""
-SHORTER_SIDE_PX = 512
-QUALITY = 95
-PEER = "img2dataset==1.47.0"
-PEER_NEEDS = ["standard-imghdr; python_version >= '3.13'"]
-"""img2dataset imports imghdr, which Python 3.13 no longer has."""
-PEER_ENV = {"NO_ALBUMENTATIONS_UPDATE": "1"}
-"""Its library albumentations asks PyPI for a newer version at every import; that takes time."""
-PEER_SHARD = 500
-LIMIT_IMAGES = 400
 MEMORY_IMAGES = (2_000, 20_000)
-
-
-# the photographs --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of picture to make."""
-
-    name: str
-    width: int
-    height: int
-    vary: float
-    """Sides are up to this share shorter or longer."""
-
-
-PHOTOS = Kind("photos", 1024, 768, 0.06)
-THUMBS = Kind("thumbs", 256, 256, 0.0)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Pictures in a folder that nginx serves."""
-
-    folder: Path
-    names: list[str]
-    widths: list[int]
-    heights: list[int]
-    sha256: list[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def photo(kind: Kind, seed: int) -> tuple[int, int, bytes]:
-    """Width, height and JPEG of noise at every scale, fading towards the fine ones as in photos."""
-    rng = np.random.default_rng([seed, kind.width])
-    stretch = 1 + rng.uniform(-kind.vary, kind.vary, 2)
-    width, height = round(kind.width * stretch[0]), round(kind.height * stretch[1])
-    fade = rng.uniform(0.675, 0.735)
-    amplitude = 70.0
-    pixels: np.ndarray = np.zeros((3, 4, 3), np.float32)
-    while True:
-        rows, columns = pixels.shape[:2]
-        pixels += amplitude * rng.standard_normal((rows, columns, 1), dtype=np.float32)
-        if columns <= 256:  # colours change more slowly than brightness
-            pixels += 0.4 * amplitude * rng.standard_normal(pixels.shape, dtype=np.float32)
-        if (columns, rows) == (width, height):
-            break
-        pixels = cv2.resize(pixels, (min(width, 2 * columns), min(height, 2 * rows)))
-        amplitude *= fade
-    image = np.clip(pixels + rng.uniform(100, 150), 0, 255).astype(np.uint8)
-    return width, height, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-
-
-def make_corpus(kind: Kind, count: int, root: Path) -> Corpus:
-    """Make ``count`` different pictures, once; all later runs find them."""
-    folder = root / f"{kind.name}-{count}"
-    index = folder / "index.json"
-    if not index.exists():
-        say(f"making {count:,} {kind.name} in {folder}")
-        folder.mkdir(parents=True, exist_ok=True)
-        numbers = np.array_split(np.arange(count), os.cpu_count() or 1)
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            made = list(pool.map(partial(_save_photos, kind, folder), numbers))
-        index.write_text(json.dumps([row for rows in made for row in rows]))
-    names, widths, heights, digests, sizes = zip(*json.loads(index.read_text()), strict=True)
-    say(f"{count:,} {kind.name}, {statistics.mean(sizes) / 1000:.0f} kB each on average")
-    return Corpus(folder, list(names), list(widths), list(heights), list(digests))
-
-
-def _save_photos(kind: Kind, folder: Path, numbers: Sequence[int]) -> list[list[Any]]:
-    cv2.setNumThreads(1)
-    rows: list[list[Any]] = []
-    for number in numbers:
-        width, height, data = photo(kind, int(number))
-        name = f"{number:06}.jpg"
-        (folder / name).write_bytes(data)
-        rows.append([name, width, height, hashlib.sha256(data).hexdigest(), len(data)])
-    return rows
-
-
-def write_table(path: Path, base_url: str, corpus: Corpus, rows: int) -> Path:
-    """A Parquet table of different urls with prompts; pictures repeat when it is longer."""
-    urls = [
-        f"{base_url}/{corpus.folder.name}/{corpus.names[i % len(corpus)]}?n={i}"
-        for i in range(rows)
-    ]
-    prompts = [f"a photograph of noise, number {i}, soft light" for i in range(rows)]
-    pq.write_table(pa.table({"url": urls, "prompt": prompts}), path)
-    return path
-
-
-# the contenders ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One tool with one set of options."""
-
-    name: str
-    case: str
-    """``resize`` or ``original``."""
-    tool: str
-    command: Callable[[Path], list[str | Path]]
-    """The command line that fills a folder."""
-    read: Callable[[Path], Iterator[tuple[int, bytes]]]
-    """From a filled folder: row of the input table, and image, of each that is there."""
-    own_s: Callable[[Path], float]
-    """From a filled folder: seconds the tool itself says the downloading took."""
-    env: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Measured:
-    """The rounds of one contender."""
-
-    wall_s: list[float] = field(default_factory=list)
-    own_s: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
-    other_cpu_s: list[float] = field(default_factory=list)
-    peak_mb: float = 0.0
-
-    def add(self, usage: Usage, own_s: float) -> None:
-        """Note one round."""
-        self.wall_s.append(round(usage.wall_s, 3))
-        self.own_s.append(round(own_s, 3))
-        self.cpu_s.append(round(usage.cpu_s, 3))
-        self.other_cpu_s.append(round(usage.other_cpu_s, 3))
-
-
-def surd_contender(name: str, case: str, table: Path, download: dict[str, Any]) -> Contender:
-    """Surd with a recipe for the table, and more settings of the download stage."""
-    settings = {
-        "allow_private_addresses": True,
-        "concurrency": CONNECTIONS,
-        "per_host": CONNECTIONS,
-        "threads": WORKERS,
-        **download,
-    }
-    recipe = table.with_name(f"{name.replace(' ', '-').replace(',', '')}.yaml")
-    source = {"kind": "table", "path": str(table)}
-    recipe.write_text(yaml.safe_dump({"name": case, "sources": [source], "download": settings}))
-
-    def command(folder: Path) -> list[str | Path]:
-        build = ["build", recipe, "-o", folder, "--until", "download", "-q", "--json"]
-        return [sys.executable, "-m", "surd", *build]
-
-    return Contender(name, case, "surd", command, read_surd, surd_seconds)
-
-
-def read_surd(folder: Path) -> Iterator[tuple[int, bytes]]:
-    """The images of a workspace."""
-    samples = pq.read_table(folder / "samples", columns=["id", "url"]).to_pylist()
-    numbers = {row["id"]: _number(row["url"]) for row in samples}
-    for path in sorted((folder / "images").glob("*.parquet")):
-        for row in _rows(path, ["id", "status", "bytes"]):
-            if row["status"] == "ok":
-                yield numbers[row["id"]], row["bytes"]
-
-
-def surd_seconds(folder: Path) -> float:
-    """What the manifest says of the download stage."""
-    manifest = json.loads((folder / "surd.json").read_text())
-    return float(manifest["stages"]["download"]["seconds"])
-
-
-def peer_contender(name: str, case: str, table: Path, peer: Path, options: str) -> Contender:
-    """img2dataset with its fastest settings that give the same result.
-
-    EXIF extraction and the check for newer versions are off, since surd does neither.
-    """
-    common = (
-        "--input_format parquet --url_col url --caption_col prompt --output_format parquet "
-        f"--processes_count {WORKERS} --thread_count {CONNECTIONS // WORKERS} "
-        f"--number_sample_per_shard {PEER_SHARD} --extract_exif False --enable_wandb False "
-        "--retries 0"
-    )
-
-    def command(folder: Path) -> list[str | Path]:
-        given = ["--url_list", table, "--output_folder", folder]
-        return [peer, *given, *common.split(), *options.split()]
-
-    return Contender(name, case, "img2dataset", command, read_peer, peer_seconds, PEER_ENV)
-
-
-def read_peer(folder: Path) -> Iterator[tuple[int, bytes]]:
-    """The images of img2dataset's shards."""
-    for path in sorted(folder.glob("*.parquet")):
-        for row in _rows(path, ["url", "status", "jpg"]):
-            if row["status"] == "success":
-                yield _number(row["url"]), row["jpg"]
-
-
-def peer_seconds(folder: Path) -> float:
-    """From the start of the first shard to the end of the last, as its own total counts."""
-    stats = [json.loads(path.read_text()) for path in folder.glob("*_stats.json")]
-    return float(max(s["end_time"] for s in stats) - min(s["start_time"] for s in stats))
-
-
-def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(100, columns=columns):
-            yield from batch.to_pylist()
-
-
-def _number(url: str) -> int:
-    return int(urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)["n"][0])
-
-
-def contenders(table: Path, peer: Path, only: str | None) -> list[Contender]:
-    """Everything to be compared, in the order of a round."""
-    resize = {"mode": "shorter", "size": SHORTER_SIDE_PX, "quality": QUALITY}
-    unchecked = {"decode_check": False, "perceptual_hash": False}
-    peer_resize = (
-        f"--resize_mode keep_ratio --image_size {SHORTER_SIDE_PX} --resize_only_if_bigger True "
-        f"--encode_quality {QUALITY}"
-    )
-    everything = [
-        peer_contender("img2dataset resize", "resize", table, peer, peer_resize),
-        peer_contender(
-            "img2dataset resize, bilinear",
-            "resize",
-            table,
-            peer,
-            f"{peer_resize} --downscale_interpolation linear",
-        ),
-        surd_contender("surd resize", "resize", table, {"resize": resize}),
-        peer_contender(
-            "img2dataset original", "original", table, peer, "--disable_all_reencoding True"
-        ),
-        surd_contender("surd original", "original", table, {}),
-        surd_contender("surd original, unchecked", "original", table, unchecked),
-    ]
-    return [c for c in everything if only in (None, c.case)]
-
-
-def peer_program(workdir: Path, python: str | None) -> Path:
-    """The command ``img2dataset``, in an environment of its own that is made once."""
-    if python is not None:
-        program = Path(python).absolute().with_name("img2dataset")
-        if not program.exists():
-            raise BenchmarkError(
-                f"{program}: not there; install it: {python} -m pip install {PEER}"
-            )
-        return program
-    folder = workdir / PEER.replace("==", "-")
-    ready = folder / "ready"
-    if not ready.exists():
-        say(f"installing {PEER} in {folder}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, PEER, *PEER_NEEDS], check=True)
-        ready.touch()
-    return folder / "bin" / "img2dataset"
 
 
 # the comparison ---------------------------------------------------------------------------------
@@ -387,76 +119,6 @@ def _resized_right(width: int, height: int, before_width: int, before_height: in
         and min(width, height) == SHORTER_SIDE_PX
         and abs(longer - max(width, height)) < 1
     )
-
-
-# the physical limit -----------------------------------------------------------------------------
-
-
-def opencv_resize(data: bytes) -> None:
-    """What img2dataset does to one file: decode, resize by area, encode."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    height, width = pixels.shape[:2]
-    scale = SHORTER_SIDE_PX / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-
-
-def surd_resize(data: bytes) -> None:
-    """What surd does to one file in the resize case."""
-    resize = {"mode": "shorter", "size": SHORTER_SIDE_PX, "quality": QUALITY}
-    describe(data, DownloadParams.model_validate({"resize": resize}))
-
-
-def surd_original(data: bytes) -> None:
-    """What surd does to one file in the original case."""
-    describe(data, DownloadParams())
-
-
-def eighth_decode(data: bytes) -> None:
-    """Decode to 1/8 of the size: every byte is read, few pixels are made."""
-    simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)
-
-
-LIMITS: dict[str, tuple[str, Callable[[bytes], None]]] = {
-    "OpenCV decode, resize, encode": ("processes", opencv_resize),
-    "surd's functions, resize": ("threads", surd_resize),
-    "surd's functions, original": ("threads", surd_original),
-    "decode at 1/8 scale": ("threads", eighth_decode),
-}
-
-
-def measure_limits(corpus: Corpus, rounds: int) -> dict[str, float]:
-    """Images per second of the bare work on ``WORKERS`` cores, files in memory; the best round."""
-    files = [corpus.folder / name for name in corpus.names[:LIMIT_IMAGES]]
-    best = dict.fromkeys(LIMITS, 0.0)
-    for _ in range(rounds):
-        for name, (kind, work) in LIMITS.items():
-            best[name] = max(best[name], _rate(kind, work, files))
-    for name, rate in best.items():
-        say(f"limit: {name}: {rate:.0f} images/s")
-    return {name: round(rate, 1) for name, rate in best.items()}
-
-
-def _rate(kind: str, work: Callable[[bytes], None], files: list[Path]) -> float:
-    pools: dict[str, Callable[[], Executor]] = {
-        "threads": lambda: ThreadPoolExecutor(WORKERS),
-        "processes": lambda: ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")),
-    }
-    with pools[kind]() as pool:
-        shares = [files[i::WORKERS] for i in range(WORKERS)]
-        list(pool.map(_work_through, [work] * WORKERS, [share[:5] for share in shares]))  # warm up
-        return sum(pool.map(_work_through, [work] * WORKERS, shares))
-
-
-def _work_through(work: Callable[[bytes], None], files: list[Path]) -> float:
-    """Images per second of one worker."""
-    cv2.setNumThreads(1)
-    data = [path.read_bytes() for path in files]
-    started = time.perf_counter()
-    for image in data:
-        work(image)
-    return len(data) / (time.perf_counter() - started)
 
 
 # memory -----------------------------------------------------------------------------------------
