@@ -74,7 +74,10 @@ def measure(work: Path) -> dict[str, dict[str, Any]]:
         for stage in STAGES:
             if stage == "dedup":
                 make_scores(folder)
-            counts[stage].append(count(stage_command(stage, here, folder)))
+            command = stage_command(stage, here, folder)
+            if stage == "prompts":
+                command += ["--workers", "1"]  # what other processes ask for is not counted
+            counts[stage].append(count(command))
             say(f"{parts} parts: {stage} {dict(counts[stage][-1])}")
     more = PARTS[1] - PARTS[0]
     return {

@@ -30,6 +30,8 @@ from surd.workspace import DamagedPartError, PartInfo, Workspace, part_name
 GROUP = "samples"
 VERSION = 1
 _ROW_GROUP_ROWS = 1000
+_NEW_IDS = 100_000
+"""Of samples that are held apart from those sorted, at least."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIELDS = (
     "source_id",
@@ -209,7 +211,11 @@ class _Filler:
 
 
 class _SeenIds:
-    """The ids in samples/, as 64-bit numbers: 8 bytes a sample, sorted, plus what is new."""
+    """The ids in samples/, as 64-bit numbers: 8 bytes a sample, sorted, and a set of what is new.
+
+    A number takes some 100 bytes in the set, so that goes over to the others before it weighs more
+    than a few of them, and not so often that sorting would count.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         def numbers_of(part: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -228,7 +234,7 @@ class _SeenIds:
 
     def add(self, id_: str) -> None:
         self._new.add(int(id_[:16], 16))
-        if len(self._new) >= 1_000_000:
+        if len(self._new) >= max(_NEW_IDS, len(self._sorted) // 40):
             fresh = np.fromiter(self._new, np.uint64, len(self._new))
             self._sorted = np.sort(np.concatenate([self._sorted, fresh]))
             self._new = set()
