@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# of pytest, each with whole files of tests
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-all fuzz lint docs bench clean
 
@@ -25,11 +27,11 @@ demo: setup
 	$(BIN)/surd report surd-demo
 
 test: setup lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 # the long forms too: some sixty kills at random moments; SURD_SEED repeats those of a run
 test-all: setup lint
-	$(BIN)/pytest -m "long or not long"
+	$(BIN)/pytest $(WORKERS) -m "long or not long"
 
 # bytes of strangers, for SECONDS a target; what is found stays in .fuzz/
 SECONDS ?= 60

@@ -7,9 +7,10 @@ in Parquet files. Captions come with the pictures; CLIP's columns are made up an
 ``--work`` figures stay there, and what was measured is not measured again: a run that was stopped
 goes on. A million rows take about 10 GB of disk.
 
-Growth is told by processor time, which says the same on a busy machine, and from one size to the
-next, so that start-up does not count: a row's cost between the sizes, and how many times that of
-the step before it is.
+Growth is told by processor time, and from one size to the next, so that start-up does not count: a
+row's cost between the sizes, and how many times that of the step before it is. On a rented machine
+the same work may take twice the time an hour later; so stages that go part by part are also
+compared with themselves: the last third of a run's parts with the first.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from surd.schema import GROUPS
 from surd.workspace import Workspace
 
 FILE_ROWS, PART_ROWS, SIDE_PX = 10_000, 10_000, 64
+BY_PART = {"collect": "samples", "download": "images", "prompts": "prompts", "caption": "captions"}
+"""Stages that write a part after the other, and the group of those."""
 STAGES = ("collect", "download", "prompts", "caption", "dedup", "filter", "publish", "status")
 SUBJECTS = ["cat", "dog", "castle", "robot", "portrait", "forest", "city", "ship", "dragon"]
 STYLES = ["oil painting", "watercolor", "photo", "pixel art", "line art", "3d render"]
@@ -165,10 +168,21 @@ def measure_rows(work: Path, rows: int, known: dict[str, Any]) -> Iterator[None]
             make_scores(folder)
         cost = run_measured(stage_command(stage, work, folder), log)
         known[stage] = figures(cost, log, rows, stage)
+        if stage in BY_PART:
+            known[stage]["last_third"] = last_third(folder / BY_PART[stage])
         say(f"{rows:,} rows: {stage} {known[stage]['seconds']:.1f} s, {cost.peak_mb:.0f} MB")
         yield
     known["bytes"] = {group: size(folder / group) for group in (*GROUPS, "dataset")}
     yield
+
+
+def last_third(folder: Path) -> float | None:
+    """How many times the first third's time the last third of the parts took; None of a few."""
+    written = sorted(path.stat().st_mtime for path in folder.glob("part-*.parquet"))
+    third = len(written) // 3
+    if third < 3:
+        return None
+    return (written[-1] - written[-1 - third]) / (written[third] - written[0])
 
 
 def figures(cost: Cost, log: Path, rows: int, stage: str) -> dict[str, Any]:
@@ -241,7 +255,7 @@ def report(results: dict[str, Any], facts: dict[str, Any]) -> None:
     sizes = sorted(int(rows) for rows in results["rows"])
     header = ["stage", *(f"s at {n:,}" for n in sizes)]
     header += [f"cpu us/row to {n:,}" for n in sizes[1:]] + ["growth"] * (len(sizes) > 2)
-    header += [f"MB at {n:,}" for n in sizes]
+    header += ["last third", *(f"MB at {n:,}" for n in sizes)]
     cells = []
     for stage in STAGES:
         found = [results["rows"][str(n)].get(stage) for n in sizes]
@@ -254,11 +268,13 @@ def report(results: dict[str, Any], facts: dict[str, Any]) -> None:
                 *(f"{one['seconds']:.1f}" for one in found),
                 *(f"{cost:.0f}" for cost in costs),
                 *([f"{costs[-1] / costs[-2]:.2f}"] if len(sizes) > 2 else []),
+                f"{found[-1]['last_third']:.2f}" if found[-1].get("last_third") else "",
                 *(f"{one['peak_mb']:.0f}" for one in found),
             ]
         )
     print(format_table(header, cells))
     print(f"MB: peak of the process tree ({memory_measure()})")
+    print("last third: of the largest size, over the first third, by the wall")
     for n in sizes:
         stored = results["rows"][str(n)].get("bytes")
         if stored:

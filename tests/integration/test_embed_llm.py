@@ -140,9 +140,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     class Watched(run.Embedder):
-        def vectors(self, texts: Any) -> Any:
+        def vectors(self, texts: Any, live: Any) -> Any:
             counts.append(len(texts))
-            return super().vectors(texts)
+            return super().vectors(texts, live)
 
     monkeypatch.setattr(run, "Embedder", Watched)
     return counts
