@@ -8,7 +8,7 @@ in Parquet files. Captions come with the pictures; CLIP's columns are made up an
 goes on. A million rows take about 10 GB of disk.
 
 Growth is told by processor time, and from one size to the next, so that start-up does not count: a
-row's cost between the sizes, and how many times that of the step before it is. On a rented machine
+row's cost between the sizes, and how many times that of the step before it is. On a virtual machine
 the same work may take twice the time an hour later; so stages that go part by part are also
 compared with themselves: the last third of a run's parts with the first.
 """
