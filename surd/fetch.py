@@ -194,9 +194,12 @@ async def _follow(session: aiohttp.ClientSession, url: str, limits: FetchLimits)
 def _proxy_for(target: URL, limits: FetchLimits) -> URL | None:
     """No socket of ours is opened to the target then, but what it says itself can be seen."""
     proxy = proxy_for(target) if limits.use_proxy else None
-    if proxy is not None and target.host is not None:
+    host = target.host
+    if proxy is not None and host is not None:
+        with contextlib.suppress(OSError):  # 127.1, 0x7f000001 and 2130706433 are addresses too
+            host = socket.inet_ntoa(socket.inet_aton(host))
         with contextlib.suppress(ValueError):  # a name
-            _check_address(target.host, limits.allowed_networks)
+            _check_address(host, limits.allowed_networks)
     return proxy
 
 

@@ -107,8 +107,11 @@ def test_the_proxys_address_is_for_the_proxy_alone(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy.address)
-    for address in (proxy.site.url, "http://10.0.0.1", "http://[::1]:8080", "http://169.254.1.1"):
-        assert get(picture(address), use_proxy=True).status == "blocked_address"
+    port = proxy.site.url.rpartition(":")[2]
+    hosts = ["127.0.0.1", "10.0.0.1", "[::1]", "[fd00::1]", "169.254.1.1", "127.1", "0x7f000001"]
+    for host in [*hosts, "2130706433", "localhost"]:
+        found = get(picture(f"http://{host}:{port}"), use_proxy=True)
+        assert found.status == "blocked_address", host
     monkeypatch.setenv("NO_PROXY", "pictures.example")
     assert get(picture(proxy.site.url), use_proxy=True).status == "blocked_address"
     assert get(picture(HOST), use_proxy=True).status in UNKNOWN
