@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from surd.schema import GROUPS
-from surd.workspace import Workspace
+from surd.store.schema import GROUPS
+from surd.store.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 _SAMPLE_EVERY_S = 0.05

@@ -15,7 +15,7 @@ from _common import say
 from _download_contenders import QUALITY, SHORTER_SIDE_PX, WORKERS
 from _download_photos import Corpus
 
-from surd.stages.download import DownloadParams, describe
+from surd.stages.download.stage import DownloadParams, describe
 
 LIMIT_IMAGES = 400
 

@@ -11,7 +11,7 @@ from _train_setting import GRADIENT_NORM, KL_WEIGHT, RATE, Setting
 from diffusers import DDPMScheduler
 from torch.nn import functional
 
-from surd.adapter.training import Student
+from surd.training.loop import Student
 
 
 @dataclass(frozen=True)

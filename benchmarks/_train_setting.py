@@ -23,13 +23,20 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from surd.adapter.cache import Cached, Sample, encode_samples, open_cache, picture, pictures_at_once
-from surd.adapter.params import TrainAdapterParams
-from surd.adapter.training import Student, config_of
-from surd.embeddings import Embeddings
+from surd.llm.embeddings import Embeddings
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.names import demo_model
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.cache import (
+    Cached,
+    Sample,
+    encode_samples,
+    open_cache,
+    picture,
+    pictures_at_once,
+)
+from surd.training.loop import Student, config_of
 
 TOKENS = 77
 SAMPLES, PART = 16, 4

@@ -29,7 +29,7 @@ from transformers import BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging
 
 from surd.models.blip import beam_search, encode, nucleus_sample
-from surd.models.blip_encoder import image_states
+from surd.models.blip.encoder import image_states
 
 BEAMS = 3
 SAMPLES = 4

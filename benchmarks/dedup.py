@@ -31,7 +31,8 @@ from _common import (
     write_results,
 )
 
-from surd.duplicates import cells, cosine, find
+from surd.stages.dedup import cells, cosine
+from surd.stages.dedup.search import find
 
 DIMS = 512
 MIN_COSINE = 0.95

@@ -35,11 +35,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surd.evaluate.prompt_sets import load_prompts, texts_of
 from surd.llm import run
 from surd.llm.batches import by_length, each, padded
-from surd.llm.params import EmbedLlmParams
 from surd.models.gguf import is_gguf, plain_folder
 from surd.models.llm import Llm, load_llm, shape_of
 from surd.models.names import resolve
-from surd.workspace import Manifest, Workspace
+from surd.recipe.embed_llm import EmbedLlmParams
+from surd.store.workspace import Manifest, Workspace
 
 PART_ROWS = 1000
 

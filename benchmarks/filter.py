@@ -26,8 +26,8 @@ from _common import (
     write_results,
 )
 
-from surd.stages.filter import STAGE
-from surd.workspace import Manifest, Workspace
+from surd.stages.filter.stage import STAGE
+from surd.store.workspace import Manifest, Workspace
 
 PART_ROWS = 10_000
 PROMPT = "masterpiece, best quality, a portrait of {} in the style of {}, 8k, sharp focus, {}"

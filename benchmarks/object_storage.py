@@ -35,7 +35,7 @@ async def counting(self, method, *args, **kwargs):
     calls[method if isinstance(method, str) else method.__name__] += 1
     return await call(self, method, *args, **kwargs)
 s3fs.S3FileSystem._call_s3 = counting
-from surd.cli import main
+from surd.cli.app import main
 code = 0
 try:
     main()

@@ -45,8 +45,8 @@ from _common import (
     write_results,
 )
 
-from surd.schema import GROUPS
-from surd.workspace import Workspace
+from surd.store.schema import GROUPS
+from surd.store.workspace import Workspace
 
 FILE_ROWS, PART_ROWS, SIDE_PX = 10_000, 10_000, 64
 BY_PART = {"collect": "samples", "download": "images", "prompts": "prompts", "caption": "captions"}

@@ -33,10 +33,10 @@ from _common import (
 from safetensors.torch import save_file
 
 from surd.engine import local
+from surd.engine.plan import plan
 from surd.models.clip import Clip, load_clip
-from surd.plan import plan
 from surd.stages.score import STAGE, ScoreParams
-from surd.workspace import Workspace
+from surd.store.workspace import Workspace
 
 ARCHITECTURE = "ViT-B-32"
 SIDES = ((512, 512), (768, 512), (1024, 768))

@@ -45,11 +45,11 @@ from diffusers import (
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from surd.adapter.data import Data
-from surd.adapter.losses import losses, weighed
-from surd.adapter.training import train
 from surd.errors import SurdError
 from surd.models.quiet import hush
+from surd.training.data import Data
+from surd.training.loop import train
+from surd.training.losses import losses, weighed
 
 PAPER = "the paper's method"
 SCRIPT = "the published script"

@@ -1,6 +1,6 @@
 """``python -m surd``."""
 
-from surd.cli import main
+from surd.cli.app import main
 
 if __name__ == "__main__":
     main()

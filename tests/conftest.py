@@ -39,7 +39,7 @@ def _interruptible() -> None:
 @pytest.fixture
 def surd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Run the command line in this process: ``surd("build", "demo", ...)``."""
-    from surd.cli import main
+    from surd.cli.app import main
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["surd", *map(str, arguments)])

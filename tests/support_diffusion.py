@@ -22,11 +22,11 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from surd.dataset.publish.run import publish
 from surd.llm.prompt2vec import import_prompt2vec
 from surd.models.names import demo_model
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.workspace import Workspace
+from surd.recipe.publish import PublishParams
+from surd.store.workspace import Workspace
 
 MARKS = [
     pytest.mark.usefixtures("one_thread"),

@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from surd.errors import ModelError
-from surd.schema import SAMPLES
-from surd.stage import Batch, Params, Stage, StageFunction
-from surd.workspace import Workspace
+from surd.params import Params
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.schema import SAMPLES
+from surd.store.workspace import Workspace
 
 
 class Shout(Params):

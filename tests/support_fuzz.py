@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from surd import images
-from surd.caption_cleaning import clean_caption
-from surd.prompt_syntax import ParsedPrompt, parse
-from surd.resize import Resize, needs_resize, resize
-from surd.schema import IMAGE_STATUSES
+from surd.files import images
+from surd.files.resize import Resize, needs_resize, resize
 from surd.sources import metadata, sidecar
 from surd.stages.prompts import _remove_invisible, _repair
+from surd.store.schema import IMAGE_STATUSES
+from surd.text.caption_cleaning import clean_caption
+from surd.text.prompt_syntax import ParsedPrompt, parse
 
 MAX_PIXELS = 1_000_000
 """A larger picture says nothing new, and takes time."""

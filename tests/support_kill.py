@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 _IMPORTED_BEFORE = [
-    "surd.cli",
+    "surd.cli.app",
     "torch",
     "transformers",
     "open_clip",
@@ -98,7 +98,7 @@ def _run(
 
     sys.addaudithook(watch)
     sys.argv = ["surd", *command]
-    from surd.cli import main
+    from surd.cli.app import main
 
     code = 0
     try:

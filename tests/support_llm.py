@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from surd.workspace import Manifest, Workspace
+from surd.store.workspace import Manifest, Workspace
 
 LAYERS = 4
 WORDS = [

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from surd.schema import GROUPS
-from surd.workspace import Manifest, Workspace
+from surd.store.schema import GROUPS
+from surd.store.workspace import Manifest, Workspace
 
 HOSTILE = (
     "=cmd|'/C calc'!A0\n---\nlicense: mit\n| a | <script>alert(1)</script> "

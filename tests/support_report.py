@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from support_publish import make_workspace, sample
 
-from surd.workspace import Workspace
+from surd.store.workspace import Workspace
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -66,7 +66,7 @@ def shown_workspace(folder: Path, count: int, without: tuple[str, ...] = ()) -> 
 
 def judged_workspace(folder: Path, count: int) -> Workspace:
     """The same with verdicts of the filter."""
-    from surd.commands.build import run_stage
+    from surd.cli.do_build import run_stage
 
     workspace = shown_workspace(folder, count)
     run_stage(str(folder), "filter", None, [], as_json=None, quiet=True)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from surd import embeddings
-from surd.adapter.cache import build_cache
-from surd.adapter.data import Data
-from surd.adapter.params import TrainAdapterParams
-from surd.export.published import open_published
+from surd.dataset.published import open_published
+from surd.llm import embeddings
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.cache import build_cache
+from surd.training.data import Data
 
 SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
 """Settings of a training that takes a moment."""

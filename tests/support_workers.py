@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from surd.engine.parts import PartResult
+from surd.engine.plan import PartState
 from surd.engine.workers import Work
 from surd.errors import ModelError
-from surd.plan import PartState
 from surd.progress import Tick
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from surd import cli
-from surd.adapter import cache, run
+from surd.cli import app
+from surd.training import cache, run
 
 encode = cache.encode_samples
 note = Path(os.environ["ENCODED"]) / os.environ["RANK"]
@@ -24,4 +24,4 @@ if __name__ == "__main__":
     cache.encode_samples, run._CACHE_BATCH = noted, 4  # type: ignore[assignment]
     note.touch()
     sys.argv[0] = "surd"
-    cli.main()
+    app.main()

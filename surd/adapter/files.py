@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
-from surd.storage import Storage
+from surd.store.storage import Storage
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

@@ -70,7 +70,7 @@ def extras() -> Iterator[Finding]:
 
 def clip_vocabulary() -> Iterator[Finding]:
     """Counting tokens needs a file of open_clip, but not torch."""
-    from surd.clip_tokens import load
+    from surd.text.clip_tokens import load
 
     tokens = load()(["two red cups"])[0]
     found = f"'two red cups' is {tokens} tokens"

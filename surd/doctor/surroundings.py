@@ -38,7 +38,7 @@ def caches() -> Iterator[Finding]:
     """Where models come to lie, and whether there is room for them."""
     from huggingface_hub import constants
 
-    from surd.cache import cache_folder
+    from surd.paths import cache_folder
 
     hub = Path(constants.HF_HUB_CACHE).expanduser()
     for what, folder, move in (

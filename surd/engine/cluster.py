@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from surd.errors import SurdError
-from surd.stage import Params, Stage
+from surd.params import Params
+from surd.stages.base import Stage
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Rows never pass through Ray: workers read and write the workspace themselves."""

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from surd.engine.parts import PartResult, StageError, compute
-from surd.engine.whole import compute_table
+from surd.engine.plan import PartState
+from surd.engine.table import compute_table
 from surd.engine.workers import Work, over_processes
 from surd.errors import SurdError
-from surd.plan import PartState
+from surd.params import Params
 from surd.progress import Tick
-from surd.stage import Params, Stage, StageFunction
-from surd.workspace import DamagedPartError, Workspace
+from surd.stages.base import Stage, StageFunction
+from surd.store.workspace import DamagedPartError, Workspace
 
 _ROWS_WORTH_A_PROCESS = 5_000
 
@@ -125,7 +126,7 @@ def _run_in_processes(
 
 
 def _open_worker(location: str, stage_name: str, params: Params) -> Work:
-    from surd.pipeline import stage_named
+    from surd.recipe.pipeline import stage_named
 
     workspace, stage = Workspace(location), stage_named(stage_name)
     function = stage.open(params)

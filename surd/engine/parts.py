@@ -11,18 +11,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.part_writer import PartWriter
-from surd.plan import PartState
+from surd.engine.plan import PartState
+from surd.params import Params
 from surd.progress import Tick
-from surd.stage import (
-    Batch,
-    Params,
-    Stage,
-    StageFunction,
-    part_fingerprint,
-    settings_fingerprint,
-)
-from surd.workspace import DamagedPartError, Workspace
+from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint, settings_fingerprint
+from surd.store.part_writer import PartWriter
+from surd.store.workspace import DamagedPartError, Workspace
 
 
 class StageError(Exception):

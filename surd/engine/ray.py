@@ -15,12 +15,13 @@ from surd.engine.actors import Work, over_actors
 from surd.engine.cluster import Seats, connect, machines, seats
 from surd.engine.local import run_here
 from surd.engine.parts import PartResult
-from surd.engine.whole import compute_table
+from surd.engine.plan import PartState
+from surd.engine.table import compute_table
 from surd.errors import SurdError
-from surd.plan import PartState
+from surd.params import Params
 from surd.progress import Tick
-from surd.stage import Params, Stage
-from surd.workspace import Workspace
+from surd.stages.base import Stage
+from surd.store.workspace import Workspace
 
 
 class RayEngine:

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from surd.engine.parts import PartResult
+from surd.engine.plan import PartState
 from surd.errors import SurdError
-from surd.plan import PartState
 from surd.progress import Tick
 
 Work = Callable[[PartState, Tick], PartResult]

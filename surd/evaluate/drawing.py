@@ -15,7 +15,7 @@ from PIL import Image
 from surd.adapter.encoding import generate
 from surd.adapter.module import Adapter
 from surd.progress import Tick
-from surd.storage import Storage
+from surd.store.storage import Storage
 
 _GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surd.errors import SurdError
-from surd.shipped import shipped
+from surd.paths import shipped
 
 KINDS = ("action", "color", "counting")
 """The bundled sets: one for each kind of semantic prompt in the SUR-adapter paper."""
@@ -71,7 +71,7 @@ def load_prompts(name: str) -> list[Prompt]:
         SurdError: the set is unknown, or the file is missing or wrong; one line says where.
     """
     if name.startswith(DEMO):
-        from surd.demo.questions import demo_prompts
+        from surd.evaluate.demo_questions import demo_prompts
 
         return demo_prompts(name)
     if name == PAPER:

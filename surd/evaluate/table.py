@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from surd.adapter.statistics import Estimate
+from surd.evaluate.significance import Estimate
 
 if TYPE_CHECKING:  # it loads torch
     from surd.evaluate.measures import Row

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surd.llm.params import Pool
 from surd.models.llm import Llm
 from surd.models.memory import halving
+from surd.recipe.embed_llm import Pool
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

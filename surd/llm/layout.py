@@ -7,10 +7,10 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
-from surd.llm.params import Pool
 from surd.models.gguf import is_gguf
-from surd.schema import described
-from surd.workspace import Workspace
+from surd.recipe.embed_llm import Pool
+from surd.store.schema import described
+from surd.store.workspace import Workspace
 
 STATUSES = {
     "ok": "there is a vector",

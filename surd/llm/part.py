@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from surd.llm.batches import Tokens
 from surd.llm.layout import schema
-from surd.llm.params import EmbedLlmParams
 from surd.llm.share import Entry
 from surd.models.llm import Llm
-from surd.workspace import Workspace
+from surd.recipe.embed_llm import EmbedLlmParams
+from surd.store.workspace import Workspace
 
 READS = {"clip": ("simple_prompt",), "verdicts": ("keep",)}
 

@@ -16,9 +16,9 @@ import torch
 
 from surd.errors import SurdError
 from surd.llm.layout import group, schema, short_name
-from surd.stage import part_fingerprint
-from surd.storage import Storage
-from surd.workspace import Workspace
+from surd.stages.base import part_fingerprint
+from surd.store.storage import Storage
+from surd.store.workspace import Workspace
 
 
 def read_prompt2vec(path: str | Path) -> dict[str, torch.Tensor]:
@@ -107,7 +107,7 @@ def _rows(
 
 def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer: int) -> int:
     """Write the published form; returns how many prompts it holds. Raises SurdError."""
-    from surd.embeddings import group_of
+    from surd.llm.embeddings import group_of
 
     name = group_of(workspace, model, layer)
     vectors: dict[str, torch.Tensor] = {}

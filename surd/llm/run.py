@@ -17,20 +17,20 @@ import pyarrow as pa
 import torch
 
 from surd.engine.parts import PartResult, count_statuses
+from surd.engine.plan import PartState, plan
 from surd.engine.workers import die_with
 from surd.errors import ModelError
 from surd.llm.batches import Embedder, Live, silent
 from surd.llm.layout import group, schema, short_name
-from surd.llm.params import EmbedLlmParams
 from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
 from surd.llm.share import Entry, Reusable, Wanted, divide, read_entries
 from surd.models.devices import device_named, dtype_of
 from surd.models.gguf import gguf_path, is_gguf
 from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
-from surd.plan import PartState, plan
 from surd.progress import Tick
-from surd.stage import Stage, part_fingerprint, settings_fingerprint
-from surd.workspace import DamagedPartError, Workspace
+from surd.recipe.embed_llm import EmbedLlmParams
+from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
+from surd.store.workspace import DamagedPartError, Workspace
 
 log = logging.getLogger("surd")
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surd.workspace import DamagedPartError, Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 USABLE = ("ok", "cut", "overflow", "no_tokens")
 """Statuses of rows whose prompt needs no second look by the same model."""

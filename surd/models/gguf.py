@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surd.cache import cache_folder
 from surd.errors import ModelError
 from surd.models.names import identity
+from surd.paths import cache_folder
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from surd.errors import ModelError
-from surd.shipped import shipped
+from surd.paths import shipped
 
 _PREFIX = "demo:"
 _ENDS_BYTES = 65_536

@@ -111,7 +111,7 @@ def environment() -> Environment:
     Filters: ``number`` (1,234; 0.1234), ``share`` (12.3%), ``bytes`` (1.2 MB), ``duration``
     (2 min 5 s), ``json``. ``place`` is a function.
     """
-    from surd.report import text
+    from surd.pages import text
 
     found = templates_in(_HERE / "templates")
     found.filters.update(

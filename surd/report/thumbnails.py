@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from surd.images import ImageProblem, decode, read_header
+from surd.files.images import ImageProblem, decode, read_header
 
 SIDE_PX = 192
 MAX_BYTES = 5_500

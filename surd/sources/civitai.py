@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
-from surd.sources.http_api import Ask, open_api
+from surd.net.http_api import Ask, open_api
+from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams
-from surd.stage import runtime
 
 TOKEN_VARIABLE = "CIVITAI_API_TOKEN"  # noqa: S105  (the name of the variable)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
-from surd.sources.http_api import open_api
+from surd.net.http_api import open_api
+from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams, plain_url
-from surd.stage import runtime
 
 LICENCE = "CC BY-NC 4.0 (https://lexica.art/terms)"
 """Of what lexica.art shows; commercial use needs a paid plan of the site."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from surd.stage import Params
+from surd.params import Params
 
 
 class SourceParams(Params):
@@ -31,7 +31,7 @@ class Record:
     """The source's own id, as it appears in the raw answer."""
     url: str | None = None
     path: str | None = None
-    """A local file, or one inside another, as :mod:`surd.local_files` reads it."""
+    """A local file, or one inside another, as :mod:`surd.files.local_files` reads it."""
     prompt: str | None = None
     negative_prompt: str | None = None
     simple_prompt: str | None = None

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
-from surd.sources.http_api import AskPage, OptOutError, RefusedError, open_pages
+from surd.net.http_api import AskPage, OptOutError, RefusedError, open_pages
+from surd.net.robots import Robots, allows, read_robots
+from surd.params import runtime
 from surd.sources.prompt_pages import Card, ImagePage, read_cards, read_image_page
 from surd.sources.record import Page, Record, SourceParams, plain_url
-from surd.sources.robots import Robots, allows, read_robots
-from surd.stage import runtime
 
 
 class StableDiffusionOnlineSource(SourceParams):

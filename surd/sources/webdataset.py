@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import Field
 
 from surd.errors import SourceError
+from surd.files.tar_members import Member, members
 from surd.sources.columns import ColumnParams, column, fields_of, find_columns, texts_of
 from surd.sources.local import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record
@@ -26,7 +27,6 @@ from surd.sources.sidecar import (
     decode_text,
     flattened,
 )
-from surd.tar_members import Member, members
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 WORDS_EXTENSIONS = ("txt", "caption", "text")

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from surd.caption_cleaning import clean_caption
-from surd.schema import CAPTIONS
-from surd.stage import Batch, Params, Stage, StageFunction, runtime
+from surd.params import Params, runtime
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.schema import CAPTIONS
+from surd.text.caption_cleaning import clean_caption
 
 
 class CaptionParams(Params):
@@ -56,7 +57,7 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
     from surd.models.captioner import load_captioner
     from surd.models.devices import device_named, dtype_of
     from surd.models.memory import AtOnce
-    from surd.stages.pictures import Opened, once, opened
+    from surd.stages.decoding import Opened, once, opened
 
     device = device_named(params.device)
     captioner = once(

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from surd.ahead import FOOTERS, TABLES, ahead
 from surd.errors import SourceError, WorkspaceError
+from surd.params import lasting
 from surd.progress import Tick
-from surd.schema import SAMPLES
 from surd.sources.kinds import SOURCES
 from surd.sources.record import Record, SourceParams, sample_id
-from surd.stage import lasting, part_fingerprint
-from surd.workspace import DamagedPartError, PartInfo, Workspace, part_name
+from surd.stages.base import part_fingerprint
+from surd.store.prefetch import FOOTERS, TABLES, ahead
+from surd.store.schema import SAMPLES
+from surd.store.workspace import DamagedPartError, PartInfo, Workspace, part_name
 
 GROUP = "samples"
 VERSION = 1

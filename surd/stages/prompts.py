@@ -12,9 +12,10 @@ import ftfy
 import pyarrow as pa
 from pydantic import Field
 
-from surd.prompt_syntax import ParsedPrompt, parse
-from surd.schema import PROMPTS
-from surd.stage import Batch, Params, Stage, StageFunction
+from surd.params import Params
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.schema import PROMPTS
+from surd.text.prompt_syntax import ParsedPrompt, parse
 
 
 class PromptsParams(Params):
@@ -38,7 +39,7 @@ GuessLanguage = Callable[[str], str | None]
 
 def open_(params: PromptsParams) -> StageFunction:
     """Load the CLIP vocabulary and the language model; return the function that does the work."""
-    from surd import clip_tokens
+    from surd.text import clip_tokens
 
     count_tokens = clip_tokens.load()
     guess_language = _load_language() if params.language else None

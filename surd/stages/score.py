@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from surd.schema import CLIP
-from surd.stage import Batch, Params, Stage, StageFunction, runtime
+from surd.params import Params, runtime
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.schema import CLIP
 
 if TYPE_CHECKING:
     import torch
 
     from surd.models.clip import Clip
-    from surd.stages.pictures import Opened
+    from surd.stages.decoding import Opened
 
 
 class ScoreParams(Params):
@@ -55,7 +56,7 @@ def open_(params: ScoreParams) -> StageFunction:
     """Load the models; return the function that scores. Raises ModelError."""
     from surd.models.clip import load_clip
     from surd.models.devices import device_named, dtype_of
-    from surd.models.judges import load_aesthetic_head, load_itm
+    from surd.models.preference import load_aesthetic_head, load_itm
     from surd.models.safety import load_nsfw
 
     device = device_named(params.device)
@@ -72,7 +73,7 @@ def open_(params: ScoreParams) -> StageFunction:
 
 def _score(batches: Iterable[Batch], judges: _Judges) -> Iterator[pa.Table]:
     from surd.models.memory import AtOnce
-    from surd.stages.pictures import opened
+    from surd.stages.decoding import opened
 
     def prepare(image: Any) -> tuple[torch.Tensor, Any]:
         kept = image if judges.nsfw or judges.itm else None

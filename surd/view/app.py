@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from surd.errors import SurdError
-from surd.filter_rules import REASONS
+from surd.pages.text import number, visible
 from surd.report.page import STYLE, templates_in
-from surd.report.text import number, visible
+from surd.stages.filter.rules import REASONS
 from surd.view import gallery, sample
 from surd.view.guard import guard
 from surd.view.index import Index

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.errors import SurdError
-from surd.report.text import visible
+from surd.pages.text import visible
 from surd.view.index import SCORES, Bools, Index
 from surd.view.query import FILTERS, Query
 from surd.view.search import nearest

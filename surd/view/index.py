@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.filter_rules import MISSING, REASONS
-from surd.manual import REASON, Decisions
-from surd.workspace import Workspace
+from surd.stages.filter.rules import MISSING, REASONS
+from surd.store.manual import REASON, Decisions
+from surd.store.workspace import Workspace
 
 Bools = npt.NDArray[np.bool_]
 Hands = npt.NDArray[np.int8]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from surd.filter_rules import REASONS
-from surd.manual import REASON
+from surd.stages.filter.rules import REASONS
+from surd.store.manual import REASON
 from surd.view.index import SCORES
 
 STATES = ("all", "kept", "dropped", "hand")

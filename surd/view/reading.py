@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from surd.errors import WorkspaceError
-from surd.workspace import DamagedPartError, Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 _CACHE_BYTES = 256_000_000
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from surd.filter_rules import MISSING, REASONS
-from surd.images import MAX_PIXELS, ImageProblem, read_header
-from surd.manual import REASON
-from surd.report.text import number, visible, web_link
-from surd.schema import GROUPS
+from surd.files.images import MAX_PIXELS, ImageProblem, read_header
+from surd.pages.text import number, visible, web_link
+from surd.stages.filter.rules import MISSING, REASONS
+from surd.store.manual import REASON
+from surd.store.schema import GROUPS
 from surd.view.gallery import hand_of, label_of, state_of
 from surd.view.index import Index
 from surd.view.state import Snapshot, View

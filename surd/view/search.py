@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from surd.errors import SurdError
 from surd.stages.score import ScoreParams
+from surd.store.workspace import Workspace
 from surd.view.index import Bools, Index
-from surd.workspace import Workspace
 
 Vector = npt.NDArray[np.float32]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from aiohttp import web
 
 from surd.errors import SurdError
+from surd.store.workspace import Workspace
 from surd.view.app import make_app
 from surd.view.state import View
-from surd.workspace import Workspace
 
 HOST = "127.0.0.1"
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from surd import manual
 from surd.errors import SurdError
-from surd.manual import Decision, Decisions
+from surd.store import manual
+from surd.store.manual import Decision, Decisions
+from surd.store.workspace import Workspace
 from surd.view import index as indexing
 from surd.view.index import Bools, Hands, Index
 from surd.view.reading import RowReader
 from surd.view.search import TextEncoder, encoder_of
-from surd.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class View:
 
     def apply(self) -> None:
         """Have the filter stage judge anew. Raises SurdError."""
-        from surd.build import Options, build, open_recipe
-        from surd.commands.curation import need_groups
+        from surd.build.run import Options, build, open_recipe
+        from surd.cli.do_curation import need_groups
 
         need_groups(self.workspace, "filter")
         recipe = open_recipe(self.workspace)

@@ -12,10 +12,10 @@ import pytest
 from support_browser import until
 from support_report import HOSTILE, RECIPE, judged_workspace
 
-from surd.report.report import report
-from surd.stages.filter import FilterParams
-from surd.verdicts import compute, funnel
-from surd.workspace import Workspace
+from surd.build.verdicts import compute, funnel
+from surd.report.write import report
+from surd.stages.filter.stage import FilterParams
+from surd.store.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)
 Open = Callable[..., Any]

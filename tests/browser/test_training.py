@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support_runs import judge, make_run
 
-from surd.report.report import report
+from surd.report.write import report
 
 LINES = [{"step": n, "loss": 1 / n, "llm": 2.0, "learning_rate": 1e-3} for n in range(1, 300)]
 

@@ -11,9 +11,9 @@ import pytest
 from support_browser import until
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
-from surd import manual
 from surd.demo.vocabulary import simple_sentence
-from surd.workspace import Workspace
+from surd.store import manual
+from surd.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

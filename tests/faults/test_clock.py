@@ -21,15 +21,15 @@ jump_s = lambda: chance.uniform(-10, 10) * 365 * 86_400
 time.time = lambda: real() + jump_s()
 time.time_ns = lambda: int(time.time() * 1e9)
 
-import surd.build
-from surd.cli import main
+import surd.build.run
+from surd.cli.app import main
 
 class Jumping(dates.datetime):
     @classmethod
     def now(cls, zone=None):
         return super().now(zone) + dates.timedelta(seconds=jump_s())
 
-surd.build.datetime = Jumping
+surd.build.run.datetime = Jumping
 sys.argv[0] = "surd"
 main()
 """

@@ -16,7 +16,7 @@ from support_faults import small_settings
 from support_llm import KEEP, SAMPLES, make_model, make_workspace
 
 from surd.demo.site import Site
-from surd.workspace import DamagedPartError, Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 Surd = Callable[..., Ran]
 MANY = 200  # three row groups of images in one part

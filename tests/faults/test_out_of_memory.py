@@ -17,7 +17,7 @@ from surd.errors import ModelError
 from surd.models import captioner as captioners
 from surd.models.clip import Clip
 from surd.models.memory import halving, is_out_of_memory
-from surd.stage import Batch
+from surd.stages.base import Batch
 from surd.stages.caption import STAGE as CAPTION
 from surd.stages.score import STAGE as SCORE
 

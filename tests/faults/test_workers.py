@@ -11,9 +11,9 @@ import pytest
 from support_workers import open_
 
 from surd.engine.parts import PartResult
+from surd.engine.plan import PartState
 from surd.engine.workers import over_processes
 from surd.errors import ModelError, SurdError
-from surd.plan import PartState
 
 JOBS = [PartState(part, "missing") for part in range(4)]
 

@@ -13,8 +13,8 @@ from aiohttp.abc import AbstractResolver
 from support import pictures
 
 from surd.demo.site import Site
-from surd.fetch import Fetched, fetch, open_session
-from surd.stages.download import DownloadParams
+from surd.net.fetch import Fetched, fetch, open_session
+from surd.stages.download.stage import DownloadParams
 
 PUBLIC = "93.184.216.34"
 """Nobody is asked: connections to it are refused before they begin."""

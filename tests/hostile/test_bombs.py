@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from support import jpeg
 
-from surd.images import ImageProblem
+from surd.files.images import ImageProblem
 from surd.sources import metadata
-from surd.stages.download import DownloadParams, describe
+from surd.stages.download.stage import DownloadParams, describe
 
 MB = 1 << 20
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken files
@@ -73,9 +73,9 @@ def test_the_bombs_are_what_they_seem() -> None:
 READ = f"""
 import resource, sys
 from pathlib import Path
-from surd.images import ImageProblem
+from surd.files.images import ImageProblem
 from surd.sources import metadata
-from surd.stages.download import DownloadParams, describe
+from surd.stages.download.stage import DownloadParams, describe
 import PIL.PngImagePlugin
 from PIL import Image
 data = Path(sys.argv[1]).read_bytes()

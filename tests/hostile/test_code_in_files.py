@@ -56,7 +56,7 @@ def pickled(path: Path, proof: Path, how: str) -> Path:
 
 
 def aesthetic_head(path: Path) -> None:
-    from surd.models.judges import load_aesthetic_head
+    from surd.models.preference import load_aesthetic_head
 
     load_aesthetic_head(str(path), torch.device("cpu"))
 

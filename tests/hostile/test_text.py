@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support import pictures
 from support_faults import small_settings
 
-from surd.commands.printing import log_to_stderr, shown, warn
+from surd.cli.printing import log_to_stderr, shown, warn
 from surd.demo.site import Site
 
 Surd = Callable[..., Ran]

@@ -12,7 +12,7 @@ import pytest
 from support import digests, pictures
 
 from surd.demo.site import Site
-from surd.pipeline import stage_names
+from surd.recipe.pipeline import stage_names
 
 Surd = Callable[..., Any]
 

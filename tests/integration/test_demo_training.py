@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from surd.demo.training.train import train_all
 from surd.errors import ModelError
 from surd.models.captioner import load_captioner
 from surd.models.clip import load_clip
 from surd.models.diffusion import load_pipeline
+from tools.demo_models.train import train_all
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -21,8 +21,8 @@ pytestmark = [
 
 
 def test_trained_models_are_in_the_libraries_formats(tmp_path, monkeypatch):
-    monkeypatch.setattr("surd.demo.training.clip._BATCH", 8)
-    monkeypatch.setattr("surd.demo.training.captioner._BATCH", 8)
+    monkeypatch.setattr("tools.demo_models.clip._BATCH", 8)
+    monkeypatch.setattr("tools.demo_models.captioner._BATCH", 8)
     train_all(tmp_path, device="cpu", steps_scale=0.0005, pictures_of_a_scene=1)
     picture = Image.fromarray(np.full((60, 90, 3), 200, np.uint8))
 

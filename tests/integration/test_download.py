@@ -14,9 +14,9 @@ from PIL import Image
 from surd.demo.broken_images import broken_images
 from surd.demo.faults import FAULTS
 from surd.demo.site import Picture, Site
-from surd.schema import IMAGE_STATUSES
-from surd.stage import Batch
-from surd.stages.download import DownloadParams, open_download
+from surd.stages.base import Batch
+from surd.stages.download.stage import DownloadParams, open_download
+from surd.store.schema import IMAGE_STATUSES
 
 OF_FAULTS = {
     "not_found": "http_error",

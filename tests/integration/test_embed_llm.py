@@ -24,9 +24,9 @@ from support_llm import (
     vectors_of,
 )
 
-from surd import embeddings
 from surd.errors import WorkspaceError
-from surd.workspace import Workspace
+from surd.llm import embeddings
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 

@@ -12,7 +12,7 @@ import torch
 from support import digests
 from support_llm import KEEP, SAMPLES, make_model, make_workspace, vectors_of
 
-from surd import embeddings
+from surd.llm import embeddings
 
 Surd = Callable[..., Any]
 

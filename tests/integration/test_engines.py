@@ -14,11 +14,11 @@ from support_engines import STAGE, Shout, write_samples
 from support_llm import KEEP, SAMPLES, make_model, make_workspace
 
 from surd.demo.site import Site
-from surd.engine.engines import Engine, LocalEngine
 from surd.engine.parts import PartResult
+from surd.engine.plan import plan
+from surd.engine.select import Engine, LocalEngine
 from surd.errors import ModelError, SurdError
-from surd.plan import plan
-from surd.workspace import Workspace, part_name
+from surd.store.workspace import Workspace, part_name
 
 Surd = Callable[..., Any]
 

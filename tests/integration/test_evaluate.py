@@ -17,11 +17,11 @@ from support_diffusion import MARKS, make_pipeline, make_published
 from surd import adapter as adapters
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.demo.painter import paint
-from surd.demo.questions import KINDS, SETS, demo_prompts
 from surd.demo.scenes import ATTRIBUTES, Scene, all_scenes, split_of
 from surd.demo.vocabulary import read_sentence
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
+from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
 from surd.evaluate.drawing import How, draw
 from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Outcomes, by_kind, row_of

@@ -12,13 +12,13 @@ from support import jpeg
 from support_shards import write_hf, write_tar
 from support_site import Answer, serving
 
-from surd.importing import import_recipe
+from surd.recipe.importing import import_recipe
 from surd.sources.lexica import LexicaSource
 from surd.sources.stable_diffusion_online import StableDiffusionOnlineSource
-from surd.stage import Batch
+from surd.stages.base import Batch
 from surd.stages.collect import collect
-from surd.stages.download import DownloadParams, open_download
-from surd.workspace import Workspace
+from surd.stages.download.stage import DownloadParams, open_download
+from surd.store.workspace import Workspace
 
 COUNT = 250
 IMAGES = {f"{i:05}": jpeg(i) for i in range(COUNT)}

@@ -16,9 +16,9 @@ import pytest
 from support import jpeg
 from support_s3 import KEY, SECRET, environment, line_to, objects
 
-from surd import lease
 from surd.errors import WorkspaceError
-from surd.workspace import Workspace
+from surd.store import lease
+from surd.store.workspace import Workspace
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
 moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
@@ -194,7 +194,7 @@ def test_a_file_beyond_one_request_goes_in_several_and_appears_at_once(
 
 HOLD = """
 import sys, time
-from surd.workspace import Workspace
+from surd.store.workspace import Workspace
 with Workspace(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)
@@ -281,7 +281,7 @@ def test_a_workspace_there_is_looked_at_and_decided_on(s3: Any) -> None:
     import requests
     from support_view import id_of, painted, viewing, workspace_with
 
-    from surd import manual
+    from surd.store import manual
 
     workspace = workspace_with(f"s3://{BUCKET}/looked-at")
     with viewing(workspace) as site:

@@ -17,9 +17,9 @@ import pytest
 from support import pictures
 
 from surd.demo.site import Site
-from surd.fetch import Fetched, fetch, open_session
-from surd.stages.download import DownloadParams
-from surd.workspace import Workspace
+from surd.net.fetch import Fetched, fetch, open_session
+from surd.stages.download.stage import DownloadParams
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 HOST = "http://pictures.example"

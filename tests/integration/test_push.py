@@ -18,9 +18,9 @@ import pytest
 from support_hub import TOKEN, Answer, Asked, Hub, taken_for_the_hub
 from support_publish import files, make_workspace, samples
 
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.workspace import Workspace
+from surd.dataset.publish.run import publish
+from surd.recipe.publish import PublishParams
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 REPO = "someone/cups"
@@ -174,8 +174,8 @@ def test_an_adapter_goes_as_a_model_and_its_checkpoints_pictures_and_logs_stay(
 
 def test_the_names_of_an_adapters_files_are_those_that_training_writes() -> None:
     from surd.adapter import files as adapter_files
-    from surd.adapter.card import CURVES
-    from surd.hub import contents
+    from surd.dataset.hub import contents
+    from surd.training.card import CURVES
 
     assert contents.ADAPTER_CONFIG == adapter_files.CONFIG_FILE
     assert contents.ADAPTER_WEIGHTS == adapter_files.WEIGHTS_FILE

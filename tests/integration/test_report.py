@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from support_publish import RECIPE, make_workspace, samples
 
-from surd.report.report import report
-from surd.report.text import bytes_
+from surd.pages.text import bytes_
+from surd.report.write import report
 
 Surd = Callable[..., Any]
 

@@ -20,8 +20,8 @@ from support_diffusion import MARKS, make_pipeline
 from support_training import LOOK, command, same, weights
 
 from surd import adapter as adapters
-from surd.adapter.fresh import ids_of
-from surd.export.published import open_published
+from surd.dataset.published import open_published
+from surd.training.uncached import ids_of
 
 Surd = Callable[..., Any]
 
@@ -184,7 +184,7 @@ def test_bad_input_is_one_line(
     arguments: list[str],
     says: str,
 ) -> None:
-    monkeypatch.setattr("surd.adapter.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("surd.training.checks.find_spec", lambda name: None)
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run = command(workspace, diffusion, tmp_path / "run", 2)

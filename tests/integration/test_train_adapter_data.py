@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from support_diffusion import MARKS, make_pipeline
 from support_training import SMALL, command, data_of, weights
 
-from surd import embeddings
-from surd.adapter.cache import build_cache, encode_samples, picture, sample_reader, views
-from surd.adapter.data import Data
-from surd.adapter.fresh import open_fresh
-from surd.adapter.params import TrainAdapterParams
-from surd.export.published import open_published
-from surd.images import decode
+from surd.dataset.published import open_published
+from surd.files.images import decode
+from surd.llm import embeddings
 from surd.models.memory import AtOnce
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.cache import build_cache, encode_samples, picture, sample_reader, views
+from surd.training.data import Data
+from surd.training.uncached import open_fresh
 
 Surd = Callable[..., Any]
 

@@ -15,14 +15,14 @@ from diffusers import DDPMScheduler
 from support_diffusion import MARKS, make_pipeline
 from support_training import SMALL, data_of
 
-from surd.adapter.attention import Reader, attention_error, readers_of
-from surd.adapter.data import Data
 from surd.adapter.encoding import encode
-from surd.adapter.losses import TERMS, Batch, losses, unet_arguments, weighed
-from surd.adapter.params import TrainAdapterParams
-from surd.adapter.sentences import Spoken, sentences_of
-from surd.adapter.training import Student, config_of, train
 from surd.errors import SurdError
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.attention import Reader, attention_error, readers_of
+from surd.training.data import Data
+from surd.training.loop import Student, config_of, train
+from surd.training.losses import TERMS, Batch, losses, unet_arguments, weighed
+from surd.training.sentences import Spoken, sentences_of
 
 Surd = Callable[..., Any]
 

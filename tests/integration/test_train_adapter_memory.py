@@ -12,11 +12,12 @@ import torch
 from support_diffusion import MARKS, make_pipeline
 from support_training import command
 
-from surd.adapter import encoding, training
-from surd.adapter.cache import encode_samples, sample_reader
+from surd.adapter import encoding
+from surd.dataset.published import open_published
 from surd.errors import ModelError
-from surd.export.published import open_published
 from surd.models.memory import AtOnce
+from surd.training import loop
+from surd.training.cache import encode_samples, sample_reader
 
 Surd = Callable[..., Any]
 
@@ -96,7 +97,7 @@ def test_a_training_that_runs_out_says_what_takes_less(
     def run_out(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    monkeypatch.setattr(training, "_micro_step", run_out)
+    monkeypatch.setattr(loop, "_micro_step", run_out)
     ran = surd(*command(workspace, diffusion, tmp_path / "run", 3, **settings), "-q")
     line = f"surd: out of memory in step 1; run the same command with {mend}\n"
     assert (ran.code, ran.err) == (2, line)

@@ -18,8 +18,8 @@ import requests
 from support_publish import picture
 from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspace_with
 
-from surd import manual
-from surd.workspace import Workspace
+from surd.store import manual
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 

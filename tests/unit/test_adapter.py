@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from surd import adapter as adapters
 from surd.adapter.files import load_projection
-from surd.adapter.losses import distance
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
+from surd.training.losses import distance
 
 SMALL = {"width": 16, "heads": 4, "feed_forward": 32}
 LAYOUT = Path(__file__).parents[2].parent / "shared/real/official_adapter_state_dict.json"

@@ -9,8 +9,8 @@ from itertools import count, islice
 
 import pytest
 
-from surd.ahead import ahead
-from surd.storage import Storage
+from surd.store.prefetch import ahead
+from surd.store.storage import Storage
 
 REMOTE = "memory://ahead"
 

@@ -17,9 +17,9 @@ from transformers import (
 )
 
 from surd.models import blip
-from surd.models.blip_decoder import new_cache, next_logits
-from surd.models.blip_encoder import image_states
-from surd.models.blip_sampling import nucleus
+from surd.models.blip.decoder import new_cache, next_logits
+from surd.models.blip.encoder import image_states
+from surd.models.blip.sampling import nucleus
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 START, END, PADDING, VOCABULARY = 1, 2, 0, 97

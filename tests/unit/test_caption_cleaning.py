@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surd.caption_cleaning import clean_caption
 from surd.demo.scenes import Reading, all_scenes
 from surd.demo.vocabulary import read_sentence, simple_sentence
+from surd.text.caption_cleaning import clean_caption
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surd import clip_tokens
+from surd.text import clip_tokens
 
 Counter = Callable[[Sequence[str]], list[int]]
 
@@ -88,7 +88,9 @@ def test_any_text_counts_as_in_open_clip(count: Counter, reference: Any, text: s
 
 
 def test_counting_does_not_import_torch() -> None:
-    code = "import sys; from surd.clip_tokens import load; load()(['a cat']); print(*sys.modules)"
+    code = (
+        "import sys; from surd.text.clip_tokens import load; load()(['a cat']); print(*sys.modules)"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

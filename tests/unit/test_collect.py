@@ -10,7 +10,7 @@ import pytest
 from surd.sources.table import TableSource
 from surd.stages import collect
 from surd.stages.collect import collect as collect_
-from surd.workspace import Workspace
+from surd.store.workspace import Workspace
 
 
 def urls(workspace: Workspace) -> list[str]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 from support_docs import ROOT, anchors, blocks, commands, links, slug
 
-from surd.schema import json_schemas
+from surd.store.schema import json_schemas
 
 PAGES = sorted(
     path
@@ -111,17 +111,17 @@ def test_commands_of_a_block_have_neither_comments_nor_continuations(tmp_path: P
 
 
 def test_the_commands_page_is_what_the_code_says() -> None:
-    from surd.reference_cli import cli_reference
+    from tools.command_reference import cli_reference
 
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == cli_reference(), "run: python -m surd.reference_cli > docs/cli.md"
+    assert page == cli_reference(), "run: python -m tools.command_reference > docs/cli.md"
 
 
 def test_every_command_and_option_is_on_the_commands_page() -> None:
     """Asked of the command line itself, not of the page's maker."""
     from typer.main import get_command
 
-    from surd.cli import app
+    from surd.cli.app import app
 
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     for name, command in _commands(get_command(app)):

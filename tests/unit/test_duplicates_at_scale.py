@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surd.duplicates import cells, cosine, find, hamming
-from surd.duplicates.neighbours import Neighbours
-from surd.duplicates.stars import stars
+from surd.stages.dedup import cells, cosine, hamming
+from surd.stages.dedup.neighbours import Neighbours
+from surd.stages.dedup.search import find
+from surd.stages.dedup.stars import stars
 
 MIN_COSINE = 0.95
 

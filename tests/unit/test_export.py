@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from support_publish import HOSTILE, files, make_workspace, picture, sample, samples
 
+from surd.dataset.columns import PUBLISHED
+from surd.dataset.export.run import FORMS, export
+from surd.dataset.publish.run import publish
 from surd.errors import SurdError, WorkspaceError
-from surd.export.export import FORMS, export
-from surd.publish.columns import PUBLISHED
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
+from surd.recipe.publish import PublishParams
 from surd.sources.folder import FolderSource, pages
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
@@ -116,7 +116,7 @@ def test_webdataset_reads_pictures_captions_and_facts(workspace: Path, tmp_path:
 def test_tars_end_after_so_many_samples(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.export.tars._MAX_SAMPLES", 4)
+    monkeypatch.setattr("surd.dataset.export.tars._MAX_SAMPLES", 4)
     summary = export(workspace, "webdataset", tmp_path / "out")
     paths = sorted((tmp_path / "out" / "train").iterdir())
     assert [path.name for path in paths] == [f"{n:05d}.tar" for n in range(len(paths))]
@@ -132,7 +132,7 @@ def test_tars_end_after_so_many_samples(
 def test_tars_end_where_their_bytes_are_full(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.export.tars._MAX_BYTES", 1)
+    monkeypatch.setattr("surd.dataset.export.tars._MAX_BYTES", 1)
     summary = export(workspace, "webdataset", tmp_path / "out")
     assert len(list((tmp_path / "out" / "test").iterdir())) == summary.splits["test"]
 

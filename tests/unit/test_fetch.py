@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from surd import __version__
-from surd.fetch import (
+from surd.net.fetch import (
     _Refused,
     _retry_after_s,
     _unpacker,

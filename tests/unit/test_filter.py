@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surd.filter_rules import REASONS
-from surd.stages.filter import STAGE, FilterParams, judge
-from surd.verdicts import Dropped, changes, funnel
+from surd.build.verdicts import Dropped, changes, funnel
+from surd.stages.filter.rules import REASONS
+from surd.stages.filter.stage import STAGE, FilterParams, judge
 
 OFF = FilterParams(
     clip_threshold=None,

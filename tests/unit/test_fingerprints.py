@@ -13,15 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from surd.pipeline import STAGES
-from surd.stage import (
-    Batch,
-    Params,
-    Stage,
-    part_fingerprint,
-    runtime,
-    settings_fingerprint,
-)
+from surd.params import Params, runtime
+from surd.recipe.pipeline import STAGES
+from surd.stages.base import Batch, Stage, part_fingerprint, settings_fingerprint
 
 
 class Inner(Params):

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from support import pictures
 
+from surd.dataset.frame import frame
 from surd.demo.site import Site
 from surd.errors import SurdError, WorkspaceError
-from surd.frame import frame
-from surd.workspace import Workspace
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter, ImageOps
 
 from surd.demo.broken_images import broken_images
-from surd.images import (
+from surd.files.images import (
     ImageFacts,
     ImageProblem,
     check_decodes,
@@ -23,7 +23,7 @@ from surd.images import (
     sha256,
     upright,
 )
-from surd.schema import IMAGE_STATUSES
+from surd.store.schema import IMAGE_STATUSES
 
 # The command line silences what Pillow has to say of broken files.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

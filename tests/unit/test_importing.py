@@ -13,7 +13,7 @@ from support import jpeg
 from support_shards import img2dataset_row, write_hf, write_tar
 
 from surd.errors import SurdError
-from surd.importing import KINDS, import_recipe
+from surd.recipe.importing import KINDS, import_recipe
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surd import archives
-from surd.local_files import LocalFiles
-from surd.tar_members import Member, members
+from surd.files import archives
+from surd.files.local_files import LocalFiles
+from surd.files.tar_members import Member, members
 
 
 def read(path: object, max_bytes: int = 1000) -> tuple[str, bytes | None]:

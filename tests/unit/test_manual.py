@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from support_publish import make_workspace, sample, samples
 
-from surd import manual
 from surd.errors import SurdError
-from surd.workspace import Workspace
+from surd.store import manual
+from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
 LOOSE = ("--set", "filter.min_side=1", "--clip-threshold", "0.2")

@@ -9,8 +9,8 @@ import pytest
 from surd.errors import ModelError
 from surd.models import gguf
 from surd.models.names import demo_model, identity, resolve
-from surd.stage import settings_fingerprint
 from surd.stages import caption, score
+from surd.stages.base import settings_fingerprint
 
 
 def folder(path: Path, **files: bytes) -> Path:

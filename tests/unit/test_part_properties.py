@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surd.workspace import Workspace, part_name
+from surd.store.workspace import Workspace, part_name
 
 FIELDS = {
     "text": (pa.string(), st.text(max_size=12)),

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surd.part_writer import PartWriter
+from surd.store.part_writer import PartWriter
 
 _PAIR = pa.struct([pa.field("text", pa.string()), pa.field("n", pa.float64())])
 _DIFFERENT = {

@@ -14,12 +14,13 @@ import pytest
 
 from surd.engine import local
 from surd.engine.parts import PartResult
+from surd.engine.plan import PartState, plan
 from surd.errors import SurdError, WorkspaceError
-from surd.pipeline import stage_named
-from surd.plan import PartState, plan
-from surd.schema import SAMPLES
-from surd.stage import Batch, Params, Stage, StageFunction
-from surd.workspace import Workspace, part_name
+from surd.params import Params
+from surd.recipe.pipeline import stage_named
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.schema import SAMPLES
+from surd.store.workspace import Workspace, part_name
 
 
 class Shout(Params):
@@ -404,7 +405,7 @@ def test_a_full_disk_stops_the_run(workspace: Workspace, monkeypatch: pytest.Mon
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("surd.storage.fsync", full)
+    monkeypatch.setattr("surd.store.storage.fsync", full)
     with pytest.raises(WorkspaceError, match="No space left on device"):
         run(workspace)
     assert workspace.storage.names("loud") == []

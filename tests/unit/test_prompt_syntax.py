@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support import real_prompts
 
-from surd.prompt_reader import Network
-from surd.prompt_syntax import ParsedPrompt, Weighted, parse
+from surd.text.prompt_reader import Network
+from surd.text.prompt_syntax import ParsedPrompt, Weighted, parse
 
 
 def weights_of(text: str) -> list[tuple[str, float]]:

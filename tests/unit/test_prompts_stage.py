@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support import real_prompts
 
-from surd.schema import PROMPTS
-from surd.stage import Batch
+from surd.stages.base import Batch
 from surd.stages.prompts import STAGE, PromptsParams
+from surd.store.schema import PROMPTS
 
 Run = Callable[..., list[dict[str, Any]]]
 

@@ -20,12 +20,12 @@ from support_publish import (
     write_group,
 )
 
+from surd.dataset.columns import PUBLISHED
+from surd.dataset.publish.run import publish
+from surd.dataset.publish.split import split_of
 from surd.errors import SurdError, WorkspaceError
-from surd.publish.columns import PUBLISHED
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.publish.split import split_of
-from surd.workspace import Manifest
+from surd.recipe.publish import PublishParams
+from surd.store.workspace import Manifest
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
 

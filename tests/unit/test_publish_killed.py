@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 from support_publish import dropped, files, make_workspace, remote_files, samples, write_group
 
+from surd.dataset.publish.run import publish
 from surd.errors import WorkspaceError
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.storage import Storage
-from surd.workspace import Workspace
+from surd.recipe.publish import PublishParams
+from surd.store.storage import Storage
+from surd.store.workspace import Workspace
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4)
 
 KILLED = """
 import sys
 from pathlib import Path
-import surd.storage, surd.publish.folder
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.workspace import Workspace
+import surd.store.storage, surd.dataset.folder
+from surd.recipe.publish import PublishParams
+from surd.dataset.publish.run import publish
+from surd.store.workspace import Workspace
 
 left = int(sys.argv[2])
 
@@ -41,7 +41,7 @@ def dying(function):
         return function(*arguments, **named)
     return call
 
-surd.storage.fsync = surd.publish.folder.fsync = dying(surd.storage.fsync)
+surd.store.storage.fsync = surd.dataset.folder.fsync = dying(surd.store.storage.fsync)
 Path.rename, Path.replace = dying(Path.rename), dying(Path.replace)
 params = PublishParams(validation=0.2, test=0.2, row_group_rows=4)
 publish(Workspace(sys.argv[1]), params)

@@ -22,13 +22,13 @@ from support_publish import (
     samples,
 )
 
-from surd.publish.card import card, size_category
-from surd.publish.columns import PUBLISHED
-from surd.publish.escape import fenced, inline
-from surd.publish.licence import hub_licence
-from surd.publish.params import PublishParams
-from surd.publish.publish import publish
-from surd.publish.statistics import Histogram
+from surd.dataset.columns import PUBLISHED
+from surd.dataset.publish.card import card, size_category
+from surd.dataset.publish.licence import hub_licence
+from surd.dataset.publish.run import publish
+from surd.dataset.publish.statistics import Histogram
+from surd.pages.markdown import fenced, inline
+from surd.recipe.publish import PublishParams
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
 
@@ -243,7 +243,7 @@ def test_percentiles_are_of_nearest_rank() -> None:
 
 
 def test_the_card_depends_on_its_arguments_alone(tmp_path: Path) -> None:
-    from surd.publish.made import how_made
+    from surd.dataset.publish.provenance import how_made
 
     workspace = make_workspace(tmp_path, [samples(5)])
     publish(workspace, SMALL)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surd.ranges import Ranges, column_ranges, merged
+from surd.store.column_ranges import Ranges, column_ranges, merged
 
 ROWS, GROUP_ROWS = 40, 10
 

@@ -9,10 +9,10 @@ import pytest
 from surd.engine.cluster import Seats, seats
 from surd.engine.ray import shared_among
 from surd.errors import SurdError
-from surd.llm.params import EmbedLlmParams
-from surd.pipeline import stage_named
+from surd.recipe.embed_llm import EmbedLlmParams
+from surd.recipe.pipeline import stage_named
 from surd.stages.caption import CaptionParams
-from surd.stages.download import DownloadParams
+from surd.stages.download.stage import DownloadParams
 from surd.stages.prompts import PromptsParams
 
 CORES = [{"CPU": 8.0}, {"CPU": 4.0}]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from surd.errors import RecipeError
-from surd.recipe import (
+from surd.recipe.recipe import (
     Recipe,
     find_recipe,
     load_recipe,
@@ -275,7 +275,7 @@ def test_a_file_that_is_no_recipe_says_what_it_is(
     "value",
     [
         '!!python/object/apply:os.system ["touch pwned"]',
-        "!!python/object:surd.recipe.Recipe {}",
+        "!!python/object:surd.recipe.recipe.Recipe {}",
         "!!python/name:os.system",
         "!secret x",
     ],

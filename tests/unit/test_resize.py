@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from surd.images import ImageFacts, ImageProblem, read_header
-from surd.resize import Resize, needs_resize, resize, scale, target_size
-from surd.stages.download import DownloadParams, describe
+from surd.files.images import ImageFacts, ImageProblem, read_header
+from surd.files.resize import Resize, needs_resize, resize, scale, target_size
+from surd.stages.download.stage import DownloadParams, describe
 
 Mode = Literal["shorter", "longer", "center_crop"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from surd.schema import GROUPS, IMAGES, json_schema_of, json_schemas, write_json_schemas
-from surd.workspace import Manifest
+from surd.store.schema import GROUPS, IMAGES, json_schema_of, json_schemas, write_json_schemas
+from surd.store.workspace import Manifest
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
@@ -81,7 +81,7 @@ def test_the_recipe_schema_refuses_unknown_keys_everywhere() -> None:
 
 
 def test_the_recipe_reference_in_docs_is_what_the_code_says() -> None:
-    from surd.reference import recipe_reference
+    from tools.reference import recipe_reference
 
     page = Path(__file__).parents[2] / "docs" / "recipes.md"
     assert page.read_text(encoding="utf-8") == recipe_reference()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surd.adapter.statistics import difference, mcnemar, mean_of
+from surd.evaluate.significance import difference, mcnemar, mean_of
 
 
 def test_the_interval_holds_the_truth_about_95_times_in_100() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from surd.thresholds import Cosine, Threshold, resolve, suggest
+from surd.stages.filter.thresholds import Cosine, Threshold, resolve, suggest
 
 COSINE = TypeAdapter(Cosine)
 THRESHOLD = TypeAdapter(Threshold)

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surd.errors import WorkspaceError
-from surd.storage import Storage
-from surd.workspace import (
+from surd.store.storage import Storage
+from surd.store.workspace import (
     FORMAT_VERSION,
     MANIFEST,
     DamagedPartError,
@@ -492,7 +492,7 @@ def test_a_workspace_is_written_by_one_at_a_time(local: Workspace) -> None:
 
 def test_another_process_finds_the_workspace_locked(local: Workspace) -> None:
     program = (
-        "import sys; from surd.workspace import Workspace\n"
+        "import sys; from surd.store.workspace import Workspace\n"
         "try:\n    with Workspace(sys.argv[1]).locked(): print('free')\n"
         "except Exception as error: print(error)"
     )

@@ -10,10 +10,10 @@ from typing import Any
 
 from surd.errors import SurdError
 from surd.evaluate.table import interval, shown
+from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
 from surd.report.runs.intervals import Measured, interval_spec, measured
 from surd.report.runs.read import anchor, read_json
-from surd.report.text import visible
 
 _ABLATION = "ablation.json"
 _ID = "ablation"

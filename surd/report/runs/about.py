@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from surd.models.names import public_name
+from surd.pages.text import visible
 from surd.report.page import Section, body
 from surd.report.runs.read import Run
-from surd.report.text import visible
 
 _MODELS = ("diffusion", "llm", "layer")
 _SIZE = ("steps", "batch_size", "accumulate")
@@ -37,8 +37,8 @@ def about_section(run: Run) -> Section:
 
 def _changed(run: Run) -> Iterator[tuple[str, str, str]]:
     """Name, value and published value."""
-    from surd.adapter.params import TrainAdapterParams
-    from surd.stage import lasting
+    from surd.params import lasting
+    from surd.recipe.train_adapter import TrainAdapterParams
 
     published = lasting(TrainAdapterParams())
     for name, value in run.settings.items():

@@ -11,9 +11,9 @@ from typing import Any
 
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
+from surd.pages.text import visible
 from surd.report.page import Section, body
 from surd.report.runs.read import Run
-from surd.report.text import visible
 from surd.report.thumbnails import thumbnail
 
 OUTCOMES = {

@@ -7,10 +7,10 @@ from typing import Any
 
 from surd.evaluate.table import interval, shown
 from surd.models.names import public_name
+from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
 from surd.report.runs.intervals import Measured, interval_spec, measured
 from surd.report.runs.read import Run, anchor, read_json
-from surd.report.text import visible
 
 _EVALUATION = "evaluation.json"
 _DEMO = "demo:"

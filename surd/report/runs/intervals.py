@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surd.adapter.statistics import Estimate
 from surd.errors import SurdError
+from surd.evaluate.significance import Estimate
 from surd.evaluate.table import interval
+from surd.pages.text import visible
 from surd.report.runs.plot import plot
-from surd.report.text import visible
 
 _ROW_PX = 28
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surd.errors import SurdError
+from surd.pages.text import visible
 from surd.report.runs.compare import Pair, Side, opened, picks, read_pairs
-from surd.report.text import visible
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
 from surd.report.runs.plot import plot
 from surd.report.runs.read import Run, anchor, finite, names_in
-from surd.report.text import visible
 from surd.report.thumbnails import thumbnail
 
 _ROWS, _COLUMNS = 8, 7

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTokenizer
 
-from surd.demo.check import check_clip
 from surd.demo.scenes import all_scenes, split_of
-from surd.demo.training.clip import model_config, save_clip
-from surd.demo.training.diffusion import encode_prompts, text_encoder_of
-from surd.demo.training.language import make_caption_tokenizer, make_clip_tokenizer, tags
-from surd.demo.training.loop import fit
-from surd.demo.training.pictures import distinct_scenes, paint_split
-from surd.demo.training.sizes import CONTEXT_TOKENS, LAYERS, PICTURE_PX, TEXT_LAYERS_READ, WIDTH
 from surd.demo.vocabulary import simple_sentence
 from surd.models.clip import load_clip
+from tools.demo_models.check import check_clip
+from tools.demo_models.clip import model_config, save_clip
+from tools.demo_models.diffusion import encode_prompts, text_encoder_of
+from tools.demo_models.language import make_caption_tokenizer, make_clip_tokenizer, tags
+from tools.demo_models.loop import fit
+from tools.demo_models.pictures import distinct_scenes, paint_split
+from tools.demo_models.sizes import CONTEXT_TOKENS, LAYERS, PICTURE_PX, TEXT_LAYERS_READ, WIDTH
 
 SCENES = random.Random(5).sample(all_scenes(), 60)
 
@@ -46,7 +46,7 @@ def _loss_of(model: nn.Module, die_at: int | None = None):
 
 
 def test_killed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("surd.demo.training.loop._SAVE_EVERY_S", -1.0)  # at every step
+    monkeypatch.setattr("tools.demo_models.loop._SAVE_EVERY_S", -1.0)  # at every step
     whole, killed, resumed = _model(), _model(), _model()
     options = {"steps": 20, "lr": 1e-2, "warmup": 3}
     fit("whole", whole, _loss_of(whole), checkpoint=tmp_path / "whole", **options)

@@ -12,15 +12,15 @@ import pytest
 from support_publish import make_workspace, write_group
 from support_report import RECIPE, judged_workspace, rows, shown_workspace
 
+from surd.build.verdicts import funnel
 from surd.errors import WorkspaceError
-from surd.report.composition import OTHERS, Composition, Words, _count
-from surd.report.dataset import sections
+from surd.report.dataset.composition import OTHERS, Composition, Words, _count
+from surd.report.dataset.rows import groups_there, read
+from surd.report.dataset.samples import BUDGET_BYTES
+from surd.report.dataset.sections import sections
 from surd.report.page import as_json, render
-from surd.report.report import report
-from surd.report.rows import groups_there, read
-from surd.report.samples import BUDGET_BYTES
-from surd.verdicts import funnel
-from surd.workspace import Workspace
+from surd.report.write import report
+from surd.store.workspace import Workspace
 
 LATER = ("images", "prompts", "captions", "clip", "duplicates")
 

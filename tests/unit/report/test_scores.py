@@ -10,11 +10,11 @@ import pytest
 from support_publish import make_workspace
 from support_report import RECIPE, judged_workspace, rows
 
-from surd.report.dataset import sections
-from surd.report.scores import SCORES, bin_of
-from surd.stages.filter import FilterParams
-from surd.verdicts import compute, funnel
-from surd.workspace import Workspace
+from surd.build.verdicts import compute, funnel
+from surd.report.dataset.scores import SCORES, bin_of
+from surd.report.dataset.sections import sections
+from surd.stages.filter.stage import FilterParams
+from surd.store.workspace import Workspace
 
 BY_NAME = {score.name: score for score in SCORES}
 

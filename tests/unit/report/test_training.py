@@ -20,8 +20,8 @@ from surd.report.page import Section
 from surd.report.runs.compare import OUTCOMES, picks, read_pairs
 from surd.report.runs.losses import moving_mean, thinned
 from surd.report.runs.read import anchor, read_run, seconds_of
+from surd.report.runs.sections import ablation_sections, sections
 from surd.report.runs.sheet import sheet
-from surd.report.training import ablation_sections, sections
 
 HOSTILE = "<img src=x onerror=alert(1)> </script> \u202e"
 

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from surd.demo.site import Picture, Site
 from surd.errors import SourceError
-from surd.sources import civitai, http_api
+from surd.net import http_api
+from surd.net.http_api import open_api
+from surd.sources import civitai
 from surd.sources.civitai import TOKEN_VARIABLE, CivitaiSource, nsfw_level, pages
-from surd.sources.http_api import open_api
 from surd.sources.record import Page, Record
 
 REAL = Path(__file__).parents[4] / "shared" / "real" / "civitai_models_page2.json"

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from surd.errors import SourceError
-from surd.local_files import LocalFiles
+from surd.files.local_files import LocalFiles
 from surd.sources.diffusiondb import DiffusionDbSource, nsfw_level, pages
 from surd.sources.record import Page, Record
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from support_site import Answer, Asked, Server, serving
 
 from surd.errors import SourceError
-from surd.sources import http_api
+from surd.net import http_api
 from surd.sources.lexica import LICENCE, LexicaSource, pages
 from surd.sources.record import Page, Record
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from surd.errors import SourceError
-from surd.sources.http_api import RefusedError
-from surd.sources.robots import Robots, allows, parse, read_robots
+from surd.net.http_api import RefusedError
+from surd.net.robots import Robots, allows, parse, read_robots
 
 
 @pytest.mark.parametrize(

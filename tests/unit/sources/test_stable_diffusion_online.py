@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from support_site import Answer, Asked, Server, serving
 
 from surd.errors import SourceError
-from surd.sources import http_api
+from surd.net import http_api
 from surd.sources.prompt_pages import read_cards, read_image_page
 from surd.sources.record import Page, Record
 from surd.sources.stable_diffusion_online import StableDiffusionOnlineSource, pages

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support_publish import dropped, make_workspace, sample, samples, write_group
 
-from surd import manual
+from surd.store import manual
 from surd.view.index import Index, load
 from surd.view.state import View
 

@@ -8,8 +8,8 @@ import pytest
 from support_publish import make_workspace, sample, samples
 
 from surd.errors import WorkspaceError
+from surd.store.workspace import DamagedPartError, Workspace
 from surd.view.reading import RowReader
-from surd.workspace import DamagedPartError, Workspace
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from support_publish import make_workspace, samples
 
 from surd.errors import SurdError
+from surd.store.workspace import Workspace
 from surd.view import gallery, search
 from surd.view.index import load
 from surd.view.query import Query
 from surd.view.state import View
-from surd.workspace import Workspace
 
 COUNT, WIDTH = 40, 8
 

@@ -1,0 +1,276 @@
+"""From a recipe to a filled workspace: collect, then every stage up to the one asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+from surd.dataset.publish.run import publish
+from surd.engine import select
+from surd.engine.plan import PartState, plan
+from surd.engine.select import Engine, EngineName
+from surd.errors import SurdError
+from surd.progress import track
+from surd.recipe.pipeline import params_of, stage_named, stage_names
+from surd.recipe.recipe import Recipe, validate_recipe
+from surd.stages.base import Stage
+from surd.stages.collect import SourceResult, collect
+from surd.store.prefetch import FOOTERS, ahead
+from surd.store.workspace import Manifest, StageRun, Workspace
+
+_LIBRARIES = ("surd", "pyarrow", "aiohttp", "pillow", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """What a run did for one stage."""
+
+    stage: str
+    rows: int
+    counts: dict[str, int]
+    computed: int
+    fresh: int
+    failed: dict[int, str]
+    seconds: float
+    problems: list[str] = field(default_factory=list)
+    """One line each, from sources that could not be read to their end."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as far as it does not change the result."""
+
+    until: str | None = None
+    only: str | None = None
+    retry_failed: bool = False
+    look_again: bool = False
+    workers: int | None = None
+    engine: EngineName = "local"
+    ray_address: str | None = None
+    quiet: bool = False
+
+
+def open_recipe(workspace: Workspace) -> Recipe:
+    """The recipe a workspace was made with. Raises WorkspaceError or RecipeError."""
+    manifest = workspace.read_manifest()
+    return validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+
+
+def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[StageSummary]:
+    """Bring the workspace up to date; yields a summary after each stage.
+
+    Raises SurdError when nothing can be done, or nothing any more (a full disk).
+    """
+    with workspace.locked():
+        manifest = workspace.read_manifest() if workspace.has_manifest() else None
+        manifest = _begin(workspace, manifest, recipe)
+        with (
+            _demo_site(recipe, options),
+            select.opened(options.engine, options.ray_address) as engine,
+        ):
+            for name in _chosen(recipe, options):
+                if name == "collect":
+                    summary = _collect(workspace, recipe, options)
+                elif name == "publish":
+                    summary = _publish(workspace, recipe, options)
+                elif name == "embed_llm":
+                    summary = _embed_llm(workspace, recipe, options, engine)
+                else:
+                    summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
+                _record(workspace, manifest, recipe, summary)
+                yield summary
+
+
+def _chosen(recipe: Recipe, options: Options) -> list[str]:
+    names = stage_names()
+    if options.only:
+        return [options.only]
+    until = options.until or recipe.until
+    return names[: names.index(until) + 1] if until else names
+
+
+def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> Manifest:
+    effective = recipe.model_dump(mode="json")
+    versions = {name: version(name) for name in _LIBRARIES}
+    begun = Manifest(
+        recipe=effective, versions=versions, stages=manifest.stages if manifest else {}
+    )
+    if begun != manifest:
+        workspace.write_manifest(begun)
+    return begun
+
+
+def _record(
+    workspace: Workspace, manifest: Manifest, recipe: Recipe, summary: StageSummary
+) -> None:
+    settings: dict[str, Any] = {}
+    if summary.stage != "collect":
+        settings = getattr(recipe, summary.stage).model_dump(mode="json")
+    unchanged = summary.computed == 0 and not summary.failed
+    if unchanged and summary.stage in manifest.stages:
+        return
+    manifest.stages[summary.stage] = StageRun(
+        parts=summary.computed + summary.fresh,
+        rows=summary.rows,
+        counts=summary.counts,
+        failed_parts=sorted(summary.failed),
+        seconds=round(summary.seconds, 3),
+        finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        settings=settings,
+    )
+    workspace.write_manifest(manifest)
+
+
+@contextlib.contextmanager
+def _demo_site(recipe: Recipe, options: Options) -> Iterator[None]:
+    """Serve the demo world while the block runs, where the recipe asks for it."""
+    needed = {"collect", "download"} & set(_chosen(recipe, options))
+    if recipe.demo_site is None or not needed:
+        yield
+        return
+    from surd.demo.serve import demo_site
+
+    with demo_site(recipe.demo_site.port, recipe.demo_site.pictures, recipe.demo_site.seed):
+        yield
+
+
+def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
+    started = time.monotonic()
+    limits = [source.limit for source in recipe.sources]
+    total = None if None in limits else sum(limit or 0 for limit in limits)
+    with track("collect", total, quiet=options.quiet) as tick:
+        results = collect(
+            workspace, recipe.sources, recipe.part_size, look_again=options.look_again, tick=tick
+        )
+    parts = workspace.parts("samples")
+    if not parts:
+        raise SurdError(_nothing_collected(results))
+    infos = list(
+        ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
+    )
+    new = sum(result.new for result in results)
+    return StageSummary(
+        "collect",
+        rows=sum(info.rows for info in infos if info),
+        counts={"new": new, "known": sum(result.known for result in results)},
+        computed=1 if new else 0,
+        fresh=len(parts) - (1 if new else 0),
+        failed={},
+        seconds=time.monotonic() - started,
+        problems=[result.problem for result in results if result.problem],
+    )
+
+
+def _nothing_collected(results: Sequence[SourceResult]) -> str:
+    problems = [result.problem for result in results if result.problem]
+    if problems:
+        return "nothing was collected: " + "; ".join(problems)
+    return "nothing was collected: no source has any record; check path, query and limit"
+
+
+def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
+    started = time.monotonic()
+    states = plan(workspace, stage_named("filter"), recipe.filter)
+    for state in states:
+        if state.state != "fresh":
+            why = f" ({state.why})" if state.why else ""
+            raise SurdError(
+                f"{workspace.location}: the verdicts of part {state.part} are {state.state}{why}; "
+                f"run: surd filter {workspace.location}"
+            )
+    rows = sum(state.rows for state in states)
+    with track("publish", rows, quiet=options.quiet) as tick:
+        done = publish(workspace, recipe.publish, tick)
+    return StageSummary(
+        "publish",
+        rows=sum(done.splits.values()),
+        counts=done.splits,
+        computed=done.files if done.state == "written" else 0,
+        fresh=0 if done.state == "written" else done.files,
+        failed={},
+        seconds=time.monotonic() - started,
+    )
+
+
+def _embed_llm(
+    workspace: Workspace, recipe: Recipe, options: Options, engine: Engine
+) -> StageSummary:
+    from surd.llm.run import plan_work
+
+    started = time.monotonic()
+    work = plan_work(workspace, recipe.embed_llm)
+    failed = dict(work.waiting)
+    with track("embed-llm", sum(job.rows for job in work.jobs), quiet=options.quiet) as tick:
+        for result in engine.embed(workspace, work, tick) if work.jobs else ():
+            if result.error is not None:
+                failed[result.part] = result.error
+    counts: Counter[str] = Counter()
+    rows = 0
+    for stage in work.stages.values():
+        found, rows = _totals(workspace, stage)
+        counts.update(found)
+    return StageSummary(
+        "embed_llm",
+        rows=rows,
+        counts={status: n // len(work.stages) for status, n in counts.most_common()},
+        computed=sum(len(job.states) for job in work.jobs if job.part not in failed),
+        fresh=work.fresh,
+        failed=failed,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _run_stage(
+    workspace: Workspace, recipe: Recipe, stage: Stage, options: Options, engine: Engine
+) -> StageSummary:
+    started = time.monotonic()
+    params = params_of(recipe, stage)
+    workspace.storage.remove_leftovers(stage.group)
+    states = plan(workspace, stage, params)
+    jobs = [state for state in states if _is_due(state, stage, options)]
+    total = sum(job.rows for job in jobs)
+    failed = {state.part: state.why for state in states if state.state == "waiting"}
+    with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
+        results = engine.run(workspace, stage, params, jobs, tick, workers=options.workers)
+        for result in results:
+            if result.error is not None:
+                failed[result.part] = result.error
+    counts, rows = _totals(workspace, stage)
+    return StageSummary(
+        stage.name,
+        rows=rows,
+        counts=counts,
+        computed=len(jobs) - len([job for job in jobs if job.part in failed]),
+        fresh=len(states) - len(jobs),
+        failed=failed,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _is_due(state: PartState, stage: Stage, options: Options) -> bool:
+    if state.state == "waiting":
+        return False
+    if state.state == "fresh":
+        counts = state.info.extra.get("counts", {}) if state.info else {}
+        return options.retry_failed and stage.reuses_rows and set(counts) != {"ok"}
+    return True
+
+
+def _totals(workspace: Workspace, stage: Stage) -> tuple[dict[str, int], int]:
+    counts: Counter[str] = Counter()
+    rows = 0
+    parts = workspace.parts(stage.group)
+    infos = ahead(
+        workspace.storage, parts, lambda part: workspace.part_info(stage.group, part), FOOTERS
+    )
+    for info in infos:
+        if info is not None:
+            counts.update(info.extra.get("counts", {}))
+            rows += info.rows
+    return dict(counts.most_common()), rows

@@ -1,0 +1,123 @@
+"""What the verdicts say in sum: the funnel, what changed, and thresholds worth trying."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.engine.table import whole_table
+from surd.stages.filter.stage import STAGE, FilterParams, judge
+from surd.stages.filter.thresholds import suggest
+from surd.store import manual
+from surd.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What one reason takes away."""
+
+    reason: str
+    samples: int
+    only: int
+    """Samples that this reason alone drops."""
+    threshold: float | None
+    """The number behind it, quantiles resolved."""
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """From all samples to those that are kept."""
+
+    samples: int
+    kept: int
+    kept_by_hand: int
+    """Of these, in spite of a filter."""
+    dropped: list[Dropped]
+    """By number of samples, most first; a sample may be dropped for several reasons."""
+
+
+def funnel(tables: Iterable[pa.Table]) -> Funnel:
+    """The funnel of verdicts, part by part."""
+    samples = kept = by_hand = 0
+    all_, only = Counter[str](), Counter[str]()
+    thresholds: dict[str, float | None] = {}
+    for table in tables:
+        samples += table.num_rows
+        kept += pc.sum(table["keep"]).as_py() or 0
+        kept_here = table["keep"].combine_chunks()
+        reasons = table["reasons"].combine_chunks()
+        others = pc.greater(pc.list_value_length(reasons), 1)  # than the decision itself
+        by_hand += pc.sum(pc.and_(kept_here, others)).as_py() or 0
+        reasons = reasons.filter(pc.invert(kept_here))
+        flat = reasons.flatten()
+        names = flat.field("reason")
+        lonely = reasons.filter(pc.equal(pc.list_value_length(reasons), 1))
+        all_.update(_counts(names))
+        only.update(_counts(lonely.flatten().field("reason")))
+        for name in set(all_) - set(thresholds):
+            first = pc.index(names, name).as_py()
+            thresholds[name] = flat.field("threshold")[first].as_py()
+    dropped = [Dropped(name, n, only[name], thresholds[name]) for name, n in all_.most_common()]
+    return Funnel(samples, kept, by_hand, dropped)
+
+
+def _counts(names: pa.Array) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
+
+
+def compute(
+    workspace: Workspace, params: FilterParams, decisions: manual.Decisions
+) -> list[pa.Table]:
+    """Verdicts as they would be, one table a part; nothing is written."""
+    return list(judge(whole_table(workspace, STAGE, decisions), params))
+
+
+def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:
+    """Part -> who is kept by the verdicts there are."""
+    return {
+        part: workspace.read("verdicts", part, ["keep"])["keep"].to_numpy()
+        for part in workspace.parts("verdicts")
+    }
+
+
+def changes(
+    before: dict[int, npt.NDArray[np.bool_]], after: dict[int, npt.NDArray[np.bool_]]
+) -> tuple[int, int]:
+    """How many samples are newly kept, and newly dropped, of those judged before and after."""
+    kept = dropped = 0
+    for part in before.keys() & after.keys():
+        if len(before[part]) == len(after[part]):
+            kept += int((after[part] & ~before[part]).sum())
+            dropped += int((before[part] & ~after[part]).sum())
+    return kept, dropped
+
+
+_BARS = 40
+_SCORES = ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+
+
+def suggestions(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Score -> quantiles, histogram and a threshold, for every score that is there."""
+    found: dict[str, dict[str, Any]] = {}
+    parts = workspace.parts("clip")
+    for name in _SCORES:
+        columns = [workspace.read("clip", part, [name])[name] for part in parts]
+        values = np.concatenate([c.cast(pa.float64()).to_numpy() for c in columns] or [[]])
+        there = values[~np.isnan(values)]
+        if len(there) == 0:
+            continue
+        counts, edges = np.histogram(there, bins=_BARS)
+        found[name] = {
+            "samples": len(there),
+            "quantiles": {f"p{q}": float(np.percentile(there, q)) for q in (1, 5, 25, 50, 75, 95)},
+            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+            "suggested": suggest(values),
+        }
+    return found

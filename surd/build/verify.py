@@ -1,0 +1,48 @@
+"""Reading every byte of a workspace, to find what a disk has lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from surd.dataset.folder import FOLDER, read_description
+from surd.errors import WorkspaceError
+from surd.llm import layout
+from surd.recipe.pipeline import STAGES
+from surd.store.workspace import Workspace
+
+_BLOCK_BYTES = 1 << 20
+
+
+def verify(workspace: Workspace) -> Iterator[str]:
+    """One line for each damaged file: its name, what is wrong and the mend.
+
+    Parts are noted, so that the next build computes them again.
+    """
+    vectors = [layout.group(model, layer) for model, layer in layout.stored(workspace)]
+    for group in ("samples", *(stage.group for stage in STAGES), *vectors):
+        for part in workspace.parts(group):
+            try:
+                workspace.verify(group, part)
+            except WorkspaceError as error:
+                yield str(error)
+    yield from _shards(workspace)
+
+
+def _shards(workspace: Workspace) -> Iterator[str]:
+    said = read_description(workspace.storage) or {"files": []}
+    for file in said["files"]:
+        name = f"{FOLDER}/{file['name']}"
+        digest = hashlib.sha256()
+        try:
+            with workspace.storage.fs.open(workspace.storage.path(name), "rb") as content:
+                while block := content.read(_BLOCK_BYTES):
+                    digest.update(block)
+            why = "" if digest.hexdigest() == file["sha256"] else "its sha256 is another"
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            yield (
+                f"{workspace.location}/{name}: damaged ({why}); delete it and run surd publish "
+                f"{workspace.location}, which writes it again"
+            )

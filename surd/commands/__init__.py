@@ -1,1 +1,0 @@
-"""What the commands do and print. The command line parses, these files answer."""

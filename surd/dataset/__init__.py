@@ -1,0 +1,1 @@
+"""What is made of a workspace, and its readers."""

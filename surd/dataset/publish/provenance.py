@@ -1,0 +1,56 @@
+"""How a dataset was made, as far as it may be told: no secrets, paths or addresses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from surd.params import Params, lasting
+from surd.store.workspace import Manifest, Workspace
+
+_NOT_STAGES = {"demo_site", "publish"}
+_PRIVATE = {"allow_private_addresses", "contact"}
+_SOURCE_KEYS = ("kind", "limit", "endpoint", "nsfw", "sort", "period")
+_LOCAL_PATH = re.compile(r"(~|\.{0,2}[/\\]|[A-Za-z]:[/\\]|file:)")
+
+
+@dataclass(frozen=True)
+class Made:
+    """The recipe behind a dataset."""
+
+    name: str
+    description: str
+    sources: list[dict[str, Any]]
+    settings: dict[str, dict[str, Any]]
+    """Stage -> the parameters that matter to the result."""
+    versions: dict[str, str]
+
+
+def how_made(workspace: Workspace) -> Made:
+    """Read it from the manifest. Raises WorkspaceError or RecipeError."""
+    from surd.recipe.recipe import Recipe, validate_recipe
+
+    manifest: Manifest = workspace.read_manifest()
+    recipe = validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+    sources = [
+        {key: value for key in _SOURCE_KEYS if (value := getattr(source, key, None)) is not None}
+        for source in recipe.sources
+    ]
+    settings = {}
+    for name in Recipe.model_fields:
+        value = getattr(recipe, name)
+        if isinstance(value, Params) and name not in _NOT_STAGES:
+            settings[name] = _public(lasting(value))
+    return Made(recipe.name, recipe.description, sources, settings, manifest.versions)
+
+
+def _public(value: Any) -> Any:
+    """The value without what concerns this machine alone: a local path keeps its last name."""
+    if isinstance(value, dict):
+        return {key: _public(inner) for key, inner in value.items() if key not in _PRIVATE}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    if isinstance(value, str) and _LOCAL_PATH.match(value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value

@@ -1,0 +1,151 @@
+"""Reading a part across its groups: every row with all that is published of it, but the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.dataset.columns import EXTENSIONS, ORIGINS, PUBLISHED
+from surd.errors import SurdError, WorkspaceError
+from surd.store.schema import GROUPS
+from surd.store.workspace import Workspace, part_name
+
+NEEDED = {
+    "images": "download",
+    "prompts": "prompts",
+    "captions": "caption",
+    "verdicts": "filter",
+}
+"""Group -> the command that makes it."""
+OPTIONAL = {"clip": "score", "duplicates": "dedup"}
+
+_BATCH_ROWS = 100
+
+
+def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
+    """The groups to read. Raises SurdError that names the command to run for what is missing."""
+    where = workspace.location
+    if not parts:
+        raise SurdError(f"{where}: no samples yet; collect some first: surd collect {where}")
+    groups = ["samples"]
+    for group, command in (NEEDED | OPTIONAL).items():
+        missing = sorted(set(parts) - set(workspace.parts(group)))
+        if not missing:
+            groups.append(group)
+        elif group in NEEDED or len(missing) < len(parts):
+            several = f"of {len(missing)} of {len(parts)} parts " if len(missing) > 1 else ""
+            several = "" if len(missing) == len(parts) else several
+            raise SurdError(f"{where}: no {group} {several}yet; first run: surd {command} {where}")
+    return groups
+
+
+def read_part(workspace: Workspace, part: int, groups: Sequence[str]) -> pa.Table:
+    """The published columns but ``image``, and what decides and is counted, of every row.
+
+    The others: ``mime`` and ``exif_orientation``, ``image_status``, ``keep``, ``reasons``.
+    """
+    tables = {group: _read(workspace, part, group) for group in groups}
+    ids = tables["samples"]["id"]
+    for group, table in tables.items():
+        if not table["id"].equals(ids):
+            raise WorkspaceError(
+                f"{workspace.location}/{part_name(group, part)}: holds other samples than "
+                f"{part_name('samples', part)}; run surd build again, which computes it anew"
+            )
+    columns = {"id": ids}
+    for name, group in ORIGINS.items():
+        if group in tables:
+            columns[name] = tables[group][name]
+        else:
+            columns[name] = pa.nulls(len(ids), PUBLISHED.field(name).type)
+    if "clip" not in tables:
+        columns["simple_prompt"] = _first_candidate(tables["captions"])
+    if "duplicates" not in tables:
+        columns["cluster"] = ids
+    for name in ("url", "page_url"):
+        columns[name] = _without_passwords(columns[name])
+    columns["image_status"] = tables["images"]["status"]
+    for name, group in _ALSO.items():
+        columns[name] = tables[group][name]
+    return pa.table(columns)
+
+
+_ALSO = {"mime": "images", "exif_orientation": "images", "keep": "verdicts", "reasons": "verdicts"}
+
+
+def _read(workspace: Workspace, part: int, group: str) -> pa.Table:
+    columns = ["id", *(name for name, origin in (ORIGINS | _ALSO).items() if origin == group)]
+    if group == "images":
+        columns.append("status")
+    if group == "captions":
+        columns.append("candidates")
+    return workspace.read(group, part, [name for name in columns if name in GROUPS[group].names])
+
+
+def _first_candidate(captions: pa.Table) -> pa.Array:
+    """The simple prompt where CLIP has chosen none: the first there is."""
+    found = [candidates[0]["text"] if candidates else None for candidates in _candidates(captions)]
+    return pa.array(found, pa.string())
+
+
+def _candidates(captions: pa.Table) -> list[list[dict[str, str]] | None]:
+    lists: list[list[dict[str, str]] | None] = captions["candidates"].to_pylist()
+    return lists
+
+
+def _without_passwords(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Urls less ``user:password@``, which is nobody else's to know."""
+    if not pc.any(pc.match_substring(urls, "@")).as_py():
+        return urls
+    return pa.chunked_array([[_without_password(url) for url in urls.to_pylist()]], pa.string())
+
+
+def _without_password(url: str | None) -> str | None:
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:  # not an url; what it holds cannot be told
+        return None
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def publishable(rows: pa.Table) -> pa.Array:
+    """Which rows are published: kept by their verdict, and nothing of a triple missing."""
+    mask = pc.and_(rows["keep"], pc.equal(rows["image_status"], "ok"))
+    for name in ("simple_prompt", "complex_prompt"):
+        mask = pc.and_(mask, pc.is_valid(rows[name]))
+    return pc.fill_null(mask, False)
+
+
+def with_images(
+    workspace: Workspace, part: int, rows: pa.Table, mask: pa.Array
+) -> Iterator[pa.Table]:
+    """The chosen rows in the published schema, a batch at a time."""
+    if not pc.any(mask).as_py():
+        return
+    start = 0
+    for batch in workspace.read_batches("images", part, ["id", "bytes"], _BATCH_ROWS):
+        chosen = mask.slice(start, batch.num_rows)
+        some = rows.slice(start, batch.num_rows).filter(chosen)
+        if some.num_rows:
+            yield _published(some, batch["bytes"].filter(chosen))
+        start += batch.num_rows
+
+
+def _published(rows: pa.Table, data: pa.ChunkedArray) -> pa.Table:
+    names = [
+        f"{id_}.{EXTENSIONS[mime]}"
+        for id_, mime in zip(rows["id"].to_pylist(), rows["mime"].to_pylist(), strict=True)
+    ]
+    image = pa.StructArray.from_arrays(
+        [data.combine_chunks().cast(pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
+    )
+    columns = [
+        image if name == "image" else rows[name].cast(PUBLISHED.field(name).type)
+        for name in PUBLISHED.names
+    ]
+    return pa.Table.from_arrays(columns, schema=PUBLISHED)

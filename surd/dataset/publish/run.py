@@ -1,0 +1,220 @@
+"""publish: from the samples that the verdicts keep to ``dataset/``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.dataset.folder import (
+    CARD,
+    CROISSANT,
+    DESCRIPTION,
+    FOLDER,
+    is_whole,
+    new_folder,
+    put_in_place,
+    read_description,
+    remove,
+    tidy,
+)
+from surd.dataset.publish.card import card
+from surd.dataset.publish.croissant import croissant
+from surd.dataset.publish.provenance import Made, how_made
+from surd.dataset.publish.rows import groups_there, publishable, read_part, with_images
+from surd.dataset.publish.shards import Shard, temporary_name, writing_split
+from surd.dataset.publish.split import SPLITS, split_of
+from surd.dataset.publish.statistics import Statistics
+from surd.errors import SurdError
+from surd.params import lasting
+from surd.progress import Tick
+from surd.recipe.publish import CARD_ONLY, PublishParams
+from surd.store.prefetch import FOOTERS, ahead
+from surd.store.workspace import Workspace
+
+VERSION = 1
+"""Raised when the same input and parameters would give other files or another description."""
+
+
+@dataclass(frozen=True)
+class PublishSummary:
+    """What a run did."""
+
+    state: str
+    """``written``; ``fresh`` when nothing had changed; ``card`` when only the texts had."""
+    location: str
+    collected: int
+    splits: dict[str, int]
+    """Split -> samples."""
+    files: int
+    bytes: int
+    dropped: dict[str, int]
+    """Reason -> samples; a sample may be dropped for several."""
+
+
+def publish(
+    workspace: Workspace, params: PublishParams, tick: Tick = lambda counts: None
+) -> PublishSummary:
+    """Bring ``dataset/`` up to date with the verdicts. The caller holds the workspace's lock.
+
+    Raises SurdError when a group is missing (naming the command that makes it), or when no
+    sample is kept.
+    """
+    storage = workspace.storage
+    parts = workspace.parts("samples")
+    groups = groups_there(workspace, parts)
+    fingerprint = _fingerprint(workspace, params, parts, groups)
+    made = how_made(workspace)
+    folder = new_folder(fingerprint)
+    tidy(storage, folder)
+    storage.remove_leftovers(FOLDER)
+    said = read_description(storage)
+    if said and said.get("fingerprint") == fingerprint and is_whole(storage, said):
+        state = "card" if _refresh(workspace, said, made, params) else "fresh"
+        return _summary(workspace, said, state)
+    said = read_description(storage, folder)
+    if said is None:
+        try:
+            written = _write(workspace, params, parts, groups, folder, tick)
+            said = _described(fingerprint, *written)
+            _write_texts(workspace, folder, said, made, params)
+        except BaseException:
+            remove(storage, folder)
+            raise
+    put_in_place(storage, folder, said)
+    _refresh(workspace, said, made, params)
+    return _summary(workspace, said, "written")
+
+
+def _fingerprint(
+    workspace: Workspace, params: PublishParams, parts: Sequence[int], groups: Sequence[str]
+) -> str:
+    """Hash of everything the files depend on: the digest of each part read, and the parameters."""
+    settings = {key: value for key, value in lasting(params).items() if key not in CARD_ONLY}
+    digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
+    places = [(group, part) for part in parts for group in groups]
+    infos = ahead(workspace.storage, places, lambda place: workspace.part_info(*place), FOOTERS)
+    for (group, part), info in zip(places, infos, strict=True):
+        digest.update(f"\n{group} {part} {info.digest if info else ''}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _write(
+    workspace: Workspace,
+    params: PublishParams,
+    parts: Sequence[int],
+    groups: Sequence[str],
+    folder: str,
+    tick: Tick,
+) -> tuple[list[Shard], Statistics]:
+    """Write the shards of every split into ``folder``, one part at a time."""
+    statistics = Statistics()
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(writing_split(workspace.storage, folder, split, params))
+            for split in SPLITS
+        }
+        for part in parts:
+            rows = read_part(workspace, part, groups)
+            mask = publishable(rows)
+            statistics.add(rows, mask)
+            for batch in with_images(workspace, part, rows, mask):
+                splits = [split_of(cluster, params) for cluster in batch["cluster"].to_pylist()]
+                for split in sorted(set(splits)):
+                    chosen = pa.array([name == split for name in splits])
+                    writers[split].write(batch.filter(chosen))
+                tick({"ok": batch.num_rows})
+            tick({"dropped": rows.num_rows - (pc.sum(mask).as_py() or 0)})
+        if statistics.published == 0:
+            raise SurdError(_nothing_kept(workspace, statistics))
+    return [shard for split in SPLITS for shard in writers[split].shards], statistics
+
+
+def _nothing_kept(workspace: Workspace, statistics: Statistics) -> str:
+    reasons = ", ".join(f"{name} {count:,}" for name, count in statistics.reasons.most_common(3))
+    return (
+        f"{workspace.location}: nothing to publish: none of {statistics.collected:,} samples is "
+        f"kept{f' (dropped for {reasons})' if reasons else ''}; change the thresholds of the "
+        "filter, or look at samples with: surd inspect " + workspace.location
+    )
+
+
+def _described(fingerprint: str, shards: Sequence[Shard], found: Statistics) -> dict[str, Any]:
+    """What ``surd-dataset.json`` holds, but the digests of the texts."""
+    counts = Counter(shard.split for shard in shards)
+    files = [
+        {
+            "name": f"{shard.split}-{shard.index:05d}-of-{counts[shard.split]:05d}.parquet",
+            "written_as": temporary_name(shard.split, shard.index),
+            **asdict(shard),
+        }
+        for shard in shards
+    ]
+    splits = {
+        split: {
+            "rows": sum(shard.rows for shard in shards if shard.split == split),
+            "bytes": sum(shard.bytes for shard in shards if shard.split == split),
+        }
+        for split in SPLITS
+        if counts[split]
+    }
+    return {
+        "format_version": 1,
+        "complete": True,
+        "fingerprint": fingerprint,
+        "splits": splits,
+        "files": files,
+        "statistics": found.as_json(),
+    }
+
+
+def _texts(said: dict[str, Any], made: Made, params: PublishParams) -> dict[str, bytes]:
+    return {
+        CARD: card(said, made, params).encode(),
+        CROISSANT: croissant(said, made, params).encode(),
+    }
+
+
+def _write_texts(
+    workspace: Workspace, folder: str, said: dict[str, Any], made: Made, params: PublishParams
+) -> None:
+    """Write card and Croissant, and last the description, which makes the folder complete."""
+    texts = _texts(said, made, params)
+    for name, content in texts.items():
+        workspace.storage.write_bytes(f"{folder}/{name}", content)
+    said["texts"] = {name: _digest(content) for name, content in texts.items()}
+    content = json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n"
+    workspace.storage.write_bytes(f"{folder}/{DESCRIPTION}", content)
+
+
+def _refresh(workspace: Workspace, said: dict[str, Any], made: Made, params: PublishParams) -> bool:
+    """Write the texts anew where they would come out otherwise than last time."""
+    now = {name: _digest(content) for name, content in _texts(said, made, params).items()}
+    if now == said.get("texts") and set(now) <= set(workspace.storage.names(FOLDER)):
+        return False
+    _write_texts(workspace, FOLDER, said, made, params)
+    return True
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _summary(workspace: Workspace, said: dict[str, Any], state: str) -> PublishSummary:
+    found = said["statistics"]
+    return PublishSummary(
+        state,
+        workspace.storage.path(FOLDER) if workspace.storage.is_local else workspace.location,
+        found["collected"],
+        {split: counts["rows"] for split, counts in said["splits"].items()},
+        len(said["files"]),
+        sum(file["bytes"] for file in said["files"]),
+        {reason: counts["samples"] for reason, counts in found["reasons"].items()},
+    )

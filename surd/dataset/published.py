@@ -1,0 +1,155 @@
+"""Reading a published dataset, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surd.dataset.columns import EXTENSIONS, PUBLISHED
+from surd.dataset.folder import DESCRIPTION, FOLDER
+from surd.errors import SurdError, WorkspaceError
+from surd.store.storage import Storage
+
+_BATCH_ROWS = 100
+_KEPT_ROW_GROUPS = 4
+_FILE_NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(EXTENSIONS.values())})")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A complete dataset, as ``surd publish`` leaves it."""
+
+    location: str
+    storage: Storage
+    files: tuple[dict[str, Any], ...]
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split -> samples."""
+        counts: dict[str, int] = {}
+        for file in self.files:
+            counts[file["split"]] = counts.get(file["split"], 0) + file["rows"]
+        return counts
+
+
+def open_published(location: str) -> Published:
+    """The dataset of a workspace, or the folder of a dataset itself. Raises SurdError."""
+    for place in (location, f"{location.rstrip('/')}/{FOLDER}"):
+        storage = Storage(place)
+        try:
+            said = json.loads(storage.read_bytes(DESCRIPTION))
+            if not said["complete"]:
+                raise SurdError(f"{place}: is being replaced; finish with: surd publish {location}")
+            return Published(place, storage, tuple(said["files"]))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            raise SurdError(
+                f"{place}/{DESCRIPTION}: unreadable ({error}); delete it and run surd publish again"
+            ) from error
+    raise SurdError(f"{location}: holds no published dataset; first run: surd publish {location}")
+
+
+def batches(
+    dataset: Published, split: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The split's rows in order, some at a time. Raises WorkspaceError when a file is damaged."""
+    for file in dataset.files:
+        if file["split"] == split:
+            with _opened(dataset, file["name"]) as parquet:
+                for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
+                    yield pa.Table.from_batches([batch])
+
+
+def row_reader(
+    dataset: Published, split: str, columns: Sequence[str]
+) -> Callable[[Sequence[int]], list[dict[str, Any]]]:
+    """A function that reads rows by their numbers within the split, in the order asked for.
+
+    A row group is read as a whole, and the last few stay in memory. Both this and the function
+    raise WorkspaceError when a file is damaged.
+    """
+    places: list[tuple[str, int]] = []
+    starts: list[int] = []
+    rows = 0
+    for file in dataset.files:
+        if file["split"] == split:
+            with _opened(dataset, file["name"]) as parquet:
+                for number in range(parquet.num_row_groups):
+                    places.append((file["name"], number))
+                    starts.append(rows)
+                    rows += parquet.metadata.row_group(number).num_rows
+
+    @lru_cache(_KEPT_ROW_GROUPS)
+    def row_group(place: int) -> pa.Table:
+        name, number = places[place]
+        with _opened(dataset, name) as parquet:
+            return parquet.read_row_group(number, columns=columns)
+
+    def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
+        found = []
+        for row in wanted:
+            place = bisect_right(starts, row) - 1
+            (one,) = row_group(place).slice(row - starts[place], 1).to_pylist()
+            found.append(one)
+        return found
+
+    return read
+
+
+@contextmanager
+def _opened(dataset: Published, name: str) -> Iterator[pq.ParquetFile]:
+    """A file whose columns are those of a dataset. Raises WorkspaceError, from the block too."""
+    try:
+        source = dataset.storage.open(name)
+        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+            _check_columns(dataset, name, parquet.schema_arrow)
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).split("\n", 1)[0]
+        raise WorkspaceError(
+            f"{dataset.location}/{name}: cannot be read ({why}); delete it and run "
+            "surd publish again"
+        ) from error
+
+
+def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
+    missing = set(PUBLISHED.names) - set(schema.names)
+    if missing:
+        raise WorkspaceError(
+            f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; "
+            "publish it again with this surd"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One sample: what its file may be called, its bytes, and its other columns."""
+
+    id: str
+    extension: str
+    data: bytes
+    fields: dict[str, Any]
+
+
+def pictures(dataset: Published, split: str) -> Iterator[Picture]:
+    """The split's samples, one by one. Raises SurdError where an id could lead astray."""
+    for table in batches(dataset, split):
+        for row in table.to_pylist():
+            image = row.pop("image")
+            match = _FILE_NAME.fullmatch(image["path"] or "")
+            if match is None or match[1] != row["id"]:
+                raise SurdError(
+                    f"{dataset.location}: sample {row['id']!r:.80} is not named as surd names "
+                    "samples; publish the dataset again"
+                )
+            yield Picture(match[1], match[2], image["bytes"], row)

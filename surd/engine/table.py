@@ -1,0 +1,70 @@
+"""Computing a stage whose every part depends on all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pyarrow as pa
+
+from surd.engine.parts import PartResult, StageError, count_statuses, side_by_side
+from surd.engine.plan import PartState
+from surd.params import Params
+from surd.progress import Tick
+from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
+from surd.store import manual
+from surd.store.prefetch import TABLES, ahead
+from surd.store.workspace import Workspace
+
+
+def compute_table(
+    workspace: Workspace, stage: Stage, params: Params, jobs: Sequence[PartState], tick: Tick
+) -> Iterator[PartResult]:
+    """Run the stage over all parts; write those that are due, and yield each once written.
+
+    Raises SurdError when a part cannot be read: what depends on all rows cannot do without some.
+    """
+    due = {job.part: job for job in jobs}
+    settings = settings_fingerprint(stage, params)
+    parts = workspace.parts("samples")
+    decisions = manual.read(workspace) if stage.by_hand else {}
+    tables = stage.open(params)(whole_table(workspace, stage, decisions))
+    for part, table in zip(parts, tables, strict=True):
+        if part not in due:
+            continue
+        job = due[part]
+        if table.num_rows != job.rows:
+            raise StageError(f"{stage.name} did not keep the rows of part {part}")
+        counts = count_statuses(table)
+        inputs = {group: d for group, d in (job.inputs or {}).items() if group != manual.GROUP}
+        inputs |= manual.inputs(decisions)  # those that were read, should some have come since
+        with workspace.writing_part(stage.group, part, stage.schema, stage.batch_rows) as writer:
+            writer.write(table)
+            writer.describe(
+                fingerprint=part_fingerprint(settings, inputs),
+                settings=settings,
+                inputs=inputs,
+                extra={"counts": dict(sorted(counts.items()))},
+            )
+        tick(counts)
+        yield PartResult(part, counts)
+
+
+def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions) -> WholeTable:
+    """The function that streams all parts to a stage, as often as it likes."""
+    parts = workspace.parts("samples")
+
+    def whole() -> Iterator[pa.Table]:
+        read = partial(read_part, workspace, stage)
+        for table in ahead(workspace.storage, parts, read, TABLES):
+            if stage.by_hand:
+                table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
+            yield table
+
+    return whole
+
+
+def read_part(workspace: Workspace, stage: Stage, part: int) -> pa.Table:
+    """What the stage reads of one part, side by side."""
+    tables = [workspace.read(group, part, ("id", *cols)) for group, cols in stage.reads.items()]
+    return side_by_side(stage.reads, tables)

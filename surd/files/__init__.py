@@ -1,0 +1,1 @@
+"""Files that nobody vouches for: images and what holds them."""

@@ -1,0 +1,40 @@
+"""What parameters of stages and sources are, and which of them can change a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Params(BaseModel):
+    """Parameters of a stage or a source: validated, frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def runtime(default: Any, description: str, **constraints: Any) -> Any:
+    """A field that changes how fast or how patiently, never what comes out.
+
+    Such fields are left out of the fingerprint, so changing them recomputes nothing.
+    """
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra={"runtime": True},
+        **constraints,
+    )
+
+
+def is_runtime(field: FieldInfo) -> bool:
+    """Whether a field was declared with :func:`runtime`."""
+    return isinstance(field.json_schema_extra, dict) and "runtime" in field.json_schema_extra
+
+
+def lasting(params: Params) -> dict[str, Any]:
+    """The parameters that can change a result, as JSON values."""
+    fields = type(params).model_fields
+    return params.model_dump(
+        mode="json", exclude={name for name, field in fields.items() if is_runtime(field)}
+    )

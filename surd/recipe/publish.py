@@ -1,0 +1,57 @@
+"""What a recipe can say of publishing."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator, model_validator
+
+from surd.params import Params
+
+EXAMPLES = 5
+"""Examples that are looked out for the card; a recipe may show fewer."""
+
+CARD_ONLY = frozenset({"licence", "introduction", "examples"})
+"""Parameters that change the card alone: no shard is written anew for them."""
+
+
+class PublishParams(Params):
+    """How the kept samples are split, cut into files, and introduced."""
+
+    validation: float = Field(
+        default=0.01, ge=0, le=1, description="share of the near-duplicate clusters for validation"
+    )
+    test: float = Field(
+        default=0.01, ge=0, le=1, description="share of the near-duplicate clusters for the test"
+    )
+    shard_mb: float = Field(default=500, gt=0, description="megabytes of images in a file")
+    row_group_mb: float = Field(
+        default=32, gt=0, le=1000, description="megabytes of images in a row group"
+    )
+    row_group_rows: int = Field(default=100, ge=1, le=100_000, description="rows in a row group")
+    licence: str | None = Field(
+        default=None,
+        description="licence as the Hub calls it (cc-by-4.0, other, unknown); found from what the "
+        "sources say when left out",
+    )
+    introduction: str = Field(
+        default="", description="Markdown of your own that the dataset card begins with"
+    )
+    examples: int = Field(
+        default=EXAMPLES, ge=0, le=EXAMPLES, description="pairs of prompts that the card shows"
+    )
+
+    @field_validator("licence")
+    @classmethod
+    def _hub_identifier(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z0-9.+-]+", value):
+            raise ValueError("a licence identifier of the Hub is expected, as cc-by-4.0 or other")
+        return value
+
+    @model_validator(mode="after")
+    def _shares(self) -> PublishParams:
+        if self.validation + self.test > 1:
+            raise ValueError(
+                f"validation {self.validation} and test {self.test} are more than the whole"
+            )
+        return self

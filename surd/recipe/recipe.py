@@ -1,0 +1,243 @@
+"""Recipes: YAML files that map one to one onto the parameters of sources and stages."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from surd.errors import RecipeError
+from surd.params import Params
+from surd.paths import shipped
+from surd.recipe.embed_llm import EmbedLlmParams
+from surd.recipe.publish import PublishParams
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.sources.kinds import SOURCES, Source
+from surd.stages.caption import CaptionParams
+from surd.stages.dedup.stage import DedupParams
+from surd.stages.download.stage import DownloadParams
+from surd.stages.filter.stage import FilterParams
+from surd.stages.prompts import PromptsParams
+from surd.stages.score import ScoreParams
+
+StageName = Literal[
+    "collect", "download", "prompts", "caption", "score", "dedup", "filter", "publish"
+]
+
+
+class DemoSite(Params):
+    """The loopback site that the demo collects from; it runs for as long as the build does."""
+
+    port: int = Field(default=8765, ge=1, le=65535, description="port on 127.0.0.1")
+    pictures: int = Field(default=600, ge=1, description="how many pictures it offers")
+    seed: int = Field(default=0, description="what it paints depends on this alone")
+
+
+class Recipe(Params):
+    """Everything a build needs to know. Keys left out have the defaults shown."""
+
+    name: str = Field(description="short name of the dataset")
+    description: str = Field(default="", description="one line on what the dataset is")
+    part_size: int = Field(
+        default=1000, ge=1, le=100_000, description="samples in a part, the unit of resumption"
+    )
+    demo_site: DemoSite | None = Field(
+        default=None, description="serve the demo world on loopback while building"
+    )
+    sources: list[Source] = Field(min_length=1, description="where samples come from, in order")
+    download: DownloadParams = Field(default=DownloadParams(), description="fetching the images")
+    prompts: PromptsParams = Field(default=PromptsParams(), description="cleaning the prompts")
+    caption: CaptionParams = Field(default=CaptionParams(), description="simple prompts, by BLIP")
+    score: ScoreParams = Field(default=ScoreParams(), description="how well texts and images agree")
+    dedup: DedupParams = Field(default=DedupParams(), description="finding the same picture again")
+    filter: FilterParams = Field(default=FilterParams(), description="what a sample needs to stay")
+    publish: PublishParams = Field(default=PublishParams(), description="making the dataset")
+    embed_llm: EmbedLlmParams = Field(
+        default=EmbedLlmParams(), description="vectors of the simple prompts; not part of a build"
+    )
+    train_adapter: TrainAdapterParams = Field(
+        default=TrainAdapterParams(), description="training an adapter; not part of a build"
+    )
+    until: StageName | None = Field(
+        default=None, description="stage after which a build stops; the whole way when left out"
+    )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with surd, by stem."""
+    return {path.stem: path for path in sorted(shipped("pipelines").glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file a recipe argument means: a path, or the stem of a shipped recipe."""
+    with contextlib.suppress(OSError):  # a name too long for a file
+        if Path(name).is_file():
+            return Path(name)
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped ones: {', '.join(shipped)}"
+    raise RecipeError(f"{name}: no such recipe file, nor a shipped recipe; {hint}")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and validate a recipe; ``overrides`` are ``a.b.0.c=value`` with YAML values."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    raw = read_yaml(text, f"{path}: not valid YAML")
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys; this is {_kind(raw)}")
+    for override in overrides:
+        _apply_override(raw, override)
+    return validate_recipe(raw, str(path))
+
+
+def read_yaml(text: str, wrong: str) -> Any:
+    """Whatever YAML says, as plain values. Raises RecipeError that begins with `wrong`."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{wrong}: {_yaml_problem(error)}") from error
+    except RecursionError:
+        raise RecipeError(f"{wrong}: nested too deeply") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        # PyYAML lets out what dates and numbers raise that are none: 2001-99-99, !!int x
+        raise RecipeError(f"{wrong}: {type(error).__name__}: {error}"[:500]) from error
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with some keys replaced."""
+    raw = recipe.model_dump(mode="json")
+    for override in overrides:
+        _apply_override(raw, override)
+    return validate_recipe(raw, "--set") if overrides else recipe
+
+
+def replace_keys(recipe: Recipe, section: str, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with some keys of one section replaced. Raises RecipeError."""
+    raw = recipe.model_dump(mode="json")
+    raw[section] |= values
+    return validate_recipe(raw, f"surd {section.replace('_', '-')}")
+
+
+def validate_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
+    """Raises RecipeError naming every wrong key of ``where``, one line each."""
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{where}: {_describe(problem)}" for problem in error.errors()]
+        raise RecipeError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
+
+
+def _kind(value: Any) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: expected KEY=VALUE, as in sources.0.limit=100")
+    value = read_yaml(text, f"--set {override[:200]}: not a YAML value")
+    *parents, last = path.split(".")
+    node: Any = raw
+    for key in parents:
+        node = _child(node, key, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    if isinstance(node, list):
+        child = node[_index(node, key, override)]
+    else:
+        if node.get(key) is None:
+            node[key] = {}
+        child = node[key]
+    if not isinstance(child, dict | list):
+        raise RecipeError(f"--set {override}: {key} is a value, it has no keys below it")
+    return child
+
+
+def _index(node: list[Any], key: str, override: str) -> int:
+    if key.isdecimal() and len(key) < 10 and int(key) < len(node):
+        return int(key)
+    raise RecipeError(f"--set {override}: {key} is not an index of a list of {len(node)}")
+
+
+def _describe(problem: Any) -> str:
+    """One line for one pydantic error: where, what, and the mend."""
+    location = list(problem["loc"])
+    place = _place(location)
+    where = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in place).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {mend}"
+    if problem["type"] == "union_tag_invalid":
+        tag = problem["ctx"]["tag"]
+        near = difflib.get_close_matches(tag, SOURCES, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
+        return f"{where}.kind: no source is called {tag}; {mend}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{where}.kind: missing; one of {', '.join(SOURCES)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    given = problem["input"]
+    hidden = isinstance(given, dict | list) or "@" in str(given)  # an url may hold a password
+    shown = "" if hidden else f", not {given!r}"
+    return f"{where}: {message}{shown}"
+
+
+def _place(location: Sequence[str | int]) -> list[str | int]:
+    """A pydantic location as keys of the recipe, without the tags of unions."""
+    keys: list[str | int] = list(location)
+    if keys[:1] == ["sources"] and len(keys) > 2:
+        del keys[2]
+    return [k for k in keys if isinstance(k, int) or (k.isidentifier() and k not in _UNION_TAGS)]
+
+
+_UNION_TAGS = {"bool", "int", "str", "float"}
+
+
+def _known_keys(location: Sequence[str | int]) -> list[str]:
+    """The keys allowed at a place in a recipe."""
+    model: type[BaseModel] = Recipe
+    if location[:1] == ["sources"]:
+        model = SOURCES[str(location[2])][0]
+        location = location[3:]
+    for key in location:
+        annotation = model.model_fields[str(key)].annotation if isinstance(key, str) else None
+        found = _model_in(annotation)
+        if found is None:
+            return []
+        model = found
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_in(part)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,140 @@
+"""The samples that the page shows: what is known of each, and its thumbnail, within a budget."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surd.pages.text import visible, web_link
+from surd.report.dataset.choose import Place
+from surd.report.dataset.rows import MORE, Groups, read
+from surd.report.page import as_json
+from surd.report.thumbnails import thumbnail
+from surd.store.workspace import Workspace, part_name
+
+MOST = 900
+BUDGET_BYTES = 7_000_000
+"""Of all samples as JSON; Vega takes 0.9 MB and everything else less than 1 MB."""
+_UNFIT, _UNFIT_LEVELS = 0.5, ("mature", "x")
+"""What is blurred until somebody wants to see it."""
+_SCORES = ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+
+
+class Samples:
+    """Samples in the order of their importance, found by their place."""
+
+    def __init__(self, entries: Mapping[Place, Mapping[str, Any]]) -> None:
+        self.entries = list(entries.values())
+        """JSON objects; keys without a value are left out."""
+        self._at = {place: index for index, place in enumerate(entries)}
+
+    def indices(self, places: Iterable[Place]) -> list[int]:
+        """Where the samples are in ``entries``; those that the budget left out are skipped."""
+        return [self._at[place] for place in places if place in self._at]
+
+
+def gather(
+    workspace: Workspace,
+    groups: Groups,
+    wanted: Sequence[Place],
+    budget_bytes: int = BUDGET_BYTES,
+) -> Samples:
+    """Read the samples at the wanted places, the most important first.
+
+    Of each part only the row groups of pictures that are shown are read. When the budget is
+    spent, the samples that are left have no thumbnail, and then are left out.
+    """
+    places = list(dict.fromkeys(wanted))[:MOST]
+    by_part: dict[int, list[int]] = defaultdict(list)
+    for part, row in places:
+        by_part[part].append(row)
+    found: dict[Place, dict[str, Any]] = {}
+    for part, rows in sorted(by_part.items()):
+        table = read(workspace, part, groups, MORE).take(sorted(rows))
+        pictures = (
+            _thumbnails(workspace, part, sorted(rows)) if part in groups.get("images", ()) else {}
+        )
+        for row, values in zip(sorted(rows), table.to_pylist(), strict=True):
+            found[part, row] = _entry(values, pictures.get(row))
+    return Samples(_within({place: found[place] for place in places}, budget_bytes))
+
+
+def _within(
+    entries: Mapping[Place, dict[str, Any]], budget_bytes: int
+) -> dict[Place, dict[str, Any]]:
+    kept = {}
+    for place, entry in entries.items():
+        text = as_json({**entry, "thumb": ""}).encode()
+        picture = len(entry.get("thumb", ""))
+        if picture and len(text) + picture > budget_bytes:
+            del entry["thumb"]
+            picture = 0
+        if len(text) > budget_bytes:
+            break
+        budget_bytes -= len(text) + picture + 2
+        kept[place] = entry
+    return kept
+
+
+def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
+    scores = {name: _rounded(row[name]) for name in _SCORES}
+    if scores["cos_simple"] is not None and scores["cos_complex"] is not None:
+        scores["margin"] = _rounded(row["cos_simple"] - row["cos_complex"])
+    entry = {
+        "id": visible(row["id"], 40),
+        "thumb": picture,
+        "simple": visible(row["simple_prompt"] or ""),
+        "complex": visible(row["complex_prompt"] or ""),
+        "keep": row["keep"],
+        "reasons": [_reason(reason) for reason in row["reasons"] or ()],
+        "scores": {name: value for name, value in scores.items() if value is not None},
+        "width": row["width"],
+        "height": row["height"],
+        "image": row["image_status"],
+        "http": row["http_status"],
+        "source": visible(row["source"], 80),
+        "licence": visible(row["licence"] or "", 120),
+        "author": visible(row["author"] or "", 80),
+        "model": visible(row["model"] or "", 80),
+        "nsfw_level": visible(row["nsfw_level"] or "", 40),
+        "unfit": row["nsfw_level"] in _UNFIT_LEVELS or (row["nsfw"] or 0) > _UNFIT or None,
+        "link": web_link(row["page_url"]) or web_link(row["url"]),
+        "similarity": _rounded(row["similarity"]),
+        "kind": row["kind"],
+    }
+    return {key: value for key, value in entry.items() if value not in (None, [], {}, "")}
+
+
+def _reason(reason: Mapping[str, Any]) -> list[Any]:
+    """``[reason, value, threshold, detail]``."""
+    value, threshold = _rounded(reason["value"]), _rounded(reason["threshold"])
+    return [visible(reason["reason"], 60), value, threshold, visible(reason["detail"] or "", 120)]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)
+
+
+def _thumbnails(workspace: Workspace, part: int, rows: Sequence[int]) -> dict[int, str | None]:
+    """Row -> data URI. What cannot be read has no picture."""
+    found: dict[int, str | None] = {}
+    try:
+        source = workspace.storage.open(part_name("images", part))
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                here = [row for row in rows if start <= row < start + count]
+                if here:
+                    column = file.read_row_group(group, columns=["bytes"])["bytes"]
+                    for row in here:
+                        found[row] = thumbnail(column[row - start].as_py())
+                start += count
+    except (pa.ArrowException, OSError):
+        return found
+    return found

@@ -1,0 +1,88 @@
+"""What a stage is: a function from a stream of batches to a stream of batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from surd.models.names import identity
+from surd.params import Params, lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive rows of one part.
+
+    ``table`` has the ``id`` column and the columns the stage reads. ``previous`` holds what the
+    part's earlier version had for the same rows, from the first on, and may be shorter; it is
+    None for stages that do not reuse rows, and where there is no earlier version or it is damaged.
+    ``same_settings`` tells whether that version was made with the settings of today.
+    """
+
+    table: pa.Table
+    previous: pa.Table | None = None
+    same_settings: bool = False
+
+
+StageFunction = Callable[[Iterable[Batch]], Iterator[pa.Table]]
+"""Takes batches, yields tables: the same rows in the same order, however they are cut."""
+
+
+WholeTable = Callable[[], Iterator[pa.Table]]
+"""Each call reads every part again: one table a part, in order, with ``id`` and what is read."""
+TableFunction = Callable[[WholeTable], Iterator[pa.Table]]
+"""Takes all parts at once, yields one table a part: the same rows in the same order."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the build. It adds one column group and never touches another."""
+
+    name: str
+    """What the recipe and the command line call it."""
+    group: str
+    """The folder its parts are written to."""
+    version: int
+    """Raised when the same input and parameters would give other rows than before."""
+    reads: Mapping[str, tuple[str, ...]]
+    """Group -> columns."""
+    schema: pa.Schema
+    params: type[Params]
+    open: Callable[[Any], Any]
+    """Loads what the stage needs (models, pools) and returns the function that does the work:
+    a StageFunction, or a TableFunction where the scope is the table."""
+    scope: Literal["part", "table"] = "part"
+    """``table``: a part depends on the rows of all parts (duplicates, quantiles)."""
+    models: Callable[[Any], Sequence[str | None]] = lambda params: ()
+    """The models among the parameters, whose weights belong to the fingerprint."""
+    workers: Literal["one", "cores"] = "cores"
+    """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
+    by_hand: bool = False
+    """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
+    null. They belong to the fingerprint."""
+    limits: tuple[str, ...] = ()
+    """Runtime parameters that bound all workers together, such as connections to a host: of several
+    workers each gets its share."""
+    reuses_rows: bool = False
+    """Ask the engine for the earlier version of each part."""
+    batch_rows: int = 100
+    """Rows in a batch, and in a row group of the part."""
+
+
+def settings_fingerprint(stage: Stage, params: Params) -> str:
+    """Hash of everything but the inputs: stage, version, each parameter that matters, models."""
+    models = [identity(name) for name in stage.models(params) if name is not None]
+    parts = [stage.name, stage.version, lasting(params), *([models] if models else [])]
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def part_fingerprint(settings: str, inputs: Mapping[str, str]) -> str:
+    """Hash of the settings and the digests of the parts read. Equal: nothing to do."""
+    text = json.dumps([settings, sorted(inputs.items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

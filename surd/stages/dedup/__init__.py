@@ -1,0 +1,1 @@
+"""dedup: which samples show the same picture as a better one."""

@@ -1,0 +1,1 @@
+"""download: fetch every image, check it, describe it, keep it."""

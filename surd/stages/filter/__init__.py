@@ -1,0 +1,1 @@
+"""filter: verdicts on every sample, each with its reasons."""

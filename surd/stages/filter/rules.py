@@ -1,0 +1,340 @@
+"""The rules behind the verdicts: each finds rows to drop, and says by which number."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.stages.filter.thresholds import resolve
+
+if TYPE_CHECKING:
+    from surd.stages.filter.stage import FilterParams
+
+Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
+
+REASONS = {
+    "opt_out": "the site asks not to use the image for AI",
+    "no_image": "the image could not be had; the detail is its status",
+    "no_prompt": "no complex prompt, or no words in it; the detail is its status",
+    "no_caption": "no simple prompt",
+    "clip_threshold": "cosine(image, simple prompt) is too low",
+    "complex_threshold": "cosine(image, complex prompt) is too low",
+    "min_margin": "the simple prompt is not enough nearer to the image than the complex one",
+    "min_itm": "image and simple prompt do not match, by BLIP",
+    "min_aesthetic": "the aesthetic score is too low",
+    "max_nsfw": "unsafe for work, by the image model",
+    "max_nsfw_level": "unsafe for work, by the source's own word",
+    "nsfw_words": "the complex prompt has explicit words",
+    "min_side": "the shorter side is too short",
+    "max_aspect": "too long and narrow",
+    "duplicate": "a better one of the same picture is kept; the detail is kind and id",
+    "languages": "the complex prompt is in another language",
+    "min_words": "too few words in the complex prompt",
+    "watermark_words": "the caption speaks of a watermark or a logo",
+    "max_per_prompt": "better samples have the same complex prompt",
+    "max_per_author": "the author has better samples",
+    "manual": "decided by hand; the detail says keep, in spite of other reasons, or drop",
+}
+"""Every reason a verdict can give."""
+
+MISSING = ("opt_out", "no_image", "no_prompt", "no_caption")
+"""Reasons that no decision by hand can mend: there is nothing to publish."""
+
+_LEVELS = {"none": 0, "soft": 1, "mature": 2, "x": 3}
+_EXPLICIT = (
+    r"(?i)\b(nsfw|nude|naked|nudity|topless|nipples?|penis|vagina|pussy|cock|cum|blowjob|sex|"
+    r"sexual|porn\w*|hentai|genitals?|masturbat\w*|bdsm|bondage|orgasm|erotic\w*|fellatio|loli\w*|"
+    r"shota\w*)\b"
+)
+_WATERMARK = r"(?i)\b(watermark\w*|logos?|stock photo|copyright|signature)\b"
+_PARTS_AHEAD = 8
+_WORD, _GAP = r"[^\s,.;:|]+", r"[\s,.;:|]+"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows that one rule drops."""
+
+    reason: str
+    rows: npt.NDArray[np.intp]
+    values: Floats | None = None
+    """The number of each row; NaN where it has none."""
+    threshold: float | None = None
+    details: pa.Array | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The small columns of all rows, ready for the rules. Numbers are NaN where unknown."""
+
+    ids: pa.Array
+    numbers: dict[str, Floats]
+    image_status: pa.Array
+    prompt_status: pa.Array
+    has_caption: Bools
+    nsfw_level: npt.NDArray[np.int8]
+    """0 to 3, -1 where the source does not say."""
+    explicit: Bools
+    watermark: Bools
+    language: pa.Array
+    prompt_key: npt.NDArray[np.int64]
+    author: pa.Array
+    duplicate_kind: pa.Array
+    cluster: pa.Array
+    by_hand: pa.Array
+    """``keep``, ``drop`` or null."""
+
+    def kept_by_hand(self) -> Bools:
+        """Which rows somebody decided to keep."""
+        return self._decided("keep")
+
+    def dropped_by_hand(self) -> Bools:
+        """Which rows somebody decided to drop."""
+        return self._decided("drop")
+
+    def _decided(self, decision: str) -> Bools:
+        return pc.equal(self.by_hand, decision).fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[int], Rows]:
+    """The rows of each table, and the small columns of all together; prompts are let go."""
+    sizes: list[int] = []
+    pieces: list[dict[str, Any]] = []
+    waiting: deque[Future[dict[str, Any]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count(), "surd-filter") as pool:  # Arrow releases Python's lock
+        for table in tables:
+            sizes.append(table.num_rows)
+            waiting.append(pool.submit(_small, table, params))
+            if len(waiting) > _PARTS_AHEAD:
+                pieces.append(waiting.popleft().result())
+        pieces += [future.result() for future in waiting]
+    return sizes, Rows(**{name: _join([piece[name] for piece in pieces]) for name in pieces[0]})
+
+
+def _join(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, dict):
+        return {name: _join([value[name] for value in values]) for name in first}
+    if isinstance(first, np.ndarray):
+        return np.concatenate(values)
+    return pa.chunked_array(values).unify_dictionaries().combine_chunks()
+
+
+def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
+    prompt = table["complex_prompt"]
+    numbers = {name: _floats(table[name]) for name in _NUMBERS}
+    numbers["words"] = _words(prompt, params.min_words) if params.min_words else np.zeros(0)
+    level = pc.index_in(table["nsfw_level"], pa.array(list(_LEVELS))).fill_null(-1)
+    return {
+        "ids": _one(table["id"]),
+        "numbers": numbers,
+        "image_status": _category(table["status"]),
+        "prompt_status": _category(table["prompts.status"]),
+        "has_caption": table["simple_prompt"].is_valid().to_numpy(),
+        "nsfw_level": level.to_numpy().astype(np.int8),
+        "explicit": _says(prompt, _EXPLICIT, params.nsfw_words),
+        "watermark": _says(table["simple_prompt"], _WATERMARK, params.watermark_words),
+        "language": _category(table["language"]),
+        "prompt_key": _keys(prompt) if params.max_per_prompt else np.zeros(0, np.int64),
+        "author": _category(table["author"]),
+        "duplicate_kind": _category(table["kind"]),
+        "cluster": _one(table["cluster"]),
+        "by_hand": _category(table["manual"]),
+    }
+
+
+_NUMBERS = (
+    "cos_simple", "cos_complex", "itm", "aesthetic", "nsfw", "width", "height", "similarity",
+)  # fmt: skip
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.cast(pa.large_string()).combine_chunks()  # 32-bit offsets end at 67 million ids
+
+
+def _category(column: pa.ChunkedArray) -> pa.Array:
+    return column.dictionary_encode().unify_dictionaries().combine_chunks()
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    return column.cast(pa.float32()).to_numpy()
+
+
+def _words(column: pa.ChunkedArray, enough: int) -> Floats:
+    """Words of each prompt with fewer than `enough`; infinity for the others, not counted on."""
+    more = f"(?:{_WORD}{_GAP}){{{enough - 1}}}{_WORD}"  # found within the first words
+    few = pc.invert(pc.match_substring_regex(column, more))
+    counts = pc.count_substring_regex(column.filter(few.fill_null(False)), _WORD)
+    words = np.full(len(column), np.inf, np.float32)
+    words[few.is_null().to_numpy()] = np.nan
+    words[few.fill_null(False).to_numpy()] = counts.to_numpy()
+    return words
+
+
+def _says(column: pa.ChunkedArray, pattern: str, asked: bool) -> Bools:
+    if not asked:
+        return np.zeros(0, bool)
+    return pc.match_substring_regex(column, pattern).fill_null(False).to_numpy()
+
+
+def _keys(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A 64-bit hash of each prompt, the same for equal prompts; -1 for none."""
+    import hashlib
+
+    texts = column.to_pylist()
+    digests = [hashlib.blake2b((t or "").casefold().encode(), digest_size=8) for t in texts]
+    keys = np.array([int.from_bytes(d.digest(), "big") >> 1 for d in digests], np.int64)
+    return np.where(column.is_valid().to_numpy(), keys, -1)
+
+
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def find(rows: Rows, params: FilterParams) -> list[Finding]:
+    """What each rule that is on finds, in the order of REASONS; last, what was decided by hand.
+
+    What is kept by hand counts before others where a cap leaves room for a few.
+    """
+    findings = [
+        *_missing(rows),
+        *_scores(rows, params),
+        *_safety(rows, params),
+        *_shape(rows, params),
+        *_duplicates(rows, params),
+        *_language(rows, params),
+    ]
+    kept = rows.kept_by_hand()
+    dropped = rows.dropped_by_hand()
+    for finding in findings:
+        dropped[finding.rows] |= (finding.reason in MISSING) | ~kept[finding.rows]
+    for reason, limit, groups in (
+        ("max_per_prompt", params.max_per_prompt, rows.prompt_key),
+        ("max_per_author", params.max_per_author, _codes(rows.author)),
+    ):
+        if limit is not None:
+            capped = _beyond(groups, limit, rows, dropped)
+            findings.append(Finding(reason, capped, threshold=limit))
+            dropped[capped] |= ~kept[capped]
+    decided = np.flatnonzero(pc.is_valid(rows.by_hand).to_numpy(zero_copy_only=False))
+    findings.append(Finding("manual", decided, details=_words_of(rows.by_hand, decided)))
+    return [finding for finding in findings if len(finding.rows)]
+
+
+def _missing(rows: Rows) -> Iterator[Finding]:
+    image, prompt = rows.image_status, rows.prompt_status
+    opted_out = pc.equal(image, "opt_out").to_numpy(zero_copy_only=False)
+    ok = pc.equal(image, "ok").to_numpy(zero_copy_only=False)
+    yield Finding("opt_out", np.flatnonzero(opted_out))
+    no_image = np.flatnonzero(~ok & ~opted_out)
+    yield Finding("no_image", no_image, details=_words_of(image, no_image))
+    no_prompt = np.flatnonzero(~pc.equal(prompt, "ok").to_numpy(zero_copy_only=False))
+    yield Finding("no_prompt", no_prompt, details=_words_of(prompt, no_prompt))
+    yield Finding("no_caption", np.flatnonzero(ok & ~rows.has_caption))
+
+
+def _scores(rows: Rows, params: FilterParams) -> Iterator[Finding]:
+    values = {
+        "clip_threshold": rows.numbers["cos_simple"],
+        "complex_threshold": rows.numbers["cos_complex"],
+        "min_margin": rows.numbers["cos_simple"] - rows.numbers["cos_complex"],
+        "min_itm": rows.numbers["itm"],
+        "min_aesthetic": rows.numbers["aesthetic"],
+    }
+    for reason, numbers in values.items():
+        asked = getattr(params, reason)
+        if asked is None:
+            continue
+        threshold = resolve(asked, numbers)
+        low = np.flatnonzero(numbers < np.float32(threshold))  # what has no number is not judged
+        yield Finding(reason, low, numbers[low], threshold)
+
+
+def _safety(rows: Rows, params: FilterParams) -> Iterator[Finding]:
+    if params.max_nsfw is not None:
+        scores = rows.numbers["nsfw"]
+        high = np.flatnonzero(scores > params.max_nsfw)
+        yield Finding("max_nsfw", high, scores[high], params.max_nsfw)
+    if params.max_nsfw_level is not None:
+        highest = _LEVELS[params.max_nsfw_level]
+        above = np.flatnonzero(rows.nsfw_level > highest)
+        yield Finding("max_nsfw_level", above, rows.nsfw_level[above].astype(float), highest)
+    if params.nsfw_words:
+        yield Finding("nsfw_words", np.flatnonzero(rows.explicit))
+
+
+def _shape(rows: Rows, params: FilterParams) -> Iterator[Finding]:
+    width, height = rows.numbers["width"], rows.numbers["height"]
+    if params.min_side is not None:
+        side = np.minimum(width, height)
+        small = np.flatnonzero(side < params.min_side)
+        yield Finding("min_side", small, side[small], params.min_side)
+    if params.max_aspect is not None:
+        aspect = np.maximum(width, height) / np.minimum(width, height)
+        narrow = np.flatnonzero(aspect > params.max_aspect)
+        yield Finding("max_aspect", narrow, aspect[narrow], params.max_aspect)
+
+
+def _duplicates(rows: Rows, params: FilterParams) -> Iterator[Finding]:
+    if not params.duplicates:
+        return
+    listed = pc.is_in(rows.duplicate_kind.cast(pa.string()), pa.array(params.duplicates))
+    found = np.flatnonzero(listed.to_numpy(zero_copy_only=False))
+    kinds = _words_of(rows.duplicate_kind, found)
+    kept = rows.cluster.take(pa.array(found)).cast(pa.string())
+    details = pc.binary_join_element_wise(kinds, kept, " of ")
+    yield Finding("duplicate", found, rows.numbers["similarity"][found], details=details)
+
+
+def _language(rows: Rows, params: FilterParams) -> Iterator[Finding]:
+    if params.languages is not None:
+        language = rows.language.cast(pa.string())
+        other = pc.and_(pc.is_valid(language), pc.invert(pc.is_in(language, _array(params))))
+        found = np.flatnonzero(other.to_numpy(zero_copy_only=False))
+        yield Finding("languages", found, details=language.take(pa.array(found)))
+    if params.min_words is not None:
+        words = rows.numbers["words"]
+        few = np.flatnonzero(words < params.min_words)
+        yield Finding("min_words", few, words[few], params.min_words)
+    if params.watermark_words:
+        yield Finding("watermark_words", np.flatnonzero(rows.watermark))
+
+
+def _array(params: FilterParams) -> pa.Array:
+    return pa.array(params.languages or (), pa.string())
+
+
+def _words_of(categories: pa.Array, rows: npt.NDArray[np.intp]) -> pa.Array:
+    return categories.take(pa.array(rows)).cast(pa.string())
+
+
+def _codes(categories: pa.Array) -> npt.NDArray[np.int64]:
+    return categories.indices.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _beyond(
+    groups: npt.NDArray[np.int64], limit: int, rows: Rows, dropped: Bools
+) -> npt.NDArray[np.intp]:
+    """Of the rows of each group that nothing else drops, all but the best `limit` by CLIP.
+
+    Those kept by hand come first. Equal scores are settled by the order of the rows; a group of
+    -1 has no limit.
+    """
+    candidates = np.flatnonzero(~dropped & (groups >= 0))
+    scores = np.nan_to_num(rows.numbers["cos_simple"][candidates], nan=-2.0)
+    last = ~rows.kept_by_hand()[candidates]
+    order = candidates[np.lexsort((candidates, -scores, last, groups[candidates]))]
+    ordered = groups[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
+    lengths = np.diff(np.r_[first, len(ordered)])
+    rank = np.arange(len(ordered)) - np.repeat(first, lengths)
+    return np.sort(order[rank >= limit])

@@ -1,0 +1,1 @@
+"""Keeping a dataset: parts, manifest, checksums, locks."""

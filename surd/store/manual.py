@@ -1,0 +1,108 @@
+"""Keep and drop by hand: what somebody said of single samples, whatever the filters say.
+
+A decision is a small file, ``manual/ID.keep.json`` or ``manual/ID.drop.json``, and its name says
+all that counts. So a list of names is enough to read them, several people may decide at once, on
+an object store too, and no kill leaves half of one. Where both are there, because two people
+differed in the same moment, it is a drop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Literal, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.errors import SurdError
+from surd.store.workspace import Workspace
+
+Decision = Literal["keep", "drop"]
+Decisions = Mapping[str, Decision]
+"""Sample id -> what was decided."""
+
+REASON = "manual"
+"""The reason a verdict gives for them; its detail is the decision."""
+GROUP = "manual"
+"""Their folder in a workspace."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"([0-9a-f]{32})\.(keep|drop)\.json")
+
+
+def read(workspace: Workspace) -> dict[str, Decision]:
+    """All decisions there are, in the order of the ids."""
+    found: dict[str, Decision] = {}
+    for name in workspace.storage.names(GROUP):
+        match = _NAME.fullmatch(name)
+        if match and found.get(match[1]) != "drop":
+            found[match[1]] = cast(Decision, match[2])
+    return found
+
+
+def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> None:
+    """Keep or drop a sample by hand; None leaves it to the filters again.
+
+    On the disk before this returns. Raises SurdError for what is no id, and WorkspaceError where
+    the workspace cannot be written to.
+    """
+    if not _ID.fullmatch(sample_id):
+        raise SurdError(f"{sample_id!r}: no sample id; an id has 32 hexadecimal digits")
+    if decision is not None:
+        said = {"id": sample_id, "decision": decision, "at": _now()}
+        workspace.storage.write_bytes(_name(sample_id, decision), json.dumps(said).encode() + b"\n")
+    for other in ("keep", "drop"):
+        if other != decision and workspace.storage.exists(_name(sample_id, other)):
+            workspace.storage.delete(_name(sample_id, other))
+
+
+def decide_all(
+    workspace: Workspace, changes: Mapping[str, Decision | None], *, write: bool = True
+) -> dict[str, Decision]:
+    """Decide on several samples; the decisions there are then, or would be without `write`.
+
+    Raises SurdError, before anything is written, when the workspace has no such sample.
+    """
+    unknown = set(changes)
+    for part in workspace.parts("samples") if changes else ():
+        ids = workspace.read("samples", part, ["id"])["id"]
+        unknown -= set(ids.filter(pc.is_in(ids, pa.array(list(unknown), pa.string()))).to_pylist())
+    if unknown:
+        raise SurdError(f"{workspace.location}: no sample has the id {min(unknown)!r}")
+    decisions = read(workspace)
+    for sample_id, decision in changes.items():
+        decisions.pop(sample_id, None)
+        if decision is not None:
+            decisions[sample_id] = decision
+        if write:
+            decide(workspace, sample_id, decision)
+    return decisions
+
+
+def inputs(decisions: Decisions) -> dict[str, str]:
+    """For a part's footer and fingerprint: a digest of the decisions; nothing where there are none.
+
+    So a workspace without any is as fresh as it was before there could be some.
+    """
+    if not decisions:
+        return {}
+    text = json.dumps(sorted(decisions.items()))
+    return {GROUP: hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
+
+
+def column(ids: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
+    """``keep``, ``drop`` or null for each id."""
+    at = pc.index_in(ids, pa.array(list(decisions), pa.string()))
+    return pa.chunked_array([pa.array(list(decisions.values()), pa.string())]).take(at)
+
+
+def _name(sample_id: str, decision: str) -> str:
+    return f"{GROUP}/{sample_id}.{decision}.json"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

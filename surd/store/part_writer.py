@@ -1,0 +1,158 @@
+"""Writing one part: row groups of a fixed size, checksums, and a digest of the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from surd.store.checksums import FOOTER_KEY, Summed, seal, unsealed
+from surd.store.storage import fsync
+
+
+class PartWriter:
+    """Collects rows into row groups of a fixed size, and their digest.
+
+    What is written is synced to the disk in a thread, so that the end need not wait for it.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
+        self.rows = 0
+        self._path = path
+        self._sync_thread = ThreadPoolExecutor(1, "surd-sync")
+        self._syncing: Future[None] | None = None
+        self._schema = schema
+        self._row_group_rows = row_group_rows
+        self._pending: list[pa.Table] = []
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._header: dict[str, Any] = {}
+        small = [f for f in schema if not pa.types.is_large_binary(f.type)]
+        self._small = [f.name for f in small]
+        types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
+        leaves = list(types)
+        repetitive = [leaf for leaf, type_ in types.items() if not pa.types.is_float16(type_)]
+        self._file = Summed(path)
+        self._finished = False
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
+            use_dictionary=repetitive,
+            write_statistics=repetitive,
+            write_page_checksum=True,
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; ``table`` has exactly the part's schema."""
+        self._pending.append(table.cast(self._schema))
+        self.rows += table.num_rows
+        while sum(t.num_rows for t in self._pending) >= self._row_group_rows:
+            self._flush(self._row_group_rows)
+
+    def describe(
+        self, *, fingerprint: str, settings: str, inputs: dict[str, str], extra: dict[str, Any]
+    ) -> None:
+        """What the footer shall say; to be called before the part is finished."""
+        self._header = {
+            "fingerprint": fingerprint,
+            "settings": settings,
+            "inputs": inputs,
+            "extra": extra,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of the rows written so far, 32 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Write what is pending, and the footer's description."""
+        if any(t.num_rows for t in self._pending) or self.rows == 0:
+            self._flush(self._row_group_rows)
+        self._check_sync()
+        header = self._header | {"digest": self.digest, "crc32": unsealed(self._file.crc)}
+        self._writer.add_key_value_metadata(
+            {FOOTER_KEY: json.dumps(header, sort_keys=True).encode()}
+        )
+        self._finished = True
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        try:
+            self._writer.close()
+        finally:
+            self._file.close()
+            self._sync_thread.shutdown()
+        if self._finished:
+            seal(self._path)
+
+    def _flush(self, rows: int) -> None:
+        joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
+        group = joined.slice(0, rows).combine_chunks()
+        rest = joined.slice(rows)
+        self._pending = [rest] if rest.num_rows else []
+        for name in self._small:
+            for content in _canonical(group[name].combine_chunks()):
+                self._hash.update(content)
+        self._writer.write_table(group, row_group_size=rows)
+        if self._syncing is None or self._syncing.done():
+            self._check_sync()
+            self._file.flush()
+            self._syncing = self._sync_thread.submit(fsync, self._path)
+
+    def _check_sync(self) -> None:
+        """Raise what syncing met: the system tells of a lost write only once."""
+        if self._syncing is not None:
+            self._syncing.result()
+
+
+def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """Parquet's names of the leaf columns below an Arrow field, and their types."""
+    if _is_list(type_):
+        yield from _leaves(f"{path}.list.element", type_.value_type)
+    elif pa.types.is_struct(type_):
+        for field_ in type_:
+            yield from _leaves(f"{path}.{field_.name}", field_.type)
+    else:
+        yield path, type_
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_))
+
+
+def _canonical(column: pa.Array) -> Iterator[bytes]:
+    """Bytes equal for equal rows.
+
+    Arrow's own buffers will not do: padding, unused bits and slots of nulls may differ.
+    """
+    yield column.is_null().to_numpy(zero_copy_only=False).tobytes()
+    kind = column.type
+    if pa.types.is_struct(kind):
+        for field in column.flatten():
+            yield from _canonical(field)
+    elif _is_list(kind):
+        yield _lengths(pc.list_value_length(column))
+        yield from _canonical(column.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        yield _lengths(pc.binary_length(column))
+        text = pc.cast(column.drop_null(), pa.large_binary())
+        if len(text):
+            _, offsets, data = text.buffers()
+            bounds = np.frombuffer(offsets, np.int64)
+            yield data[bounds[text.offset] : bounds[text.offset + len(text)]] if data else b""
+    else:
+        yield column.drop_null().to_numpy(zero_copy_only=False).tobytes()
+
+
+def _lengths(lengths: pa.Array) -> bytes:
+    content: bytes = lengths.fill_null(0).to_numpy().tobytes()
+    return content

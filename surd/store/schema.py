@@ -1,0 +1,281 @@
+"""The Arrow schemas of every group, and the JSON Schemas generated from them.
+
+Part i of every group holds the same samples in the same order, keyed by ``id``
+(32 hexadecimal digits, see :func:`surd.sources.record.sample_id`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+
+def described(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+    """A field that carries its own description."""
+    return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
+
+
+_ID = described("id", pa.string(), "stable id of the sample, 32 hexadecimal digits", nullable=False)
+
+SAMPLES = pa.schema(
+    [
+        _ID,
+        described(
+            "source", pa.string(), "kind of the source, as civitai or folder", nullable=False
+        ),
+        described("source_id", pa.string(), "the source's own id of the image"),
+        described("url", pa.string(), "where the image can be fetched"),
+        described(
+            "path",
+            pa.string(),
+            "local file, or archive.zip::member, archive.tar::member, file.parquet::COLUMN/ROW",
+        ),
+        described("prompt", pa.string(), "the prompt as the source gave it"),
+        described("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
+        described(
+            "simple_prompt", pa.string(), "a simple prompt or caption, where the source has one"
+        ),
+        described("author", pa.string(), "who published the image"),
+        described("licence", pa.string(), "licence or terms, as far as the source tells"),
+        described("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
+        described("model", pa.string(), "the generator's checkpoint"),
+        described("page_url", pa.string(), "page that shows the image"),
+        described("created_at", pa.string(), "ISO 8601 time of publication"),
+        described("settings", pa.string(), "generator settings as a JSON object"),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        _ID,
+        described("status", pa.string(), "ok, or why there is no image", nullable=False),
+        described("detail", pa.string(), "one line on a status other than ok"),
+        described("http_status", pa.int16(), "last HTTP status, when one was received"),
+        described("bytes", pa.large_binary(), "the file as downloaded, or resized"),
+        described("mime", pa.string(), "media type, found in the bytes themselves"),
+        described("width", pa.int32(), "pixels, as seen upright"),
+        described("height", pa.int32(), "pixels, as seen upright"),
+        described(
+            "exif_orientation", pa.int8(), "1 to 8; other than 1, turn the bytes to show them"
+        ),
+        described("resized", pa.bool_(), "false when the bytes are as downloaded"),
+        described("sha256", pa.string(), "of the bytes, 64 hexadecimal digits"),
+        described("phash", pa.string(), "64-bit DCT perceptual hash, 16 hexadecimal digits"),
+    ]
+)
+
+PROMPTS = pa.schema(
+    [
+        _ID,
+        described("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
+        described("complex_prompt", pa.string(), "the words of the prompt, free of syntax"),
+        described(
+            "networks",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("kind", pa.string()),
+                        pa.field("name", pa.string()),
+                        pa.field("weight", pa.float32()),
+                    ]
+                )
+            ),
+            "LoRA, LyCORIS, hypernetwork and embedding references split off, in order",
+        ),
+        described(
+            "weights",
+            pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("weight", pa.float32())])),
+            "pieces of the text whose attention weight is not 1, in order",
+        ),
+        described("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
+        described("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
+        described("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
+        described("language", pa.string(), "ISO 639 code guessed from the words"),
+        described("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
+    ]
+)
+
+EMBEDDING = pa.list_(pa.float16())
+"""A vector; of unit length where CLIP made it."""
+
+CAPTIONS = pa.schema(
+    [
+        _ID,
+        described("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        described(
+            "candidates",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("text", pa.string()),
+                        pa.field("raw", pa.string()),
+                        pa.field("how", pa.string()),
+                    ]
+                )
+            ),
+            "different simple prompts: the cleaned text, the caption as it was generated, and how "
+            "(given by the source, beam, nucleus)",
+        ),
+    ]
+)
+
+CLIP = pa.schema(
+    [
+        _ID,
+        described("status", pa.string(), "ok, no_image or decode_error", nullable=False),
+        described("simple_prompt", pa.string(), "the candidate that is nearest to the image"),
+        described("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
+        described("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
+        described("candidate_scores", pa.list_(pa.float32()), "cosine(image, candidate), of each"),
+        described("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
+        described(
+            "itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"
+        ),
+        described("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
+        described("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
+        described("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
+        described("simple_embedding", EMBEDDING, "of the simple prompt, of unit length"),
+        described("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        _ID,
+        described("cluster", pa.string(), "id of the sample that is kept of these", nullable=False),
+        described("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
+        described("kind", pa.string(), "exact, phash or clip; null for the one that is kept"),
+        described(
+            "similarity",
+            pa.float32(),
+            "to the nearest of the cluster: 1 for exact, share of "
+            "equal bits for phash, cosine for clip",
+        ),
+    ]
+)
+
+VERDICTS = pa.schema(
+    [
+        _ID,
+        described("keep", pa.bool_(), "whether the sample is published", nullable=False),
+        described(
+            "reasons",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("reason", pa.string()),
+                        pa.field("value", pa.float64()),
+                        pa.field("threshold", pa.float64()),
+                        pa.field("detail", pa.string()),
+                    ]
+                )
+            ),
+            "every reason to drop it, with the number and the threshold behind it; manual is a "
+            "decision by hand, and where its detail is keep, the others were overruled",
+        ),
+    ]
+)
+
+GROUPS: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "images": IMAGES,
+    "prompts": PROMPTS,
+    "captions": CAPTIONS,
+    "clip": CLIP,
+    "duplicates": DUPLICATES,
+    "verdicts": VERDICTS,
+}
+
+IMAGE_STATUSES: dict[str, str] = {
+    "ok": "the image is there",
+    "no_location": "the source gave neither url nor path",
+    "bad_url": "not an http or https url with a host",
+    "blocked_address": "the host is a private, loopback or otherwise non-public address",
+    "dns_error": "the host name does not resolve",
+    "connect_error": "no connection, or it broke before the answer",
+    "timeout": "no complete answer in time",
+    "http_error": "an HTTP status other than 200",
+    "too_many_redirects": "more redirects than allowed, or a circle of them",
+    "bad_redirect": "a redirect to nowhere, or to something that is not http(s)",
+    "opt_out": "X-Robots-Tag says noai or noimageai",
+    "bad_encoding": "a Content-Encoding that was not asked for and cannot be undone",
+    "too_large": "more bytes than allowed",
+    "truncated": "fewer bytes than promised, or an image that ends early",
+    "missing_file": "the local file, archive or member is not there",
+    "unreadable_file": "the local file cannot be read",
+    "empty": "zero bytes",
+    "not_an_image": "no known image format",
+    "unsupported_format": "an image, but not JPEG, PNG, WebP, GIF or BMP",
+    "animated": "more than one frame",
+    "too_many_pixels": "more pixels than allowed; not decoded",
+    "decode_error": "the image does not decode",
+}
+"""Every value ``images.status`` can take."""
+
+_JSON_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "halffloat": {"type": "number"},
+    "large_binary": {"type": "string", "contentEncoding": "base64"},
+    "bool": {"type": "boolean"},
+    "int8": {"type": "integer"},
+    "int16": {"type": "integer"},
+    "int32": {"type": "integer"},
+    "int64": {"type": "integer"},
+    "float": {"type": "number"},
+    "double": {"type": "number"},
+}
+
+
+def _json_type(type_: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(type_):
+        return {"type": "array", "items": _json_type(type_.value_type)}
+    if pa.types.is_struct(type_):
+        return {
+            "type": "object",
+            "properties": {f.name: _json_type(f.type) for f in type_},
+        }
+    return dict(_JSON_TYPES[str(type_)])
+
+
+def json_schema_of(name: str, schema: pa.Schema) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one row of ``schema``."""
+    properties: dict[str, Any] = {}
+    for field in schema:
+        described = _json_type(field.type)
+        if field.nullable:
+            described["type"] = [described["type"], "null"]
+        described["description"] = field.metadata[b"doc"].decode()
+        properties[field.name] = described
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "type": "object",
+        "properties": properties,
+        "required": [field.name for field in schema if not field.nullable],
+        "additionalProperties": False,
+    }
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Every schema surd publishes, by name: the groups, the recipe and the manifest."""
+    from surd.recipe.recipe import Recipe
+    from surd.store.workspace import Manifest
+
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schemas = {group: json_schema_of(group, schema) for group, schema in GROUPS.items()}
+    schemas["recipe"] = draft | Recipe.model_json_schema()
+    schemas["manifest"] = draft | Manifest.model_json_schema()
+    return schemas
+
+
+def write_json_schemas(folder: Path) -> list[Path]:
+    """Write each schema to ``folder/NAME.json``; return the paths."""
+    paths = []
+    for name, schema in json_schemas().items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths

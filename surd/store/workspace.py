@@ -1,0 +1,350 @@
+"""The workspace: column groups in aligned parts, and a manifest. See docs/concepts.md."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+from pydantic import Field as ModelField
+
+from surd.errors import WorkspaceError
+from surd.store.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
+from surd.store.column_ranges import at_hand
+from surd.store.part_writer import PartWriter
+from surd.store.storage import Storage
+
+FORMAT_VERSION = 1
+MANIFEST = "surd.json"
+_LOCK = ".surd.lock"
+_READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
+_DAMAGED = ".damaged.txt"
+
+
+class DamagedPartError(WorkspaceError):
+    """A part that is there but cannot be trusted: truncated, bit-flipped, or not surd's."""
+
+    def __init__(self, location: str, group: str, part: int, why: str) -> None:
+        mend = f"run surd build -o {location} again, which computes it anew"
+        if group == "samples":
+            mend = (
+                f"delete this file and run surd collect {location}, which asks the sources for "
+                "its samples again"
+            )
+        elif "/" in group:
+            mend = f"run surd embed-llm {location} again as before, which computes it anew"
+        super().__init__(f"{location}/{part_name(group, part)}: damaged ({why}); {mend}")
+        self.group = group
+        self.part = part
+
+
+class MissingPartError(WorkspaceError):
+    """A part that is not there."""
+
+
+class StageRun(BaseModel):
+    """What the last run of a stage left behind."""
+
+    parts: int
+    rows: int
+    counts: dict[str, int] = ModelField(description="rows by status")
+    failed_parts: list[int] = []
+    seconds: float
+    finished_at: str = ModelField(description="ISO 8601, UTC")
+    settings: dict[str, Any] = ModelField(description="the stage's parameters")
+
+
+class Manifest(BaseModel):
+    """``surd.json``: what this workspace is and how it was made. Holds no secrets."""
+
+    format_version: int = FORMAT_VERSION
+    recipe: dict[str, Any] = ModelField(description="the effective recipe")
+    stages: dict[str, StageRun] = {}
+    versions: dict[str, str] = ModelField(default={}, description="surd and libraries used")
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What a part's Parquet footer says about it."""
+
+    rows: int
+    fingerprint: str
+    """Of settings and inputs; equal to the expected one means fresh."""
+    digest: str
+    """Of the content; what dependent parts are fingerprinted by."""
+    settings: str
+    inputs: dict[str, str]
+    """Group -> digest of the part that was read."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """For samples: the collector's state."""
+    crc32: str = ""
+    """Of the bytes before the footer and of the footer; see surd.store.checksums."""
+
+
+class Workspace:
+    """One folder, local or remote, holding one dataset in the making."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+        self.storage = Storage(self.location)
+
+    # manifest -------------------------------------------------------------------------------
+
+    def read_manifest(self) -> Manifest:
+        """Raises WorkspaceError when there is none, or it is broken or of a newer format."""
+        try:
+            raw = json.loads(self.storage.read_bytes(MANIFEST))
+            version = raw["format_version"]
+        except FileNotFoundError:
+            raise WorkspaceError(
+                f"{self.location}: not a surd workspace (no {MANIFEST}); "
+                "make one with: surd build RECIPE -o DIR"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"{self.location}/{MANIFEST}: unreadable ({error}); delete it and run "
+                "surd build again, finished parts are kept"
+            ) from error
+        except OSError as error:
+            raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise WorkspaceError(
+                f"{self.location}: workspace format {version}, this surd reads up to "
+                f"{FORMAT_VERSION}; upgrade with: pip install -U surd"
+            )
+        try:
+            return Manifest.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise WorkspaceError(
+                f"{self.location}/{MANIFEST}: {where}: {first['msg']}; delete the file and run "
+                "surd build again, finished parts are kept"
+            ) from error
+
+    def has_manifest(self) -> bool:
+        """Whether this is a workspace already."""
+        return self.storage.exists(MANIFEST)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest, atomically."""
+        self.storage.write_bytes(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+    # parts ----------------------------------------------------------------------------------
+
+    def parts(self, group: str) -> list[int]:
+        """Indices of the parts that exist, in order."""
+        return sorted(  # as numbers: beyond 99999 names sort otherwise
+            int(name[5:-8])
+            for name in self.storage.names(group)
+            if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()
+        )
+
+    def part_info(self, group: str, part: int) -> PartInfo | None:
+        """None when the part does not exist; raises DamagedPartError when it is damaged."""
+        try:
+            with self._opened(group, part) as (_, footer):
+                pass
+        except MissingPartError:
+            return None
+        try:
+            said = json.loads((footer.metadata or {})[FOOTER_KEY])
+            return PartInfo(rows=footer.num_rows, **said)
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._damaged(group, part, "its footer was not written by surd") from error
+
+    def read_batches(
+        self, group: str, part: int, columns: Sequence[str] | None, batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """The part's rows in tables of ``batch_rows`` (the last may be shorter).
+
+        Raises WorkspaceError when the part is missing or damaged; the checksums of footer and
+        pages are verified.
+        """
+        with self._parquet(group, part) as file:
+            batches = file.iter_batches(batch_rows, columns=list(columns) if columns else None)
+            for batch in batches:
+                yield pa.Table.from_batches([batch])
+
+    def read(self, group: str, part: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
+        with self._parquet(group, part, columns) as file:
+            return file.read(columns=list(columns) if columns else None).replace_schema_metadata()
+
+    def salvage(self, group: str, part: int) -> Iterator[pa.Table | None]:
+        """The part's row groups; None in place of one that is damaged.
+
+        Raises WorkspaceError when the part is missing, or its footer damaged.
+        """
+        with self._parquet(group, part) as file:
+            for number in range(file.num_row_groups):
+                try:
+                    yield file.read_row_group(number).replace_schema_metadata()
+                except (pa.ArrowException, OSError):
+                    yield None
+
+    def verify(self, group: str, part: int) -> None:
+        """Read all bytes of a part. Raises WorkspaceError when it is missing or damaged."""
+        info = self.part_info(group, part)
+        with self._opened(group, part) as (file, _):
+            check_body(file)
+        if info is not None and not info.crc32:  # of an earlier version: pages have checksums
+            for _ in self.read_batches(group, part, None, 64):
+                pass
+        self.storage.delete(_damage_name(group, part))
+
+    def read_around(
+        self, group: str, part: int, row: int, columns: Sequence[str]
+    ) -> tuple[int, pa.Table]:
+        """The row group that a row is in, and the index of its first row within the part.
+
+        Raises WorkspaceError when the part is missing, damaged or has no such row.
+        """
+        with self._parquet(group, part) as file:
+            first = 0
+            for number in range(file.num_row_groups):
+                rows = file.metadata.row_group(number).num_rows
+                if row < first + rows:
+                    table = file.read_row_group(number, columns=list(columns))
+                    return first, table.replace_schema_metadata()
+                first += rows
+        raise WorkspaceError(f"{self.location}/{part_name(group, part)}: has no row {row}")
+
+    @contextlib.contextmanager
+    def _parquet(
+        self, group: str, part: int, at_once: Sequence[str] | None = None
+    ) -> Iterator[pq.ParquetFile]:
+        """The part; of a remote one, all of the columns ``at_once`` are fetched before."""
+        source: Any = self.storage.path(part_name(group, part))
+        with self._opened(group, part) as (file, footer):
+            if not self.storage.is_local:
+                source = at_hand(self.storage.fs, source, file, footer, at_once)
+            with pq.ParquetFile(
+                source, metadata=footer, page_checksum_verification=True
+            ) as parquet:
+                yield parquet
+
+    @contextlib.contextmanager
+    def _opened(self, group: str, part: int) -> Iterator[tuple[BinaryIO, pq.FileMetaData]]:
+        """The file and its footer; what is wrong with it becomes a WorkspaceError, and damage that
+        the footer does not show is noted."""
+        name = part_name(group, part)
+        footer: pq.FileMetaData | None = None
+        try:
+            with self.storage.open_binary(name) as file:
+                footer = read_footer(file)
+                yield file, footer
+        except FileNotFoundError as error:
+            raise MissingPartError(f"{self.location}/{name}: missing") from error
+        except (pa.ArrowMemoryError, pa.ArrowCancelled):
+            raise
+        except (*_READING, *self.storage.network_errors()) as error:
+            reason = self.storage.system_error(error)
+            if reason is not None:
+                raise WorkspaceError(f"{self.location}/{name}: cannot read: {reason}") from error
+            why = str(error).split("\n", 1)[0]
+            if footer is not None and group != "samples":  # which no build computes
+                self._note_damage(group, part, why)
+            raise self._damaged(group, part, why) from error
+
+    def _damaged(self, group: str, part: int, why: str) -> DamagedPartError:
+        return DamagedPartError(self.location, group, part, why)
+
+    @contextlib.contextmanager
+    def writing_part(
+        self, group: str, part: int, schema: pa.Schema, row_group_rows: int
+    ) -> Iterator[PartWriter]:
+        """Write a part row group by row group; it appears when the block ends without error."""
+        with self.storage.writing(part_name(group, part)) as temporary:
+            writer = PartWriter(temporary, schema, row_group_rows)
+            try:
+                yield writer
+                writer.finish()
+            finally:
+                writer.close()
+        self.clear_failure(group, part)
+        self.storage.delete(_damage_name(group, part))
+
+    # failures and damage --------------------------------------------------------------------------
+
+    def record_failure(self, group: str, part: int, error: str) -> None:
+        """Remember that a part could not be computed, and why."""
+        content = json.dumps({"error": error}, ensure_ascii=False).encode()
+        self.storage.write_bytes(_failure_name(group, part), content)
+
+    def failure(self, group: str, part: int) -> str | None:
+        """Why the last try at this part failed, or None."""
+        try:
+            return str(json.loads(self.storage.read_bytes(_failure_name(group, part)))["error"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def clear_failure(self, group: str, part: int) -> None:
+        """Forget the failure of a part."""
+        self.storage.delete(_failure_name(group, part))
+
+    def damage(self, group: str) -> dict[int, str]:
+        """Part -> what whoever read it found damaged, beyond what its footer shows."""
+        found = {}
+        for name in self.storage.names(group):
+            if name.endswith(_DAMAGED) and name[5 : -len(_DAMAGED)].isdigit():
+                with contextlib.suppress(FileNotFoundError):
+                    why = self.storage.read_bytes(f"{group}/{name}").decode(errors="replace")
+                    found[int(name[5 : -len(_DAMAGED)])] = why
+        return found
+
+    def _note_damage(self, group: str, part: int, why: str) -> None:
+        """For the next build, which would see nothing wrong; where nothing can be written, not."""
+        with contextlib.suppress(WorkspaceError):
+            self.storage.write_bytes(_damage_name(group, part), why.encode())
+
+    # lock -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the workspace for writing; raises WorkspaceError when another process does."""
+        if not self.storage.is_local:
+            from surd.store.lease import lease
+
+            with lease(self.storage, _LOCK):
+                yield
+            return
+        from filelock import FileLock, Timeout
+
+        folder = Path(self.storage.root)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _LOCK, timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise WorkspaceError(
+                f"{self.location}: another surd process is writing here; wait for it or stop it"
+            ) from None
+        except OSError as error:
+            raise WorkspaceError(
+                f"{self.location}: cannot write here: {error.strerror}; choose another folder "
+                "with -o, or change its permissions"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def part_name(group: str, part: int) -> str:
+    """Where a part lies within the workspace."""
+    return f"{group}/part-{part:05d}.parquet"
+
+
+def _damage_name(group: str, part: int) -> str:
+    return f"{group}/part-{part:05d}{_DAMAGED}"
+
+
+def _failure_name(group: str, part: int) -> str:
+    return f"{group}/part-{part:05d}.failed.json"

@@ -1,0 +1,73 @@
+"""What can be said against a training before anything is computed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from surd.adapter.encoding import text_width
+from surd.errors import SurdError
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.losses import TERMS
+
+
+def check_tools(params: TrainAdapterParams) -> None:
+    """Raises SurdError where a tracker, a library or a precision is not to be had here."""
+    tracker_of(params.report_to)
+    if not any(getattr(params, f"{term}_weight") for term in TERMS):
+        raise SurdError(
+            f"train_adapter: nothing to learn, for no loss has a weight; give one to: "
+            f"{', '.join(f'{term}_weight' for term in TERMS)}"
+        )
+    if params.adam_8bit and find_spec("bitsandbytes") is None:
+        raise SurdError(
+            "train_adapter.adam_8bit: needs bitsandbytes, which is not installed; "
+            "pip install bitsandbytes, or leave it false"
+        )
+    if params.precision == "fp16" and not torch.cuda.is_available():
+        raise SurdError(
+            "train_adapter.precision: fp16 needs a GPU, and this torch sees none; use auto or no"
+        )
+
+
+def tracker_of(report_to: str) -> str | None:
+    """The name accelerate is told; None for no tracker. Raises SurdError."""
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import LoggerType
+
+    known = [str(name) for name in LoggerType.list()]
+    if report_to == "none":
+        return None
+    if report_to not in known:
+        raise SurdError(
+            f"train_adapter.report_to: {report_to!r:.40} is no tracker; there are: "
+            f"{', '.join(['none', *known])}"
+        )
+    there = {str(tracker.value) for tracker in get_available_trackers()}
+    if report_to in there or (report_to == "all" and there):
+        return report_to
+    raise SurdError(
+        f"train_adapter.report_to: {report_to} is not installed; pip install {report_to}, or use "
+        "tensorboard or none"
+    )
+
+
+def check_fits(params: TrainAdapterParams, pipeline: Any) -> None:
+    """Raises SurdError where the settings do not go with the sizes of the diffusion model."""
+    width, factor = text_width(pipeline), pipeline.vae_scale_factor
+    if width % params.heads:
+        fitting = [n for n in range(1, 65) if width % n == 0]
+        near = max((n for n in fitting if n < params.heads), default=1)
+        raise SurdError(
+            f"train_adapter.heads: {params.heads} does not divide {width}, the width of this "
+            f"diffusion model's text embeddings; {near} does"
+        )
+    side = params.resolution
+    if side is not None and side % factor:
+        below = max(factor, side // factor * factor)
+        raise SurdError(
+            f"train_adapter.resolution: {side} is not divisible by {factor}, the factor of this "
+            f"diffusion model's autoencoder; {below} is"
+        )

@@ -1,0 +1,243 @@
+"""Training an adapter: what the paper teaches it, resumable to the bit.
+
+Everything random in a step comes from its number and the seed, so that a run that was killed and
+resumed ends with the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surd.adapter.encoding import text_width
+from surd.adapter.files import save
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.errors import ModelError
+from surd.models.memory import is_out_of_memory
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.attention import Reader, readers_of
+from surd.training.data import Data, seed_of
+from surd.training.losses import losses, unet_arguments, weighed
+from surd.training.run_folder import about_training, begin_log, checkpoint, take_up, write_log
+from surd.training.setup import frozen_unet, make_accelerator, make_average, make_optimizer
+from surd.training.validation import Validation, is_due, validate
+
+_QUERIES_A_BATCH = 64
+
+
+class Student(nn.Module):
+    """The adapter and the projection of the language model's vectors, `h` wide."""
+
+    def __init__(self, config: AdapterConfig, llm_width: int, projection: str) -> None:
+        super().__init__()
+        self.adapter = Adapter(config)
+        self.projection = nn.Linear(llm_width, config.width)
+        self.projection.requires_grad_(projection == "learned")
+
+    def forward(self, simple: torch.Tensor, llm: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """New embeddings, features, and what the features shall be."""
+        adapted = self.adapter(simple)
+        return adapted.embeddings, adapted.features, self.projection(llm)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training under way."""
+
+    params: TrainAdapterParams
+    accelerator: Any
+    student: Any
+    """A Student, wrapped where there are several processes."""
+    learning: Sequence[nn.Parameter]
+    optimizer: Any
+    rate: Any
+    unet: Any
+    schedule: Any
+    average: Any
+    """Of the weights, or None."""
+    readers: Sequence[Reader]
+    """Of the UNet, where attention has a weight."""
+
+
+def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
+    """The network that the parameters ask for."""
+    return AdapterConfig(
+        width=width,
+        network=params.network,
+        depth=params.depth,
+        heads=params.heads,
+        feed_forward=params.feed_forward,
+        weight=params.adapter_weight,
+        blend=params.blend,
+        attend=params.attend,
+        dropout=params.dropout,
+        gate=params.gate,
+    )
+
+
+def train(
+    data: Data,
+    pipeline: Any,
+    llm_width: int,
+    params: TrainAdapterParams,
+    folder: Path,
+    on_step: Callable[[int, Mapping[str, float]], None] = lambda step, terms: None,
+    *,
+    accelerator: Any = None,
+    validation: Validation | None = None,
+) -> Adapter:
+    """Train, and leave the adapter in `folder`; returns it in evaluation mode.
+
+    The newest whole checkpoint is taken up, if there is one. `on_step` is told each step's number,
+    from 1 on, and its losses. A validation changes nothing of what is learned.
+    """
+    accelerator = accelerator or make_accelerator(params, folder)
+    training = _prepare(data, pipeline, llm_width, params, accelerator)
+    first = take_up(accelerator, folder)
+    begin_log(folder, first, accelerator)
+    _look(training, validation, 0)
+    training.student.train()
+    for step in range(first, params.steps):
+        done = step + 1
+        try:
+            sums = _step(training, data, step)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(_too_large(done, params)) from error
+        write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
+        on_step(done, sums)
+        _look(training, validation, done)
+        if done % params.checkpoint_every == 0 and done < params.steps:
+            checkpoint(accelerator, training.student, params, folder, done)
+    return _finish(training, folder, len(data.rows))
+
+
+def _too_large(step: int, params: TrainAdapterParams) -> str:
+    """What takes less: first what learns the same, then what learns nearly the same."""
+    if params.denoising_weight and not params.gradient_checkpointing:
+        less = "--set train_adapter.gradient_checkpointing=true, which takes more time"
+    elif params.batch_size > 1:
+        half, twice = params.batch_size // 2, 2 * params.accumulate
+        less = f"--batch-size {half} --set train_adapter.accumulate={twice} --resume none"
+    else:
+        less = "a smaller train_adapter.resolution and --resume none"
+    return f"out of memory in step {step}; run the same command with {less}"
+
+
+def _prepare(
+    data: Data, pipeline: Any, llm_width: int, params: TrainAdapterParams, accelerator: Any
+) -> Training:
+    from accelerate.utils import set_seed
+    from diffusers import DDPMScheduler
+    from diffusers.optimization import get_scheduler
+
+    set_seed(params.seed)
+    student = Student(config_of(params, text_width(pipeline)), llm_width, params.projection)
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(learning, params)
+    rate = get_scheduler(
+        params.schedule,
+        optimizer,
+        num_warmup_steps=params.warmup_steps * accelerator.num_processes,
+        num_training_steps=params.steps * accelerator.num_processes,
+    )
+    unet = frozen_unet(pipeline, params, accelerator)
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    readers = _readers(data, unet, schedule, params, accelerator) if params.attention_weight else ()
+    student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
+    average = make_average(accelerator, student, params)
+    return Training(
+        params, accelerator, student, learning, optimizer, rate, unet, schedule, average, readers
+    )
+
+
+def _readers(
+    data: Data, unet: Any, schedule: Any, params: TrainAdapterParams, accelerator: Any
+) -> list[Reader]:
+    """The UNet's layers with queries from as many batches as give enough of them."""
+    wanted = -(-params.attention_queries // _QUERIES_A_BATCH)
+
+    def runs() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        for number in range(wanted):
+            batch = data.batch(number, 1, 0, accelerator.device)
+            noise, times = data.noise(number, 0, batch, schedule.config.num_train_timesteps)
+            generator = torch.Generator().manual_seed(seed_of(params.seed, number, 0, 4))
+            places = torch.randint(2**31, (_QUERIES_A_BATCH,), generator=generator)
+            arguments = unet_arguments(unet, schedule, batch, batch.complex, noise, times)
+            yield arguments, places.to(accelerator.device)
+
+    with accelerator.autocast():
+        return readers_of(unet, runs(), params.attention_queries)
+
+
+def _step(training: Training, data: Data, step: int) -> dict[str, float]:
+    """One optimizer step; the means of the loss and of its terms over the micro steps."""
+    params, average = training.params, training.average
+    sums: dict[str, float] = defaultdict(float)
+    for micro in range(params.accumulate):
+        terms = _micro_step(training, data, step * params.accumulate + micro)
+        for name, value in terms.items():
+            sums[name] += float(value.detach()) / params.accumulate
+    if average is not None:
+        average.step(training.accelerator.unwrap_model(training.student).parameters())
+    return dict(sums)
+
+
+def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.Tensor]:
+    """The gradient of one batch of this process; the loss and its terms."""
+    accelerator, params, schedule = training.accelerator, training.params, training.schedule
+    process = accelerator.process_index
+    torch.manual_seed(seed_of(params.seed, number, process, 3))
+    batch = data.batch(number, accelerator.num_processes, process, accelerator.device)
+    noise, times = data.noise(number, process, batch, schedule.config.num_train_timesteps)
+    with accelerator.accumulate(training.student), accelerator.autocast():
+        terms = losses(
+            training.student, training.unet, schedule, batch, noise, times, params, training.readers
+        )
+        loss = weighed(terms, params)
+        accelerator.backward(loss)
+        if accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(training.learning, params.max_grad_norm)
+        training.optimizer.step()
+        training.rate.step()
+        training.optimizer.zero_grad(set_to_none=True)
+    return {"loss": loss, **terms}
+
+
+def _look(training: Training, validation: Validation | None, step: int) -> None:
+    """Draw with the adapter as it is now, of averaged weights where there are some."""
+    if validation is None or not is_due(validation, step):
+        return
+    student, average = training.accelerator.unwrap_model(training.student), training.average
+    if average is not None:
+        average.store(student.parameters())
+        average.copy_to(student.parameters())
+    validate(validation, student.adapter if step else None, step, training.accelerator)
+    if average is not None:
+        average.restore(student.parameters())
+    training.student.train()
+
+
+def _finish(training: Training, folder: Path, samples: int) -> Adapter:
+    """Leave the adapter in the folder, of averaged weights where there are some."""
+    accelerator, params = training.accelerator, training.params
+    accelerator.wait_for_everyone()
+    whole: Student = accelerator.unwrap_model(training.student)
+    if training.average is not None:
+        training.average.copy_to(whole.parameters())
+    if accelerator.is_main_process:
+        save(
+            whole.adapter,
+            folder,
+            projection=whole.projection,
+            about={**about_training(params, params.steps), "samples": samples},
+        )
+    accelerator.end_training()
+    return whole.adapter.eval().requires_grad_(False)

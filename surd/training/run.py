@@ -1,0 +1,160 @@
+"""``surd train-adapter``: from a workspace to an adapter in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surd.adapter.encoding import encode, side_px
+from surd.adapter.files import WEIGHTS_FILE
+from surd.dataset.published import Published, open_published
+from surd.errors import SurdError
+from surd.llm import embeddings
+from surd.llm.layout import short_name, stored
+from surd.models.diffusion import load_pipeline
+from surd.params import lasting
+from surd.progress import track
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.store.workspace import Workspace
+from surd.training.cache import build_cache
+from surd.training.card import CARD, write_card
+from surd.training.checks import check_fits, check_tools
+from surd.training.data import Data, Source
+from surd.training.loop import train
+from surd.training.run_folder import checkpoints
+from surd.training.sentences import Spoken, sentences_of
+from surd.training.settings import begin_folder, check_folder, settings_of
+from surd.training.setup import make_accelerator
+from surd.training.uncached import ids_of, open_fresh
+from surd.training.validation import open_validation, validation_prompts
+
+_CACHE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ended with."""
+
+    folder: Path
+    samples: int
+    """Of the training split, that have a vector of the language model."""
+    steps: int
+    new: bool
+    """Whether there was anything left to do."""
+    main: bool = True
+    """Of several processes, whether this is the one that speaks for all."""
+
+
+def run(
+    location: str, params: TrainAdapterParams, folder: Path, *, resume: bool, quiet: bool
+) -> Trained:
+    """Cache what is frozen, then train; what a run of the same settings left is taken up.
+
+    Of several processes, as accelerate launches them, each encodes its share of the cache and
+    learns from its share of the samples. Raises SurdError, for wrong settings before anything is
+    computed, also when `folder` holds a run of other settings.
+    """
+    check_tools(params)
+    validation_prompts(params)
+    dataset = open_published(location)
+    vectors = _vectors(location, params)
+    samples = sum(id_ in vectors for id_ in ids_of(dataset, "train"))
+    if not samples:
+        raise SurdError(
+            f"{location}: no sample of the training split has a vector of {params.llm}; run: "
+            f"surd embed-llm {location} --model {params.llm}"
+        )
+    settings = settings_of(params, dataset)
+    check_folder(folder, settings, resume=resume)
+    accelerator = make_accelerator(params, folder)
+    main = bool(accelerator.is_main_process)
+    if resume and (folder / WEIGHTS_FILE).is_file():
+        if main and not (folder / CARD).is_file():  # it was killed between the two
+            begin_folder(folder, settings, resume=True)
+            write_card(folder, lasting(params), samples)
+        return Trained(folder, samples, params.steps, new=False, main=main)
+    pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
+    check_fits(params, pipeline)
+    if main:
+        begin_folder(folder, settings, resume=resume)
+    accelerator.wait_for_everyone()
+    quiet = quiet or not main
+    place = Path(location) / "adapter" / "cache"
+    source = _source(dataset, pipeline, params, place, accelerator, quiet)
+    spoken = None
+    if params.captions == "all":
+        spoken = Spoken(sentences_of(location, source.ids), partial(encode, pipeline))
+    data = Data(source, vectors, pipeline, params, spoken)
+    validation = open_validation(params, pipeline, folder, accelerator)
+    if params.cache and validation is None and spoken is None:
+        _put_away(pipeline)
+    done = max((step for step, _ in checkpoints(folder)), default=0)
+    with track("train", params.steps, done=done, quiet=quiet) as tick:
+
+        def on_step(step: int, terms: Mapping[str, float]) -> None:
+            tick({"ok": 1})
+
+        train(
+            data,
+            pipeline,
+            vectors.width,
+            params,
+            folder,
+            on_step,
+            accelerator=accelerator,
+            validation=validation,
+        )
+    if main:
+        write_card(folder, lasting(params), samples)
+    return Trained(folder, samples, params.steps, new=True, main=main)
+
+
+def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings:
+    name = short_name(params.llm)
+    there = [layer for model, layer in stored(Workspace(location)) if model in (name, params.llm)]
+    layer = max(there, default=0) if params.layer < 0 else params.layer
+    return embeddings.load(location, params.llm, layer)
+
+
+def _source(
+    dataset: Published,
+    pipeline: Any,
+    params: TrainAdapterParams,
+    folder: Path,
+    accelerator: Any,
+    quiet: bool,
+) -> Source:
+    how: dict[str, Any] = {
+        "resolution": params.resolution or side_px(pipeline),
+        "flip": params.flip,
+        "crops": params.crops,
+        "seed": params.seed,
+    }
+    if not params.cache:
+        return open_fresh(dataset, "train", pipeline, **how)
+    with track("cache", dataset.splits.get("train", 0), quiet=quiet) as tick:
+        return build_cache(
+            dataset,
+            "train",
+            pipeline,
+            params.diffusion,
+            folder,
+            **how,
+            batch=_CACHE_BATCH,
+            team=accelerator,
+            tick=tick,
+        )
+
+
+def _put_away(pipeline: Any) -> None:
+    """Make room on a GPU: what the autoencoder and the text encoders said is in the cache."""
+    for name in ("vae", "text_encoder", "text_encoder_2"):
+        part = getattr(pipeline, name, None)
+        if part is not None and part.device.type == "cuda":
+            part.to("cpu")
+            torch.cuda.empty_cache()

@@ -1,0 +1,105 @@
+"""What a training leaves in its folder: checkpoints that appear when they are whole, and a log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surd.adapter.files import save
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.store.storage import fsync
+
+LOG_FILE = "log.jsonl"
+_CHECKPOINT = "checkpoint-"
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Whole checkpoints, by step."""
+    found = []
+    for path in folder.glob(f"{_CHECKPOINT}*"):
+        number = path.name.removeprefix(_CHECKPOINT)
+        if number.isdigit():
+            found.append((int(number), path))
+    return sorted(found)
+
+
+def checkpoint(
+    accelerator: Any, student: nn.Module, params: TrainAdapterParams, folder: Path, step: int
+) -> None:
+    """Optimizer, schedule and adapter; it appears when it is whole, and the oldest goes."""
+    accelerator.wait_for_everyone()
+    temporary = folder / f".{_CHECKPOINT}{step}.tmp"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        inner = accelerator.unwrap_model(student)
+        save(
+            inner.adapter,
+            temporary,
+            projection=inner.projection,
+            about=about_training(params, step),
+        )
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary / "state"))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        final = folder / f"{_CHECKPOINT}{step:06d}"
+        shutil.rmtree(final, ignore_errors=True)
+        _sync(temporary)
+        temporary.rename(final)
+        for _, old in checkpoints(folder)[: -params.checkpoints_kept]:
+            shutil.rmtree(old)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            fsync(path)
+
+
+def take_up(accelerator: Any, folder: Path) -> int:
+    """Load the newest checkpoint; the step it was made after, 0 where there is none."""
+    found = checkpoints(folder)
+    if not found:
+        return 0
+    step, path = found[-1]
+    accelerator.load_state(str(path / "state"))
+    return step
+
+
+def about_training(params: TrainAdapterParams, step: int) -> dict[str, Any]:
+    """What is saved beside an adapter's weights."""
+    lasting = params.model_dump(mode="json")
+    return {"step": step, "training": lasting}
+
+
+def begin_log(folder: Path, first: int, accelerator: Any) -> None:
+    """Forget what the log says of steps that will be taken again."""
+    if not accelerator.is_main_process:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOG_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if first and path.is_file() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    if accelerator.log_with:
+        accelerator.init_trackers("surd-adapter")
+
+
+def write_log(
+    accelerator: Any, folder: Path, step: int, sums: Mapping[str, float], rate: float
+) -> None:
+    """Add a step to the log, and to the tracker where there is one: the mean of all processes."""
+    if accelerator.num_processes > 1:
+        means = accelerator.reduce(torch.tensor([*sums.values()]).to(accelerator.device), "mean")
+        sums = dict(zip(sums, means.tolist(), strict=True))
+    values = {**sums, "learning_rate": rate}
+    accelerator.log(values, step=step)
+    if accelerator.is_main_process:
+        with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")

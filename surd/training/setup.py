@@ -1,0 +1,75 @@
+"""What a training works with: processes, precision, optimizer, the frozen UNet, averages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.checks import tracker_of
+
+_WAIT = timedelta(hours=24)
+"""How long processes wait for each other: one may encode or draw while the others are done."""
+
+
+def make_accelerator(params: TrainAdapterParams, folder: Path) -> Any:
+    """The processes and devices this run was launched on. Raises SurdError."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    AcceleratorState._reset_state()  # it keeps an earlier run's precision, and refuses another
+    return Accelerator(
+        mixed_precision=precision_of(params),
+        gradient_accumulation_steps=params.accumulate,
+        log_with=tracker_of(params.report_to),
+        project_dir=folder,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_WAIT)],
+    )
+
+
+def precision_of(params: TrainAdapterParams) -> str:
+    """What accelerate calls it."""
+    if params.precision != "auto":
+        return params.precision
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def make_optimizer(learning: Sequence[nn.Parameter], params: TrainAdapterParams) -> Any:
+    """AdamW, in 8 bits where that is asked for."""
+    how: dict[str, Any] = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+    if params.adam_8bit:
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit(learning, **how)
+    return torch.optim.AdamW(learning, **how)
+
+
+def frozen_unet(pipeline: Any, params: TrainAdapterParams, accelerator: Any) -> Any:
+    """The pipeline's UNet on the device, in the precision it is computed in, without gradients."""
+    unet = pipeline.unet.requires_grad_(False).eval()
+    types = {"fp16": torch.float16, "bf16": torch.bfloat16}
+    unet.to(accelerator.device, types.get(accelerator.mixed_precision, torch.float32))
+    if params.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        unet.train()  # it is used in training mode only; there is no dropout in it
+    return torch.compile(unet) if params.compile else unet
+
+
+def make_average(accelerator: Any, student: nn.Module, params: TrainAdapterParams) -> Any:
+    """Averages of the weights, kept in checkpoints; None where they are not asked for."""
+    if params.ema is None:
+        return None
+    from diffusers.training_utils import EMAModel
+
+    average = EMAModel(accelerator.unwrap_model(student).parameters(), decay=params.ema)
+    average.to(accelerator.device)
+    accelerator.register_for_checkpointing(average)
+    return average

@@ -1,0 +1,218 @@
+"""Pictures drawn while an adapter is trained, and what they are measured by.
+
+In the run's folder: ``validation/base/NNN-SEED.png`` without the adapter,
+``validation/step-000500/NNN-SEED.png`` with it as it was then, ``validation/prompts.json`` with
+the texts by number, and ``validation.jsonl`` with a line of measures for each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from surd.adapter.encoding import generate, side_px
+from surd.adapter.module import Adapter
+from surd.demo.scenes import ATTRIBUTES
+from surd.evaluate.drawing import open_rgb, pictures_at_once
+from surd.evaluate.judges import Judge, exact_judge
+from surd.evaluate.measures import cosines, shares_right
+from surd.evaluate.prompt_sets import (
+    DEMO,
+    KINDS,
+    PAPER,
+    SUFFIXES,
+    Prompt,
+    limited,
+    load_prompts,
+    texts_of,
+)
+from surd.models.clip import Clip, load_clip
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.store.storage import Storage
+
+FOLDER = "validation"
+LOG_FILE = "validation.jsonl"
+PROMPTS_FILE = "prompts.json"
+BASE = "base"
+_TRACKED = 8
+"""Prompts whose pictures a tracker is shown."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Those of one step."""
+
+    folder: Path
+    texts: Sequence[str]
+
+    def name(self, text: str, seed: int) -> str:
+        """Of a picture's file."""
+        return f"{self.texts.index(text):03d}-{seed}.png"
+
+    def open(self, text: str, seed: int) -> Image.Image:
+        """A picture, RGB."""
+        return open_rgb(self.folder / self.name(text, seed))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is drawn, and who looks at it."""
+
+    params: TrainAdapterParams
+    folder: Path
+    """Of the run."""
+    pipeline: Any
+    texts: list[str]
+    judged: list[Prompt]
+    """Those the judge knows the right answers of."""
+    clip: Clip | None
+    judge: Judge
+
+    @property
+    def seeds(self) -> range:
+        """Of each prompt's pictures."""
+        return range(self.params.validation_seeds)
+
+    def pictures(self, step: int) -> Pictures:
+        """Those of a step; of step 0 the base model's."""
+        name = f"step-{step:06d}" if step else BASE
+        return Pictures(self.folder / FOLDER / name, self.texts)
+
+
+def validation_prompts(params: TrainAdapterParams) -> list[Prompt]:
+    """The prompts the settings name, one by one or by their sets. Raises SurdError."""
+    found = [prompt for told in params.validation_prompts for prompt in _named(told)]
+    return limited(found, params.validation_limit)
+
+
+def _named(told: str) -> list[Prompt]:
+    of_file = told.endswith(SUFFIXES) and " " not in told
+    if told.startswith(DEMO) or told in (*KINDS, PAPER) or of_file:
+        return load_prompts(told)
+    return [Prompt(told, "prompt")]
+
+
+def open_validation(
+    params: TrainAdapterParams, pipeline: Any, folder: Path, accelerator: Any
+) -> Validation | None:
+    """Load what measures; None where nothing is to be drawn. Raises SurdError."""
+    prompts = validation_prompts(params)
+    if not prompts:
+        return None
+    texts = texts_of(prompts)
+    clip = None
+    if accelerator.is_main_process:
+        told = json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
+        Storage(str(folder / FOLDER)).write_bytes(PROMPTS_FILE, told.encode())
+        if params.validation_clip is not None:
+            clip = load_clip(params.validation_clip, device=accelerator.device)
+    judged = [
+        prompt
+        for prompt in prompts
+        if prompt.questions and all(asked.question in ATTRIBUTES for asked in prompt.questions)
+    ]
+    return Validation(params, folder, pipeline, texts, judged, clip, exact_judge())
+
+
+def is_due(validation: Validation, step: int) -> bool:
+    """Whether to draw after a step: before the first, every so many, after the last; once."""
+    if step in {line["step"] for line in read_log(validation.folder)}:
+        return False
+    params = validation.params
+    return step % params.validate_every == 0 or step == params.steps
+
+
+def validate(validation: Validation, adapter: Adapter | None, step: int, accelerator: Any) -> None:
+    """Draw, measure, and note; each of several processes draws its share.
+
+    The adapter is left in evaluation mode; the random state is left as it was.
+    """
+    device = torch.device(accelerator.device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        _draw(validation, adapter, step, accelerator)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            measures = _measure(validation, step)
+            _note(validation.folder, {"step": step, **measures})
+            _tell_trackers(validation, step, measures, accelerator)
+        accelerator.wait_for_everyone()
+
+
+def _draw(validation: Validation, adapter: Adapter | None, step: int, accelerator: Any) -> None:
+    params, pipeline = validation.params, validation.pipeline
+    pictures = validation.pictures(step)
+    storage = Storage(str(pictures.folder))
+    pairs = [(text, seed) for text in validation.texts for seed in validation.seeds]
+    own = pairs[accelerator.process_index :: accelerator.num_processes]
+    missing = [pair for pair in own if not storage.exists(pictures.name(*pair))]
+    side = params.resolution or side_px(pipeline)
+    batch = pictures_at_once(side, accelerator.device)
+    for first in range(0, len(missing), batch):
+        some = missing[first : first + batch]
+        with accelerator.autocast():  # the UNet may be in another precision than the rest
+            drawn = generate(
+                pipeline,
+                adapter,
+                [text for text, _ in some],
+                [seed for _, seed in some],
+                num_inference_steps=params.validation_steps,
+                height=side,
+                width=side,
+            )
+        for pair, picture in zip(some, drawn, strict=True):
+            with storage.writing(pictures.name(*pair)) as temporary:
+                picture.save(temporary, "PNG")
+
+
+def _measure(validation: Validation, step: int) -> dict[str, float]:
+    texts, seeds, pictures = validation.texts, validation.seeds, validation.pictures(step)
+    measures: dict[str, float] = {"pictures": len(texts) * len(seeds)}
+    if validation.clip is not None:
+        measures["clip score"] = float(cosines(texts, seeds, pictures, validation.clip).mean())
+    if validation.judged:
+        measures |= shares_right(validation.judged, seeds, pictures, validation.judge)
+    return measures
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``validation.jsonl``, by step."""
+    path = folder / LOG_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return sorted(map(json.loads, lines), key=lambda line: int(line["step"]))
+
+
+def _note(folder: Path, line: dict[str, Any]) -> None:
+    lines = [*read_log(folder), line]
+    text = "".join(f"{json.dumps(one)}\n" for one in lines)
+    Storage(str(folder)).write_bytes(LOG_FILE, text.encode())
+
+
+def _tell_trackers(
+    validation: Validation, step: int, measures: dict[str, float], accelerator: Any
+) -> None:
+    told = {_tag(name): value for name, value in measures.items() if name != "pictures"}
+    if told:
+        accelerator.log(told, step=step)
+    pictures = validation.pictures(step)
+    for tracker in accelerator.trackers:
+        if tracker.name == "tensorboard":
+            shown = {
+                _tag(f"{number:03d} {text}"): np.stack(
+                    [np.asarray(pictures.open(text, seed)) for seed in validation.seeds]
+                )
+                for number, text in enumerate(validation.texts[:_TRACKED])
+            }
+            tracker.log_images(shown, step=step, dataformats="NHWC")
+
+
+def _tag(name: str) -> str:
+    """A name that TensorBoard takes as it is."""
+    return "validation/" + re.sub(r"\W+", "_", name)[:60]

@@ -1,0 +1,233 @@
+"""What the demo's judge and models can do, measured on scenes that nothing was trained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from surd.demo.judge import judge
+from surd.demo.painter import paint
+from surd.demo.scenes import ATTRIBUTES, Attribute, Reading, Scene, all_scenes, matches, split_of
+from surd.demo.vocabulary import WordSet, complex_prompt, read_sentence, simple_sentence
+from surd.models.captioner import load_captioner
+from surd.models.clip import Clip, load_clip
+from surd.models.diffusion import load_pipeline
+from surd.models.gguf import demo_gguf
+from surd.models.names import demo_models
+from surd.text.prompt_syntax import parse
+
+PICTURE: tuple[Attribute, ...] = ("count", "color", "shape")
+"""What a generated picture must get right to be fully right."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured share, 0 to 1."""
+
+    part: str
+    measure: str
+    value: float
+    samples: int
+    asked: float | None = None
+    """At least this, where the demo promises something."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is what the demo promises."""
+        return self.asked is None or self.value >= self.asked
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def check(models: Path | None = None, *, quick: bool = False) -> Iterator[Figure]:
+    """Every figure of the demo, one after the other; `quick` takes a tenth of the samples.
+
+    `models` is a folder of models as ``data/demo/models``, which is the default.
+    """
+    scale = 10 if quick else 1
+    folder = models or demo_models()
+    yield from check_judge(2000 // scale)
+    yield from check_clip(20 // scale, str(folder / "clip"))
+    yield from check_captioner(1000 // scale, str(folder / "captioner"))
+    yield from check_autoencoder(1000 // scale, str(folder / "diffusion"))
+    yield from check_diffusion(400 // scale, str(folder / "diffusion"))
+    yield from check_llm()
+
+
+def heading() -> str:
+    """The first two lines of a Markdown table of figures."""
+    return "| part | measure | value | asked | samples |\n| --- | --- | ---: | ---: | ---: |"
+
+
+def line(figure: Figure) -> str:
+    """One line of that table."""
+    asked = "" if figure.asked is None else f"{figure.asked:.2f}"
+    missed = "" if figure.reached else " (missed)"
+    values = f"{figure.value:.3f}{missed} | {asked} | {figure.samples}"
+    return f"| {figure.part} | {figure.measure} | {values} |"
+
+
+def check_judge(samples: int) -> Iterator[Figure]:
+    """The judge's share of right readings of painted pictures, by attribute."""
+    rng = random.Random("check judge")
+    scenes = [rng.choice(all_scenes()) for _ in range(samples)]
+    readings = [judge(paint(scene, seed=seed)) for seed, scene in enumerate(scenes)]
+    for attribute in ATTRIBUTES:
+        right = _share(readings, scenes, (attribute,))
+        yield Figure("judge", f"{attribute} right", right, samples, asked=0.99)
+
+
+def check_clip(rounds: int, name: str = "demo:clip", among: int = 64) -> Iterator[Figure]:
+    """Top-1 retrieval of a held-out picture's text among those of `among` different scenes."""
+    clip = load_clip(name)
+    ways: dict[str, tuple[Callable[[Scene, int], str], float | None]] = {
+        "simple": (_simple("train"), 0.95),
+        "simple, held-out words": (_simple("heldout"), None),
+        "complex": (_tags, 0.90),
+    }
+    right = dict.fromkeys(ways, 0.0)
+    for round_ in range(rounds):
+        rng = random.Random(f"check clip {round_}")
+        scenes = rng.sample(_held_out(), among)
+        seeds = [rng.randrange(2**31) for _ in scenes]
+        images = clip.embed_images(
+            [_painted(s, seed) for s, seed in zip(scenes, seeds, strict=True)]
+        )
+        for way, (speak, _) in ways.items():
+            texts = [speak(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
+            right[way] += _top1(images, clip, texts) / rounds
+    for way, (_, asked) in ways.items():
+        measure = f"top-1 among {among}, {way}"
+        yield Figure("clip", measure, right[way], rounds * among, asked)
+
+
+def check_captioner(samples: int, name: str = "demo:captioner") -> Iterator[Figure]:
+    """What captions of held-out pictures say, by attribute."""
+    captioner = load_captioner(name)
+    rng = random.Random("check captioner")
+    scenes = [rng.choice(_held_out()) for _ in range(samples)]
+    seeds = [rng.randrange(2**31) for _ in scenes]
+    captions: list[str] = []
+    for i in range(0, samples, 50):
+        pairs = zip(scenes[i : i + 50], seeds[i : i + 50], strict=True)
+        captions += captioner.caption([_painted(scene, seed) for scene, seed in pairs])
+    readings = [read_sentence(caption) for caption in captions]
+    for attribute in ATTRIBUTES:
+        asked = {"count": 0.95, "color": 0.95, "shape": 0.95, "action": 0.90}.get(attribute)
+        right = _share(readings, scenes, (attribute,))
+        yield Figure("captioner", f"{attribute} right", right, samples, asked)
+    all_right = _share(readings, scenes, PICTURE)
+    yield Figure("captioner", "count, color, shape right", all_right, samples, 0.95)
+
+
+def check_autoencoder(samples: int, name: str = "demo:diffusion") -> Iterator[Figure]:
+    """What the judge still reads from held-out pictures that went through the latent space."""
+    vae = load_pipeline(name).vae
+    rng = random.Random("check autoencoder")
+    scenes = [rng.choice(_held_out()) for _ in range(samples)]
+    side = vae.config.sample_size
+    readings: list[Reading] = []
+    for seed, scene in enumerate(scenes):
+        pixels = torch.from_numpy(paint(scene, seed=seed, size_px=side)).permute(2, 0, 1)
+        with torch.inference_mode():
+            latent = vae.encode(pixels[None].float() / 127.5 - 1).latent_dist.mode()
+            rebuilt = vae.decode(latent).sample[0].clamp(-1, 1)
+        readings.append(judge(((rebuilt + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()))
+    right = _share(readings, scenes, ATTRIBUTES)
+    yield Figure("autoencoder", "all attributes kept", right, samples)
+
+
+def check_diffusion(
+    samples: int, name: str = "demo:diffusion", steps: int = 25, guidance: float = 4.0
+) -> Iterator[Figure]:
+    """What pictures of held-out scenes show, from either way of speaking, same noise."""
+    pipeline = load_pipeline(name)
+    rng = random.Random("check diffusion")
+    scenes = [rng.choice(_held_out()) for _ in range(samples)]
+    ways = {
+        "complex": _tags,
+        "simple": _simple("train"),
+        "simple, held-out words": _simple("heldout"),
+    }
+    for way, speak in ways.items():
+        prompts = [speak(scene, seed) for seed, scene in enumerate(scenes)]
+        readings = [judge(p) for p in generate(pipeline, prompts, steps=steps, guidance=guidance)]
+        asked = 0.80 if way == "complex" else None
+        yield Figure(
+            "diffusion", f"{way}: fully right", _share(readings, scenes, PICTURE), samples, asked
+        )
+        for attribute in ATTRIBUTES:
+            right = _share(readings, scenes, (attribute,))
+            yield Figure("diffusion", f"{way}: {attribute} right", right, samples)
+
+
+def check_llm() -> Iterator[Figure]:
+    """Whether the language model answers a question it should know."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = demo_gguf()
+    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    asked = tokenizer.apply_chat_template(
+        question, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        ids = model.generate(**asked, max_new_tokens=16, do_sample=False)
+    answer = tokenizer.decode(ids[0, asked["input_ids"].shape[1] :])
+    yield Figure("llm", "knows the capital of France", float("Paris" in answer), 1, 1.0)
+
+
+def generate(
+    pipeline: Any, prompts: Sequence[str], *, steps: int, guidance: float, batch: int = 50
+) -> Iterator[np.ndarray]:
+    """Pictures uint8 ``[h, w, 3]`` of the prompts; prompt i always starts from noise seed i."""
+    for first in range(0, len(prompts), batch):
+        some = list(prompts[first : first + batch])
+        noise = [torch.Generator().manual_seed(first + i) for i in range(len(some))]
+        made = pipeline(
+            some,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=noise,
+            output_type="np",
+        ).images
+        yield from (made * 255).round().astype(np.uint8)
+
+
+def _held_out() -> list[Scene]:
+    return [scene for scene in all_scenes() if split_of(scene) == "test"]
+
+
+def _painted(scene: Scene, seed: int) -> Image.Image:
+    return Image.fromarray(paint(scene, seed=seed))
+
+
+def _tags(scene: Scene, seed: int) -> str:
+    return parse(complex_prompt(scene, seed=seed)).text
+
+
+def _simple(words: WordSet) -> Callable[[Scene, int], str]:
+    return lambda scene, seed: simple_sentence(scene, seed=seed, words=words)
+
+
+def _top1(images: torch.Tensor, clip: Clip, texts: list[str]) -> float:
+    best = (images @ clip.embed_texts(texts).T).argmax(dim=1)  # [b]
+    return float((best == torch.arange(len(texts), device=best.device)).float().mean())
+
+
+def _share(
+    readings: Sequence[Reading], scenes: Sequence[Scene], attributes: tuple[Attribute, ...]
+) -> float:
+    pairs = zip(readings, scenes, strict=True)
+    return float(np.mean([matches(reading, scene, attributes) for reading, scene in pairs]))
