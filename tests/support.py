@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from surd.demo.site import Picture
+from surd.demo.picture import Picture
 
 
 def jpeg(seed: int) -> bytes:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.engine.table import whole_table
-from surd.stages.filter.stage import STAGE, FilterParams, judge
+from surd.stages.filter.params import FilterParams
+from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest
 from surd.store import manual
 from surd.store.workspace import Workspace

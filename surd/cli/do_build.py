@@ -55,8 +55,8 @@ def run_stage(
     **options: Any,
 ) -> None:
     """One stage on an existing workspace, with its own recipe or another."""
+    from surd.build.needs import need_groups
     from surd.build.run import open_recipe
-    from surd.cli.do_curation import need_groups
     from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
     from surd.store.workspace import Workspace
 

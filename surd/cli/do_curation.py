@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ def filter_(
     as_json: bool,
 ) -> None:
     """``surd filter``; `by_hand` gives samples' ids a decision: keep, drop or None."""
+    from surd.build.needs import need_groups
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel
     from surd.recipe.recipe import override_recipe
@@ -74,34 +75,6 @@ def filter_(
         say("nothing was written (--dry-run)")
     else:
         say(f"next: surd publish {folder}")
-
-
-def need_groups(workspace: Any, stage_name: str) -> None:
-    """Raise WorkspaceError naming the first stage to run before this one can."""
-    from surd.recipe.pipeline import stage_named
-
-    need_read(workspace, stage_named(stage_name).reads)
-
-
-def need_read(workspace: Any, groups: Iterable[str]) -> None:
-    """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
-    from surd.recipe.pipeline import STAGES
-
-    made_by = {stage.group: stage.name for stage in STAGES} | {"samples": "collect"}
-    order = list(made_by)
-    if not workspace.parts("samples"):
-        raise WorkspaceError(
-            f"{workspace.location}: holds no samples; run: surd collect {workspace.location}"
-        )
-    have = set(workspace.parts("samples"))
-    for group in sorted(groups, key=order.index):
-        missing = have - set(workspace.parts(group))
-        if missing:
-            part = "" if missing == have else f" in part {min(missing)}"
-            raise WorkspaceError(
-                f"{workspace.location}: {group} is missing{part}; run `surd {made_by[group]} "
-                f"{workspace.location}` first"
-            )
 
 
 def _yaml(value: Any) -> str:

@@ -41,7 +41,7 @@ def inspect(folder: str, query: str | None, limit: int, *, as_json: bool) -> Non
 
 def schema(name: str | None, write: Path | None) -> None:
     """``surd schema``."""
-    from surd.store.schema import json_schemas, write_json_schemas
+    from surd.recipe.json_schema import json_schemas, write_json_schemas
 
     if write is not None:
         if not write.is_dir():

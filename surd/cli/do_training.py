@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from surd.build.needs import need_read
 from surd.cli.do_build import run as build
-from surd.cli.do_curation import need_read
 from surd.cli.printing import print_json, say, warn
 from surd.errors import SurdError
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from surd.demo.site import Picture
+from surd.demo.picture import Picture
 
 Json = dict[str, object]
 

@@ -17,19 +17,17 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from random import Random
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from aiohttp import web
 
 from surd.demo.broken_images import deflated_zeros
+from surd.demo.picture import Picture
 
-if TYPE_CHECKING:
-    from surd.demo.site import Picture
-
-Fault = Callable[[web.Request, "Picture", int], Awaitable[web.StreamResponse]]
+Fault = Callable[[web.Request, Picture, int], Awaitable[web.StreamResponse]]
 ApiFault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyFault = Callable[..., Awaitable[web.StreamResponse]]
-Pieces = Callable[[web.Request, "Picture"], AsyncIterator[bytes]]
+Pieces = Callable[[web.Request, Picture], AsyncIterator[bytes]]
 
 _GIB = 1 << 30
 _CRC32_OF_GIB_OF_ZEROS = 0x5B64C2B0

@@ -6,7 +6,8 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
-from surd.demo.site import Picture, Site
+from surd.demo.picture import Picture
+from surd.demo.site import Site
 from surd.demo.world import world
 from surd.errors import SurdError
 

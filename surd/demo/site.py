@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -22,35 +22,13 @@ from aiohttp import web
 
 from surd.demo.civitai_api import LEVELS, CivitaiApi, Json, refuse_unknown
 from surd.demo.faults import API_FAULTS, FAULTS, serve
+from surd.demo.picture import Picture
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HOME = """<!doctype html><title>surd demo site</title>
 <p>A loopback site for surd's tests and demo. It answers like Civitai's site API at
 <code>/api/v1/images</code> and <code>/api/v1/models</code>; its pictures are made up."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image to list and serve. Pictures with the same uuid are served as the last of them."""
-
-    id: int
-    uuid: str
-    data: bytes
-    mime: str = "image/jpeg"
-    width: int = 0
-    height: int = 0
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    username: str = "painter"
-    nsfw_level: str = "None"  # None | Soft | Mature | X
-    model_id: int = 1
-    version_id: int = 1
-    created_at: str = "2026-01-01T00:00:00.000Z"
-    meta: Mapping[str, object] = field(default_factory=dict)  # seed, steps, sampler, cfgScale, ...
-    fault: str | None = None  # a name in FAULTS
-    type: str = "image"  # image | video
-    url: str | None = None  # listed in place of the true address
 
 
 class Site:

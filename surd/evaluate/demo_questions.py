@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from surd.demo.scenes import ATTRIBUTES, Attribute, Scene, all_scenes, split_of
-from surd.demo.vocabulary import complex_prompt, simple_sentence
+from surd.demo.vocabulary import WordSet, complex_prompt, simple_sentence
 from surd.errors import SurdError
-from surd.evaluate.prompt_sets import Prompt, Question
+from surd.evaluate.prompts import Prompt, Question
 from surd.text.prompt_syntax import parse
 
 SETS = ("demo:simple", "demo:heldout", "demo:complex")
@@ -41,5 +41,5 @@ def demo_prompts(name: str) -> list[Prompt]:
 def _said(name: str, scene: Scene, seed: int) -> str:
     if name == "demo:complex":
         return parse(complex_prompt(scene, seed=seed)).text
-    words = "heldout" if name == "demo:heldout" else "train"
+    words: WordSet = "heldout" if name == "demo:heldout" else "train"
     return simple_sentence(scene, seed=seed, words=words)

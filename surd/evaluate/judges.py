@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from surd.evaluate.prompt_sets import Question
+from surd.evaluate.prompts import Question
 
 Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str]]]
 """RGB pictures and the questions about each to the answers."""

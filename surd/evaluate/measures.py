@@ -13,7 +13,7 @@ import torch
 from surd.evaluate.answers import is_right
 from surd.evaluate.drawing import Drawing, Pictures
 from surd.evaluate.judges import Judge
-from surd.evaluate.prompt_sets import Prompt, ask
+from surd.evaluate.prompts import Prompt, ask
 from surd.evaluate.quality import Quality
 from surd.evaluate.significance import Estimate, difference, mcnemar, mean_of
 from surd.models.clip import Clip

@@ -8,11 +8,12 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surd.errors import SurdError
+from surd.evaluate.demo_questions import demo_prompts
+from surd.evaluate.prompts import Prompt, Question
 from surd.paths import shipped
 
 KINDS = ("action", "color", "counting")
@@ -23,26 +24,6 @@ DEMO = "demo:"
 """Before the names of the demo's own sets."""
 SUFFIXES = (".jsonl", ".tsv", ".txt", ".csv")
 _KIND_COLUMNS = ("kind", "challenge", "category")
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a visual question answering model is asked about a picture, and should answer."""
-
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A sentence to draw, and how to tell whether the picture shows it."""
-
-    text: str
-    kind: str
-    """What results are grouped by."""
-    questions: tuple[Question, ...] = ()
-    complex: str | None = None
-    """Another prompt of the same content, of tags and in the style of prompt writers."""
 
 
 def load_prompts(name: str) -> list[Prompt]:
@@ -71,32 +52,10 @@ def load_prompts(name: str) -> list[Prompt]:
         SurdError: the set is unknown, or the file is missing or wrong; one line says where.
     """
     if name.startswith(DEMO):
-        from surd.evaluate.demo_questions import demo_prompts
-
         return demo_prompts(name)
     if name == PAPER:
         return _distinct(prompt for kind in KINDS for prompt in _read(_bundled(kind)))
     return _distinct(_read(_bundled(name) if name in KINDS else _find(name)))
-
-
-def texts_of(prompts: Iterable[Prompt]) -> list[str]:
-    """The different texts, in their order."""
-    return list(dict.fromkeys(prompt.text for prompt in prompts))
-
-
-def limited(prompts: Sequence[Prompt], texts: int | None) -> list[Prompt]:
-    """The prompts of the first so many texts; None: all."""
-    kept = set(texts_of(prompts)[:texts])
-    return [prompt for prompt in prompts if prompt.text in kept]
-
-
-def ask(prompt: Prompt) -> tuple[Question, ...]:
-    """The prompt's own questions; else one yes/no question over the whole of it.
-
-    That one question is VQAScore's (Lin et al. 2024, https://arxiv.org/abs/2404.01291). Raises
-    nothing.
-    """
-    return prompt.questions or (Question(f'does this picture show "{prompt.text}"?', "yes"),)
 
 
 def _bundled(kind: str) -> Path:

@@ -18,7 +18,8 @@ from surd.errors import SurdError
 from surd.evaluate.drawing import Drawing, How, draw, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, Row, by_kind, clip_score, quality_row
-from surd.evaluate.prompt_sets import DEMO, Prompt, limited, load_prompts, texts_of
+from surd.evaluate.prompt_sets import DEMO, load_prompts
+from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.evaluate.quality import load_quality
 from surd.evaluate.table import table_of
 from surd.models.clip import load_clip

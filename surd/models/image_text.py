@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from surd.models.captioner import Captioner, Proposal, Wanted
+from surd.models.captions import Captioner, Proposal, Wanted
 
 _QUESTION = "Describe this picture in one short sentence."
 _SIDE_PX = 768

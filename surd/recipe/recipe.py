@@ -21,7 +21,7 @@ from surd.sources.kinds import SOURCES, Source
 from surd.stages.caption import CaptionParams
 from surd.stages.dedup.stage import DedupParams
 from surd.stages.download.stage import DownloadParams
-from surd.stages.filter.stage import FilterParams
+from surd.stages.filter.params import FilterParams
 from surd.stages.prompts import PromptsParams
 from surd.stages.score import ScoreParams
 

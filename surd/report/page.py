@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from surd.pages import text
+from surd.pages.templates import STYLE, as_json, templates_in
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _HERE = Path(__file__).parent
-STYLE = _HERE / "assets" / "style.css"
 _SCRIPTS = ("charts.js", "samples.js", "funnel.js", "scores.js", "triples.js", "training.js")
 
 
@@ -91,19 +92,6 @@ def place(chart: Chart) -> Markup:
     return body("chart.html.j2", chart=chart)
 
 
-def templates_in(folder: Path) -> Environment:
-    """The templates of a folder, with autoescape on; a name that nobody gives is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 @cache
 def environment() -> Environment:
     """The report's templates.
@@ -111,8 +99,6 @@ def environment() -> Environment:
     Filters: ``number`` (1,234; 0.1234), ``share`` (12.3%), ``bytes`` (1.2 MB), ``duration``
     (2 min 5 s), ``json``. ``place`` is a function.
     """
-    from surd.pages import text
-
     found = templates_in(_HERE / "templates")
     found.filters.update(
         number=text.number,
@@ -123,16 +109,6 @@ def environment() -> Environment:
     )
     found.globals["place"] = place
     return found
-
-
-def as_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in; NaN raises ValueError."""
-    written = json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=dict
-    )
-    for char in "<>&\u2028\u2029":
-        written = written.replace(char, f"\\u{ord(char):04x}")
-    return Markup(written)  # noqa: S704  (escaped above)
 
 
 def _not_placed(section: Section) -> list[Chart]:

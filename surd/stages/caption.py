@@ -116,7 +116,7 @@ def _given(table: pa.Table, params: CaptionParams) -> list[str | None]:
 
 
 def _wanted(params: CaptionParams) -> Any:
-    from surd.models.captioner import Wanted
+    from surd.models.captions import Wanted
 
     return Wanted(params.candidates - 1, params.num_beams, params.top_p, params.max_new_tokens)
 

@@ -24,16 +24,8 @@ from surd.demo.scenes import ATTRIBUTES
 from surd.evaluate.drawing import open_rgb, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import cosines, shares_right
-from surd.evaluate.prompt_sets import (
-    DEMO,
-    KINDS,
-    PAPER,
-    SUFFIXES,
-    Prompt,
-    limited,
-    load_prompts,
-    texts_of,
-)
+from surd.evaluate.prompt_sets import DEMO, KINDS, PAPER, SUFFIXES, load_prompts
+from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.models.clip import Clip, load_clip
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage

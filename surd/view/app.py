@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from surd.errors import SurdError
+from surd.pages.templates import STYLE, templates_in
 from surd.pages.text import number, visible
-from surd.report.page import STYLE, templates_in
 from surd.stages.filter.rules import REASONS
 from surd.view import gallery, sample
 from surd.view.guard import guard

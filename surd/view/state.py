@@ -82,8 +82,8 @@ class View:
 
     def apply(self) -> None:
         """Have the filter stage judge anew. Raises SurdError."""
+        from surd.build.needs import need_groups
         from surd.build.run import Options, build, open_recipe
-        from surd.cli.do_curation import need_groups
 
         need_groups(self.workspace, "filter")
         recipe = open_recipe(self.workspace)

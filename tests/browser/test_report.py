@@ -14,7 +14,7 @@ from support_report import HOSTILE, RECIPE, judged_workspace
 
 from surd.build.verdicts import compute, funnel
 from surd.report.write import report
-from surd.stages.filter.stage import FilterParams
+from surd.stages.filter.params import FilterParams
 from surd.store.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)

@@ -17,7 +17,8 @@ from conftest import Ran
 from support import digests, pictures
 from support_faults import small_settings
 
-from surd.demo.site import Picture, Site
+from surd.demo.picture import Picture
+from surd.demo.site import Site
 
 Surd = Callable[..., Ran]
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from surd.demo.broken_images import broken_images
 from surd.demo.faults import FAULTS
-from surd.demo.site import Picture, Site
+from surd.demo.picture import Picture
+from surd.demo.site import Site
 from surd.stages.base import Batch
 from surd.stages.download.stage import DownloadParams, open_download
 from surd.store.schema import IMAGE_STATUSES

@@ -17,7 +17,8 @@ import requests
 from PIL import Image, ImageOps
 
 from surd.demo.broken_images import broken_images, deflated_zeros
-from surd.demo.site import Picture, Site
+from surd.demo.picture import Picture
+from surd.demo.site import Site
 
 TIMEOUT_S = 0.3
 SLOW_TO_ANSWER = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 from support_docs import ROOT, anchors, blocks, commands, links, slug
 
-from surd.store.schema import json_schemas
+from surd.recipe.json_schema import json_schemas
 
 PAGES = sorted(
     path

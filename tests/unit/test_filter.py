@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from surd.build.verdicts import Dropped, changes, funnel
+from surd.stages.filter.params import FilterParams
 from surd.stages.filter.rules import REASONS
-from surd.stages.filter.stage import STAGE, FilterParams, judge
+from surd.stages.filter.stage import STAGE, judge
 
 OFF = FilterParams(
     clip_threshold=None,

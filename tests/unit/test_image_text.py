@@ -18,7 +18,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText
 
-from surd.models.captioner import Captioner, Proposal, Wanted, load_captioner
+from surd.models.captioner import load_captioner
+from surd.models.captions import Captioner, Proposal, Wanted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = ["a", "red", "blue", "cat", "dog", "fox", "house", "tree", "sits", "runs", "under", "near"]

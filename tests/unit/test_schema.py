@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from surd.store.schema import GROUPS, IMAGES, json_schema_of, json_schemas, write_json_schemas
+from surd.recipe.json_schema import json_schema_of, json_schemas, write_json_schemas
+from surd.store.schema import GROUPS, IMAGES
 from surd.store.workspace import Manifest
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

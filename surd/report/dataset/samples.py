@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surd.pages.templates import as_json
 from surd.pages.text import visible, web_link
 from surd.report.dataset.choose import Place
 from surd.report.dataset.rows import MORE, Groups, read
-from surd.report.page import as_json
 from surd.report.thumbnails import thumbnail
 from surd.store.workspace import Workspace, part_name
 

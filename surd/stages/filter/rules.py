@@ -7,17 +7,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.stages.filter.params import FilterParams
 from surd.stages.filter.thresholds import resolve
-
-if TYPE_CHECKING:
-    from surd.stages.filter.stage import FilterParams
 
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -18,13 +19,13 @@ def _checked(value: Any) -> float | str:
         found = _QUANTILE.fullmatch(value.strip().lower())
         if found and float(found[1]) <= 100:
             return f"p{found[1]}"
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError("give a number, or a quantile from p0 to p100 such as p30") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not math.isfinite(number):
         raise ValueError("give a number, or a quantile from p0 to p100 such as p30")
-    return float(value)
+    return number
 
 
 def _checked_cosine(value: Any) -> float | str:

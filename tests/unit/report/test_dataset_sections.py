@@ -14,11 +14,12 @@ from support_report import RECIPE, judged_workspace, rows, shown_workspace
 
 from surd.build.verdicts import funnel
 from surd.errors import WorkspaceError
+from surd.pages.templates import as_json
 from surd.report.dataset.composition import OTHERS, Composition, Words, _count
 from surd.report.dataset.rows import groups_there, read
 from surd.report.dataset.samples import BUDGET_BYTES
 from surd.report.dataset.sections import sections
-from surd.report.page import as_json, render
+from surd.report.page import render
 from surd.report.write import report
 from surd.store.workspace import Workspace
 

@@ -11,7 +11,8 @@ import altair as alt
 import pytest
 from markupsafe import Markup
 
-from surd.report.page import Chart, Section, as_json, environment, place, render
+from surd.pages.templates import as_json
+from surd.report.page import Chart, Section, environment, place, render
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script>", "<!--"]
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from support_publish import make_workspace, samples
 
+from surd.pages.templates import as_json
 from surd.report.dataset.choose import Choice
 from surd.report.dataset.rows import groups_there
 from surd.report.dataset.samples import gather
-from surd.report.page import as_json
 from surd.report.thumbnails import MAX_BYTES, SIDE_PX, thumbnail
 
 

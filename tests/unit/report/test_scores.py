@@ -13,7 +13,7 @@ from support_report import RECIPE, judged_workspace, rows
 from surd.build.verdicts import compute, funnel
 from surd.report.dataset.scores import SCORES, bin_of
 from surd.report.dataset.sections import sections
-from surd.stages.filter.stage import FilterParams
+from surd.stages.filter.params import FilterParams
 from surd.store.workspace import Workspace
 
 BY_NAME = {score.name: score for score in SCORES}

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import ValidationError
 
-from surd.demo.site import Picture, Site
+from surd.demo.picture import Picture
+from surd.demo.site import Site
 from surd.errors import SourceError
 from surd.net import http_api
 from surd.net.http_api import open_api

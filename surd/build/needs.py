@@ -1,0 +1,33 @@
+"""What has to be there before a stage can run, and which command makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from surd.errors import WorkspaceError
+from surd.recipe.pipeline import STAGES, stage_named
+from surd.store.workspace import Workspace
+
+
+def need_groups(workspace: Workspace, stage_name: str) -> None:
+    """Raise WorkspaceError naming the first stage to run before this one can."""
+    need_read(workspace, stage_named(stage_name).reads)
+
+
+def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
+    """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
+    made_by = {stage.group: stage.name for stage in STAGES} | {"samples": "collect"}
+    order = list(made_by)
+    if not workspace.parts("samples"):
+        raise WorkspaceError(
+            f"{workspace.location}: holds no samples; run: surd collect {workspace.location}"
+        )
+    have = set(workspace.parts("samples"))
+    for group in sorted(groups, key=order.index):
+        missing = have - set(workspace.parts(group))
+        if missing:
+            part = "" if missing == have else f" in part {min(missing)}"
+            raise WorkspaceError(
+                f"{workspace.location}: {group} is missing{part}; run `surd {made_by[group]} "
+                f"{workspace.location}` first"
+            )
