@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from surd.errors import SurdError
+from surd.store.aligned import Columns, parts_there, read_aligned
 from surd.store.schema import EMBEDDING, GROUPS
 from surd.store.workspace import Workspace
 
@@ -33,11 +34,15 @@ def frame(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFr
     workspace = Workspace(folder)
     workspace.read_manifest()
     wanted = list(_small() if columns is None else columns)
-    found = pd.DataFrame(index=_group(workspace, "samples", []).index)
-    for group, names in _by_group(wanted).items():
-        found = found.join(_group(workspace, group, names).add_prefix(f"{group}."))
-    ordered: pd.DataFrame = found[wanted]
-    return ordered
+    by_group = {"samples": [], **_by_group(wanted)}
+    there = parts_there(workspace, by_group)
+    parts = [
+        _named(read_aligned(workspace, part, by_group, there=there))
+        for part in sorted(there["samples"])
+    ]
+    table = pa.concat_tables([_empty(by_group), *parts])
+    found: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype).set_index("id")[wanted]
+    return found
 
 
 def _small() -> Iterable[str]:
@@ -58,11 +63,20 @@ def _by_group(columns: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _group(workspace: Workspace, group: str, names: list[str]) -> pd.DataFrame:
-    import pandas as pd
+def _empty(by_group: Columns) -> pa.Table:
+    """The columns, without any row."""
+    schemas = {
+        group: pa.schema([GROUPS[group].field(name) for name in ("id", *names)])
+        for group, names in by_group.items()
+    }
+    return _named({group: schema.empty_table() for group, schema in schemas.items()})
 
-    schema = pa.schema([GROUPS[group].field(name) for name in ("id", *names)])
-    parts = [workspace.read(group, part, schema.names) for part in workspace.parts(group)]
-    table = pa.concat_tables([schema.empty_table(), *parts])
-    found: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype).set_index("id")
-    return found
+
+def _named(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Aligned tables as one, whose columns bear their group's name."""
+    columns = {
+        f"{group}.{name}": table[name]
+        for group, table in tables.items()
+        for name in table.column_names[1:]
+    }
+    return pa.table({"id": tables["samples"]["id"]} | columns)

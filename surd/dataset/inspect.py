@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from surd.store.aligned import read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
@@ -59,15 +60,13 @@ def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match
 
 
 def sample(workspace: Workspace, match: Match) -> dict[str, dict[str, Any]]:
-    """Group -> the sample's row there; image bytes are given as their length."""
-    found = {}
-    for group in GROUPS:
-        if match.part not in workspace.parts(group):
-            continue
-        columns = [name for name in GROUPS[group].names if name != "bytes"]
-        table = workspace.read(group, match.part, columns)
-        if match.row < table.num_rows:
-            row = table.slice(match.row, 1).to_pylist()[0]
-            if row["id"] == match.id:
-                found[group] = row
-    return found
+    """Group -> the sample's row there, without the image's bytes; groups without one left out.
+
+    Raises DamagedPartError.
+    """
+    columns = {
+        group: [name for name in schema.names if name != "bytes"]
+        for group, schema in GROUPS.items()
+    }
+    rows = read_row(workspace, match.part, match.row, columns)
+    return {group: row for group, row in rows.items() if row}

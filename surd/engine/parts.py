@@ -15,6 +15,7 @@ from surd.engine.plan import PartState
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint, settings_fingerprint
+from surd.store.aligned import read_batches_aligned, side_by_side
 from surd.store.part_writer import PartWriter
 from surd.store.workspace import DamagedPartError, Workspace
 
@@ -129,14 +130,10 @@ def _batches(
     for job in jobs:
         handed = _Fed(job)
         fed.append(handed)
-        streams = [
-            workspace.read_batches(group, job.part, ("id", *columns), stage.batch_rows)
-            for group, columns in stage.reads.items()
-        ]
         earlier = _earlier(workspace, stage, job)
-        for tables in zip(*streams, strict=True):
+        for tables in read_batches_aligned(workspace, job.part, stage.reads, stage.batch_rows):
             same = job.info is not None and job.info.settings == settings
-            table = side_by_side(stage.reads, tables)
+            table = side_by_side(tables)
             handed.ids.extend(table["id"].to_pylist())
             yield Batch(table, next(earlier, None), same)
 
@@ -146,23 +143,3 @@ def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.
     if stage.reuses_rows and job.info is not None:
         with contextlib.suppress(DamagedPartError):
             yield from workspace.salvage(stage.group, job.part)
-
-
-def side_by_side(groups: Iterable[str], tables: Iterable[pa.Table]) -> pa.Table:
-    """One table of the columns of all; raises ValueError when their ids differ.
-
-    A name that an earlier group has already becomes ``group.name``.
-    """
-    joined: pa.Table | None = None
-    for group, table in zip(groups, tables, strict=True):
-        if joined is None:
-            joined = table
-            continue
-        if not table["id"].equals(joined["id"]):
-            raise ValueError("the groups' parts are not aligned: their ids differ")
-        for name in table.column_names[1:]:
-            known = name in joined.column_names
-            field_ = table.schema.field(name).with_name(f"{group}.{name}" if known else name)
-            joined = joined.append_column(field_, table[name])
-    assert joined is not None
-    return joined

@@ -7,12 +7,13 @@ from functools import partial
 
 import pyarrow as pa
 
-from surd.engine.parts import PartResult, StageError, count_statuses, side_by_side
+from surd.engine.parts import PartResult, StageError, count_statuses
 from surd.engine.plan import PartState
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.store import manual
+from surd.store.aligned import read_aligned, side_by_side
 from surd.store.prefetch import TABLES, ahead
 from surd.store.workspace import Workspace
 
@@ -66,5 +67,4 @@ def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions)
 
 def read_part(workspace: Workspace, stage: Stage, part: int) -> pa.Table:
     """What the stage reads of one part, side by side."""
-    tables = [workspace.read(group, part, ("id", *cols)) for group, cols in stage.reads.items()]
-    return side_by_side(stage.reads, tables)
+    return side_by_side(read_aligned(workspace, part, stage.reads))

@@ -14,6 +14,7 @@ from surd.llm.layout import schema
 from surd.llm.share import Entry
 from surd.models.llm import Llm
 from surd.recipe.embed_llm import EmbedLlmParams
+from surd.store.aligned import read_aligned
 from surd.store.workspace import Workspace
 
 READS = {"clip": ("simple_prompt",), "verdicts": ("keep",)}
@@ -45,9 +46,9 @@ class Tokenized:
 
 def read_rows(workspace: Workspace, part: int) -> Rows:
     """Read what a part needs. Raises WorkspaceError when that is not there."""
-    clip = workspace.read("clip", part, ["id", "simple_prompt"])
-    keep = workspace.read("verdicts", part, ["keep"])["keep"].to_pylist()
-    return Rows(clip["id"].to_pylist(), clip["simple_prompt"].to_pylist(), keep)
+    tables = read_aligned(workspace, part, READS)
+    ids, prompts = (tables["clip"][name].to_pylist() for name in ("id", "simple_prompt"))
+    return Rows(ids, prompts, tables["verdicts"]["keep"].to_pylist())
 
 
 def tokenize(prompts: Sequence[str], params: EmbedLlmParams, llm: Llm) -> Tokenized:

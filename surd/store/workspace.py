@@ -45,7 +45,7 @@ class DamagedPartError(WorkspaceError):
 
 
 class MissingPartError(WorkspaceError):
-    """A part that is not there."""
+    """A part, or a row of one, that is not there."""
 
 
 class StageRun(BaseModel):
@@ -204,7 +204,7 @@ class Workspace:
     ) -> tuple[int, pa.Table]:
         """The row group that a row is in, and the index of its first row within the part.
 
-        Raises WorkspaceError when the part is missing, damaged or has no such row.
+        Raises MissingPartError when there is no such part or row, DamagedPartError.
         """
         with self._parquet(group, part) as file:
             first = 0
@@ -214,7 +214,7 @@ class Workspace:
                     table = file.read_row_group(number, columns=list(columns))
                     return first, table.replace_schema_metadata()
                 first += rows
-        raise WorkspaceError(f"{self.location}/{part_name(group, part)}: has no row {row}")
+        raise MissingPartError(f"{self.location}/{part_name(group, part)}: has no row {row}")
 
     @contextlib.contextmanager
     def _parquet(

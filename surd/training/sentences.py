@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from surd.adapter.encoding import Encoded
 from surd.errors import SurdError
+from surd.store.aligned import read_aligned, side_by_side
 from surd.store.workspace import Workspace
 
 Sentences = dict[str, list[str]]
@@ -27,17 +28,18 @@ def sentences_of(location: str, ids: Sequence[str]) -> Sentences:
     A candidate stays where CLIP's cosine of picture and caption is not below the lowest of the
     chosen ones. Raises SurdError where a sample has none.
     """
-    columns = ["id", "simple_prompt", "cos_simple", "candidate_scores"]
+    columns = {
+        "clip": ["simple_prompt", "cos_simple", "candidate_scores"],
+        "captions": ["candidates"],
+    }
     workspace = Workspace(location)
     scored: dict[str, tuple[str, list[tuple[str, float]]]] = {}
     wanted, lowest = set(ids), float("inf")
     for part in workspace.parts("clip"):
-        rows = workspace.read("clip", part, columns).to_pylist()
-        captions = workspace.read("captions", part, ["candidates"])["candidates"].to_pylist()
-        for row, candidates in zip(rows, captions, strict=True):
+        for row in side_by_side(read_aligned(workspace, part, columns)).to_pylist():
             if row["id"] in wanted and row["simple_prompt"]:
                 lowest = min(lowest, row["cos_simple"])
-                texts = [candidate["text"] for candidate in candidates or ()]
+                texts = [candidate["text"] for candidate in row["candidates"] or ()]
                 pairs = list(zip(texts, row["candidate_scores"] or (), strict=False))
                 scored[row["id"]] = (row["simple_prompt"], pairs)
     absent = len(wanted - scored.keys())

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from surd.errors import SurdError
 from surd.pages.text import visible
+from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
 from surd.view.query import FILTERS, Query
 from surd.view.search import nearest
@@ -25,6 +26,8 @@ Positions = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float32]
 
 _NOBODY: tuple[Positions, Numbers] = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+_OF_CARDS = {"samples": ("prompt",), "images": ("status",), "clip": ("simple_prompt",)}
+_SEARCHED = {"samples": ("prompt",), "clip": ("simple_prompt",)}
 _LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not judged"}
 
 
@@ -93,9 +96,8 @@ def like(view: View, now: Snapshot, position: int, count: int) -> list[Card]:
 def card(view: View, now: Snapshot, position: int, number: float) -> Card:
     """The card of one sample, with a number on it unless that is NaN."""
     place = now.index.place(position)
-    samples = view.rows.row("samples", *place, ["id", "prompt"])
-    image = view.rows.row_if_there("images", *place, ["status"])
-    clip = view.rows.row_if_there("clip", *place, ["simple_prompt"])
+    rows = read_row(view.rows, *place, _OF_CARDS)
+    samples, image, clip = (rows[group] for group in _OF_CARDS)
     state = state_of(now, position)
     return Card(
         id=samples["id"],
@@ -177,19 +179,17 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
 def _with_words(view: View, index: Index, words: list[str], among: Bools) -> Bools:
     """In whose prompts, simple or complex, all of the words are; case does not matter."""
     found = np.zeros(len(index), np.bool_)
-    have = set(view.workspace.parts("clip"))
+    have = parts_there(view.workspace, _SEARCHED)
     for at, part in enumerate(index.parts):
         start, end = int(index.starts[at]), int(index.starts[at + 1])
         if not among[start:end].any():
             continue
         view.go_on()
-        columns = [view.workspace.read("samples", part, ["prompt"])["prompt"]]
-        if part in have:
-            columns.append(view.workspace.read("clip", part, ["simple_prompt"])["simple_prompt"])
+        tables = read_aligned(view.workspace, part, _SEARCHED, there=have)
+        columns = [tables["samples"]["prompt"], tables["clip"]["simple_prompt"]]
         hit: Bools = np.ones(end - start, np.bool_)
         for word in words:
-            hits = [_has(column, word) for column in columns if len(column) == end - start]
-            hit &= np.logical_or.reduce(hits) if hits else False
+            hit &= np.logical_or.reduce([_has(column, word) for column in columns])
         found[start:end] = hit
     return found
 
@@ -225,6 +225,7 @@ def _nearest(view: View, now: Snapshot, query: Query) -> tuple[Positions, Number
 
 
 def _embedding(view: View, index: Index, position: int) -> Numbers | None:
-    row = view.rows.row_if_there("clip", *index.place(position), ["image_embedding"])
+    columns = {"samples": (), "clip": ("image_embedding",)}
+    row = read_row(view.rows, *index.place(position), columns)["clip"]
     numbers = row.get("image_embedding")
     return np.array(numbers, np.float32) if numbers else None

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.stages.filter.rules import MISSING, REASONS
+from surd.store.aligned import parts_there, read_aligned
 from surd.store.manual import REASON, Decisions
 from surd.store.workspace import Workspace
 
@@ -22,6 +23,7 @@ Hands = npt.NDArray[np.int8]
 SCORES = ("cos_simple", "cos_complex", "aesthetic")
 GROUPS = ("samples", "images", "clip", "verdicts")
 """Where a change means that what is held is out of date."""
+_HELD = {"samples": ("source",), "clip": SCORES, "verdicts": ("reasons",)}
 
 _BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
 _MISSING = np.bitwise_or.reduce([_BITS[name] for name in MISSING])
@@ -93,18 +95,19 @@ class Index:
 
 def load(workspace: Workspace) -> Index:
     """Read the small columns of every part. Raises WorkspaceError."""
-    have = {group: set(workspace.parts(group)) for group in GROUPS}
-    parts = sorted(have["samples"])
+    there = parts_there(workspace, GROUPS)
+    parts = sorted(there["samples"])
     pieces: list[dict[str, Any]] = []
     names: dict[str, int] = {}
     for part in parts:
-        table = workspace.read("samples", part, ["id", "source"])
-        piece = {"keys": _keys(table["id"]), "source": _codes(table["source"], names)}
-        piece |= _scores(workspace, part, table.num_rows, have["clip"])
-        piece |= _verdicts(workspace, part, table.num_rows, have["verdicts"])
-        pieces.append(piece)
+        tables = read_aligned(workspace, part, _HELD, there=there)
+        samples = tables["samples"]
+        piece = {"keys": _keys(samples["id"]), "source": _codes(samples["source"], names)}
+        piece |= {name: _numbers(tables["clip"][name]) for name in SCORES}
+        pieces.append(piece | _verdicts(tables["verdicts"]["reasons"]))
     empty = {"keys": np.zeros(0, np.uint64), "source": np.zeros(0, np.uint16)}
-    pieces = pieces or [empty | _no_scores(0) | _no_verdicts(0)]
+    empty |= {name: np.zeros(0, np.float32) for name in SCORES}
+    pieces = pieces or [empty | _no_verdicts(0)]
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     sizes = [len(piece["keys"]) for piece in pieces]
     return Index(
@@ -136,17 +139,9 @@ def _codes(column: pa.ChunkedArray, names: dict[str, int]) -> npt.NDArray[np.uin
     return rows
 
 
-def _no_scores(rows: int) -> dict[str, Any]:
-    return {name: np.full(rows, np.nan, np.float32) for name in SCORES}
-
-
-def _scores(workspace: Workspace, part: int, rows: int, have: set[int]) -> dict[str, Any]:
-    if part not in have:
-        return _no_scores(rows)
-    table = workspace.read("clip", part, SCORES)
-    if table.num_rows != rows:  # collected since, and not yet scored
-        return _no_scores(rows)
-    return {name: table[name].cast(pa.float32()).to_numpy() for name in SCORES}
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    numbers: npt.NDArray[np.float32] = column.cast(pa.float32()).to_numpy()
+    return numbers
 
 
 def _no_verdicts(rows: int) -> dict[str, Any]:
@@ -157,14 +152,11 @@ def _no_verdicts(rows: int) -> dict[str, Any]:
     }
 
 
-def _verdicts(workspace: Workspace, part: int, rows: int, have: set[int]) -> dict[str, Any]:
-    found = _no_verdicts(rows)
-    if part not in have:
-        return found
-    lists = workspace.read("verdicts", part, ["reasons"])["reasons"].combine_chunks()
-    if len(lists) != rows:
-        return found
-    found["judged"][:] = True
+def _verdicts(column: pa.ChunkedArray) -> dict[str, Any]:
+    """What the reasons of a part say; of rows without a list nothing is judged yet."""
+    lists = column.combine_chunks()
+    found = _no_verdicts(len(lists))
+    found["judged"][:] = lists.is_valid().to_numpy(zero_copy_only=False)
     rows_of = pc.list_parent_indices(lists).to_numpy()
     entries = lists.flatten()
     names = pc.index_in(entries.field("reason"), pa.array(list(REASONS)))

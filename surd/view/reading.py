@@ -9,53 +9,39 @@ from typing import Any
 
 import pyarrow as pa
 
-from surd.errors import WorkspaceError
-from surd.store.workspace import DamagedPartError, Workspace
+from surd.store.workspace import Workspace
 
 _CACHE_BYTES = 256_000_000
 
 
 class RowReader:
-    """Reads rows, and keeps the row groups that were read last: neighbours are asked for next."""
+    """Keeps the row groups that were read last, since neighbours are asked for next; threads share
+    it. See :func:`surd.store.aligned.read_row`."""
 
     def __init__(self, workspace: Workspace, cache_bytes: int = _CACHE_BYTES) -> None:
+        self.location = workspace.location
         self._workspace = workspace
         self._cache_bytes = cache_bytes
         self._held: OrderedDict[tuple[Any, ...], tuple[int, pa.Table]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def row(self, group: str, part: int, row: int, columns: Sequence[str]) -> dict[str, Any]:
-        """The row's values. Raises WorkspaceError when there is no such row."""
-        with self._lock:
-            first, table = self._around(group, part, row, tuple(columns))
-        values: dict[str, Any] = table.slice(row - first, 1).to_pylist()[0]
-        return values
-
-    def row_if_there(
+    def read_around(
         self, group: str, part: int, row: int, columns: Sequence[str]
-    ) -> dict[str, Any]:
-        """The row's values; nothing where the stage has not come so far."""
-        try:
-            return self.row(group, part, row, columns)
-        except DamagedPartError:
-            raise
-        except WorkspaceError:
-            return {}
+    ) -> tuple[int, pa.Table]:
+        """As :meth:`Workspace.read_around`."""
+        with self._lock:
+            wanted = tuple(columns)
+            for key, (first, table) in self._held.items():
+                if key[:3] == (group, part, wanted) and first <= row < first + table.num_rows:
+                    self._held.move_to_end(key)
+                    return first, table
+            first, table = self._workspace.read_around(group, part, row, wanted)
+            self._held[group, part, wanted, first] = first, table
+            while sum(held.nbytes for _, held in self._held.values()) > self._cache_bytes:
+                self._held.popitem(last=False)
+            return first, table
 
     def forget(self) -> None:
         """Read anew from now on, since parts have changed."""
         with self._lock:
             self._held.clear()
-
-    def _around(
-        self, group: str, part: int, row: int, columns: tuple[str, ...]
-    ) -> tuple[int, pa.Table]:
-        for key, (first, table) in self._held.items():
-            if key[:3] == (group, part, columns) and first <= row < first + table.num_rows:
-                self._held.move_to_end(key)
-                return first, table
-        first, table = self._workspace.read_around(group, part, row, columns)
-        self._held[group, part, columns, first] = first, table
-        while sum(held.nbytes for _, held in self._held.values()) > self._cache_bytes:
-            self._held.popitem(last=False)
-        return first, table

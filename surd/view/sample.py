@@ -9,6 +9,7 @@ from typing import Any
 from surd.files.images import MAX_PIXELS, ImageProblem, read_header
 from surd.pages.text import number, visible, web_link
 from surd.stages.filter.rules import MISSING, REASONS
+from surd.store.aligned import read_row
 from surd.store.manual import REASON
 from surd.store.schema import GROUPS
 from surd.view.gallery import hand_of, label_of, state_of
@@ -74,10 +75,11 @@ class Detail:
 def detail(view: View, now: Snapshot, position: int) -> Detail:
     """Read all that the workspace knows of a sample, but vectors and bytes."""
     place = now.index.place(position)
-    rows = {
-        group: view.rows.row_if_there(group, *place, [n for n in schema.names if n not in _HEAVY])
+    columns = {
+        group: [name for name in schema.names if name not in _HEAVY]
         for group, schema in GROUPS.items()
     }
+    rows = read_row(view.rows, *place, columns)
     samples, images, prompts, clip = (rows[g] for g in ("samples", "images", "prompts", "clip"))
     reasons = [_reason(entry) for entry in rows["verdicts"].get("reasons") or ()]
     state = state_of(now, position)
@@ -118,7 +120,8 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
 def picture(view: View, index: Index, position: int) -> tuple[bytes, str] | None:
     """An image's bytes and the media type found in them; None where it has no image to show."""
     place = index.place(position)
-    data = view.rows.row_if_there("images", *place, ["bytes"]).get("bytes")
+    rows = read_row(view.rows, *place, {"samples": (), "images": ("bytes",)})
+    data = rows["images"].get("bytes")
     if not data:
         return None
     try:

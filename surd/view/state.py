@@ -10,6 +10,7 @@ import numpy as np
 
 from surd.errors import SurdError
 from surd.store import manual
+from surd.store.aligned import read_row
 from surd.store.manual import Decision, Decisions
 from surd.store.workspace import Workspace
 from surd.view import index as indexing
@@ -72,7 +73,8 @@ class View:
     def find(self, index: Index, sample_id: str) -> int | None:
         """The position of a sample; None when there is none of that id."""
         for position in index.positions(sample_id):
-            if self.rows.row("samples", *index.place(position), ["id"])["id"] == sample_id:
+            row = read_row(self.rows, *index.place(position), {"samples": ()})["samples"]
+            if row["id"] == sample_id:
                 return position
         return None
 

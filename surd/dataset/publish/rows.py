@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.columns import EXTENSIONS, ORIGINS, PUBLISHED
-from surd.errors import SurdError, WorkspaceError
+from surd.errors import SurdError
+from surd.store.aligned import read_aligned
 from surd.store.schema import GROUPS
-from surd.store.workspace import Workspace, part_name
+from surd.store.workspace import Workspace
 
 NEEDED = {
     "images": "download",
@@ -47,14 +48,8 @@ def read_part(workspace: Workspace, part: int, groups: Sequence[str]) -> pa.Tabl
 
     The others: ``mime`` and ``exif_orientation``, ``image_status``, ``keep``, ``reasons``.
     """
-    tables = {group: _read(workspace, part, group) for group in groups}
+    tables = read_aligned(workspace, part, {group: _columns(group) for group in groups})
     ids = tables["samples"]["id"]
-    for group, table in tables.items():
-        if not table["id"].equals(ids):
-            raise WorkspaceError(
-                f"{workspace.location}/{part_name(group, part)}: holds other samples than "
-                f"{part_name('samples', part)}; run surd build again, which computes it anew"
-            )
     columns = {"id": ids}
     for name, group in ORIGINS.items():
         if group in tables:
@@ -76,13 +71,14 @@ def read_part(workspace: Workspace, part: int, groups: Sequence[str]) -> pa.Tabl
 _ALSO = {"mime": "images", "exif_orientation": "images", "keep": "verdicts", "reasons": "verdicts"}
 
 
-def _read(workspace: Workspace, part: int, group: str) -> pa.Table:
-    columns = ["id", *(name for name, origin in (ORIGINS | _ALSO).items() if origin == group)]
+def _columns(group: str) -> list[str]:
+    """What is read of a group."""
+    columns = [name for name, origin in (ORIGINS | _ALSO).items() if origin == group]
     if group == "images":
         columns.append("status")
     if group == "captions":
         columns.append("candidates")
-    return workspace.read(group, part, [name for name in columns if name in GROUPS[group].names])
+    return [name for name in columns if name in GROUPS[group].names]
 
 
 def _first_candidate(captions: pa.Table) -> pa.Array:

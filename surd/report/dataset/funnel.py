@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from surd.build.verdicts import funnel
 from surd.report.dataset.choose import Choice
-from surd.report.dataset.rows import Groups
 from surd.report.dataset.samples import Samples
 from surd.report.page import Section, body
 from surd.stages.filter.rules import REASONS
+from surd.store.aligned import Parts
 
 EXAMPLES = 12
 _UNKNOWN = "a reason that this surd does not know"
@@ -25,7 +25,7 @@ _UNKNOWN = "a reason that this surd does not know"
 class Funnel:
     """Counts of the steps and of the reasons, added up part by part."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Parts) -> None:
         self._groups = groups
         self.collected = 0
         self.steps: Counter[str] = Counter()

@@ -3,12 +3,12 @@ it has come to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.store.schema import GROUPS
+from surd.store.aligned import Parts, parts_there, read_aligned
 from surd.store.workspace import Workspace
 
 _COLUMNS: dict[str, dict[str, str]] = {
@@ -33,17 +33,12 @@ MORE = ("author", "page_url", "model")
 """Of the samples; read only of those that are shown."""
 
 
-Groups = Mapping[str, frozenset[int]]
-"""Group -> its parts; groups without any are left out."""
+def groups_there(workspace: Workspace) -> Parts:
+    """What there is, without the groups of stages that have not begun."""
+    return {group: parts for group, parts in parts_there(workspace, _COLUMNS).items() if parts}
 
 
-def groups_there(workspace: Workspace) -> Groups:
-    """What there is, found out once: on an object store every look is a request."""
-    found = {group: frozenset(workspace.parts(group)) for group in _COLUMNS}
-    return {group: parts for group, parts in found.items() if parts}
-
-
-def tables(workspace: Workspace, groups: Groups) -> Iterator[tuple[int, pa.Table]]:
+def tables(workspace: Workspace, groups: Parts) -> Iterator[tuple[int, pa.Table]]:
     """(part, its rows) with the columns of every group; null where a group has none.
 
     Raises WorkspaceError when a part is damaged.
@@ -52,7 +47,7 @@ def tables(workspace: Workspace, groups: Groups) -> Iterator[tuple[int, pa.Table
         yield part, read(workspace, part, groups)
 
 
-def read(workspace: Workspace, part: int, groups: Groups, more: Sequence[str] = ()) -> pa.Table:
+def read(workspace: Workspace, part: int, groups: Parts, more: Sequence[str] = ()) -> pa.Table:
     """One part's rows.
 
     Before there are cleaned prompts, ``complex_prompt`` is the raw one; before CLIP has chosen,
@@ -60,36 +55,22 @@ def read(workspace: Workspace, part: int, groups: Groups, more: Sequence[str] = 
     """
     prompts = ("prompt",) if "prompts" not in groups else ()
     simple = ("simple_prompt",) if not groups.keys() & {"captions", "clip"} else ()
-    names = [*_COLUMNS["samples"].values(), *prompts, *simple, *more]
-    samples = workspace.read("samples", part, names)
-    columns = {name: samples[name] for name in samples.column_names}
+    wanted = {group: list(names.values()) for group, names in _COLUMNS.items()}
+    wanted["samples"] += [*prompts, *simple, *more]
+    if "clip" in groups:
+        del wanted["captions"]
+    found = read_aligned(workspace, part, wanted, there=groups)
+    columns = {name: found["samples"][name] for name in found["samples"].column_names}
     if prompts:
         columns["complex_prompt"] = columns.pop("prompt")
-    for group, wanted in _COLUMNS.items():
-        if group == "samples" or (group == "captions" and "clip" in groups):
-            continue
-        found = _read_group(workspace, group, part, samples["id"], groups)
-        for name, theirs in wanted.items():
-            if found is not None:
-                columns[name] = found[theirs]
-            elif name not in columns:
-                columns[name] = pa.nulls(len(samples), GROUPS[group].field(theirs).type)
-    candidates = columns.pop("candidates", None)
-    if candidates is not None and "captions" in groups:
-        columns["simple_prompt"] = _first(candidates)
+    for group, names in _COLUMNS.items():
+        if group not in ("samples", "captions"):
+            for name, theirs in names.items():
+                if group in groups or name not in columns:
+                    columns[name] = found[group][theirs]
+    if "clip" not in groups and "captions" in groups:
+        columns["simple_prompt"] = _first(found["captions"]["candidates"])
     return pa.table(columns)
-
-
-def _read_group(
-    workspace: Workspace, group: str, part: int, ids: pa.ChunkedArray, groups: Groups
-) -> pa.Table | None:
-    if part not in groups.get(group, ()):
-        return None
-    table = workspace.read(group, part, ["id", *_COLUMNS[group].values()])
-    if table["id"].equals(ids):
-        return table
-    at = pc.index_in(ids, table["id"].combine_chunks())  # the samples have grown since
-    return table.take(at)
 
 
 def _first(candidates: pa.ChunkedArray) -> pa.Array:

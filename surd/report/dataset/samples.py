@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from surd.pages.templates import as_json
 from surd.pages.text import visible, web_link
 from surd.report.dataset.choose import Place
-from surd.report.dataset.rows import MORE, Groups, read
+from surd.report.dataset.rows import MORE, read
 from surd.report.thumbnails import thumbnail
+from surd.store.aligned import Parts
 from surd.store.workspace import Workspace, part_name
 
 MOST = 900
@@ -40,7 +41,7 @@ class Samples:
 
 def gather(
     workspace: Workspace,
-    groups: Groups,
+    groups: Parts,
     wanted: Sequence[Place],
     budget_bytes: int = BUDGET_BYTES,
 ) -> Samples:

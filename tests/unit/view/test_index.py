@@ -64,11 +64,12 @@ def test_a_workspace_without_samples_is_an_empty_index(tmp_path: Path) -> None:
     assert len(load(make_workspace(tmp_path / "w", []))) == 0
 
 
-def test_groups_that_lag_behind_a_longer_part_are_as_if_not_there(tmp_path: Path) -> None:
+def test_samples_added_to_a_judged_part_are_not_judged_yet(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", [samples(2)])
     write_group(workspace, "samples", 0, samples(3))
     index = load(workspace)
-    assert len(index) == 3 and not index.judged.any()
+    assert index.judged.tolist() == [True, True, False]
+    assert np.isnan(index.scores["cos_simple"]).tolist() == [False, False, True]
 
 
 def test_a_snapshot_sees_what_others_decided_and_judged(tmp_path: Path, rows: list[dict]) -> None:

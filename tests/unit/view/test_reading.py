@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from support_publish import make_workspace, sample, samples
 
-from surd.errors import WorkspaceError
+from surd.store.aligned import read_row
 from surd.store.workspace import DamagedPartError, Workspace
 from surd.view.reading import RowReader
+
+
+def _bytes(reader: RowReader, row: int) -> bytes:
+    data: bytes = read_row(reader, 0, row, {"images": ["bytes"]})["images"]["bytes"]
+    return data
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_every_row_is_found_in_its_row_group(workspace: Workspace) -> None:
     reader = RowReader(workspace)
-    ids = [reader.row("samples", 0, row, ["id"])["id"] for row in range(10)]
+    ids = [read_row(reader, 0, row, {"samples": ()})["samples"]["id"] for row in range(10)]
     assert ids == [sample(n)["id"] for n in range(10)]
 
 
@@ -38,29 +43,27 @@ def test_neighbours_are_read_together_and_others_not_at_all(
     monkeypatch.setattr(Workspace, "read_around", counted)
     reader = RowReader(workspace)
     for row in (4, 5, 6, 7, 4, 9):
-        reader.row("images", 0, row, ["bytes"])
+        _bytes(reader, row)
     assert read == [4, 2]
     reader.forget()
-    reader.row("images", 0, 4, ["bytes"])
+    _bytes(reader, 4)
     assert read == [4, 2, 4]
 
 
 def test_what_is_held_is_bounded(workspace: Workspace) -> None:
     reader = RowReader(workspace, cache_bytes=1)
     for row in (0, 4, 8, 0):
-        assert reader.row("images", 0, row, ["bytes"])["bytes"] == sample(row)["bytes"]
+        assert _bytes(reader, row) == sample(row)["bytes"]
     assert len(reader._held) == 0
 
 
 def test_a_stage_that_has_not_come_so_far_gives_nothing(workspace: Workspace) -> None:
     reader = RowReader(workspace)
-    assert reader.row_if_there("clip", 7, 0, ["cos_simple"]) == {}
-    assert reader.row_if_there("clip", 0, 10, ["cos_simple"]) == {}
-    with pytest.raises(WorkspaceError, match="has no row 10"):
-        reader.row("clip", 0, 10, ["cos_simple"])
+    assert read_row(reader, 7, 0, {"clip": ["cos_simple"]}) == {"clip": {}}
+    assert read_row(reader, 0, 10, {"clip": ["cos_simple"]}) == {"clip": {}}
 
 
 def test_a_damaged_part_is_told_and_not_taken_for_a_missing_one(workspace: Workspace) -> None:
     Path(workspace.location, "clip", "part-00000.parquet").write_bytes(b"no parquet")
     with pytest.raises(DamagedPartError):
-        RowReader(workspace).row_if_there("clip", 0, 0, ["cos_simple"])
+        read_row(RowReader(workspace), 0, 0, {"clip": ["cos_simple"]})

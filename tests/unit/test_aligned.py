@@ -1,0 +1,117 @@
+"""The one reader of aligned parts, and that whoever reads several groups refuses other samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_publish import make_workspace, sample, samples, write_group
+
+from surd.dataset import frame, inspect
+from surd.dataset.publish.rows import read_part
+from surd.engine.table import read_part as read_stage_part
+from surd.llm.part import read_rows
+from surd.report.dataset.rows import groups_there, tables
+from surd.stages.filter.stage import STAGE as FILTER
+from surd.store.aligned import (
+    parts_there,
+    read_aligned,
+    read_batches_aligned,
+    read_row,
+    side_by_side,
+)
+from surd.store.workspace import DamagedPartError, MissingPartError, Workspace
+from surd.training.sentences import sentences_of
+from surd.view.index import load
+
+TWO = {"samples": ("prompt",), "clip": ("simple_prompt",)}
+
+
+def test_every_group_has_a_row_for_each_sample(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(3)])
+    found = read_aligned(workspace, 0, TWO)
+    assert found["samples"]["id"].to_pylist() == [sample(n)["id"] for n in range(3)]
+    assert found["clip"].column_names == ["id", "simple_prompt"]
+
+
+def test_a_group_that_is_not_there_is_missing_or_null_as_was_asked(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(2)], without=("clip",))
+    with pytest.raises(MissingPartError, match=r"clip/part-00000\.parquet: missing"):
+        read_aligned(workspace, 0, TWO)
+    found = read_aligned(workspace, 0, TWO, there=parts_there(workspace, TWO))
+    assert found["clip"]["simple_prompt"].to_pylist() == [None, None]
+
+
+def test_samples_that_a_stage_has_not_come_to_are_null_or_refused_as_was_asked(
+    tmp_path: Path,
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(2)])
+    write_group(workspace, "samples", 0, samples(3))
+    found = read_aligned(workspace, 0, TWO, there=parts_there(workspace, TWO))
+    assert found["clip"]["simple_prompt"].to_pylist() == ["the red cup 0", "the red cup 1", None]
+    with pytest.raises(DamagedPartError, match=r"clip/part-00000.*holds other samples"):
+        read_aligned(workspace, 0, TWO)
+
+
+def test_batches_of_other_samples_are_refused_also_where_one_group_ends_early(
+    tmp_path: Path,
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(4)])
+    whole = [side_by_side(tables) for tables in read_batches_aligned(workspace, 0, TWO, 2)]
+    assert [table.num_rows for table in whole] == [2, 2]
+    write_group(workspace, "samples", 0, samples(6))
+    batches = read_batches_aligned(workspace, 0, TWO, 2)
+    assert len([next(batches), next(batches)]) == 2
+    with pytest.raises(DamagedPartError, match="other samples"):
+        next(batches)
+
+
+def test_a_name_that_two_groups_have_bears_the_second_ones_group(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(1)])
+    table = side_by_side(
+        read_aligned(workspace, 0, {"images": ("status",), "prompts": ("status",)})
+    )
+    assert table.column_names == ["id", "status", "prompts.status"]
+
+
+def _frame(workspace: Workspace) -> Any:
+    return frame.frame(workspace.location, ["clip.cos_simple", "verdicts.keep"])
+
+
+def _inspect(workspace: Workspace) -> Any:
+    return inspect.sample(workspace, inspect.find(workspace, sample(1)["id"], 1)[0])
+
+
+def _publish(workspace: Workspace) -> Any:
+    return read_part(workspace, 0, ["samples", "images", "prompts", "captions", "verdicts", "clip"])
+
+
+def _report(workspace: Workspace) -> Iterator[Any]:
+    return list(tables(workspace, groups_there(workspace)))
+
+
+READERS: list[Callable[[Workspace], Any]] = [
+    _frame,
+    _inspect,
+    _publish,
+    _report,
+    load,
+    lambda workspace: read_stage_part(workspace, FILTER, 0),
+    lambda workspace: read_rows(workspace, 0),
+    lambda workspace: sentences_of(workspace.location, [sample(0)["id"]]),
+    lambda workspace: read_row(workspace, 0, 1, TWO),
+]
+NAMES = ["frame", "inspect", "publish", "report", "view", "stage", "embed-llm", "captions", "row"]
+
+
+@pytest.mark.parametrize("read", READERS, ids=NAMES)
+def test_parts_of_other_samples_are_refused_by_every_reader_in_the_same_words(
+    tmp_path: Path, read: Callable[[Workspace], Any]
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(3)])
+    read(workspace)
+    write_group(workspace, "clip", 0, samples(3, 3))
+    with pytest.raises(DamagedPartError, match=r"holds other samples than \w+/part-00000\.parquet"):
+        read(workspace)
