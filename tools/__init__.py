@@ -1,1 +1,1 @@
-"""What the project needs to make itself; not part of the package."""
+"""What the project needs to make itself: references, the demo's models. Not part of the wheel."""

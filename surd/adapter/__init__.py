@@ -3,7 +3,8 @@
     >>> adapter = surd.adapter.load("runs/first")
     >>> embeddings, features, output = adapter(text_encoder_states)   # [b, s, d] each
 
-Source: Zhong et al. 2023, arXiv:2305.05189.
+Source: Zhong et al. 2023, arXiv:2305.05189. Evaluation, training and the command line import it; it
+imports models and what is below.
 """
 
 from __future__ import annotations

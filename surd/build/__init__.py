@@ -1,1 +1,4 @@
-"""From a recipe to a filled workspace."""
+"""From a recipe to a filled workspace, and what its verdicts say in sum.
+
+The viewer, the report, training and the command line import it; it imports everything below.
+"""

@@ -1,1 +1,4 @@
-"""What is made of a workspace, and its readers."""
+"""The published dataset: writing it, reading it, exporting it, sending it to the Hub.
+
+Build, training, report and the command line import it; it imports recipes, the store and below.
+"""

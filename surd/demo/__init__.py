@@ -1,1 +1,4 @@
-"""The offline demo world: a painter, a vocabulary, an exact judge, and the catalogue of a site."""
+"""The offline demo world: painter, vocabulary, exact judge, and a loopback site that serves it.
+
+Evaluation and build import it; it imports only ``text`` and what is below.
+"""

@@ -1,4 +1,7 @@
-"""Does this machine have what surd needs? Every check stands for itself, and none can raise."""
+"""Does this machine have what surd needs? Every check stands for itself, and none can raise.
+
+Only the command line imports it.
+"""
 
 from __future__ import annotations
 

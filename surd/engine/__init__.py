@@ -1,1 +1,4 @@
-"""Engines run stages over parts. Stage code does not know which one runs it."""
+"""Running stages over parts, on this machine or on Ray; stage code does not know which.
+
+llm, build and the command line import it; it imports recipes, stages and the store.
+"""

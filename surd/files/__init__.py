@@ -1,1 +1,4 @@
-"""Files that nobody vouches for: images and what holds them."""
+"""Image files and archives from strangers: sniffing, decoding, resizing, reading within limits.
+
+Sources, stages and pages import it; it imports only ``net`` and what is below.
+"""

@@ -1,1 +1,4 @@
-"""The report: one self-contained HTML file about a workspace or a training run."""
+"""The report: one self-contained HTML file about a workspace or a training run.
+
+Only the command line imports it.
+"""

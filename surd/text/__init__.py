@@ -1,1 +1,4 @@
-"""Texts as people write them: prompts, captions, tokens."""
+"""Prompts, captions and tokens as text.
+
+Sources, stages, evaluation and the demo import it; it imports nothing of surd.
+"""

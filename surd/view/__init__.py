@@ -1,1 +1,4 @@
-"""Looking at a workspace in the browser, and deciding by hand."""
+"""The viewer: a workspace in the browser, and deciding by hand.
+
+Only the command line imports it.
+"""

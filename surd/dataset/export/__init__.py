@@ -1,1 +1,1 @@
-"""Exporting: a published dataset in the forms that other tools read."""
+"""export: a published dataset in the forms other tools read."""

@@ -1,1 +1,1 @@
-"""Sending what surd made to the Hugging Face Hub."""
+"""push: sending a dataset or an adapter to the Hugging Face Hub."""

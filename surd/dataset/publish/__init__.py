@@ -1,1 +1,1 @@
-"""Publishing: from what the verdicts keep to a folder that the Hub and its readers understand."""
+"""publish: from the samples the verdicts keep to a folder the Hub understands."""

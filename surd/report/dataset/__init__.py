@@ -1,1 +1,1 @@
-"""What the report says of a dataset."""
+"""The report's sections about a dataset."""

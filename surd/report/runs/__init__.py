@@ -1,1 +1,1 @@
-"""What the report says of training runs and their evaluations."""
+"""The report's sections about training runs and their evaluations."""

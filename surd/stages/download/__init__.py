@@ -1,1 +1,1 @@
-"""download: fetch every image, check it, describe it, keep it."""
+"""download: fetch every image, check it, describe it and keep it."""

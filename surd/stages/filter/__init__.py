@@ -1,1 +1,1 @@
-"""filter: verdicts on every sample, each with its reasons."""
+"""filter: a verdict on every sample, each with its reasons."""
