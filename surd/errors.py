@@ -1,5 +1,7 @@
 """The errors a user can mend. The command line prints each as one line and exits with 2."""
 
+from importlib.util import find_spec
+
 
 class SurdError(Exception):
     """Something the user can mend; the message names the file, row or field, and the mend."""
@@ -19,3 +21,13 @@ class SourceError(SurdError):
 
 class ModelError(SurdError):
     """A model that cannot be found or loaded, or whose parts do not fit together."""
+
+
+def need_extra(what: str, extra: str, *modules: str) -> None:
+    """Raise SurdError with the command that installs an extra where one of its modules is missing.
+
+    `what` is who needs it, as the user calls it.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise SurdError(f'{what} needs {", ".join(missing)}; run: pip install "surd[{extra}]"')

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 
-from surd.errors import ModelError
+from surd.errors import ModelError, need_extra
 from surd.models.names import resolve
 from surd.models.quiet import hush
 
@@ -15,8 +14,11 @@ from surd.models.quiet import hush
 def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
     """The text-to-image pipeline that `name` means: a hub id, a folder, or ``demo:diffusion``.
 
-    Raises ModelError in one line.
+    Raises ModelError in one line; SurdError where diffusers is not installed.
     """
+    need_extra("drawing pictures", "train", "diffusers")
+    from diffusers import DiffusionPipeline
+
     found = resolve(name)
     hush()
     try:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from surd.adapter.encoding import text_width
-from surd.errors import SurdError
+from surd.errors import SurdError, need_extra
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.losses import TERMS
 
 
 def check_tools(params: TrainAdapterParams) -> None:
     """Raises SurdError where a tracker, a library or a precision is not to be had here."""
+    need_extra("surd train-adapter", "train", "diffusers", "accelerate", "tensorboardX")
     tracker_of(params.report_to)
     if not any(getattr(params, f"{term}_weight") for term in TERMS):
         raise SurdError(
