@@ -46,7 +46,7 @@ _PURPOSES = {
         "evaluate",
         "ablate",
     ),
-    "This machine, schemas, the demo": ("doctor", "schema", "demo check", "demo train"),
+    "This machine and schemas": ("doctor", "schema"),
 }
 _REST = "More"
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Optional
 import typer
 
 from surd.cli.curation import app as curation_app
-from surd.cli.demo import app as demo_app
 from surd.cli.evaluate import app as evaluate_app
 from surd.cli.hub import app as hub_app
 from surd.cli.look import app as look_app
@@ -240,7 +239,6 @@ app.add_typer(evaluate_app)
 app.add_typer(hub_app)
 app.add_typer(look_app)
 app.add_typer(view_app)
-app.add_typer(demo_app, name="demo")
 
 
 def _version(asked: bool) -> None:
@@ -260,13 +258,13 @@ def _root(
     """Build (simple prompt, complex prompt, image) datasets, step by step, resumably."""
 
 
-def main() -> Any:
-    """Run the command line; what the user can mend becomes one line and exit code 2."""
+def main(commands: typer.Typer = app) -> Any:
+    """Run a command line; what the user can mend becomes one line and exit code 2."""
     from surd.cli.printing import warn
     from surd.errors import SurdError
 
     try:
-        return app()
+        return commands()
     except SurdError as error:
         warn(str(error))
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""``surd demo``: what the demo's models can do, and making them from nothing."""
+"""``python -m tools.demo_models``: what the demo's models can do, and making them from nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from surd.cli.app import main
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +28,7 @@ def check(
 ) -> None:
     """Measure judge and models on held-out scenes; exit with 1 when a figure is missed.
 
-    Example: surd demo check --quick
+    Example: python -m tools.demo_models check --quick
     """
     from tools.demo_models.check import check as measure
     from tools.demo_models.check import heading, line
@@ -57,8 +59,12 @@ def train(
 ) -> None:
     """Make every model of the demo from nothing; killed, it goes on where it was.
 
-    Example: surd demo train -o my-models
+    Example: python -m tools.demo_models train -o my-models
     """
     from tools.demo_models.train import train_all
 
     train_all(output, device=device, steps_scale=steps_scale)
+
+
+if __name__ == "__main__":
+    main(app)
