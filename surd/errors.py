@@ -1,6 +1,12 @@
 """The errors a user can mend. The command line prints each as one line and exits with 2."""
 
+import shlex
 from importlib.util import find_spec
+
+
+def command(*words: object) -> str:
+    """A command of surd as messages show it: copied into a shell, it does what they say."""
+    return shlex.join(("surd", *map(str, words)))
 
 
 class SurdError(Exception):

@@ -96,7 +96,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter"
+            f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter DIR"
         ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, command
 from surd.recipe.pipeline import STAGES, stage_named
 from surd.store.workspace import Workspace
 
@@ -20,7 +20,7 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
     order = list(made_by)
     if not workspace.parts("samples"):
         raise WorkspaceError(
-            f"{workspace.location}: holds no samples; run: surd collect {workspace.location}"
+            f"{workspace.location}: holds no samples; run: {command('collect', workspace.location)}"
         )
     have = set(workspace.parts("samples"))
     for group in sorted(groups, key=order.index):
@@ -28,6 +28,6 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
         if missing:
             part = "" if missing == have else f" in part {min(missing)}"
             raise WorkspaceError(
-                f"{workspace.location}: {group} is missing{part}; run `surd {made_by[group]} "
-                f"{workspace.location}` first"
+                f"{workspace.location}: {group} is missing{part}; first run: "
+                + command(made_by[group], workspace.location)
             )

@@ -15,14 +15,14 @@ from surd.dataset.publish.run import publish
 from surd.engine import select
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, EngineName
-from surd.errors import SurdError
+from surd.errors import RecipeError, SurdError, WorkspaceError, command
 from surd.progress import track
 from surd.recipe.pipeline import params_of, stage_named, stage_names
 from surd.recipe.recipe import Recipe, validate_recipe
 from surd.stages.base import Stage
 from surd.stages.collect import SourceResult, collect
 from surd.store.prefetch import FOOTERS, ahead
-from surd.store.workspace import Manifest, StageRun, Workspace
+from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
 
 _LIBRARIES = ("surd", "pyarrow", "aiohttp", "pillow", "simplejpeg")
 
@@ -59,21 +59,27 @@ class Options:
 def open_recipe(workspace: Workspace) -> Recipe:
     """The recipe a workspace was made with. Raises WorkspaceError or RecipeError."""
     manifest = workspace.read_manifest()
-    return validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+    try:
+        return validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+    except RecipeError as error:
+        anew = command("build", "RECIPE", "-o", workspace.location, "--replace")
+        raise RecipeError(f"{error}\nmend that in the file, or take a recipe: {anew}") from error
 
 
 def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[StageSummary]:
     """Bring the workspace up to date; yields a summary after each stage.
 
-    Raises SurdError when nothing can be done, or nothing any more (a full disk).
+    A first build that collects nothing leaves nothing behind. Raises SurdError when nothing can be
+    done, or nothing any more (a full disk).
     """
     with workspace.locked():
         manifest = workspace.read_manifest() if workspace.has_manifest() else None
-        manifest = _begin(workspace, manifest, recipe)
         with (
+            _nothing_left(workspace) if manifest is None else contextlib.nullcontext(),
             _demo_site(recipe, options),
             select.opened(options.engine, options.ray_address) as engine,
         ):
+            manifest = _begin(workspace, manifest, recipe)
             for name in _chosen(recipe, options):
                 if name == "collect":
                     summary = _collect(workspace, recipe, options)
@@ -85,6 +91,18 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
                     summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
                 _record(workspace, manifest, recipe, summary)
                 yield summary
+
+
+@contextlib.contextmanager
+def _nothing_left(workspace: Workspace) -> Iterator[None]:
+    """After an error, have no manifest where there are no samples either."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(WorkspaceError):  # what there was to tell is being told
+            if not workspace.parts("samples"):
+                workspace.storage.delete(MANIFEST)
+        raise
 
 
 def _chosen(recipe: Recipe, options: Options) -> list[str]:
@@ -182,7 +200,7 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
             why = f" ({state.why})" if state.why else ""
             raise SurdError(
                 f"{workspace.location}: the verdicts of part {state.part} are {state.state}{why}; "
-                f"run: surd filter {workspace.location}"
+                f"run: {command('filter', workspace.location)}"
             )
     rows = sum(state.rows for state in states)
     with track("publish", rows, quiet=options.quiet) as tick:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from surd.dataset.folder import FOLDER, read_description
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, command
 from surd.llm import layout
 from surd.recipe.pipeline import STAGES
 from surd.store.workspace import Workspace
@@ -43,6 +43,6 @@ def _shards(workspace: Workspace) -> Iterator[str]:
             why = error.strerror or str(error)
         if why:
             yield (
-                f"{workspace.location}/{name}: damaged ({why}); delete it and run surd publish "
-                f"{workspace.location}, which writes it again"
+                f"{workspace.location}/{name}: damaged ({why}); delete it and run "
+                f"{command('publish', workspace.location)}, which writes it again"
             )

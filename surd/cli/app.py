@@ -20,6 +20,7 @@ from surd.cli.options import (
     Overrides,
     Quiet,
     RayAddress,
+    Replace,
     Retry,
     Workers,
 )
@@ -51,6 +52,7 @@ def build(
         typer.Option(metavar="STAGE", help="Stop after: collect, download, prompts, ..."),
     ] = None,
     set_: Overrides = None,
+    replace: Replace = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Check the recipe, say what would be done, and stop.")
     ] = False,
@@ -73,6 +75,7 @@ def build(
         output,
         list(set_ or []),
         plan=plan,
+        replace=replace,
         max_failure_rate=max_failure_rate,
         as_json=json_,
         until=until,
@@ -89,7 +92,7 @@ def collect(
     folder: Folder,
     recipe: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="RECIPE", help="Sources to read; the workspace's own by default."),
+        typer.Option(metavar="RECIPE", help="Add its sources to the workspace's own."),
     ] = None,
     set_: Overrides = None,
     quiet: Quiet = False,

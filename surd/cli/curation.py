@@ -6,7 +6,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from surd.cli.options import Engine, Folder, Json, Layer, Llm, Overrides, Quiet, RayAddress
+from surd.cli.options import (
+    Engine,
+    Folder,
+    Json,
+    Layer,
+    Llm,
+    Overrides,
+    Quiet,
+    RayAddress,
+    Replace,
+)
 
 app = typer.Typer()
 
@@ -215,6 +225,7 @@ def import_(
     model: Llm = None,
     layer: Layer = None,
     set_: Overrides = None,
+    replace: Replace = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -227,4 +238,13 @@ def import_(
     if kind == "prompt2vec":
         do_training.import_prompt2vec(output, path, model, layer, as_json=json_)
     else:
-        do_curation.import_(kind, path, output, name, list(set_ or []), quiet=quiet, as_json=json_)
+        do_curation.import_(
+            kind,
+            path,
+            output,
+            name,
+            list(set_ or []),
+            replace=replace,
+            quiet=quiet,
+            as_json=json_,
+        )

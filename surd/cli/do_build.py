@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surd.cli.printing import log_to_stderr, print_json, say, warn
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.progress import other_than_ok
 
 
@@ -22,26 +22,35 @@ def build(
     overrides: Sequence[str],
     *,
     plan: bool,
+    replace: bool,
     max_failure_rate: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """``surd build``."""
-    from surd.recipe.recipe import find_recipe, load_recipe, shipped_recipes
+    from surd.cli.recipes import own_or_demo, own_or_given
+    from surd.recipe.recipe import shipped_recipes
 
+    differing = 0
     if recipe_name is None:
-        recipe_name, output = "demo", output or "surd-demo"
+        output = output or "surd-demo"
+        recipe, which = own_or_demo(output, overrides, replace=replace)
         if not as_json:
-            others = ", ".join(name for name in shipped_recipes() if name != "demo")
-            say(f"no recipe given: building the demo into {output}; other recipes: {others}")
-    recipe = load_recipe(find_recipe(recipe_name), overrides)
-    if output is None:
-        raise SurdError(f"say where to build: surd build {recipe_name} -o DIR")
+            say(f"no recipe given: {which}; others: {', '.join(shipped_recipes())}")
+    elif output is None:
+        raise SurdError(f"say where to build: {command('build', recipe_name, '-o', 'DIR')}")
+    else:
+        recipe, differing = own_or_given(output, recipe_name, overrides, replace=replace)
     _check_stage(options["until"])
     if plan:
         _print_plan(output, recipe, as_json)
         return
     run(output, recipe, max_failure_rate, as_json, **options)
+    if differing:
+        warn(
+            f"{output} was built by its own settings where {recipe_name} has others, {differing} "
+            "as listed above; --replace takes the recipe's"
+        )
 
 
 def run_stage(
@@ -54,9 +63,10 @@ def run_stage(
     max_failure_rate: float | None = None,
     **options: Any,
 ) -> None:
-    """One stage on an existing workspace, with its own recipe or another."""
+    """One stage on an existing workspace, with its own recipe, or the sources of another too."""
     from surd.build.needs import need_groups
     from surd.build.run import open_recipe
+    from surd.cli.recipes import own_with_sources
     from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
     from surd.store.workspace import Workspace
 
@@ -65,7 +75,9 @@ def run_stage(
         workspace.read_manifest()
         need_groups(workspace, "filter" if stage == "publish" else stage)
     if recipe_name is not None:
-        recipe = load_recipe(find_recipe(recipe_name), overrides)
+        other = load_recipe(find_recipe(recipe_name))
+        taking = command("build", recipe_name, "-o", folder, "--replace")
+        recipe = own_with_sources(folder, other, overrides, name=recipe_name, taking=taking)
     else:
         recipe = override_recipe(open_recipe(Workspace(folder)), overrides)
     run(folder, recipe, max_failure_rate, as_json, only=stage, **options)
@@ -99,7 +111,7 @@ def run(
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
-        say(f"next: {then or f'surd report {folder}, or surd status {folder}'}")
+        say(f"next: {then or ', or '.join(command(name, folder) for name in ('report', 'status'))}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from surd.cli.do_build import run_stage
 from surd.cli.printing import print_json, say
-from surd.errors import SurdError, WorkspaceError
+from surd.errors import SurdError, WorkspaceError, command
 
 _FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -70,11 +71,11 @@ def filter_(
     if before:
         say(f"against the verdicts before: {newly_kept:,} newly kept, {newly_dropped:,} dropped")
     if result.kept == 0:
-        say("no sample is left: look at the scores with: surd filter " + folder + " --suggest")
+        say("no sample is left: look at the scores with: " + command("filter", folder, "--suggest"))
     elif dry_run:
         say("nothing was written (--dry-run)")
     else:
-        say(f"next: surd publish {folder}")
+        say(f"next: {command('publish', folder)}")
 
 
 def _yaml(value: Any) -> str:
@@ -101,7 +102,8 @@ def _suggest(workspace: Any, as_json: bool) -> None:
     found = suggestions(workspace)
     if not found:
         raise WorkspaceError(
-            f"{workspace.location}: clip is missing; run `surd score {workspace.location}` first"
+            f"{workspace.location}: clip is missing; first run: "
+            + command("score", workspace.location)
         )
     if as_json:
         print_json(found)
@@ -115,21 +117,22 @@ def _suggest(workspace: Any, as_json: bool) -> None:
         say("  " + ", ".join(f"{q} {value:.3f}" for q, value in about["quantiles"].items()))
         if about["suggested"] is not None:
             say(f"  two heaps, parted best at {about['suggested']:.4f}")
-    flags = "".join(
-        f" {flag} {found[name]['suggested']:.4f}"
+    flags = [
+        word
         for name, flag in _FLAGS.items()
         if name in found and found[name]["suggested"] is not None
-    )
+        for word in (flag, f"{found[name]['suggested']:.4f}")
+    ]
     if flags:
-        say(f"try: surd filter {workspace.location}{flags} --dry-run")
+        say(f"try: {command('filter', workspace.location, *flags, '--dry-run')}")
     else:
         say("no score falls into two heaps; choose a share to drop, as --clip-threshold p10")
 
 
 def publish(folder: str, overrides: Sequence[str], *, quiet: bool, as_json: bool) -> None:
     """``surd publish``."""
-    push = "" if "://" in folder else f", or surd push {folder} --repo user/name"
-    then = f"surd report {folder}{push}"
+    push = command("push", folder, "--repo", "user/name")
+    then = command("report", folder) + ("" if "://" in folder else f", or {push}")
     run_stage(folder, "publish", None, overrides, as_json=as_json, quiet=quiet, then=then)
 
 
@@ -154,15 +157,24 @@ def import_(
     name: str | None,
     overrides: Sequence[str],
     *,
+    replace: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """``surd import``."""
     from surd.cli.do_build import run
+    from surd.cli.recipes import own_with_sources
     from surd.recipe.importing import import_recipe
     from surd.recipe.recipe import override_recipe
 
     if not output:
         raise SurdError("say where to build: surd import KIND PATH -o DIR")
-    recipe = override_recipe(import_recipe(kind, path, name), overrides)
+    recipe = import_recipe(kind, path, name)
+    if replace:
+        recipe = override_recipe(recipe, overrides)
+    else:
+        named = [f"name={json.dumps(name)}"] if name else []
+        recipe = own_with_sources(
+            output, recipe, [*named, *overrides], name="the import", taking="--replace"
+        )
     run(output, recipe, None, as_json, until="prompts", quiet=quiet)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surd.cli.printing import print_json, say
+from surd.errors import command
 
 
 def evaluate(run: str, as_json: bool, *, quiet: bool, **options: Any) -> None:
@@ -22,7 +23,7 @@ def evaluate(run: str, as_json: bool, *, quiet: bool, **options: Any) -> None:
         return
     say(table_of(rows))
     say(f"{run}: evaluation.md, evaluation.json, and picture by picture evaluation.parquet")
-    say(f"next: surd report {run}")
+    say(f"next: {command('report', run)}")
 
 
 def ablate(
@@ -51,4 +52,4 @@ def ablate(
         return
     say(ablation_table(done))
     say(f"{folder}/adapter/ablation: ablation.md, ablation.json, and a folder for each adapter")
-    say(f"next: surd report {folder}")
+    say(f"next: {command('report', folder)}")

@@ -10,7 +10,7 @@ from typing import Any
 from surd.build.needs import need_read
 from surd.cli.do_build import run as build
 from surd.cli.printing import print_json, say, warn
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 
 
 def embed_llm(
@@ -36,7 +36,7 @@ def embed_llm(
         given = {"gguf_file": None, "revision": None, **given}
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), overrides)
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
-    then = f"surd train-adapter {folder}"
+    then = command("train-adapter", folder)
     build(folder, recipe, None, as_json, only="embed_llm", then=then, **options)
 
 
@@ -47,7 +47,7 @@ def import_prompt2vec(
     from surd.llm.prompt2vec import import_prompt2vec as bring
     from surd.store.workspace import Workspace
 
-    name, number = _told(f"surd import prompt2vec {path} -o {folder}", model, layer)
+    name, number = _told(command("import", "prompt2vec", path, "-o", folder), model, layer)
     workspace = Workspace(folder)
     workspace.read_manifest()
     need_read(workspace, ["clip"])
@@ -66,7 +66,7 @@ def export_prompt2vec(
     from surd.llm.prompt2vec import export_prompt2vec as write
     from surd.store.workspace import Workspace
 
-    name, number = _told(f"surd export {folder} prompt2vec -o {path}", model, layer)
+    name, number = _told(command("export", folder, "prompt2vec", "-o", path), model, layer)
     workspace = Workspace(folder)
     workspace.read_manifest()
     prompts = write(workspace, path, name, number)
@@ -76,9 +76,9 @@ def export_prompt2vec(
         say(f"{path}: {prompts:,} prompts")
 
 
-def _told(command: str, model: str | None, layer: int | None) -> tuple[str, int]:
+def _told(run: str, model: str | None, layer: int | None) -> tuple[str, int]:
     if model is None or layer is None:
-        raise SurdError(f"say whose vectors these are: {command} --model NAME --layer N")
+        raise SurdError(f"say whose vectors these are: {run} --model NAME --layer N")
     return model, layer
 
 
@@ -115,8 +115,9 @@ def train_adapter(
         say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")
     else:
         say(f"{output}: is trained already, with these settings")
-    of_demo = " --prompts demo:simple --clip demo:clip"  # other judges do not know its pictures
-    say(f"next: surd evaluate {output}{of_demo if params.diffusion.startswith('demo:') else ''}")
+    is_demo = params.diffusion.startswith("demo:")  # other judges do not know its pictures
+    judged = ("--prompts", "demo:simple", "--clip", "demo:clip") if is_demo else ()
+    say(f"next: {command('evaluate', output, *judged)}")
 
 
 def generate(

@@ -30,6 +30,10 @@ Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as sources.0.limit=100."),
 ]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Take this recipe instead of the settings the workspace has."),
+]
 Llm = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--model", metavar="NAME", help="Language model whose vectors are meant."),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from surd.dataset.columns import EXTENSIONS, PUBLISHED
 from surd.dataset.folder import DESCRIPTION, FOLDER
-from surd.errors import SurdError, WorkspaceError
+from surd.errors import SurdError, WorkspaceError, command
 from surd.store.storage import Storage
 
 _BATCH_ROWS = 100
@@ -48,7 +48,9 @@ def open_published(location: str) -> Published:
         try:
             said = json.loads(storage.read_bytes(DESCRIPTION))
             if not said["complete"]:
-                raise SurdError(f"{place}: is being replaced; finish with: surd publish {location}")
+                raise SurdError(
+                    f"{place}: is being replaced; finish with: {command('publish', location)}"
+                )
             return Published(place, storage, tuple(said["files"]))
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -56,7 +58,9 @@ def open_published(location: str) -> Published:
             raise SurdError(
                 f"{place}/{DESCRIPTION}: unreadable ({error}); delete it and run surd publish again"
             ) from error
-    raise SurdError(f"{location}: holds no published dataset; first run: surd publish {location}")
+    raise SurdError(
+        f"{location}: holds no published dataset; first run: {command('publish', location)}"
+    )
 
 
 def batches(

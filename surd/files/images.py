@@ -41,9 +41,12 @@ class ImageProblem(Exception):  # noqa: N818  (a verdict on one sample, not a fa
     """Why bytes are no usable image. ``status`` is one of ``schema.IMAGE_STATUSES``."""
 
     def __init__(self, status: str, detail: str) -> None:
-        super().__init__(f"{status}: {detail}")
+        super().__init__(status, detail)  # as it crosses processes
         self.status = status
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)

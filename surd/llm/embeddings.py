@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, command
 from surd.llm.layout import group, short_name, stored
 from surd.paths import cache_folder
 from surd.store.storage import Storage
@@ -84,7 +84,7 @@ def group_of(workspace: Workspace, model: str, layer: int) -> str:
     have = ", ".join(f"{name} layer {number}" for name, number in there) or "none"
     raise WorkspaceError(
         f"{workspace.location}: no vectors of {model}, layer {layer}; there are: {have}; run: "
-        f"surd embed-llm {workspace.location} --model {model} --layer {layer}"
+        + command("embed-llm", workspace.location, "--model", model, "--layer", layer)
     )
 
 

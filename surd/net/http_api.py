@@ -70,8 +70,11 @@ class RefusedError(SourceError):
     """An answer with a status other than 200."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+        super().__init__(message, status)  # as it crosses processes
         self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class OptOutError(RefusedError):

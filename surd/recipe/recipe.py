@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +129,37 @@ def replace_keys(recipe: Recipe, section: str, values: Mapping[str, Any]) -> Rec
     raw = recipe.model_dump(mode="json")
     raw[section] |= values
     return validate_recipe(raw, f"surd {section.replace('_', '-')}")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key in which two recipes differ, named as ``--set`` names it, and what each has there."""
+
+    key: str
+    ours: Any
+    theirs: Any
+
+
+def differences(ours: Recipe, theirs: Recipe) -> list[Difference]:
+    """Every key in which two recipes differ, defaults included."""
+    return list(_differing("", ours.model_dump(mode="json"), theirs.model_dump(mode="json")))
+
+
+def _differing(key: str, ours: Any, theirs: Any) -> Iterator[Difference]:
+    """Key by key in mappings of the same keys and in lists of as many mappings; else the whole."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        below = dict(enumerate(ours)), dict(enumerate(theirs))
+        alike = all(isinstance(value, dict) for value in (*ours, *theirs))
+    elif isinstance(ours, dict) and isinstance(theirs, dict):
+        below = ours, theirs
+        alike = ours.get("kind") == theirs.get("kind")
+    else:
+        below, alike = ({}, {}), False
+    if alike and below[0].keys() == below[1].keys():
+        for name, value in below[0].items():
+            yield from _differing(f"{key}.{name}".lstrip("."), value, below[1][name])
+    elif ours != theirs:
+        yield Difference(key, ours, theirs)
 
 
 def validate_recipe(raw: Mapping[str, Any], where: str) -> Recipe:

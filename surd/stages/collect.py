@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from surd.errors import SourceError, WorkspaceError
+from surd.errors import SourceError, WorkspaceError, command
 from surd.params import lasting
 from surd.progress import Tick
 from surd.sources.kinds import SOURCES
@@ -255,7 +255,7 @@ def _states(workspace: Workspace) -> dict[str, tuple[int, SourceState]]:
         except DamagedPartError as error:
             raise WorkspaceError(
                 f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file and run "
-                f"surd collect {workspace.location}, which adds its samples again"
+                f"{command('collect', workspace.location)}, which adds its samples again"
             ) from error
 
     parts = workspace.parts(GROUP)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, command
 from surd.store.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
 from surd.store.column_ranges import at_hand
 from surd.store.part_writer import PartWriter
@@ -31,17 +31,31 @@ class DamagedPartError(WorkspaceError):
     """A part that is there but cannot be trusted: truncated, bit-flipped, or not surd's."""
 
     def __init__(self, location: str, group: str, part: int, why: str) -> None:
-        mend = f"run surd build -o {location} again, which computes it anew"
-        if group == "samples":
-            mend = (
-                f"delete this file and run surd collect {location}, which asks the sources for "
-                "its samples again"
-            )
-        elif "/" in group:
-            mend = f"run surd embed-llm {location} again as before, which computes it anew"
-        super().__init__(f"{location}/{part_name(group, part)}: damaged ({why}); {mend}")
+        super().__init__(location, group, part, why)  # as it crosses processes
         self.group = group
         self.part = part
+
+    def __str__(self) -> str:
+        location, group, part, why = self.args
+        return f"{location}/{part_name(group, part)}: damaged ({why}); {_mend(location, group)}"
+
+
+def _mend(location: str, group: str) -> str:
+    """What brings a damaged part back."""
+    from surd.recipe.pipeline import STAGES  # which imports this
+
+    if group == "samples":
+        return (
+            f"delete this file and run {command('collect', location)}, which asks the sources for its "
+            "samples again"
+        )
+    if "/" in group:
+        return (
+            f"run {command('embed-llm', location)} again as before, which computes it anew, or "
+            "import it again"
+        )
+    until = [word for s in STAGES if s.group == group for word in ("--until", s.name)]
+    return f"run {command('build', '-o', location, *until)} again, which computes it anew"
 
 
 class MissingPartError(WorkspaceError):
@@ -108,8 +122,7 @@ class Workspace:
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise WorkspaceError(
-                f"{self.location}/{MANIFEST}: unreadable ({error}); delete it and run "
-                "surd build again, finished parts are kept"
+                f"{self.location}/{MANIFEST}: unreadable ({error}); {self._anew()}"
             ) from error
         except OSError as error:
             raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
@@ -124,9 +137,12 @@ class Workspace:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise WorkspaceError(
-                f"{self.location}/{MANIFEST}: {where}: {first['msg']}; delete the file and run "
-                "surd build again, finished parts are kept"
+                f"{self.location}/{MANIFEST}: {where}: {first['msg']}; {self._anew()}"
             ) from error
+
+    def _anew(self) -> str:
+        anew = command("build", "RECIPE", "-o", self.location)
+        return f"delete it and run {anew} again, with your settings; finished parts are kept"
 
     def has_manifest(self) -> bool:
         """Whether this is a workspace already."""
@@ -308,7 +324,10 @@ class Workspace:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the workspace for writing; raises WorkspaceError when another process does."""
+        """Hold the workspace for writing; raises WorkspaceError when another process does.
+
+        A folder that this makes and in which nothing is written is removed again.
+        """
         if not self.storage.is_local:
             from surd.store.lease import lease
 
@@ -319,6 +338,7 @@ class Workspace:
 
         folder = Path(self.storage.root)
         try:
+            made = [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / _LOCK, timeout=0)
             lock.acquire()
@@ -334,7 +354,22 @@ class Workspace:
         try:
             yield
         finally:
+            if made and not self.has_manifest():
+                _remove_if_empty(folder, made)
             lock.release()
+
+
+def _remove_if_empty(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a workspace without any file, and those of the folders around it that were `made`."""
+    there = list(folder.rglob("*"))
+    if any(path.is_file() and path.name != _LOCK for path in there):
+        return
+    with contextlib.suppress(OSError):  # somebody else writes there
+        for below in sorted(path for path in there if path.is_dir())[::-1]:
+            below.rmdir()
+        (folder / _LOCK).unlink(missing_ok=True)
+        for place in made:
+            place.rmdir()
 
 
 def part_name(group: str, part: int) -> str:

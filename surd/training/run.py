@@ -13,7 +13,7 @@ import torch
 from surd.adapter.encoding import encode, side_px
 from surd.adapter.files import WEIGHTS_FILE
 from surd.dataset.published import Published, open_published
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.llm import embeddings
 from surd.llm.layout import short_name, stored
 from surd.models.diffusion import load_pipeline
@@ -65,9 +65,10 @@ def run(
     vectors = _vectors(location, params)
     samples = sum(id_ in vectors for id_ in ids_of(dataset, "train"))
     if not samples:
+        layer = ["--layer", params.layer] if params.layer >= 0 else []
         raise SurdError(
             f"{location}: no sample of the training split has a vector of {params.llm}; run: "
-            f"surd embed-llm {location} --model {params.llm}"
+            + command("embed-llm", location, "--model", params.llm, *layer)
         )
     settings = settings_of(params, dataset)
     check_folder(folder, settings, resume=resume)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.stages.score import ScoreParams
 from surd.store.workspace import Workspace
 from surd.view.index import Bools, Index
@@ -93,7 +93,7 @@ def nearest(
             if vectors.shape[1] != len(query):
                 raise SurdError(
                     f"the images were scored by a CLIP of {vectors.shape[1]} numbers, this text by "
-                    f"one of {len(query)}; run: surd score {workspace.location}"
+                    f"one of {len(query)}; run: {command('score', workspace.location)}"
                 )
             best = np.concatenate([best, positions[usable]])
             scores = np.concatenate([scores, vectors[usable].astype(np.float32) @ query])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.store.workspace import Workspace
 from surd.view.app import make_app
 from surd.view.state import View
@@ -39,7 +39,9 @@ def serve(
     pending = view.snapshot().pending
     if pending:
         decisions = "1 decision" if pending == 1 else f"{pending:,} decisions"
-        say(f"{decisions} by hand not in the verdicts yet; run: surd filter {workspace.location}")
+        say(
+            f"{decisions} by hand not in the verdicts yet; run: {command('filter', workspace.location)}"
+        )
 
 
 def listen(port: int) -> socket.socket:

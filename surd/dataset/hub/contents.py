@@ -13,7 +13,7 @@ from typing import Any, Literal
 from surd.dataset.folder import CARD, CROISSANT, DESCRIPTION, FOLDER
 from surd.dataset.hub.front_matter import check_front_matter
 from surd.dataset.published import open_published
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 
 Kind = Literal["dataset", "model"]
 
@@ -82,8 +82,8 @@ def contents_of(location: str) -> Contents:
             f"{where}: cannot be read: {error.strerror}; change its permissions"
         ) from error
     raise SurdError(
-        f"{location}: neither a published dataset nor a trained adapter; first run: surd publish "
-        f"{location}, or give the folder that surd train-adapter wrote"
+        f"{location}: neither a published dataset nor a trained adapter; first run: "
+        f"{command('publish', location)}, or give the folder that surd train-adapter wrote"
     )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.columns import EXTENSIONS, ORIGINS, PUBLISHED
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.store.aligned import read_aligned
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
@@ -30,16 +30,16 @@ def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
     """The groups to read. Raises SurdError that names the command to run for what is missing."""
     where = workspace.location
     if not parts:
-        raise SurdError(f"{where}: no samples yet; collect some first: surd collect {where}")
+        raise SurdError(f"{where}: no samples yet; collect some first: {command('collect', where)}")
     groups = ["samples"]
-    for group, command in (NEEDED | OPTIONAL).items():
+    for group, maker in (NEEDED | OPTIONAL).items():
         missing = sorted(set(parts) - set(workspace.parts(group)))
         if not missing:
             groups.append(group)
         elif group in NEEDED or len(missing) < len(parts):
             several = f"of {len(missing)} of {len(parts)} parts " if len(missing) > 1 else ""
             several = "" if len(missing) == len(parts) else several
-            raise SurdError(f"{where}: no {group} {several}yet; first run: surd {command} {where}")
+            raise SurdError(f"{where}: no {group} {several}yet; first run: {command(maker, where)}")
     return groups
 
 

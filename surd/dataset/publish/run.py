@@ -32,7 +32,7 @@ from surd.dataset.publish.rows import groups_there, publishable, read_part, with
 from surd.dataset.publish.shards import Shard, temporary_name, writing_split
 from surd.dataset.publish.split import SPLITS, split_of
 from surd.dataset.publish.statistics import Statistics
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.params import lasting
 from surd.progress import Tick
 from surd.recipe.publish import CARD_ONLY, PublishParams
@@ -142,7 +142,7 @@ def _nothing_kept(workspace: Workspace, statistics: Statistics) -> str:
     return (
         f"{workspace.location}: nothing to publish: none of {statistics.collected:,} samples is "
         f"kept{f' (dropped for {reasons})' if reasons else ''}; change the thresholds of the "
-        "filter, or look at samples with: surd inspect " + workspace.location
+        "filter, or look at samples with: " + command("inspect", workspace.location)
     )
 
 

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.pages.text import visible
 from surd.report.runs.compare import Pair, Side, opened, picks, read_pairs
 
@@ -33,7 +33,7 @@ def sheet(
     run = Path(run)
     judged = read_pairs(run / "evaluation.parquet")
     if not judged:
-        raise SurdError(f"{run}: has no evaluation.parquet; run: surd evaluate {run}")
+        raise SurdError(f"{run}: has no evaluation.parquet; run: {command('evaluate', run)}")
     name = prompts or judged[0].prompts
     sample = [pair for pair, sampled in picks(judged, name, 1) if sampled][:pairs]
     if not sample:
@@ -68,7 +68,9 @@ def _picture(side: Side, run: Path) -> Image.Image:
 
     data = opened(side.picture, run)
     if data is None:
-        raise SurdError(f"{run}: {side.picture} is not here any more; run: surd evaluate {run}")
+        raise SurdError(
+            f"{run}: {side.picture} is not here any more; run: {command('evaluate', run)}"
+        )
     with Image.open(io.BytesIO(data)) as found:
         picture: Image.Image = found.convert("RGB")
     return picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
