@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surd.errors import WorkspaceError, command
-from surd.recipe.pipeline import STAGES, stage_named
+from surd.recipe.pipeline import stage_named
+from surd.store.schema import MADE_BY
 from surd.store.workspace import Workspace
 
 
@@ -16,18 +17,16 @@ def need_groups(workspace: Workspace, stage_name: str) -> None:
 
 def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
     """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
-    made_by = {stage.group: stage.name for stage in STAGES} | {"samples": "collect"}
-    order = list(made_by)
     if not workspace.parts("samples"):
         raise WorkspaceError(
             f"{workspace.location}: holds no samples; run: {command('collect', workspace.location)}"
         )
     have = set(workspace.parts("samples"))
-    for group in sorted(groups, key=order.index):
+    for group in sorted(groups, key=list(MADE_BY).index):
         missing = have - set(workspace.parts(group))
         if missing:
             part = "" if missing == have else f" in part {min(missing)}"
             raise WorkspaceError(
                 f"{workspace.location}: {group} is missing{part}; first run: "
-                + command(made_by[group], workspace.location)
+                + command(MADE_BY[group], workspace.location)
             )

@@ -185,6 +185,17 @@ GROUPS: dict[str, pa.Schema] = {
     "verdicts": VERDICTS,
 }
 
+MADE_BY = {
+    "samples": "collect",
+    "images": "download",
+    "prompts": "prompts",
+    "captions": "caption",
+    "clip": "score",
+    "duplicates": "dedup",
+    "verdicts": "filter",
+}
+"""Group -> the stage that makes it, which is the command too."""
+
 IMAGE_STATUSES: dict[str, str] = {
     "ok": "the image is there",
     "no_location": "the source gave neither url nor path",

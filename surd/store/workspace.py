@@ -18,6 +18,7 @@ from surd.errors import WorkspaceError, command
 from surd.store.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
 from surd.store.column_ranges import at_hand
 from surd.store.part_writer import PartWriter
+from surd.store.schema import MADE_BY
 from surd.store.storage import Storage
 
 FORMAT_VERSION = 1
@@ -42,19 +43,17 @@ class DamagedPartError(WorkspaceError):
 
 def _mend(location: str, group: str) -> str:
     """What brings a damaged part back."""
-    from surd.recipe.pipeline import STAGES  # which imports this
-
     if group == "samples":
         return (
-            f"delete this file and run {command('collect', location)}, which asks the sources for its "
-            "samples again"
+            f"delete this file and run {command('collect', location)}, which asks the sources for "
+            "its samples again"
         )
     if "/" in group:
         return (
             f"run {command('embed-llm', location)} again as before, which computes it anew, or "
             "import it again"
         )
-    until = [word for s in STAGES if s.group == group for word in ("--until", s.name)]
+    until = ["--until", MADE_BY[group]] if group in MADE_BY else []
     return f"run {command('build', '-o', location, *until)} again, which computes it anew"
 
 

@@ -39,9 +39,8 @@ def serve(
     pending = view.snapshot().pending
     if pending:
         decisions = "1 decision" if pending == 1 else f"{pending:,} decisions"
-        say(
-            f"{decisions} by hand not in the verdicts yet; run: {command('filter', workspace.location)}"
-        )
+        judge = command("filter", workspace.location)
+        say(f"{decisions} by hand not in the verdicts yet; run: {judge}")
 
 
 def listen(port: int) -> socket.socket:

@@ -134,7 +134,7 @@ def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["score", "DIR"], "captions is missing; run `surd caption"),
+        (["score", "DIR"], "captions is missing; first run: surd caption"),
         (["filter", "DIR"], "run `surd score"),
         (["filter", "DIR", "--suggest"], "run `surd score"),
         (["filter", "DIR", "--clip-threshold", "1.5"], "between -1 and 1"),

@@ -116,6 +116,21 @@ def test_several_devices_give_what_one_gives(
         np.testing.assert_allclose(a or [], b or [], atol=0.01, rtol=1e-3)
 
 
+def test_a_damaged_part_is_named_by_several_processes_as_by_one(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any]
+) -> None:
+    make_workspace(tmp_path, SAMPLES * 3, KEEP * 3)
+    part = tmp_path / "clip" / "part-00001.parquet"
+    data = bytearray(part.read_bytes())
+    data[40] ^= 1  # in its pages: nobody sees it before they are read
+    part.write_bytes(data)
+    for device in ("cpu", "cpu,cpu"):
+        embed = ("embed-llm", tmp_path, "--model", llm[0], "--layer", 3, "--device", device)
+        ran = surd(*embed, "--set", "embed_llm.batch_tokens=64")
+        assert ran.code == 2
+        assert ran.err.splitlines()[-1].startswith(f"surd: {part}: damaged (")
+
+
 def test_the_status_counts_the_parts_of_each_layer(
     surd: Surd, folder: Path, llm: tuple[str, Any]
 ) -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from surd.recipe.json_schema import json_schema_of, json_schemas, write_json_schemas
-from surd.store.schema import GROUPS, IMAGES
+from surd.recipe.pipeline import STAGES
+from surd.store.schema import GROUPS, IMAGES, MADE_BY
 from surd.store.workspace import Manifest
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -86,3 +87,9 @@ def test_the_recipe_reference_in_docs_is_what_the_code_says() -> None:
 
     page = Path(__file__).parents[2] / "docs" / "recipes.md"
     assert page.read_text(encoding="utf-8") == recipe_reference()
+
+
+def test_every_group_names_the_stage_that_makes_it() -> None:
+    made_by = {stage.group: stage.name for stage in STAGES}
+    assert {"samples": "collect"} | made_by == MADE_BY
+    assert list(MADE_BY) == list(GROUPS)

@@ -129,7 +129,7 @@ def _shard(folder: Path, said: Any) -> File:
 
 
 def _adapter(folder: Path) -> Contents:
-    mend = "train it to its end with: surd train-adapter"
+    mend = "train it to its end with: surd train-adapter DIR"
     config = _text(folder, ADAPTER_CONFIG, mend)
     said = _json(folder / ADAPTER_CONFIG, config, mend)
     if not isinstance(said, Mapping) or said.get("format") != _ADAPTER_FORMAT:
@@ -150,7 +150,7 @@ def _adapter(folder: Path) -> Contents:
 
 
 def _local_paths(path: Path, file: File) -> Iterator[str]:
-    said = _json(path, file, "delete it, or measure again with: surd evaluate")
+    said = _json(path, file, "delete it, or measure again with: surd evaluate RUN")
     for text in dict.fromkeys(_strings(said)):
         if text.startswith(("/", "~", "./", "../")):
             yield (

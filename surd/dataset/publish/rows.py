@@ -11,17 +11,11 @@ import pyarrow.compute as pc
 from surd.dataset.columns import EXTENSIONS, ORIGINS, PUBLISHED
 from surd.errors import SurdError, command
 from surd.store.aligned import read_aligned
-from surd.store.schema import GROUPS
+from surd.store.schema import GROUPS, MADE_BY
 from surd.store.workspace import Workspace
 
-NEEDED = {
-    "images": "download",
-    "prompts": "prompts",
-    "captions": "caption",
-    "verdicts": "filter",
-}
-"""Group -> the command that makes it."""
-OPTIONAL = {"clip": "score", "duplicates": "dedup"}
+OPTIONAL = ("clip", "duplicates")
+"""Groups that a dataset can do without."""
 
 _BATCH_ROWS = 100
 
@@ -31,15 +25,16 @@ def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
     where = workspace.location
     if not parts:
         raise SurdError(f"{where}: no samples yet; collect some first: {command('collect', where)}")
-    groups = ["samples"]
-    for group, maker in (NEEDED | OPTIONAL).items():
+    groups = []
+    for group in GROUPS:
         missing = sorted(set(parts) - set(workspace.parts(group)))
         if not missing:
             groups.append(group)
-        elif group in NEEDED or len(missing) < len(parts):
+        elif group not in OPTIONAL or len(missing) < len(parts):
             several = f"of {len(missing)} of {len(parts)} parts " if len(missing) > 1 else ""
             several = "" if len(missing) == len(parts) else several
-            raise SurdError(f"{where}: no {group} {several}yet; first run: {command(maker, where)}")
+            run = command(MADE_BY[group], where)
+            raise SurdError(f"{where}: no {group} {several}yet; first run: {run}")
     return groups
 
 
