@@ -17,10 +17,10 @@ from support_docs import ROOT
 from typer.main import get_command
 
 from surd.cli.app import app
-from surd.dataset.publish.rows import NEEDED, OPTIONAL
 from surd.errors import RecipeError, SurdError, command
 from surd.recipe.pipeline import STAGES
 from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
+from surd.store.schema import MADE_BY
 from surd.store.workspace import DamagedPartError
 
 # Across processes
@@ -144,7 +144,7 @@ def test_a_command_that_a_message_tells_to_run_is_one_that_surd_takes(
 
 
 def test_stages_that_messages_name_are_commands() -> None:
-    named = {*NEEDED.values(), *OPTIONAL.values(), *(stage.name for stage in STAGES), "collect"}
+    named = {*MADE_BY.values(), *(stage.name for stage in STAGES)}
     for name in named:
         check([name, "my-data"])
 
