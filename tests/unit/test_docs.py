@@ -154,3 +154,41 @@ def test_every_recipe_key_is_on_the_recipes_page() -> None:
     ]
     for name, model in {"Recipe": schema, **schema["$defs"]}.items():
         assert set(model["properties"]) in tables, f"{name} has no table of all its keys"
+
+
+def test_paths_that_pages_for_maintainers_name_are_there() -> None:
+    pages = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]
+    for page in [ROOT / "docs" / "architecture.md", *pages]:
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:surd|tools|tests|pipelines|docs)/[\w./*]*)`", text):
+            assert list(ROOT.glob(path.rstrip("/"))), f"{page.name}: {path}: no such file"
+
+
+def test_the_architecture_page_draws_the_layers_that_lint_checks() -> None:
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (layers,) = re.findall(r"^layers = \[\n(.*?)^\]", contract, re.DOTALL | re.MULTILINE)
+    page = ROOT / "docs" / "architecture.md"
+    picture = next(block.text for block in blocks(page) if "imports run downwards" in block.text)
+    drawn = re.findall(r"^  (\S.*?)  ", picture, re.MULTILINE)
+    assert drawn == [name for name in re.findall(r'"(.+)"', layers) if name != "__main__"]
+
+
+def test_decisions_are_numbered_dated_and_listed_with_their_status() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"^\| (\d{4}) \| \[(.+)\]\((\w+\.md)#.+\) \| ([\w ]+) \| (\d{4}-\d\d-\d\d) \|$",
+        (folder / "index.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert [int(number) for number, *_ in listed] == [*range(1, len(listed) + 1)]
+    records = []
+    for page in folder.glob("*.md"):
+        for number, title, status, by, date in re.findall(
+            r"^## (\d{4}) (.+)\n\n"
+            r"\*(Accepted|Withdrawn|Superseded by \[(\d{4})\]\S+), (\d{4}-\d\d-\d\d)\.\*$",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        ):
+            short = f"superseded by {by}" if by else status.lower()
+            records.append((number, title, page.name, short, date))
+    assert sorted(records) == listed
