@@ -1,8 +1,9 @@
 """collect: fill samples/ from the sources. The one stage that makes rows instead of keeping them.
 
 Every part carries the state of its source at its end, so whatever happens the next run goes on
-from the last part: at the cursor of the page that was being read. Records already there are
-known by their ids, so pages that shift and sources that overlap add nothing twice.
+from the last part: at the cursor of the page that was being read. Where a source gave nothing new
+since then, its state lies in a small file beside the parts. Records already there are known by
+their ids, so pages that shift and sources that overlap add nothing twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,10 @@ VERSION = 1
 _ROW_GROUP_ROWS = 1000
 _NEW_IDS = 100_000
 """Of samples that are held apart from those sorted, at least."""
+_NOTE = re.compile(r"source-[0-9a-f]+\.json")
+_SAVE_EVERY = 1000
+"""Records looked at without a new one among them, after which the state is saved, at most so many
+and a page."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIELDS = (
     "source_id",
@@ -52,7 +57,12 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class SourceState:
-    """How far a source has been read; kept in the footer of the part it filled."""
+    """How far a source has been read; kept in the footer of the part it filled.
+
+    What was read since without a new record is in ``samples/source-KEY.json``. That counts while
+    the part it was written after is the source's last and has as many rows, so it cannot run
+    ahead of the data either.
+    """
 
     source: str
     """Fingerprint of what is asked of the source, its limit apart."""
@@ -91,19 +101,34 @@ def source_key(params: SourceParams) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Versions(Protocol):
+    """What the samples there are say, for whoever looks at known records again."""
+
+    def looks_at(self, params: SourceParams) -> bool:
+        """Whether the known records of a source are to be looked at."""
+
+    def sight(self, row: dict[str, Any]) -> None:
+        """A record was met, be it new or known."""
+
+    def misses(self, source: str) -> bool:
+        """Whether samples of a source, named by its key, have not been met."""
+
+
 def collect(
     workspace: Workspace,
     sources: Sequence[SourceParams],
     part_size: int,
     *,
     look_again: bool = False,
+    versions: Versions | None = None,
     tick: Tick = lambda counts: None,
 ) -> list[SourceResult]:
     """Read every source to its end or limit, from where the last run stopped.
 
     With ``look_again``, sources that were read to their end are walked through once more, and
-    only what is new is added. A source that fails is reported in its result; what it gave is
-    kept, the next source goes on.
+    only what is new is added. ``versions`` is told of every record of the sources it looks at,
+    from the first on, and beyond the limit while it misses some. A source that fails is reported
+    in its result; what it gave is kept, the next source goes on.
     """
     workspace.storage.remove_leftovers(GROUP)
     states = _states(workspace)
@@ -111,14 +136,16 @@ def collect(
     results = []
     for params in sources:
         key = source_key(params)
-        part, state = states.get(key, (None, SourceState(key, _kind(params))))
-        if state.complete(params.limit):
-            if not look_again:
-                results.append(SourceResult(state.kind, 0, 0, fresh=True))
-                continue
-            state = SourceState(key, state.kind, walk=state.walk + 1)
-        filler = _Filler(workspace, part, part_size, state)
-        results.append(_read(params, filler, seen, tick))
+        position = states.get(key) or _Position(SourceState(key, _kind(params)))
+        state = position.state
+        meets = versions if versions is not None and versions.looks_at(params) else None
+        if state.complete(params.limit) and not (look_again or meets):
+            results.append(SourceResult(state.kind, 0, 0, fresh=True))
+            continue
+        filler = _Filler(workspace, position, part_size)
+        if state.complete(params.limit) or meets:
+            filler.begin_again(complete=state.complete(params.limit))
+        results.append(_read(params, filler, seen, meets, tick))
     return results
 
 
@@ -126,89 +153,160 @@ def _kind(params: SourceParams) -> str:
     return str(params.model_dump()["kind"])
 
 
-def _read(params: SourceParams, filler: _Filler, seen: _SeenIds, tick: Tick) -> SourceResult:
+def _read(
+    params: SourceParams,
+    filler: _Filler,
+    seen: _SeenIds,
+    versions: Versions | None,
+    tick: Tick,
+) -> SourceResult:
     _, pages = SOURCES[filler.state.kind]
     new = known = 0
+    problem = None
     try:
-        for record in _records(pages, params, filler):
+        for record, wanted in _records(pages, params, filler, versions):
             id_ = sample_id(filler.state.kind, record.key)
+            if versions is not None:
+                versions.sight(row_of(id_, filler.state.kind, record))
             if id_ in seen:
                 known += 1
-                continue
-            seen.add(id_)
-            filler.add(row_of(id_, filler.state.kind, record))
-            new += 1
-            tick({"new": 1})
+            elif wanted:
+                seen.add(id_)
+                filler.add(row_of(id_, filler.state.kind, record))
+                new += 1
+                tick({"new": 1})
     except SourceError as error:
-        filler.flush()
-        return SourceResult(filler.state.kind, new, known, problem=str(error))
+        problem = str(error)
     except KeyboardInterrupt:
-        filler.flush()
+        filler.save()
         raise
-    filler.flush()
-    return SourceResult(filler.state.kind, new, known)
+    filler.save()
+    return SourceResult(filler.state.kind, new, known, problem)
 
 
 def _records(
-    pages: Callable[[Any, str | None], Iterator[Any]], params: SourceParams, filler: _Filler
-) -> Iterator[Record]:
-    """The source's records up to its limit; keeps the filler's state true at every record."""
+    pages: Callable[[Any, str | None], Iterator[Any]],
+    params: SourceParams,
+    filler: _Filler,
+    versions: Versions | None,
+) -> Iterator[tuple[Record, bool]]:
+    """The source's records, and whether each is within its limit; ends there unless ``versions``
+    misses some. Keeps the filler's state true at every record within."""
     looked_at = filler.state.looked_at_before
+    within = True
     for page in pages(params, filler.state.cursor):
-        filler.state = replace(
-            filler.state, cursor=page.cursor, looked_at_before=looked_at, looked_at=looked_at
-        )
+        if within:
+            filler.state = replace(
+                filler.state, cursor=page.cursor, looked_at_before=looked_at, looked_at=looked_at
+            )
+        new = filler.new
         for record in page.records:
-            yield record
-            looked_at += 1
-            filler.state = replace(filler.state, looked_at=looked_at)
-            if looked_at == params.limit:
+            yield record, within
+            if within:
+                looked_at += 1
+                filler.state = replace(filler.state, looked_at=looked_at)
+                within = looked_at != params.limit
+            if not within and not (versions and versions.misses(filler.state.source)):
                 return
-    filler.state = replace(filler.state, exhausted=True)
+        if within and filler.new == new and looked_at - filler.saved_at >= _SAVE_EVERY:
+            filler.save()
+    if within:
+        filler.state = replace(filler.state, exhausted=True)
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where a source stands."""
+
+    state: SourceState
+    part: int | None = None
+    """The last part it filled."""
+    rows: int = 0
+    """Of that part."""
+    noted: bool = False
+    """Whether the state is in the file beside the parts, not in the part's footer."""
 
 
 class _Filler:
     """Fills the source's last part, then new ones. A part is written when the next row comes."""
 
-    def __init__(
-        self, workspace: Workspace, part: int | None, part_size: int, state: SourceState
-    ) -> None:
-        self.state = state
+    def __init__(self, workspace: Workspace, position: _Position, part_size: int) -> None:
+        self.state = position.state
+        self.new = 0
+        """Rows added."""
         self._workspace = workspace
         self._part_size = part_size
-        self._part = part
+        self._part = position.part
+        self._last = position
+        self._saved: SourceState | None = position.state
         self._rows: list[dict[str, Any]] = []
-        if part is not None:
-            rows = workspace.read(GROUP, part).to_pylist()
-            if len(rows) < part_size:
-                self._rows = rows
-            else:
-                self._part = None
+        if self._part is not None and position.rows < part_size:
+            self._rows = workspace.read(GROUP, self._part).to_pylist()
+        else:
+            self._part = None
         self._written = len(self._rows)
+
+    @property
+    def saved_at(self) -> int:
+        """How many records of this walk had been looked at when its state was last saved."""
+        return self._saved.looked_at if self._saved and self._saved.walk == self.state.walk else 0
+
+    def begin_again(self, *, complete: bool) -> None:
+        """Walk through the source from its first record. While that brings nothing new, there is
+        nothing to save where an earlier walk is ``complete``."""
+        self.state = SourceState(self.state.source, self.state.kind, walk=self.state.walk + 1)
+        if complete:
+            self._saved = None
 
     def add(self, row: dict[str, Any]) -> None:
         if len(self._rows) >= self._part_size:
-            self.flush()
+            self.save()
             self._rows, self._written, self._part = [], 0, None
         self._rows.append(row)
+        self.new += 1
 
-    def flush(self) -> None:
-        """Write the part as it is, if it has rows that are not written yet."""
-        if len(self._rows) == self._written:
-            return
+    def save(self) -> None:
+        """Write the rows that are not written yet, or else how far the source has been read.
+
+        Of one that has had no record yet nothing is noted: it is asked in every build.
+        """
+        if len(self._rows) > self._written:
+            self._write_part()
+        elif self.state.looked_at and self._saved not in (None, self.state):
+            self._note()
+
+    def _write_part(self) -> None:
         if self._part is None:
             existing = self._workspace.parts(GROUP)
             self._part = existing[-1] + 1 if existing else 0
-        table = pa.Table.from_pylist(self._rows, schema=SAMPLES)
-        with self._workspace.writing_part(GROUP, self._part, SAMPLES, _ROW_GROUP_ROWS) as writer:
-            writer.write(table)
-            writer.describe(
-                fingerprint=part_fingerprint(f"collect {VERSION}", {}),
-                settings=f"collect {VERSION}",
-                inputs={},
-                extra=asdict(self.state),
-            )
+        write_part(self._workspace, self._part, self._rows, asdict(self.state))
+        if self._last.noted:
+            self._workspace.storage.delete(_note_name(self.state.source))
         self._written = len(self._rows)
+        self._saved = self.state
+        self._last = _Position(self.state, self._part, self._written)
+
+    def _note(self) -> None:
+        self._last = replace(self._last, state=self.state, noted=True)
+        note = {"part": self._last.part, "rows": self._last.rows, "state": asdict(self.state)}
+        content = json.dumps(note, indent=2).encode() + b"\n"
+        self._workspace.storage.write_bytes(_note_name(self.state.source), content)
+        self._saved = self.state
+
+
+def write_part(
+    workspace: Workspace, part: int, rows: Sequence[dict[str, Any]], state: dict[str, Any]
+) -> None:
+    """Write a part of samples, with the state of its source."""
+    table = pa.Table.from_pylist(list(rows), schema=SAMPLES)
+    with workspace.writing_part(GROUP, part, SAMPLES, _ROW_GROUP_ROWS) as writer:
+        writer.write(table)
+        writer.describe(
+            fingerprint=part_fingerprint(f"collect {VERSION}", {}),
+            settings=f"collect {VERSION}",
+            inputs={},
+            extra=state,
+        )
 
 
 class _SeenIds:
@@ -245,9 +343,8 @@ def _as_numbers(ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return np.fromiter((int(id_[:16], 16) for id_ in ids), np.uint64, len(ids))
 
 
-def _states(workspace: Workspace) -> dict[str, tuple[int, SourceState]]:
-    """Source key -> its last part, and its state at the end of that part."""
-    states: dict[str, tuple[int, SourceState]] = {}
+def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
+    """Each part, its rows, and the state of its source at its end."""
 
     def info_of(part: int) -> PartInfo | None:
         try:
@@ -268,8 +365,35 @@ def _states(workspace: Workspace) -> dict[str, tuple[int, SourceState]]:
                     f"{workspace.location}/samples: part {part} has no source state ({error}); "
                     "it was not written by this version of surd"
                 ) from error
-            states[state.source] = (part, state)
-    return states
+            yield part, info.rows, state
+
+
+def _states(workspace: Workspace) -> dict[str, _Position]:
+    """Source key -> its last part, and its state since; notes that do not fit are deleted."""
+    positions = {
+        state.source: _Position(state, part, rows) for part, rows, state in part_states(workspace)
+    }
+    storage = workspace.storage
+    for name in storage.names(GROUP):
+        if not _NOTE.fullmatch(name):
+            continue
+        try:
+            note = json.loads(storage.read_bytes(f"{GROUP}/{name}"))
+            state = SourceState(**note["state"])
+            found = _Position(state, note["part"], note["rows"], noted=True)
+        except (ValueError, TypeError, KeyError):  # not as it was written: the footers know enough
+            storage.delete(f"{GROUP}/{name}")
+            continue
+        last = positions.get(state.source)
+        if (found.part, found.rows) == ((last.part, last.rows) if last else (None, 0)):
+            positions[state.source] = found
+        else:
+            storage.delete(f"{GROUP}/{name}")
+    return positions
+
+
+def _note_name(source: str) -> str:
+    return f"{GROUP}/source-{source}.json"
 
 
 def row_of(id_: str, kind: str, record: Record) -> dict[str, Any]:
