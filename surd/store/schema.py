@@ -141,13 +141,13 @@ CLIP = pa.schema(
 DUPLICATES = pa.schema(
     [
         _ID,
-        described("cluster", pa.string(), "id of the sample that is kept of these", nullable=False),
+        described("cluster", pa.string(), "id of the best of these samples", nullable=False),
         described("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
-        described("kind", pa.string(), "exact, phash or clip; null for the one that is kept"),
+        described("kind", pa.string(), "match with the best: exact, phash or clip; null for that"),
         described(
             "similarity",
             pa.float32(),
-            "to the nearest of the cluster: 1 for exact, share of "
+            "to the best of the cluster: 1 for exact, share of "
             "equal bits for phash, cosine for clip",
         ),
     ]

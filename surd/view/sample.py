@@ -19,6 +19,7 @@ from surd.view.state import Snapshot, View
 _HEAVY = ("bytes", "image_embedding", "simple_embedding", "complex_embedding")
 _PROVENANCE = ("source", "source_id", "author", "licence", "nsfw_level", "model", "created_at")
 _MAX_CHARS = 20_000
+_ID_CHARS = 32
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
     samples, images, prompts, clip = (rows[g] for g in ("samples", "images", "prompts", "clip"))
     reasons = [_reason(entry) for entry in rows["verdicts"].get("reasons") or ()]
     state = state_of(now, position)
-    cluster = rows["duplicates"].get("cluster") or samples["id"]
+    twins = [reason.detail for reason in reasons if reason.name == "duplicate"]
     return Detail(
         id=samples["id"],
         simple=_text(clip.get("simple_prompt")),
@@ -112,7 +113,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
             if samples[name] is not None
         ],
         links=_links(samples),
-        twin=cluster if cluster != samples["id"] else "",
+        twin=(twins[0] or "")[-_ID_CHARS:] if twins else "",
         everything=[(group, _columns(row)) for group, row in rows.items() if row],
     )
 

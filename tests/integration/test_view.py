@@ -107,6 +107,18 @@ def test_a_sample_tells_everything(shown_site: str) -> None:
     assert f"https://example.org/images/{BAD}" in page
 
 
+def test_a_duplicate_leads_to_the_one_that_is_kept(tmp_path: Path) -> None:
+    like_bad = {"cluster": id_of(BAD), "kind": "clip", "similarity": 0.97}
+    changes = {BAD: {"width": 256}, 1: like_bad, 2: like_bad | {"width": 99}}
+    with viewing(workspace_with(tmp_path, changes=changes)) as site:
+        assert (
+            f'href="/sample/{id_of(1)}">The one that is kept'
+            in get(f"{site}/sample/{id_of(2)}").text
+        )
+        for number in (BAD, 1):
+            assert "The one that is kept" not in get(f"{site}/sample/{id_of(number)}").text
+
+
 def test_more_like_this_finds_the_nearest_and_not_itself(shown_site: str) -> None:
     assert shown(get(f"{shown_site}/like/{id_of(0)}").text)[0] == 4
     assert shown(get(f"{shown_site}/?like={id_of(0)}&show=kept").text)[0] == 4

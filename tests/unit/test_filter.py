@@ -42,7 +42,7 @@ GOOD: dict[str, Any] = {
     "nsfw": 0.1,
     "kind": None,
     "similarity": None,
-    "cluster": "kept",
+    "cluster": None,
     "manual": None,
 }
 TYPES = {
@@ -53,12 +53,23 @@ TYPES = {
 }
 
 
+def id_of(number: int) -> str:
+    return f"{number:032x}"
+
+
+def like(number: int, kind: str = "clip", similarity: float = 0.97, **more: Any) -> dict[str, Any]:
+    """A row that dedup found to show what row `number`, the best of its cluster, shows."""
+    return {"kind": kind, "similarity": similarity, "cluster": id_of(number), **more}
+
+
 def only(**switches: Any) -> FilterParams:
     return FilterParams(**{**OFF.model_dump(), **switches})
 
 
 def table(*rows: dict[str, Any], first: int = 0) -> pa.Table:
-    filled = [{"id": f"{first + i:032x}", **GOOD, **row} for i, row in enumerate(rows)]
+    filled = [{"id": id_of(first + i), **GOOD, **row} for i, row in enumerate(rows)]
+    for row in filled:
+        row["cluster"] = row["cluster"] or row["id"]
     names = ["id", *GOOD]
     return pa.table(
         {n: pa.array([row[n] for row in filled], TYPES.get(n, pa.string())) for n in names}
@@ -155,10 +166,118 @@ def test_every_reason_is_told():
 
 
 def test_duplicates_of_the_asked_kinds_are_dropped_and_name_the_one_that_is_kept():
-    rows = table({}, {"kind": "clip", "similarity": 0.97}, {"kind": "exact", "similarity": 1.0})
+    rows = table({}, like(0), like(0, "exact", 1.0))
     assert reasons(FilterParams(duplicates=("exact",)), rows) == [[], [], ["duplicate"]]
     (entry,) = verdicts(FilterParams(), rows)[1]["reasons"]
-    assert entry["detail"] == "clip of kept" and entry["value"] == pytest.approx(0.97)
+    assert entry["detail"] == f"clip of {id_of(0)}" and entry["value"] == pytest.approx(0.97)
+
+
+LARGE, SMALL = {"width": 1024, "height": 1024}, {"width": 300, "height": 300}
+
+
+def test_the_best_of_those_that_pass_the_other_filters_stands_for_a_cluster():
+    rows = table(
+        {**LARGE, "prompts.status": "missing", "complex_prompt": None, "cos_complex": None},
+        like(0, **SMALL),
+        like(0),
+        like(0, **SMALL, nsfw_level="x"),
+    )
+    assert reasons(FilterParams(), rows) == [
+        ["no_prompt"],
+        ["duplicate"],
+        [],
+        ["max_nsfw_level", "duplicate"],
+    ], "and what is better than that, but for its own fault, is no duplicate"
+
+
+def test_of_a_cluster_that_nothing_can_stand_for_no_sample_is_a_duplicate():
+    rows = table({**LARGE, "nsfw_level": "x"}, like(0, nsfw=0.9))
+    assert reasons(FilterParams(), rows) == [["max_nsfw_level"], ["max_nsfw"]]
+
+
+def test_a_larger_repost_with_a_wrong_prompt_does_not_win():
+    rows = table({**LARGE, "cos_complex": 0.12}, like(0, cos_complex=0.28))
+    assert reasons(FilterParams(), rows) == [["duplicate"], []]
+    found = reasons(FilterParams(complex_threshold=0.2), rows)
+    assert found == [["complex_threshold", "duplicate"], []]
+    alike = table({**LARGE, "cos_complex": 0.25}, like(0, cos_complex=0.28))
+    assert reasons(FilterParams(), alike) == [[], ["duplicate"]], "a little is the prompt's wording"
+
+
+def test_the_order_within_a_cluster_is_that_of_dedup():
+    same = like(0, cos_complex=0.26)
+    head = {"nsfw_level": "x", "cos_complex": 0.27}
+    rows = table(head, like(0, cos_complex=0.25), same, same, like(0, **SMALL))
+    assert reasons(FilterParams(), rows) == [
+        ["max_nsfw_level"],
+        ["duplicate"],
+        [],
+        ["duplicate"],
+        ["duplicate"],
+    ], "pixels, then the cosine with the complex prompt, then the id"
+
+
+@pytest.mark.parametrize(
+    ("one", "kept", "detail", "value"),
+    [
+        ({}, like(0, "phash", 0.94), "phash of {kept}", 0.94),
+        (like(0, "exact", 1.0), like(0, "phash", 0.94), "phash of {kept}", 0.94),
+        (like(0, "clip", 0.97), like(0, "exact", 1.0), "clip of {kept}", 0.97),
+        (like(0, "exact", 1.0), like(0, "exact", 1.0), "exact of {kept}", 1.0),
+        (like(0, "clip", 0.97), like(0, "phash", 0.94), "clip of {head}; kept: {kept}", 0.97),
+    ],
+)
+def test_a_duplicate_is_told_by_what_was_compared(one, kept, detail, value):
+    wrong = {"cos_complex": 0.1}
+    rows = table({**wrong, **one} if not one else wrong, {**one, **wrong}, kept)
+    (entry,) = verdicts(FilterParams(), rows)[1 if one else 0]["reasons"]
+    assert entry["detail"] == detail.format(head=id_of(0), kept=id_of(2))
+    assert entry["value"] == pytest.approx(value)
+
+
+def test_decisions_by_hand_choose_who_stands_for_a_cluster():
+    best_dropped = table({"manual": "drop"}, like(0))
+    assert [row["keep"] for row in verdicts(FilterParams(), best_dropped)] == [False, True]
+    other_kept = table({}, like(0, **SMALL, manual="keep"), like(0))
+    found = verdicts(FilterParams(), other_kept)
+    assert [row["keep"] for row in found] == [False, True, False]
+    assert found[0]["reasons"][0]["detail"] == f"clip of {id_of(1)}"
+    both_kept = table({"manual": "keep"}, like(0, manual="keep"), like(0))
+    assert [row["keep"] for row in verdicts(FilterParams(), both_kept)] == [True, True, False]
+    faulty_kept = table({}, like(0, nsfw=0.9, manual="keep"))
+    assert [row["keep"] for row in verdicts(FilterParams(), faulty_kept)] == [False, True]
+
+
+def test_caps_count_one_sample_of_each_picture():
+    rows = table(
+        {"cos_simple": 0.9}, like(0, cos_simple=0.8), {"cos_simple": 0.3}, {"cos_simple": 0.4}
+    )
+    assert reasons(only(max_per_author=2, duplicates=("clip",)), rows) == [
+        [],
+        ["duplicate"],
+        ["max_per_author"],
+        [],
+    ]
+
+
+def test_where_a_cap_drops_the_best_of_a_cluster_the_next_that_has_room_takes_its_place():
+    rows = table(
+        {"cos_simple": 0.9},
+        {**LARGE, "cos_simple": 0.3},
+        like(1, cos_simple=0.3),
+        like(1, **SMALL, author="bob"),
+        like(1, width=299, author="eve"),
+    )
+    params = only(max_per_author=1, duplicates=("clip",))
+    assert reasons(params, rows) == [
+        [],
+        ["max_per_author"],
+        ["max_per_author"],
+        ["duplicate"],
+        [],
+    ]
+    everybody = [row | {"author": "ada"} for row in rows.to_pylist()]
+    assert reasons(params, table(*everybody)) == [[], *[["max_per_author"]] * 4]
 
 
 def test_a_quantile_is_taken_over_all_parts_and_the_number_recorded():

@@ -54,13 +54,17 @@ def members(workspace: Workspace, wanted: dict[str, int]) -> dict[str, list[Plac
     """Where the members of the wanted clusters are, the kept one first."""
     found: dict[str, list[Place]] = {name: [] for name in wanted}
     names = pa.array(list(wanted), pa.string())
+    judged = set(workspace.parts("verdicts"))
     for part in workspace.parts("duplicates") if wanted else []:
         table = workspace.read("duplicates", part, ["cluster", "kind"])
+        kept = table["kind"].is_null()  # which dedup found best, while nothing is judged
+        if part in judged:
+            kept = workspace.read("verdicts", part, ["keep"])["keep"]
         here = pc.is_in(table["cluster"], names).to_numpy()
         for row in np.flatnonzero(here):
             one = table.slice(row, 1).to_pylist()[0]
             places = found[one["cluster"]]
-            if one["kind"] is None:
+            if row < len(kept) and kept[row].as_py():
                 places.insert(0, (part, int(row)))
             elif len(places) < MEMBERS + 1:
                 places.append((part, int(row)))

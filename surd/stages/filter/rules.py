@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.stages.dedup.distinct import best_first
 from surd.stages.filter.params import FilterParams
 from surd.stages.filter.thresholds import resolve
 
@@ -35,10 +36,10 @@ REASONS = {
     "nsfw_words": "the complex prompt has explicit words",
     "min_side": "the shorter side is too short",
     "max_aspect": "too long and narrow",
-    "duplicate": "a better one of the same picture is kept; the detail is kind and id",
     "languages": "the complex prompt is in another language",
     "min_words": "too few words in the complex prompt",
     "watermark_words": "the caption speaks of a watermark or a logo",
+    "duplicate": "a better one of the same picture is kept; the detail is kind and id",
     "max_per_prompt": "better samples have the same complex prompt",
     "max_per_author": "the author has better samples",
     "manual": "decided by hand; the detail says keep, in spite of other reasons, or drop",
@@ -56,6 +57,8 @@ _EXPLICIT = (
 )
 _WATERMARK = r"(?i)\b(watermark\w*|logos?|stock photo|copyright|signature)\b"
 _PARTS_AHEAD = 8
+_PROMPT_SLACK = 0.05
+"""Cosines of one picture with prompts that fit it alike differ by less."""
 _WORD, _GAP = r"[^\s,.;:|]+", r"[\s,.;:|]+"
 
 
@@ -201,28 +204,21 @@ def _keys(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 def find(rows: Rows, params: FilterParams) -> list[Finding]:
     """What each rule that is on finds, in the order of REASONS; last, what was decided by hand.
 
-    What is kept by hand counts before others where a cap leaves room for a few.
+    Duplicates and caps are judged after all else, so that what takes another's place is kept
+    itself. What is kept by hand comes before others there.
     """
     findings = [
         *_missing(rows),
         *_scores(rows, params),
         *_safety(rows, params),
         *_shape(rows, params),
-        *_duplicates(rows, params),
         *_language(rows, params),
     ]
     kept = rows.kept_by_hand()
     dropped = rows.dropped_by_hand()
     for finding in findings:
         dropped[finding.rows] |= (finding.reason in MISSING) | ~kept[finding.rows]
-    for reason, limit, groups in (
-        ("max_per_prompt", params.max_per_prompt, rows.prompt_key),
-        ("max_per_author", params.max_per_author, _codes(rows.author)),
-    ):
-        if limit is not None:
-            capped = _beyond(groups, limit, rows, dropped)
-            findings.append(Finding(reason, capped, threshold=limit))
-            dropped[capped] |= ~kept[capped]
+    findings += _duplicates_and_caps(rows, params, dropped)
     decided = np.flatnonzero(pc.is_valid(rows.by_hand).to_numpy(zero_copy_only=False))
     findings.append(Finding("manual", decided, details=_words_of(rows.by_hand, decided)))
     return [finding for finding in findings if len(finding.rows)]
@@ -282,17 +278,6 @@ def _shape(rows: Rows, params: FilterParams) -> Iterator[Finding]:
         yield Finding("max_aspect", narrow, aspect[narrow], params.max_aspect)
 
 
-def _duplicates(rows: Rows, params: FilterParams) -> Iterator[Finding]:
-    if not params.duplicates:
-        return
-    listed = pc.is_in(rows.duplicate_kind.cast(pa.string()), pa.array(params.duplicates))
-    found = np.flatnonzero(listed.to_numpy(zero_copy_only=False))
-    kinds = _words_of(rows.duplicate_kind, found)
-    kept = rows.cluster.take(pa.array(found)).cast(pa.string())
-    details = pc.binary_join_element_wise(kinds, kept, " of ")
-    yield Finding("duplicate", found, rows.numbers["similarity"][found], details=details)
-
-
 def _language(rows: Rows, params: FilterParams) -> Iterator[Finding]:
     if params.languages is not None:
         language = rows.language.cast(pa.string())
@@ -317,6 +302,121 @@ def _words_of(categories: pa.Array, rows: npt.NDArray[np.intp]) -> pa.Array:
 
 def _codes(categories: pa.Array) -> npt.NDArray[np.int64]:
     return categories.indices.fill_null(-1).to_numpy().astype(np.int64)
+
+
+# --- one of each picture, and caps --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Clusters:
+    """Rows that show the same picture as others, cluster by cluster, each from best to worst."""
+
+    rows: npt.NDArray[np.intp]
+    """``[m]``"""
+    begins: npt.NDArray[np.intp]
+    """``[c]``: where each cluster begins in ``rows``."""
+
+    def beaten(self, dropped: Bools) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Rows that come after one of their cluster that is not ``dropped`` ``[n]``, and for each
+        of them the first such row. Of a cluster without any, no row is beaten."""
+        if not len(self.rows):
+            return self.rows, self.rows
+        place = np.arange(len(self.rows))
+        standing = np.where(dropped[self.rows], len(place), place)
+        sizes = np.diff(np.r_[self.begins, len(place)])
+        first = np.repeat(np.minimum.reduceat(standing, self.begins), sizes)
+        beaten = np.flatnonzero(place > first)
+        return self.rows[beaten], self.rows[first[beaten]]
+
+
+def _duplicates_and_caps(rows: Rows, params: FilterParams, dropped: Bools) -> Iterator[Finding]:
+    """One row of each cluster stays, the best that nothing else drops; caps count these alone.
+
+    Where a cap drops such a row, the next of its cluster takes its place, unless the cap has no
+    room for that either. ``dropped`` ``[n]`` says which rows other rules drop, and is changed.
+    """
+    kept = rows.kept_by_hand()
+    clusters = _clusters(rows, params, dropped)
+    caps = [
+        (reason, limit, groups, np.zeros(len(dropped), bool))
+        for reason, limit, groups in (
+            ("max_per_prompt", params.max_per_prompt, rows.prompt_key),
+            ("max_per_author", params.max_per_author, _codes(rows.author)),
+        )
+        if limit is not None
+    ]
+    while True:
+        beaten, winners = clusters.beaten(dropped)
+        out = dropped.copy()
+        out[beaten] |= ~kept[beaten]
+        overflows = []
+        for _, limit, groups, capped in caps:
+            beyond = _beyond(groups, limit, rows, out)
+            overflows.append(groups[beyond])
+            capped[beyond] = True
+            out[beyond] |= ~kept[beyond]
+            dropped[beyond] |= ~kept[beyond]
+        lost = beaten[dropped[winners]]
+        if not len(lost):
+            break
+        for (_, _, groups, capped), full in zip(caps, overflows, strict=True):
+            beyond = lost[np.isin(groups[lost], full) & ~dropped[lost]]
+            capped[beyond] = dropped[beyond] = True
+    yield _duplicate(rows, beaten, winners)
+    for reason, limit, _, capped in caps:
+        yield Finding(reason, np.flatnonzero(capped), threshold=limit)
+
+
+def _clusters(rows: Rows, params: FilterParams, dropped: Bools) -> _Clusters:
+    """Clusters of the kinds that are asked for. What is kept by hand is best, then comes what fits
+    its prompt about as well as any that is not ``dropped``; among these the order is dedup's."""
+    listed = pc.is_in(
+        rows.duplicate_kind.cast(pa.string()), pa.array(params.duplicates, pa.string())
+    )
+    worse = np.flatnonzero(listed.to_numpy(zero_copy_only=False))
+    names = rows.cluster.take(pa.array(worse)).unique()
+    heads = np.flatnonzero(pc.is_in(rows.ids, names).to_numpy(zero_copy_only=False))
+    members = np.union1d(worse, heads)
+    if not len(members):
+        return _Clusters(members, members)
+    codes = _codes(rows.cluster.take(pa.array(members)).dictionary_encode())
+    cosines = rows.numbers["cos_complex"][members].astype(np.float64)
+    best = np.full(codes.max() + 1, -np.inf)
+    open_ = ~dropped[members]
+    np.fmax.at(best, codes[open_], cosines[open_])
+    unfit = cosines < best[codes] - _PROMPT_SLACK  # what has no number is not judged
+    pixels = rows.numbers["width"][members].astype(np.float64) * rows.numbers["height"][members]
+    quality = np.stack([rows.kept_by_hand()[members], ~unfit, pixels, cosines], axis=1)
+    order = best_first(quality, rows.ids.take(pa.array(members)))
+    order = order[np.argsort(codes[order], kind="stable")]
+    ordered = codes[order]
+    begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return _Clusters(members[order], begins)
+
+
+def _duplicate(rows: Rows, beaten: npt.NDArray[np.intp], winners: npt.NDArray[np.intp]) -> Finding:
+    """What the rows that are not kept are to those that are.
+
+    Dedup compared each with the head of its cluster alone; equal bytes are the same to all. Where
+    neither is the head nor equal to it, the detail names the head too.
+    """
+    kinds, winners_kinds = (_words_of(rows.duplicate_kind, some) for some in (beaten, winners))
+    ids, heads = (
+        column.take(pa.array(winners)).cast(pa.string()) for column in (rows.ids, rows.cluster)
+    )
+    near, winner_near = (
+        pc.fill_null(pc.not_equal(some, "exact"), False) for some in (kinds, winners_kinds)
+    )
+    by_winner = pc.and_(pc.invert(near), pc.is_valid(winners_kinds))
+    kind = pc.if_else(by_winner, winners_kinds, kinds)
+    details = pc.if_else(
+        pc.and_(near, winner_near),
+        pc.binary_join_element_wise(kind, " of ", heads, "; kept: ", ids, ""),
+        pc.binary_join_element_wise(kind, " of ", ids, ""),
+    )
+    similarity = rows.numbers["similarity"]
+    compared = np.where(by_winner.to_numpy(zero_copy_only=False), winners, beaten)
+    return Finding("duplicate", beaten, similarity[compared], details=details)
 
 
 def _beyond(

@@ -78,7 +78,7 @@ def _numbers(values: npt.NDArray[np.floating] | None, count: int) -> pa.Array:
 STAGE = Stage(
     name="filter",
     group="verdicts",
-    version=1,
+    version=2,
     reads={
         "samples": ("nsfw_level", "author"),
         "images": ("status", "width", "height"),
