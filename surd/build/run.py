@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,7 @@ from surd.recipe.pipeline import params_of, stage_named, stage_names
 from surd.recipe.recipe import Recipe, validate_recipe
 from surd.stages.base import Stage
 from surd.stages.collect import SourceResult, collect
+from surd.stages.refresh import refresh
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
 
@@ -50,6 +51,7 @@ class Options:
     only: str | None = None
     retry_failed: bool = False
     look_again: bool = False
+    refresh: bool = False
     workers: int | None = None
     engine: EngineName = "local"
     ray_address: str | None = None
@@ -162,10 +164,19 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     started = time.monotonic()
     limits = [source.limit for source in recipe.sources]
     total = None if None in limits else sum(limit or 0 for limit in limits)
+    counts = {}
     with track("collect", total, quiet=options.quiet) as tick:
-        results = collect(
-            workspace, recipe.sources, recipe.part_size, look_again=options.look_again, tick=tick
-        )
+        if options.refresh:
+            results, found = refresh(workspace, recipe.sources, recipe.part_size, tick=tick)
+            counts = asdict(found)
+        else:
+            results = collect(
+                workspace,
+                recipe.sources,
+                recipe.part_size,
+                look_again=options.look_again,
+                tick=tick,
+            )
     parts = workspace.parts("samples")
     if not parts:
         raise SurdError(_nothing_collected(results))
@@ -173,12 +184,13 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
         ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
     )
     new = sum(result.new for result in results)
+    did_something = new or any(counts.values())
     return StageSummary(
         "collect",
         rows=sum(info.rows for info in infos if info),
-        counts={"new": new, "known": sum(result.known for result in results)},
-        computed=1 if new else 0,
-        fresh=len(parts) - (1 if new else 0),
+        counts={"new": new, "known": sum(result.known for result in results)} | counts,
+        computed=1 if did_something else 0,
+        fresh=len(parts) - (1 if did_something else 0),
         failed={},
         seconds=time.monotonic() - started,
         problems=[result.problem for result in results if result.problem],

@@ -95,6 +95,14 @@ def collect(
         typer.Option(metavar="RECIPE", help="Add its sources to the workspace's own."),
     ] = None,
     set_: Overrides = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Also look again at what is known: edited prompts and captions are taken over, "
+            "and what is gone is marked so.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -105,7 +113,14 @@ def collect(
     from surd.cli import do_build as commands
 
     commands.run_stage(
-        folder, "collect", recipe, list(set_ or []), as_json=json_, quiet=quiet, look_again=True
+        folder,
+        "collect",
+        recipe,
+        list(set_ or []),
+        as_json=json_,
+        quiet=quiet,
+        look_again=True,
+        refresh=refresh,
     )
 
 

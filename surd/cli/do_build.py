@@ -141,7 +141,9 @@ def _print_summary(summary: Any) -> None:
     parts = "part" if summary.computed == 1 else "parts"
     did = f"{summary.computed} {parts} computed, {summary.fresh} fresh"
     if summary.stage == "collect":
-        did = f"{summary.counts['new']:,} new, {summary.counts['known']:,} known before"
+        told = ("changed", "gone", "back", "new")
+        did = ", ".join(f"{summary.counts[n]:,} {n}" for n in told if n in summary.counts)
+        did += f", {summary.counts['known']:,} known before"
     other = "" if summary.stage == "collect" else other_than_ok(summary.counts)
     note = f"; not ok: {other}" if other else ""
     name = summary.stage.replace("_", "-")

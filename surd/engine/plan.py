@@ -9,7 +9,7 @@ from typing import Literal
 
 from surd.params import Params
 from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
-from surd.store import manual
+from surd.store import gone, manual
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import DamagedPartError, PartInfo, Workspace
 
@@ -40,7 +40,7 @@ def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
         if stage.by_hand and not isinstance(whole, str):
-            whole |= manual.inputs(manual.read(workspace))
+            whole |= manual.inputs(manual.read(workspace)) | gone.inputs(gone.read(workspace))
         inputs = dict.fromkeys(parts, whole)
     damage = workspace.damage(stage.group)
 

@@ -12,7 +12,7 @@ from surd.engine.plan import PartState
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
-from surd.store import manual
+from surd.store import gone, manual
 from surd.store.aligned import read_aligned, side_by_side
 from surd.store.prefetch import TABLES, ahead
 from surd.store.workspace import Workspace
@@ -54,12 +54,14 @@ def compute_table(
 def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions) -> WholeTable:
     """The function that streams all parts to a stage, as often as it likes."""
     parts = workspace.parts("samples")
+    absent = gone.read(workspace) if stage.by_hand else frozenset()
 
     def whole() -> Iterator[pa.Table]:
         read = partial(read_part, workspace, stage)
         for table in ahead(workspace.storage, parts, read, TABLES):
             if stage.by_hand:
                 table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
+                table = table.append_column(gone.REASON, gone.column(table["id"], absent))
             yield table
 
     return whole

@@ -64,7 +64,7 @@ class Stage:
     """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
     by_hand: bool = False
     """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
-    null. They belong to the fingerprint."""
+    null; and as a column ``gone`` what its source no longer has. They belong to the fingerprint."""
     limits: tuple[str, ...] = ()
     """Runtime parameters that bound all workers together, such as connections to a host: of several
     workers each gets its share."""

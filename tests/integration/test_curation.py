@@ -92,6 +92,32 @@ def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -
     assert digests(folder) == again
 
 
+def test_what_is_gone_makes_new_verdicts_and_nothing_else_until_it_is_back(
+    surd: Surd, release: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "w"
+    kept = sets("filter.min_side=100", "filter.clip_threshold=0.8")
+    assert surd("import", "surd", release, "-o", folder, *kept).code == 0
+    for stage in ("caption", "score", "dedup", "filter"):
+        assert surd(stage, folder, "--json").code == 0
+    whole = digests(folder)
+    (release / "0.png").rename(release / "0.away")
+    assert surd("collect", folder, "--refresh", "--json").json["stages"][0]["counts"]["gone"] == 1
+    assert "part 0 stale: gone changed" in surd("status", folder).out
+    assert surd("filter", folder, "--json").json["kept"] == 4, "the same picture, posted again"
+    first, *_, repeated, _ = rows(folder, "verdicts")
+    assert [reason["reason"] for reason in first["reasons"]] == ["gone"] and repeated["keep"]
+    now = digests(folder)
+    assert {name for name in now if now[name] != whole.get(name)} == {
+        "verdicts/part-00000.parquet",
+        "verdicts/part-00001.parquet",
+    }
+    (release / "0.away").rename(release / "0.png")
+    assert surd("collect", folder, "--refresh", "--json").json["stages"][0]["counts"]["back"] == 1
+    assert surd("filter", folder, "--json").code == 0
+    assert digests(folder) == whole
+
+
 def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
     surd: Surd, release: Path, tmp_path: Path
 ) -> None:

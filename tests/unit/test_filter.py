@@ -44,8 +44,10 @@ GOOD: dict[str, Any] = {
     "similarity": None,
     "cluster": None,
     "manual": None,
+    "gone": False,
 }
 TYPES = {
+    "gone": pa.bool_(),
     **dict.fromkeys(("width", "height"), pa.int32()),
     **dict.fromkeys(
         ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw", "similarity"), pa.float32()
@@ -313,6 +315,13 @@ def test_what_is_kept_by_hand_stays_and_still_tells_what_the_filters_said():
     assert good["reasons"] == [
         {"reason": "manual", "value": None, "threshold": None, "detail": "keep"}
     ]
+
+
+def test_what_is_gone_from_its_source_is_dropped_unless_it_is_kept_by_hand():
+    rows = verdicts(OFF, table({"gone": True}, {"gone": True, "manual": "keep"}))
+    assert [row["keep"] for row in rows] == [False, True]
+    assert [entry["reason"] for entry in rows[1]["reasons"]] == ["gone", "manual"]
+    assert reasons(FilterParams(), table({"gone": True}, like(0))) == [["gone"], []]
 
 
 def test_what_is_dropped_by_hand_goes_for_that_reason():

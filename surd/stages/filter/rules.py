@@ -26,6 +26,7 @@ REASONS = {
     "no_image": "the image could not be had; the detail is its status",
     "no_prompt": "no complex prompt, or no words in it; the detail is its status",
     "no_caption": "no simple prompt",
+    "gone": "its source no longer has it; surd collect --refresh looks again",
     "clip_threshold": "cosine(image, simple prompt) is too low",
     "complex_threshold": "cosine(image, complex prompt) is too low",
     "min_margin": "the simple prompt is not enough nearer to the image than the complex one",
@@ -94,6 +95,7 @@ class Rows:
     cluster: pa.Array
     by_hand: pa.Array
     """``keep``, ``drop`` or null."""
+    gone: Bools
 
     def kept_by_hand(self) -> Bools:
         """Which rows somebody decided to keep."""
@@ -151,6 +153,7 @@ def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
         "duplicate_kind": _category(table["kind"]),
         "cluster": _one(table["cluster"]),
         "by_hand": _category(table["manual"]),
+        "gone": table["gone"].to_numpy(),
     }
 
 
@@ -234,6 +237,7 @@ def _missing(rows: Rows) -> Iterator[Finding]:
     no_prompt = np.flatnonzero(~pc.equal(prompt, "ok").to_numpy(zero_copy_only=False))
     yield Finding("no_prompt", no_prompt, details=_words_of(prompt, no_prompt))
     yield Finding("no_caption", np.flatnonzero(ok & ~rows.has_caption))
+    yield Finding("gone", np.flatnonzero(rows.gone))
 
 
 def _scores(rows: Rows, params: FilterParams) -> Iterator[Finding]:
