@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surd.errors import SurdError
 from surd.progress import Tick
@@ -38,6 +39,9 @@ from surd.store.workspace import Workspace
 
 _FILES = ("folder", "table", "webdataset", "huggingface", "surd_release", "diffusiondb")
 """Kinds of sources that show all they have whenever they are read."""
+
+_ROW = np.dtype([("number", np.uint64), ("digest", np.uint64), ("part", np.int32)])
+"""A sample by the first half of its id, a digest of its row, and where that is."""
 
 log = logging.getLogger("surd")
 
@@ -73,13 +77,13 @@ def refresh(
     refused = {
         str(params.model_dump()["kind"]): why for params in sources if (why := _why_not(params))
     }
-    for kind, why in refused.items():
-        log.warning("%s: %s; only what is new is asked for", kind, why)
     if all(map(_why_not, sources)):
         kind, why = next(iter(refused.items()))
         raise SurdError(
             f"--refresh: {kind}: {why}; for what is new run: surd collect {workspace.location}"
         )
+    for kind, why in refused.items():
+        log.warning("%s: %s; only what is new is asked for", kind, why)
     samples = _Samples(workspace)
     results = collect(workspace, sources, part_size, look_again=True, versions=samples, tick=tick)
     whole = {
@@ -112,33 +116,20 @@ class _Samples:
 
     def __init__(self, workspace: Workspace) -> None:
         states = list(part_states(workspace))
-        tables = ahead(
-            workspace.storage,
-            [part for part, _, _ in states],
-            lambda p: _read(workspace, p),
-            TABLES,
-        )
-        numbers, digests, parts = (
-            [np.zeros(0, np.uint64)],
-            [np.zeros(0, np.uint64)],
-            [np.zeros(0, np.int32)],
-        )
-        for (part, rows, _), (some_numbers, some_digests) in zip(states, tables, strict=True):
-            numbers.append(some_numbers)
-            digests.append(some_digests)
-            parts.append(np.full(rows, part, np.int32))
-        joined = np.concatenate(numbers)
-        order = np.argsort(joined, kind="stable")
+        parts = [part for part, _, _ in states]
+        read = ahead(workspace.storage, parts, lambda part: _read(workspace, part), TABLES)
+        rows = np.concatenate([np.zeros(0, _ROW), *read])
+        rows = rows[np.argsort(rows["number"], kind="stable")]
         self._workspace = workspace
         self._states: dict[int, SourceState] = {part: state for part, _, state in states}
-        self._numbers = joined[order]
-        self._digests = np.concatenate(digests)[order]
-        self._parts = np.concatenate(parts)[order]
-        self._met = np.zeros(len(order), bool)
-        self._there = np.zeros(len(order), bool)
+        self._numbers = rows["number"].copy()  # else each search would make a copy
+        self._digests = rows["digest"].copy()
+        self._parts = rows["part"].copy()
+        self._met = np.zeros(len(rows), bool)
+        self._there = np.zeros(len(rows), bool)
         self._missed: dict[str, int] = defaultdict(int)
-        for _, rows, state in states:
-            self._missed[state.source] += rows
+        for _, count, state in states:
+            self._missed[state.source] += count
         self._changed: dict[int, dict[str, dict[str, Any]]] = defaultdict(dict)
 
     def looks_at(self, params: SourceParams) -> bool:
@@ -193,10 +184,10 @@ class _Samples:
         return at if at < len(self._numbers) and self._numbers[at] == number else None
 
 
-def _read(workspace: Workspace, part: int) -> tuple[Any, Any]:
+def _read(workspace: Workspace, part: int) -> npt.NDArray[np.void]:
     rows = workspace.read(GROUP, part).to_pylist()
-    numbers = np.fromiter((int(row["id"][:16], 16) for row in rows), np.uint64, len(rows))
-    return numbers, np.fromiter(map(_digest, rows), np.uint64, len(rows))
+    found = ((int(row["id"][:16], 16), _digest(row), part) for row in rows)
+    return np.fromiter(found, _ROW, len(rows))
 
 
 def _digest(row: dict[str, Any]) -> int:

@@ -282,6 +282,45 @@ def test_where_a_cap_drops_the_best_of_a_cluster_the_next_that_has_room_takes_it
     assert reasons(params, table(*everybody)) == [[], *[["max_per_author"]] * 4]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_every_cluster_keeps_one_of_those_that_pass_as_far_as_a_cap_has_room(seed):
+    rng = np.random.default_rng(seed)
+    heads = rng.integers(0, 60, 60)
+    given = [
+        {
+            "width": int(rng.integers(300, 500)),
+            "author": f"author {rng.integers(4)}",
+            "cos_simple": float(rng.random()),
+            "cos_complex": float(rng.random()),
+            "nsfw_level": str(rng.choice(["none", "x"])),
+            "manual": rng.choice([None, "drop"], p=[0.9, 0.1]),
+            **(like(head) if heads[head] == head and n != head else {}),
+        }
+        for n, head in enumerate(heads.tolist())
+    ]
+    switches = {"max_nsfw_level": "soft", "duplicates": ("clip",)}
+    for limit in (None, 3):
+        found = verdicts(only(**switches, max_per_author=limit), table(*given))
+        kept = [row["keep"] for row in found]
+        per_author: dict[str, int] = {}
+        clusters: dict[str, list[int]] = {}
+        for n, row in enumerate(given):
+            per_author[row["author"]] = per_author.get(row["author"], 0) + kept[n]
+            clusters.setdefault(row.get("cluster", id_of(n)), []).append(n)
+        assert limit is None or max(per_author.values()) <= limit
+        for members in clusters.values():
+            passing = [
+                n for n in members if given[n]["nsfw_level"] == "none" and not given[n]["manual"]
+            ]
+            assert sum(kept[n] for n in members) <= 1
+            if not any(kept[n] for n in members):
+                assert all(per_author[given[n]["author"]] == limit for n in passing)
+            for n in members:
+                for entry in found[n]["reasons"]:
+                    if entry["reason"] == "duplicate":
+                        assert kept[int(entry["detail"][-32:], 16)], "what it names is kept"
+
+
 def test_a_quantile_is_taken_over_all_parts_and_the_number_recorded():
     low = table(*({"cos_simple": 0.1 * i} for i in range(5)))
     high = table(*({"cos_simple": 0.1 * i} for i in range(5, 10)), first=5)
