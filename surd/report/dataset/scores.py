@@ -46,7 +46,8 @@ _BARS = 80
 class ScoreCounts:
     """Of each score a fine histogram of all rows, and of those that nothing else drops.
 
-    So the count of what would stay at any threshold is exact, on multiples of the score's step.
+    So the count of what would stay at any threshold is exact, on multiples of the score's step,
+    except where a sample that goes makes room for another: among duplicates and within caps.
     """
 
     def __init__(self) -> None:

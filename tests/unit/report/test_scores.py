@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support_publish import make_workspace
-from support_report import RECIPE, judged_workspace, rows
+from support_report import RECIPE, rows, shown_workspace
 
 from surd.build.verdicts import compute, funnel
+from surd.cli.do_build import run_stage
 from surd.report.dataset.scores import SCORES, bin_of
 from surd.report.dataset.sections import sections
 from surd.stages.filter.params import FilterParams
@@ -34,8 +35,11 @@ def test_what_lies_outside_counts_for_the_nearest_bin(value: float) -> None:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Any]]:
-    """A workspace with verdicts, and what the page says of its scores, by name."""
-    workspace = judged_workspace(tmp_path_factory.mktemp("judged") / "w", 60)
+    """A workspace with verdicts, and what the page says of its scores, by name. Duplicates are
+    allowed: among them, one that goes makes room for another."""
+    workspace = shown_workspace(tmp_path_factory.mktemp("judged") / "w", 60)
+    allowed = ["filter.duplicates=[]"]
+    run_stage(workspace.location, "filter", None, allowed, as_json=None, quiet=True)
     _, data = sections(workspace)
     return workspace, {score["name"]: score for score in data["scores"]}
 
@@ -62,7 +66,7 @@ def test_the_sliders_count_is_that_of_the_filter_at_every_threshold(
     workspace, scores = judged
     score = scores[name]
     cut = max(0, round((threshold - score["start"]) / score["step"]))
-    params = FilterParams(**RECIPE["filter"] | {reason: threshold})
+    params = FilterParams(**RECIPE["filter"] | {"duplicates": (), reason: threshold})
     assert stay(score, cut) == funnel(compute(workspace, params, {})).kept
 
 
