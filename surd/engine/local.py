@@ -118,16 +118,16 @@ def _run_in_processes(
         workspace.record_failure(stage.group, job.part, why)
         return PartResult(job.part, {}, why)
 
-    open_ = partial(_open_worker, workspace.location, stage.name, params)
+    open_ = partial(_open_worker, workspace.location, workspace.lease, stage.name, params)
     for result in over_processes(open_, jobs, processes, give_up):
         tick(result.counts)
         yield result
     workspace.storage.remove_leftovers(stage.group)  # of workers that died
 
 
-def _open_worker(location: str, stage_name: str, params: Params) -> Work:
+def _open_worker(location: str, lease: str | None, stage_name: str, params: Params) -> Work:
     from surd.recipe.pipeline import stage_named
 
-    workspace, stage = Workspace(location), stage_named(stage_name)
+    workspace, stage = Workspace(location, lease), stage_named(stage_name)
     function = stage.open(params)
     return lambda job, tick: _alone(workspace, stage, params, function, job, tick)

@@ -66,7 +66,7 @@ class RayEngine:
             workspace.record_failure(stage.group, job.part, why)
             return PartResult(job.part, {}, why)
 
-        open_ = partial(open_stage, location_for_all(workspace), __version__, stage, params)
+        open_ = partial(open_stage, *address_of(workspace), __version__, stage, params)
         for result in over_actors(open_, jobs, places, give_up):
             tick(result.counts)
             yield result
@@ -88,7 +88,7 @@ class RayEngine:
 
         params = shared_among(stages[0], work.params, places)
         there = reusable(workspace, work)
-        open_ = partial(open_embedder, location_for_all(workspace), __version__, params, there)
+        open_ = partial(open_embedder, *address_of(workspace), __version__, params, there)
         for result in over_actors(open_, work.jobs, places, give_up):
             tick(result.counts)
             yield result
@@ -108,36 +108,38 @@ def shared_among(stage: Stage, params: Params, places: Seats) -> Params:
     return params.model_copy(update=changed)
 
 
-def location_for_all(workspace: Workspace) -> str:
-    """Where the workspace lies, whatever folder a worker runs in."""
+def address_of(workspace: Workspace) -> tuple[str, str | None]:
+    """Where the workspace lies, whatever folder a worker runs in, and the lease it is held by."""
     storage = workspace.storage
-    return str(storage.root) if storage.is_local else workspace.location
+    return str(storage.root) if storage.is_local else workspace.location, workspace.lease
 
 
 # on the cluster ---------------------------------------------------------------------------------
 
 
-def open_stage(location: str, version: str, stage: Stage, params: Params) -> Work:
+def open_stage(
+    location: str, lease: str | None, version: str, stage: Stage, params: Params
+) -> Work:
     """Load what the stage needs; return what computes parts. Raises SurdError."""
-    workspace = _open_workspace(location, version)
+    workspace = _open_workspace(location, lease, version)
     function = stage.open(params)
     return lambda jobs, live: run_here(
         workspace, stage, params, function, jobs, lambda counts: live()
     )
 
 
-def open_embedder(location: str, version: str, params: Any, there: Any) -> Work:
+def open_embedder(location: str, lease: str | None, version: str, params: Any, there: Any) -> Work:
     """Load the language model; return what computes parts. Raises SurdError."""
     from surd.llm.run import devices_of
     from surd.llm.run import open_embedder as open_
 
-    workspace = _open_workspace(location, version)
+    workspace = _open_workspace(location, lease, version)
     device = devices_of(params.device)[0]
     embed: Callable[..., Iterator[PartResult]] = open_(workspace, params, device)
     return lambda jobs, live: embed(jobs, there, live)
 
 
-def _open_workspace(location: str, version: str) -> Workspace:
+def _open_workspace(location: str, lease: str | None, version: str) -> Workspace:
     import socket
 
     host = socket.gethostname()
@@ -146,7 +148,7 @@ def _open_workspace(location: str, version: str) -> Workspace:
             f"{host} has surd {__version__}, this machine {version}; install the same on all "
             "machines of the cluster"
         )
-    workspace = Workspace(location)
+    workspace = Workspace(location, lease)
     if not workspace.parts("samples"):
         raise SurdError(
             f"{location}: {host}, a machine of the Ray cluster, sees no samples there; use a "

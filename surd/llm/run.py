@@ -291,7 +291,7 @@ def _on_several(
         len(devices),
         mp_context=spawn,
         initializer=_open_worker,
-        initargs=(workspace.location, work.params, free),
+        initargs=(workspace.location, workspace.lease, work.params, free),
     ) as pool:
         try:
             for future in as_completed([pool.submit(_work, some, there) for some in chunks]):
@@ -308,12 +308,12 @@ def _on_several(
             raise
 
 
-def _open_worker(location: str, params: EmbedLlmParams, free: Any) -> None:
+def _open_worker(location: str, lease: str | None, params: EmbedLlmParams, free: Any) -> None:
     global _worker
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=die_with, args=(parent,), daemon=True).start()
-    _worker = open_embedder(Workspace(location), params, free.get())
+    _worker = open_embedder(Workspace(location, lease), params, free.get())
 
 
 def _work(jobs: Sequence[Job], there: Reusable) -> list[PartResult]:

@@ -1,9 +1,14 @@
 """One writer at a time where files cannot be locked: a lease, written beside the data and renewed.
 
 Object stores have no locks that end with their holder. So the holder writes who it is and until
-when, and writes that anew while it lives; what a killed process left is void once it has run out,
-and at once for another process of the same machine. Two that begin in the same moment each write,
-wait, and look: the last to have written holds it.
+when, and renews that while it lives; what a killed process left is void once it has run out, and at
+once for another process of the same machine. Two that begin in the same moment each write, wait,
+and look: the last to have written holds it.
+
+Who holds it looks before every write whether that is still so. A process that was asleep for longer
+than its lease finds another's there, or none, and stops. S3 refuses to replace a lease that has
+changed since it was read (conditional writes); elsewhere some moments lie between the look and the
+write, and the one that comes second finds out when it looks again.
 """
 
 from __future__ import annotations
@@ -15,11 +20,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from surd.errors import WorkspaceError
-from surd.store.storage import Storage, is_running
+from surd.store.processes import has_ended, own_name
+from surd.store.storage import Storage
 
 LASTS_S = 300.0
 _RENEW_EVERY_S = 60.0
@@ -27,59 +34,108 @@ SETTLES_S = 1.0
 """More than reading and writing the lease takes, so that of two the later one is seen by both."""
 
 
+class LostLeaseError(WorkspaceError):
+    """Another process has taken the lease, or somebody deleted it."""
+
+
 @contextlib.contextmanager
-def lease(storage: Storage, name: str) -> Iterator[None]:
-    """Hold ``name`` while the block runs; raises WorkspaceError when another process does."""
-    holder = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
-    _refuse_if_held(storage, name, holder)
-    _write(storage, name, holder)
+def lease(storage: Storage, name: str) -> Iterator[str]:
+    """Hold ``name`` while the block runs, and let ``storage`` be written only while it is held.
+
+    Gives the token by which workers :func:`share` it. Raises WorkspaceError when another process
+    holds it, and LostLeaseError, at the next write, when one has taken it.
+    """
+    token = secrets.token_hex(8)
+    version = storage.version(name)  # before the content, which may then be newer, never older
+    found = _read(storage, name)
+    if "token" in found and not _is_void(found):
+        raise _refusal(storage, name, found)
+    _write(storage, name, _ours(token), version)
     time.sleep(SETTLES_S)
-    _refuse_if_held(storage, name, holder)
+    found = _read(storage, name)
+    if found.get("token") != token:
+        raise _refusal(storage, name, found)
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(storage, name, holder, ended), daemon=True)
+    renewing = threading.Thread(target=_renew, args=(storage, name, token, ended), daemon=True)
     renewing.start()
+    before = storage.may_write
+    share(storage, name, token)
     try:
-        yield
+        yield token
     finally:
+        storage.may_write = before
         ended.set()
         renewing.join()
-        if _read(storage, name).get("token") == holder["token"]:
+        with contextlib.suppress(WorkspaceError):  # it is another's by now, or runs out
+            keep(storage, name, token)
             storage.delete(name)
 
 
-def _refuse_if_held(storage: Storage, name: str, ours: dict[str, Any]) -> None:
-    held = _read(storage, name)
-    if held.get("token") in (None, ours["token"]) or _is_void(held):
-        return
-    raise WorkspaceError(
-        f"{storage.location}: another surd process is writing here (pid {held.get('pid')} on "
-        f"{held.get('host')}); wait for it or stop it. If it is gone, wait "
+def _ours(token: str) -> dict[str, Any]:
+    whose = {"host": socket.gethostname(), "pid": os.getpid(), "process": own_name()}
+    return {"token": token, **whose}
+
+
+def share(storage: Storage, name: str, token: str) -> None:
+    """Let ``storage`` be written only while the lease with this token is held: in the process that
+    holds it, and in its workers."""
+    storage.may_write = partial(keep, storage, name, token)
+
+
+def keep(storage: Storage, name: str, token: str) -> None:
+    """Look whether the lease is held, and renew it when a part of its time is over.
+
+    Raises LostLeaseError.
+    """
+    found = _read(storage, name)
+    if found.get("token") == token and _left_s(found) < LASTS_S - _RENEW_EVERY_S / 2:
+        version = storage.version(name)
+        if _read(storage, name).get("token") == token:  # so it is ours that has this version
+            _write(storage, name, found, version)
+        found = _read(storage, name)
+    if found.get("token") != token:
+        by = f"by pid {found.get('pid')} on {found.get('host')}" if found else "and has ended"
+        raise LostLeaseError(
+            f"{storage.location}: another surd process has taken over here ({by}) while this one "
+            "was held up; this one stops. Run the same command again once the other has ended, "
+            "what is finished is kept"
+        )
+
+
+def _renew(storage: Storage, name: str, token: str, ended: threading.Event) -> None:
+    while not ended.wait(_RENEW_EVERY_S):
+        try:
+            keep(storage, name, token)
+        except LostLeaseError:  # told by the next write
+            return
+        except WorkspaceError:  # tried again well before it runs out
+            continue
+
+
+def _refusal(storage: Storage, name: str, found: Mapping[str, Any]) -> WorkspaceError:
+    return WorkspaceError(
+        f"{storage.location}: another surd process is writing here (pid {found.get('pid')} on "
+        f"{found.get('host')}); wait for it or stop it. If it is gone, wait "
         f"{LASTS_S / 60:.0f} minutes or delete {storage.location}/{name}"
     )
 
 
-def _is_void(held: dict[str, Any]) -> bool:
-    if time.time() > float(held.get("until", 0)):
-        return True
-    pid = int(held.get("pid", 0))
-    here = held.get("host") == socket.gethostname()
-    return here and (pid == os.getpid() or not is_running(pid))  # ours: of a container's last life
+def _is_void(found: Mapping[str, Any]) -> bool:
+    return _left_s(found) < 0 or has_ended(str(found.get("process")))
+
+
+def _left_s(found: Mapping[str, Any]) -> float:
+    return float(found.get("until", 0)) - time.time()
 
 
 def _read(storage: Storage, name: str) -> dict[str, Any]:
     try:
-        held = json.loads(storage.read_bytes(name))
+        found = json.loads(storage.read_bytes(name))
     except (FileNotFoundError, ValueError):
         return {}
-    return held if isinstance(held, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
-def _write(storage: Storage, name: str, holder: dict[str, Any]) -> None:
-    content = holder | {"until": time.time() + LASTS_S}
-    storage.write_bytes(name, json.dumps(content).encode())
-
-
-def _renew(storage: Storage, name: str, holder: dict[str, Any], ended: threading.Event) -> None:
-    while not ended.wait(_RENEW_EVERY_S):
-        with contextlib.suppress(WorkspaceError):  # tried again well before it runs out
-            _write(storage, name, holder)
+def _write(storage: Storage, name: str, holder: Mapping[str, Any], version: str | None) -> None:
+    content = {**holder, "until": time.time() + LASTS_S}
+    storage.write_over(name, json.dumps(content).encode(), version)

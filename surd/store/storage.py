@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from surd.errors import WorkspaceError
+from surd.store.processes import has_ended, own_name
 
 _STAMPS = ("size", "mtime", "ino", "LastModified", "ETag", "updated", "last_modified", "created")
 """What file systems tell of a file, each in its own words."""
+
+_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"} | {
+    "412", "409", "404",
+}  # fmt: skip
+_NOT_IMPLEMENTED = {"NotImplemented", "501"}
 
 
 class Storage:
@@ -40,6 +46,10 @@ class Storage:
             raise WorkspaceError(f"{location}: {error}") from error
         self.location = location
         self.is_local = isinstance(self.fs, LocalFileSystem)
+        self._is_s3 = "s3" in self.fs.protocol
+        self.may_write: Callable[[], None] = lambda: None
+        """Called before anything here changes; raises WorkspaceError when that is no longer ours
+        to do, as after the loss of a lease."""
 
     def path(self, name: str) -> str:
         """Full path of ``name`` within its file system."""
@@ -89,11 +99,13 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
+        self.may_write()
         with contextlib.suppress(FileNotFoundError), self._telling(f"delete {name}"):
             self.fs.rm_file(self.path(name))
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a file another name within this storage."""
+        self.may_write()
         with self._telling(f"rename {name}"):
             self.fs.mv(self.path(name), self.path(new_name))
 
@@ -102,6 +114,35 @@ class Storage:
         with self.writing(name) as temporary:
             temporary.write_bytes(content)
 
+    def version(self, name: str) -> str | None:
+        """What S3 knows the present content of ``name`` by; None when there is none, and where no
+        write could depend on it."""
+        try:
+            with self._telling(f"look for {name}"):
+                info = self.fs.info(self.path(name), refresh=True) if self._is_s3 else {}
+        except FileNotFoundError:
+            return None
+        version: str | None = info.get("ETag")
+        return version
+
+    def write_over(self, name: str, content: bytes, version: str | None) -> None:
+        """Write a small remote file if ``version`` is still its last one (None: it is not there).
+
+        Where the store cannot tell, whatever is there is replaced: read it again to see what
+        became of it. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        """
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        with self._telling(f"write {name}"):
+            try:
+                self.fs.pipe_file(self.path(name), content, **(condition if self._is_s3 else {}))
+            except OSError as error:
+                response = getattr(error.__cause__, "response", {})
+                code = response.get("Error", {}).get("Code")
+                if code in _NOT_IMPLEMENTED:
+                    self.fs.pipe_file(self.path(name), content)
+                elif code not in _CONDITION_FAILED:
+                    raise
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Give a local path to write to; on leaving without an error it becomes ``name``."""
@@ -109,6 +150,7 @@ class Storage:
         try:
             yield temporary
             fsync(temporary)
+            self.may_write()
             if self.is_local:
                 destination = Path(self.path(name))
                 temporary.replace(destination)
@@ -127,7 +169,7 @@ class Storage:
     def _temporary_path(self, name: str) -> Path:
         folder, _, base = name.rpartition("/")
         if not self.is_local:
-            handle, path = tempfile.mkstemp(prefix=f"surd-{os.getpid()}-", suffix=f"-{base}")
+            handle, path = tempfile.mkstemp(prefix=f"surd-{own_name()}-", suffix=f"-{base}")
             os.close(handle)
             return Path(path)
         target = Path(self.root, folder)
@@ -164,9 +206,9 @@ class Storage:
 
     def remove_leftovers(self, folder: str) -> None:
         """Delete temporary files that a killed run left in ``folder``, or on this disk where the
-        folder is elsewhere."""
+        folder is elsewhere; of a disk that machines share, only what this one left."""
         if not self.is_local:
-            _remove_of_dead_processes()
+            _remove_of_ended_processes()
             return
         for name in self.names(folder):
             if name.startswith(".") and name.endswith(".tmp"):
@@ -189,23 +231,11 @@ class Storage:
             ) from error
 
 
-def _remove_of_dead_processes() -> None:
+def _remove_of_ended_processes() -> None:
     for path in Path(tempfile.gettempdir()).glob("surd-*-*"):
-        pid = path.name.split("-")[1]
-        if pid.isdigit() and path.is_file() and not is_running(int(pid)):
+        if has_ended(path.name.split("-")[1]) and path.is_file():
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _reason(error: OSError) -> str:

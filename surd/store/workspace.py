@@ -17,6 +17,7 @@ from pydantic import Field as ModelField
 from surd.errors import WorkspaceError, command
 from surd.store.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
 from surd.store.column_ranges import at_hand
+from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
 from surd.store.schema import MADE_BY
 from surd.store.storage import Storage
@@ -103,9 +104,14 @@ class PartInfo:
 class Workspace:
     """One folder, local or remote, holding one dataset in the making."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, lease: str | None = None) -> None:
+        """``lease`` is that of the process which this one works for; see :meth:`locked`."""
         self.location = str(location)
         self.storage = Storage(self.location)
+        self.lease = lease
+        """What workers are given, so that they stop with the holder of the lock."""
+        if lease is not None:
+            share(self.storage, _LOCK, lease)
 
     # manifest -------------------------------------------------------------------------------
 
@@ -323,15 +329,17 @@ class Workspace:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the workspace for writing; raises WorkspaceError when another process does.
+        """Hold the workspace for writing; raises WorkspaceError when another process does, and on
+        object storage before a write when another has taken over.
 
         A folder that this makes and in which nothing is written is removed again.
         """
         if not self.storage.is_local:
-            from surd.store.lease import lease
-
-            with lease(self.storage, _LOCK):
-                yield
+            with lease(self.storage, _LOCK) as self.lease:
+                try:
+                    yield
+                finally:
+                    self.lease = None
             return
         from filelock import FileLock, Timeout
 

@@ -242,14 +242,14 @@ def test_a_worker_that_does_not_see_the_workspace_says_what_to_use(tmp_path: Pat
     from surd.engine.ray import open_stage
 
     with pytest.raises(SurdError, match=r"sees no samples there; use a workspace on an object"):
-        open_stage(str(tmp_path), __version__, STAGE, Shout())
+        open_stage(str(tmp_path), None, __version__, STAGE, Shout())
 
 
 def test_a_worker_with_another_surd_says_so(workspace: Workspace) -> None:
     from surd.engine.ray import open_stage
 
     with pytest.raises(SurdError, match=r"has surd .*, this machine 0\.0; install the same"):
-        open_stage(workspace.location, "0.0", STAGE, Shout())
+        open_stage(workspace.location, None, "0.0", STAGE, Shout())
 
 
 def test_a_cluster_that_is_not_up_is_one_line() -> None:

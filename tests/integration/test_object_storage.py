@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +16,19 @@ from typing import Any
 
 import pytest
 from support import jpeg
+from support_processes import name_of_one_that_ended
 from support_s3 import KEY, SECRET, environment, line_to, objects
 
+from surd.engine.plan import plan
+from surd.engine.select import LocalEngine
 from surd.errors import WorkspaceError
+from surd.recipe.pipeline import stage_named
+from surd.stages.collect import _Filler
+from surd.stages.prompts import PromptsParams
 from surd.store import lease
+from surd.store.lease import LostLeaseError
+from surd.store.processes import own_name
+from surd.store.storage import Storage
 from surd.store.workspace import Workspace
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -113,15 +124,15 @@ def test_what_a_killed_run_left_on_this_disk_is_removed(
 ) -> None:
     import tempfile
 
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    ended, elsewhere = name_of_one_that_ended(), "0123456789ab.1.1"
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left = tmp_path / f"surd-{ended.pid}-abc-part-00000.parquet"
-    ours = tmp_path / f"surd-{os.getpid()}-abc-part-00000.parquet"
-    left.touch()
-    ours.touch()
+    names = (ended, own_name(), elsewhere)
+    left, ours, theirs = (tmp_path / f"surd-{name}-abc-part-00000.parquet" for name in names)
+    for path in (left, ours, theirs):
+        path.touch()
     assert surd(*command(images, f"s3://{BUCKET}/w")).code == 0
-    assert not left.exists() and ours.exists()
+    assert not left.exists() and ours.exists(), "we still run"
+    assert theirs.exists(), "whether a process of another machine runs cannot be seen from here"
 
 
 def test_the_whole_demo_lives_on_s3(s3: Any, surd: Surd, tmp_path: Path, one_thread: None) -> None:
@@ -242,6 +253,154 @@ def test_of_two_that_begin_at_once_the_one_that_wrote_last_goes_on(
     with pytest.raises(WorkspaceError, match="elsewhere"), workspace.locked():
         pass
     assert objects(s3, BUCKET, "w/")[".surd.lock"] == theirs.encode()
+
+
+def lease_of_another(**changes: Any) -> bytes:
+    """What a process on another machine has written, this minute."""
+    holder = {"host": "elsewhere", "pid": 1, "token": "x", "until": time.time() + 100}
+    return json.dumps(holder | changes).encode()
+
+
+LOCK = {"Bucket": BUCKET, "Key": "w/.surd.lock"}
+TAKEN = r"s3://bucket/w: another surd process has taken over here \(by pid 1 on elsewhere\)"
+
+
+def test_a_holder_that_lost_its_lease_while_asleep_changes_nothing_any_more(s3: Any) -> None:
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    storage = workspace.storage
+    with workspace.locked():
+        storage.write_bytes("samples/a", b"ours")
+        s3.put_object(**LOCK, Body=lease_of_another())
+        before = objects(s3, BUCKET, "w/")
+        for change in (
+            lambda: storage.write_bytes("samples/a", b"overwritten"),
+            lambda: storage.delete("samples/a"),
+            lambda: storage.rename("samples/a", "samples/b"),
+        ):
+            with pytest.raises(LostLeaseError, match=TAKEN):
+                change()
+    assert objects(s3, BUCKET, "w/") == before, "and the other's lease is not given back"
+
+
+def test_a_lease_that_another_took_and_gave_back_is_lost_too(s3: Any) -> None:
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    with workspace.locked():
+        s3.delete_object(**LOCK)
+        with pytest.raises(LostLeaseError, match=r"taken over here \(and has ended\)"):
+            workspace.storage.write_bytes("a", b"late")
+    assert objects(s3, BUCKET, "w/") == {}
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_renewed(s3: Any) -> None:
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    with workspace.locked():
+        ours = json.loads(objects(s3, BUCKET, "w/")[".surd.lock"])
+        s3.put_object(**LOCK, Body=json.dumps(ours | {"until": time.time() - 100}).encode())
+        workspace.storage.write_bytes("a", b"after a long sleep")
+        renewed = json.loads(objects(s3, BUCKET, "w/")[".surd.lock"])
+    assert renewed["token"] == ours["token"] and renewed["until"] > time.time() + 200
+
+
+@pytest.mark.parametrize("moment", ["version", "read_bytes", "write_over"])
+def test_a_renewal_never_takes_the_lease_back_whenever_another_takes_it(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    theirs = lease_of_another()
+    real = getattr(Storage, moment)
+
+    def taken_just_before(self: Storage, *arguments: Any) -> Any:
+        s3.put_object(**LOCK, Body=theirs)
+        return real(self, *arguments)
+
+    with workspace.locked():
+        ours = json.loads(objects(s3, BUCKET, "w/")[".surd.lock"])
+        s3.put_object(**LOCK, Body=json.dumps(ours | {"until": time.time() + 50}).encode())
+        monkeypatch.setattr(Storage, moment, taken_just_before)
+        with pytest.raises(LostLeaseError, match=TAKEN):
+            lease.keep(workspace.storage, ".surd.lock", ours["token"])
+        monkeypatch.undo()
+    assert objects(s3, BUCKET, "w/")[".surd.lock"] == theirs
+
+
+def test_a_first_lease_does_not_overwrite_one_of_the_same_moment(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    theirs = lease_of_another()
+    real = Storage.write_over
+
+    def just_after_them(self: Storage, *arguments: Any) -> None:
+        s3.put_object(**LOCK, Body=theirs)
+        real(self, *arguments)
+
+    monkeypatch.setattr(Storage, "write_over", just_after_them)
+    with pytest.raises(WorkspaceError, match="pid 1 on elsewhere"), workspace.locked():
+        pass
+    assert objects(s3, BUCKET, "w/")[".surd.lock"] == theirs
+
+
+def test_a_store_without_conditional_writes_holds_a_lease_too(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import ClientError
+    from s3fs.errors import translate_boto_error
+
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    pipe_file, refused = workspace.storage.fs.pipe_file, []
+
+    def simple(path: str, value: bytes, **conditions: str) -> None:
+        if conditions:
+            refused.append(conditions)
+            error = {"Error": {"Code": "NotImplemented", "Message": "no such header"}}
+            raise translate_boto_error(ClientError(error, "PutObject"))
+        pipe_file(path, value)
+
+    monkeypatch.setattr(workspace.storage.fs, "pipe_file", simple)
+    with workspace.locked():
+        workspace.storage.write_bytes("a", b"ours")
+        s3.put_object(**LOCK, Body=lease_of_another())
+        with pytest.raises(LostLeaseError, match=TAKEN):
+            workspace.storage.write_bytes("a", b"late")
+    assert refused and objects(s3, BUCKET, "w/")["a"] == b"ours"
+
+
+def test_of_two_collections_the_one_that_was_overtaken_leaves_the_next_part_alone(
+    s3: Any, surd: Surd, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, flush = "samples/part-00002.parquet", _Filler.flush
+
+    def held_up(self: Any) -> None:
+        """Before the third part another collection takes over and writes that part."""
+        if len(objects(s3, BUCKET, "w/samples/")) == 2:
+            s3.put_object(**LOCK, Body=lease_of_another())
+            s3.put_object(Bucket=BUCKET, Key=f"w/{part}", Body=b"theirs")
+        flush(self)
+
+    monkeypatch.setattr(_Filler, "flush", held_up)
+    ran = surd(*command(images, f"s3://{BUCKET}/w"))
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert re.match(f"surd: {TAKEN} while this one was held up; this one stops", ran.err)
+    found = objects(s3, BUCKET, "w/")
+    assert found[part] == b"theirs"
+    assert [name for name in found if name.startswith("samples/")] == [
+        f"samples/part-{number:05d}.parquet" for number in range(3)
+    ]
+
+
+def test_the_worker_processes_of_one_that_was_overtaken_stop_too(
+    s3: Any, surd: Surd, images: Path
+) -> None:
+    assert surd(*command(images, f"s3://{BUCKET}/w"), "--until", "download").code == 0
+    workspace = Workspace(f"s3://{BUCKET}/w")
+    stage, params = stage_named("prompts"), PromptsParams(language=False)
+    with workspace.locked():
+        s3.put_object(**LOCK, Body=lease_of_another())
+        jobs = plan(workspace, stage, params)
+        run = LocalEngine().run(workspace, stage, params, jobs, lambda counts: None, workers=2)
+        with pytest.raises(LostLeaseError, match=TAKEN):
+            list(run)
+    assert workspace.parts("prompts") == []
 
 
 # What cannot be reached
