@@ -10,7 +10,7 @@ import random
 import socket
 import time
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from surd import __version__
+from surd.net.hosts import Hosts, Silence
 from surd.net.proxies import proxy_addresses, proxy_for
 
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
@@ -58,6 +59,8 @@ class _Refused(Exception):  # noqa: N818  (a verdict on one url, not a failure o
     def __init__(self, status: str, detail: str, http_status: int | None = None) -> None:
         self.outcome = Fetched(status, detail, http_status)
         self.retry_after_s: float | None = None
+        self.overloaded: URL | None = None
+        """An address of the host that wants fewer requests, whatever they are for."""
 
 
 class _BlockedAddressError(OSError):
@@ -112,9 +115,7 @@ def _check_address(address: str, networks: Sequence[str] | None) -> None:
         raise _BlockedAddressError(f"{ip} is not a public address")
 
 
-def open_session(
-    limits: FetchLimits, *, per_host: int, contact: str | None
-) -> aiohttp.ClientSession:
+def open_session(limits: FetchLimits, *, contact: str | None) -> aiohttp.ClientSession:
     """A session whose every connection passes the address guard; to be used as a context.
 
     Raises SurdError for a proxy that cannot be used.
@@ -122,7 +123,6 @@ def open_session(
     proxies = proxy_addresses() if limits.use_proxy else ()
     connector = aiohttp.TCPConnector(
         limit=0,
-        limit_per_host=per_host,
         ttl_dns_cache=60,
         socket_factory=address_guard(limits.allowed_networks, proxies),
     )
@@ -144,36 +144,58 @@ def open_session(
     )
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -> Fetched:
-    """Get ``url``, trying again what may pass. Never raises for what a server does."""
+async def fetch(
+    session: aiohttp.ClientSession,
+    url: str,
+    limits: FetchLimits,
+    hosts: Hosts,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Fetched:
+    """Get ``url``, trying again what may pass. Never raises for what a server does.
+
+    A host that answers 429, or 503 with Retry-After, is asked nothing more by anyone until the time
+    it names, or for ``max_retry_after_s`` where that is longer. Waits by calling ``sleep``, while
+    it holds no connection.
+    """
     attempt = 0
     while True:
+        overloaded = wait = None
         try:
-            return await asyncio.wait_for(_follow(session, url, limits), limits.total_timeout_s)
+            return await asyncio.wait_for(
+                _follow(session, url, limits, hosts), limits.total_timeout_s
+            )
+        except Silence as silence:
+            await sleep(silence.left_s)
+            continue
         except _Refused as refused:
-            outcome, wait = refused.outcome, refused.retry_after_s
+            outcome, wait, overloaded = refused.outcome, refused.retry_after_s, refused.overloaded
         except asyncio.TimeoutError:
-            outcome, wait = Fetched("timeout", "no complete answer in time"), None
+            outcome = Fetched("timeout", "no complete answer in time")
         except Exception as error:  # whatever a hostile server does, it costs one row
-            outcome, wait = Fetched("connect_error", type(error).__name__), None
+            outcome = Fetched("connect_error", type(error).__name__)
+        pause = min(2.0**attempt, 30.0) * random.uniform(0.5, 1.5) if wait is None else wait
+        if overloaded is not None:
+            hosts.silence(overloaded, min(pause, limits.max_retry_after_s))
         transient = outcome.status in ("timeout", "connect_error", "truncated") or (
             outcome.http_status in _TRANSIENT_HTTP
         )
-        if not transient or attempt >= limits.retries:
+        if not transient or attempt >= limits.retries or pause > limits.max_retry_after_s:
             return outcome
-        pause = min(2.0**attempt, 30.0) * random.uniform(0.5, 1.5) if wait is None else wait
-        if pause > limits.max_retry_after_s:
-            return outcome
-        await asyncio.sleep(pause)
+        await sleep(pause)
         attempt += 1
 
 
-async def _follow(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -> Fetched:
+async def _follow(
+    session: aiohttp.ClientSession, url: str, limits: FetchLimits, hosts: Hosts
+) -> Fetched:
     target = _checked(url, "bad_url")
     for _ in range(limits.max_redirects + 1):
         try:
             proxy = _proxy_for(target, limits)
-            async with session.get(target, allow_redirects=False, proxy=proxy) as response:
+            async with (
+                hosts.visit(target),
+                session.get(target, allow_redirects=False, proxy=proxy) as response,
+            ):
                 if response.status not in _REDIRECTS:
                     return await _read(response, limits)
                 location = response.headers.get("Location")
@@ -222,6 +244,9 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
         refused.retry_after_s = _retry_after_s(
             response.headers.get("Retry-After"), response.headers.get("Date")
         )
+        asks_for_time = response.status == 503 and refused.retry_after_s is not None
+        if response.status == 429 or asks_for_time:
+            refused.overloaded = response.url
         raise refused
     if limits.respect_noai and opted_out(response.headers.getall("X-Robots-Tag", [])):
         raise _Refused("opt_out", "X-Robots-Tag asks not to be used for AI", 200)

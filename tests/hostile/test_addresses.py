@@ -14,6 +14,7 @@ from support import pictures
 
 from surd.demo.site import Site
 from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.hosts import Hosts
 from surd.stages.download.stage import DownloadParams
 
 PUBLIC = "93.184.216.34"
@@ -65,8 +66,8 @@ def get(url: str, times: int = 1, **params: Any) -> list[Fetched]:
     limits = DownloadParams(retries=0, connect_timeout_s=2, total_timeout_s=5, **params).limits()
 
     async def once() -> Fetched:
-        async with open_session(limits, per_host=4, contact=None) as session:
-            return await fetch(session, url, limits)
+        async with open_session(limits, contact=None) as session:
+            return await fetch(session, url, limits, Hosts(4))
 
     return [asyncio.run(once()) for _ in range(times)]
 

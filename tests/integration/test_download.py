@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 import uuid
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from support_site import Answer, Asked, serving
 
 from surd.demo.broken_images import broken_images
 from surd.demo.faults import FAULTS
 from surd.demo.picture import Picture
 from surd.demo.site import Site
+from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.hosts import Hosts
 from surd.stages.base import Batch
+from surd.stages.download import downloader
+from surd.stages.download.downloader import Downloader
 from surd.stages.download.stage import DownloadParams, open_download
-from surd.store.schema import IMAGE_STATUSES
+from surd.store.schema import IMAGE_STATUSES, IMAGES
 
 OF_FAULTS = {
     "not_found": "http_error",
@@ -212,8 +221,6 @@ def test_a_buffer_smaller_than_one_picture_still_lets_everything_through() -> No
 
 
 def test_a_consumer_that_stops_early_leaves_no_thread_behind() -> None:
-    import threading
-
     shown = [picture(number) for number in range(300)]
     with Site(shown) as site:
         rows = [{"id": str(p.id), "url": url_of(site, p), "path": None} for p in shown]
@@ -240,3 +247,206 @@ def test_an_error_while_reading_ahead_comes_after_the_rows_before_it() -> None:
         assert next(stream).num_rows == 64
         with pytest.raises(OSError, match="the disk is gone"):
             next(stream)
+
+
+# Room, connections and silence
+
+
+def requested(answers: dict[str, list[Answer]]) -> Callable[[Asked], Answer]:
+    """What a server answers: for each path one after the other, the last one for ever."""
+
+    def answer(asked: Asked) -> Answer:
+        left = answers[asked.path]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return answer
+
+
+BUSY = Answer("busy", 429, {"Retry-After": "30"})
+BUSY_FOR_A_MOMENT = Answer("busy", 429, {"Retry-After": "0"})
+PAGE = Answer("a page")
+
+
+def test_the_room_of_a_row_that_is_given_out_at_once_is_free_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emitted = threading.Event()
+
+    class TakenAtOnce(Future):
+        """A row that is given out before whoever set it goes on."""
+
+        def set_result(self, row: dict[str, object]) -> None:
+            super().set_result(row)
+            assert emitted.wait(30)
+            emitted.clear()
+
+    def jobs(batch: Batch) -> Iterator[downloader._Job]:
+        return (replace(job, row=TakenAtOnce()) for job in real_jobs(batch))
+
+    class Watched(Downloader):
+        def _emit(self, some: list[downloader._Job]) -> pa.Table:
+            table = super()._emit(some)
+            emitted.set()
+            return table
+
+    real_jobs = downloader._jobs
+    monkeypatch.setattr(downloader, "_jobs", jobs)
+    rows = [{"id": str(number), "url": "x", "path": None} for number in range(5)]
+    earlier = [{"id": row["id"], "status": "ok", "bytes": bytes(1000)} for row in rows]
+    batch = Batch(
+        pa.Table.from_pylist(rows),
+        pa.Table.from_pylist(earlier, schema=IMAGES),
+        same_settings=True,
+    )
+    watched = Watched(
+        PARAMS.limits(),
+        lambda fetched: {},
+        table_rows=1,
+        concurrency=1,
+        per_host=1,
+        contact=None,
+        threads=1,
+        buffer_bytes=1_000_000,
+    )
+    assert pa.concat_tables(watched.run([batch])).num_rows == 5
+    assert watched._held_bytes == 0
+
+
+def test_a_row_that_sleeps_as_its_host_asks_lets_another_have_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleep = asyncio.sleep
+
+    async def until_the_other_was_asked(_: float) -> None:
+        for _ in range(3000):
+            if "/other" in site.paths:
+                return
+            await sleep(0.01)
+        raise AssertionError("the row that sleeps keeps its connection")
+
+    monkeypatch.setattr(asyncio, "sleep", until_the_other_was_asked)
+    answers = {"/busy": [BUSY_FOR_A_MOMENT, PAGE], "/other": [PAGE]}
+    with serving(requested(answers)) as site:
+        rows = [{"id": p, "url": f"{site.url}/{p}", "path": None} for p in ("busy", "other")]
+        found = run(rows, PARAMS.model_copy(update={"concurrency": 1}))
+    assert site.paths == ["/busy", "/other", "/busy"]
+    assert {row["status"] for row in found.values()} == {"not_an_image"}
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_row_that_slept_until_the_buffer_was_full_is_fetched_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    sleep = asyncio.sleep
+
+    async def until_the_buffer_is_full(_: float) -> None:
+        for _ in range(3000):
+            if running and running[0]._held_bytes > 1_000_000:
+                return
+            await sleep(0.01)
+        raise AssertionError("the buffer is not full")
+
+    class Watched(Downloader):
+        def run(self, batches: Iterable[Batch]) -> Iterator[pa.Table]:
+            running.append(self)
+            return super().run(batches)
+
+    running: list[Downloader] = []
+    monkeypatch.setattr("surd.stages.download.stage.Downloader", Watched)
+    monkeypatch.setattr(asyncio, "sleep", until_the_buffer_is_full)
+    others = [f"/{number}" for number in range(12)]
+    answers = {"/busy": [BUSY_FOR_A_MOMENT, PAGE]} | {p: [Answer("x" * 1_500_000)] for p in others}
+    with serving(requested(answers)) as site:
+        rows = [{"id": p, "url": f"{site.url}{p}", "path": None} for p in ("/busy", *others)]
+        found = run(rows, PARAMS.model_copy(update={"concurrency": concurrency, "buffer_mb": 1}))
+    assert {row["status"] for row in found.values()} == {"not_an_image"}
+    assert len(site.paths) == 14
+
+
+def test_a_loop_that_cannot_start_is_an_error_and_no_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_loop(main: Coroutine[object, object, None]) -> None:
+        main.close()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(asyncio, "run", no_loop)
+    with pytest.raises(OSError, match="too many open files"):
+        run([{"id": "a", "url": None, "path": None}], PARAMS)
+
+
+def fetched(first: str, other: str) -> tuple[list[Fetched], list[float]]:
+    """What comes of two urls, the other one fetched when the first sleeps or has ended; and for
+    how long they sleep, by a clock that nothing else moves."""
+    seconds: list[float] = []
+
+    async def main() -> list[Fetched]:
+        hosts = Hosts(4, clock=lambda: clock_s[0])
+        clock_s, of_other = [0.0], []
+
+        async def get(url: str) -> Fetched:
+            return await fetch(session, url, PARAMS.limits(), hosts, sleep)
+
+        async def get_other() -> None:
+            if not of_other:
+                of_other.append(None)
+                of_other[0] = await get(other)
+
+        async def sleep(pause_s: float) -> None:
+            until = clock_s[0] + pause_s
+            seconds.append(pause_s)
+            await get_other()
+            clock_s[0] = max(until, clock_s[0])
+
+        async with open_session(PARAMS.limits(), contact=None) as session:
+            of_first = await get(first)
+            await get_other()
+        return [of_first, *of_other]
+
+    return asyncio.run(main()), seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_asks_for_time_is_asked_nothing_more_by_any_row_until_then(status: int) -> None:
+    answers = {"/a": [Answer("busy", status, {"Retry-After": "30"}), PAGE], "/b": [PAGE]}
+    with serving(requested(answers)) as site:
+        found, seconds = fetched(f"{site.url}/a", f"{site.url}/b")
+    assert seconds == [30, 30], "both waited, the other without having asked"
+    assert site.paths == ["/a", "/b", "/a"]
+    assert {one.status for one in found} == {"ok"}
+
+
+def test_a_redirect_to_a_host_that_asked_for_time_waits_as_well() -> None:
+    with serving(requested({"/a": [BUSY, PAGE]})) as site:
+        away = Answer("", 302, {"Location": f"{site.url}/a"})
+        with serving(requested({"/to": [away]})) as another:
+            found, seconds = fetched(f"{site.url}/a", f"{another.url}/to")
+    assert seconds == [30, 30] and site.paths == ["/a"] * 3
+    assert {one.status for one in found} == {"ok"}
+
+
+def test_other_hosts_are_asked_meanwhile() -> None:
+    with (
+        serving(requested({"/a": [BUSY, PAGE]})) as site,
+        serving(requested({"/b": [PAGE]})) as another,
+    ):
+        found, seconds = fetched(f"{site.url}/a", f"{another.url}/b")
+    assert seconds == [30]
+    assert {one.status for one in found} == {"ok"}
+
+
+def test_a_time_beyond_what_rows_may_wait_ends_one_row_and_slows_the_others_as_far_as_that() -> (
+    None
+):
+    answers = {"/a": [Answer("busy", 429, {"Retry-After": "3600"})], "/b": [PAGE]}
+    with serving(requested(answers)) as site:
+        (first, other), seconds = fetched(f"{site.url}/a", f"{site.url}/b")
+    assert (first.status, first.http_status, other.status) == ("http_error", 429, "ok")
+    assert seconds == [60] and site.paths == ["/a", "/b"]
+
+
+def test_an_error_of_one_url_silences_no_host() -> None:
+    answers = {"/a": [Answer("gone", 404)], "/b": [PAGE]}
+    with serving(requested(answers)) as site:
+        found, seconds = fetched(f"{site.url}/a", f"{site.url}/b")
+    assert [one.status for one in found] == ["http_error", "ok"] and seconds == []

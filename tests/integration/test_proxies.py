@@ -18,6 +18,7 @@ from support import pictures
 
 from surd.demo.site import Site
 from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.hosts import Hosts
 from surd.stages.download.stage import DownloadParams
 from surd.store.workspace import Workspace
 
@@ -83,8 +84,8 @@ def get(url: str, **params: Any) -> Fetched:
     limits = DownloadParams(retries=0, total_timeout_s=10, **params).limits()
 
     async def once() -> Fetched:
-        async with open_session(limits, per_host=4, contact=None) as session:
-            return await fetch(session, url, limits)
+        async with open_session(limits, contact=None) as session:
+            return await fetch(session, url, limits, Hosts(4))
 
     return asyncio.run(once())
 

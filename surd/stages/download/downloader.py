@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from surd.files.local_files import LocalFiles
 from surd.net.fetch import Fetched, FetchLimits, fetch, open_session
+from surd.net.hosts import Hosts
 from surd.stages.base import Batch
 from surd.store.schema import IMAGES
 
@@ -34,6 +36,9 @@ class _Job:
     ends_batch: bool
     row: Future[Row] = field(default_factory=Future)
     held_bytes: int = 0
+    """What it takes of the buffer; known before the row is."""
+    is_connected: bool = False
+    """Whether it counts among the ``concurrency`` downloads."""
 
 
 def _jobs(batch: Batch) -> Iterator[_Job]:
@@ -53,7 +58,8 @@ class Downloader:
 
     Three bounds hold at once: connections (``concurrency``), rows on their way (four times that
     and the table being made), and bytes of finished rows that wait for an older one
-    (``buffer_bytes``). The oldest row was started first and never waits, so a full buffer always
+    (``buffer_bytes``). A row that sleeps, as its host asks, gives its connection to another, and
+    waits for one and for room when it wakes; the oldest waits for no room, so a full buffer always
     drains.
     """
 
@@ -74,19 +80,21 @@ class Downloader:
         self._settle = settle
         self._table_rows = table_rows
         self._concurrency = concurrency
-        self._per_host = per_host
+        self._hosts = Hosts(per_host)
         self._contact = contact
         self._buffer_bytes = buffer_bytes
         self._held_bytes = 0
         self._pool = ThreadPoolExecutor(threads, "surd-images")
-        self._jobs: queue.SimpleQueue[_Job | Exception | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | BaseException | None] = queue.SimpleQueue()
         self._files = LocalFiles()
         self._started = threading.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._wanted: _Job | None = None
 
     def run(self, batches: Iterable[Batch]) -> Iterator[pa.Table]:
         """Start fetching, and yield tables of finished rows."""
         thread = threading.Thread(
-            target=lambda: asyncio.run(self._main(batches)), name="surd-download", daemon=True
+            target=self._serve, args=(batches,), name="surd-download", daemon=True
         )
         thread.start()
         self._started.wait()
@@ -94,8 +102,10 @@ class Downloader:
         held_bytes = 0
         try:
             while (job := self._jobs.get()) is not None:
-                if isinstance(job, Exception):
+                if isinstance(job, BaseException):
                     raise job
+                if not job.row.done():
+                    self._tell_loop(self._want, job)
                 job.row.result()
                 done.append(job)
                 held_bytes += job.held_bytes
@@ -106,7 +116,8 @@ class Downloader:
             if done:
                 yield self._emit(done)
         finally:
-            self._tell_loop(self._task.cancel)
+            if self._task is not None:
+                self._tell_loop(self._task.cancel)
             thread.join()
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._files.close()
@@ -122,6 +133,19 @@ class Downloader:
 
     # in the event loop's thread -----------------------------------------------------------------
 
+    def _serve(self, batches: Iterable[Batch]) -> None:
+        """Run the loop, and tell the end of it, whatever that is."""
+        end: BaseException | None = None
+        try:
+            asyncio.run(self._main(batches))
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            end = error
+        finally:
+            self._jobs.put(end)
+            self._started.set()
+
     async def _main(self, batches: Iterable[Batch]) -> None:
         self._loop = asyncio.get_running_loop()
         self._connections = asyncio.Semaphore(self._concurrency)
@@ -129,24 +153,17 @@ class Downloader:
         self._freed = asyncio.Event()
         self._task = asyncio.ensure_future(self._pump(batches))
         self._started.set()
-        try:
-            await self._task
-            self._jobs.put(None)
-        except asyncio.CancelledError:
-            self._jobs.put(None)
-        except Exception as error:
-            self._jobs.put(error)
+        await self._task
 
     async def _pump(self, batches: Iterable[Batch]) -> None:
         """Start every job as soon as there is room."""
         tasks: set[asyncio.Task[None]] = set()
-        async with open_session(
-            self._limits, per_host=self._per_host, contact=self._contact
-        ) as session:
+        async with open_session(self._limits, contact=self._contact) as session:
             try:
                 for batch in batches:
                     for job in _jobs(batch):
-                        await self._room()
+                        await self._window.acquire()
+                        await self._connect(job)
                         self._jobs.put(job)
                         task = asyncio.ensure_future(self._work(session, job))
                         tasks.add(task)
@@ -158,32 +175,50 @@ class Downloader:
             finally:  # also when a batch cannot be read: rows before it are still good
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _room(self) -> None:
-        await self._window.acquire()
-        await self._connections.acquire()
-        while self._held_bytes > self._buffer_bytes:
+    async def _connect(self, job: _Job) -> None:
+        """Wait for room, but for a row that all the others wait for; then for a connection."""
+        while self._held_bytes > self._buffer_bytes and job is not self._wanted:
             self._freed.clear()
             await self._freed.wait()
+        await self._connections.acquire()
+        job.is_connected = True
+
+    def _disconnect(self, job: _Job) -> None:
+        if job.is_connected:
+            self._connections.release()
+            job.is_connected = False
+
+    async def _sleep(self, job: _Job, seconds: float) -> None:
+        """Wait as a host asks, and let other rows have the connection meanwhile."""
+        self._disconnect(job)
+        await asyncio.sleep(seconds)
+        await self._connect(job)
+
+    def _want(self, job: _Job) -> None:
+        """No row can be given out before this one."""
+        self._wanted = job
+        self._freed.set()
 
     async def _work(self, session: aiohttp.ClientSession, job: _Job) -> None:
         """Fetch what is to be fetched, and hand the rest to the pool."""
         try:
             if job.earlier is not None and job.same_settings:
-                job.row.set_result(job.earlier)
                 self._hold(job, job.earlier["bytes"])
+                job.row.set_result(job.earlier)
             elif not job.url or job.path is not None or _reusable(job):
                 row = await self._loop.run_in_executor(self._pool, self._local_row, job)
                 self._hold(job, row.get("bytes"))
                 job.row.set_result(row)
             else:
-                fetched = await fetch(session, job.url, self._limits)
+                sleep = partial(self._sleep, job)
+                fetched = await fetch(session, job.url, self._limits, self._hosts, sleep)
                 self._hold(job, fetched.body)
                 self._pool.submit(self._settle_into, job.row, fetched)
         except BaseException as error:
             job.row.set_exception(error)
             raise
         finally:
-            self._connections.release()
+            self._disconnect(job)
 
     def _local_row(self, job: _Job) -> Row:
         """The row of a job that needs no network; runs in the pool."""
@@ -201,6 +236,8 @@ class Downloader:
             row.set_exception(error)
 
     def _hold(self, job: _Job, data: bytes | None) -> None:
+        """Count what the row takes, before there is a row: the room of one that is given out is
+        free again, as much as was counted."""
         job.held_bytes = len(data or b"")
         self._held_bytes += job.held_bytes
 
