@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
+from threading import Thread
+
+import psutil
 
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
@@ -20,6 +24,8 @@ def open_(how: str, diary: Path) -> Work:
         raise ModelError("shout.model: there is none")
     if how == "dies at once":
         os._exit(3)
+    if how == "a file that ends early":
+        raise EOFError("Ran out of input")
 
     def work(job: PartState, tick: Tick) -> PartResult:
         with diary.open("a") as file:
@@ -27,12 +33,36 @@ def open_(how: str, diary: Path) -> Work:
         tries = [line for line in diary.read_text().splitlines() if line.startswith("1 ")]
         if job.part == 1 and (how.endswith("always") or len(tries) == 1):
             disturb(how)
+        if how == "dies when idle" and job.part == 0:
+            outlive(int(told(diary, 1, tick)[0]), tick)
+        if how == "dies when idle" and job.part == 1:
+            Thread(target=die_once_told, args=(diary.parent / "received",), daemon=True).start()
         for _ in range(50 if how == "is slow" else 0):
             time.sleep(0.1)
             tick({})
         return PartResult(job.part, {"ok": 1})
 
     return work
+
+
+def told(diary: Path, part: int, tick: Tick) -> list[str]:
+    """The processes that had a part, once there is one."""
+    while not (found := re.findall(rf"^{part} (\d+)$", diary.read_text(), re.MULTILINE)):
+        time.sleep(0.01)
+        tick({})
+    return found
+
+
+def outlive(pid: int, tick: Tick) -> None:
+    while psutil.pid_exists(pid):
+        time.sleep(0.01)
+        tick({})
+
+
+def die_once_told(sign: Path) -> None:
+    while not sign.exists():
+        time.sleep(0.01)
+    os._exit(1)
 
 
 def disturb(how: str) -> None:
@@ -44,5 +74,7 @@ def disturb(how: str) -> None:
         os._exit(7)
     if how.startswith("hangs"):
         time.sleep(3600)
+    if how.startswith("ends early"):
+        raise EOFError("compressed file ended before its end")
     if how.startswith("raises"):
         raise ValueError("out of the blue")

@@ -131,11 +131,12 @@ def over_actors(
                 raise error.cause from error
             except RayError as error:
                 del busy[stream]
-                first = next(iter(left.values()))
-                deaths[first.part] += 1
-                if deaths[first.part] == TRIES:
-                    del left[first.part]
-                    yield give_up(first, f"its worker died {TRIES} times: {_why(error)}")
+                first = next(iter(left.values()), None)  # None: it had given its last result
+                if first is not None:
+                    deaths[first.part] += 1
+                    if deaths[first.part] == TRIES:
+                        del left[first.part]
+                        yield give_up(first, f"its worker died {TRIES} times: {_why(error)}")
                 waiting.extendleft(reversed(left.values()))
                 if waiting:
                     start()

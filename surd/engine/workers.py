@@ -73,6 +73,8 @@ def over_processes(
                 workers.remove(worker)
                 _end(worker)
                 if worker.job is None:
+                    if worker.is_open:  # it had given its last result
+                        continue
                     raise SurdError(f"a worker process cannot start: it {message}")
                 tries[worker.job.part] += 1
                 if tries[worker.job.part] < _TRIES:
@@ -147,15 +149,29 @@ def _serve(open_: Callable[[], Work], connection: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=die_with, args=(parent,), daemon=True).start()
+
+    def tell(message: PartResult | Exception | None) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # the parent is gone: nobody may go on for it, nor note a failure
+            os._exit(1)
+
     try:
         work = open_()
-        connection.send(None)
-        while True:
-            connection.send(work(connection.recv(), lambda counts: connection.send(None)))
-    except EOFError:
-        return
+        tell(None)
+        while (job := _next_job(connection)) is not None:
+            tell(work(job, lambda counts: tell(None)))
     except Exception as error:
-        connection.send(error if isinstance(error, SurdError) else RuntimeError(repr(error)))
+        tell(error if isinstance(error, SurdError) else RuntimeError(repr(error)))
+
+
+def _next_job(connection: Connection) -> PartState | None:
+    """None once the parent is gone."""
+    try:
+        job: PartState = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return job
 
 
 def die_with(parent: BaseProcess) -> None:

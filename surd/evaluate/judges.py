@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def vqa_judge(name: str, device: torch.device, dtype: torch.dtype) -> Judge:
         for first in range(0, len(pairs), _BATCH):
             some_images, some_questions = zip(*pairs[first : first + _BATCH], strict=True)
             said += model(some_images, some_questions)
-        stream = iter(said)
-        return [[next(stream) for _ in some] for some in questions]
+        stream = zip(pairs, said, strict=True)
+        return [[answer for _, answer in islice(stream, len(some))] for some in questions]
 
     return answers

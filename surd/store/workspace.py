@@ -36,6 +36,11 @@ class DamagedPartError(WorkspaceError):
         super().__init__(location, group, part, why)  # as it crosses processes
         self.group = group
         self.part = part
+        self._told = (location, group, part, why)
+
+    def __reduce__(self) -> tuple[type[DamagedPartError], tuple[str, str, int, str]]:
+        """So that a worker process can tell of it: by default only the message would be sent."""
+        return type(self), self._told
 
     def __str__(self) -> str:
         location, group, part, why = self.args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
 from surd.engine.workers import over_processes
 from surd.errors import ModelError, SurdError
+from surd.store.workspace import DamagedPartError
 
 JOBS = [PartState(part, "missing") for part in range(4)]
 
@@ -81,6 +83,34 @@ def test_what_ends_all_of_it_is_raised_as_it_was(tmp_path: Path) -> None:
 def test_an_error_nobody_foresaw_is_raised(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of the blue"):
         run("raises always", tmp_path / "diary")
+
+
+@pytest.mark.parametrize("how", ["a file that ends early", "ends early always"])
+def test_a_file_that_ends_early_is_an_error_of_the_work_and_no_end_of_the_worker(
+    tmp_path: Path, how: str
+) -> None:
+    with pytest.raises(RuntimeError, match=r"EOFError\('(Ran out of input|compressed file ended)"):
+        run(how, tmp_path / "diary")
+
+
+def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    def give_up(job: PartState, why: str) -> PartResult:
+        raise AssertionError(why)
+
+    found = []
+    open_work = partial(open_, "dies when idle", tmp_path / "diary")
+    for result in over_processes(open_work, JOBS[:2], 2, give_up):
+        found.append(result.part)
+        (tmp_path / "received").touch()
+    assert found == [1, 0]
+
+
+def test_an_error_that_names_a_damaged_part_comes_through_from_a_worker() -> None:
+    error = DamagedPartError("w", "images", 3, "cut off")
+    sent = pickle.loads(pickle.dumps(error))
+    assert (str(sent), sent.group, sent.part) == (str(error), "images", 3)
 
 
 def test_workers_that_cannot_start_are_one_line(tmp_path: Path) -> None:

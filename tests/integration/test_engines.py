@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import digests, pictures
-from support_engines import STAGE, Shout, write_samples
+from support_engines import STAGE, Shout, open_and_die_after, write_samples
 from support_llm import KEEP, SAMPLES, make_model, make_workspace
 
 from surd.demo.site import Site
+from surd.engine.actors import over_actors
+from surd.engine.cluster import Seats
 from surd.engine.parts import PartResult
-from surd.engine.plan import plan
+from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, LocalEngine
 from surd.errors import ModelError, SurdError
 from surd.store.workspace import Workspace, part_name
@@ -213,6 +216,23 @@ def test_a_part_that_takes_three_workers_with_it_is_given_up(
     assert str(found[1]).startswith("its worker died 3 times")
     assert len(list(tmp_path.glob("died-*"))) == 3
     assert plan(workspace, STAGE, params)[1].state == "failed"
+
+
+def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
+    cluster: None, tmp_path: Path
+) -> None:
+    def give_up(job: PartState, why: str) -> PartResult:
+        raise AssertionError(why)
+
+    received = tmp_path / "received"
+    jobs = [PartState(part, "missing") for part in range(2)]
+    results = over_actors(partial(open_and_die_after, received), jobs, Seats(1, 1, 0), give_up)
+    found = []
+    for result in results:
+        found.append(result.part)
+        if len(found) == 2:
+            received.touch()
+    assert found == [0, 1]
 
 
 def test_a_worker_that_hangs_ends_itself_and_its_part_is_computed_by_another(
