@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
@@ -21,11 +24,12 @@ from support_publish import (
 )
 
 from surd.dataset.columns import PUBLISHED
+from surd.dataset.publish.rows import with_images
 from surd.dataset.publish.run import publish
 from surd.dataset.publish.split import split_of
 from surd.errors import SurdError, WorkspaceError
 from surd.recipe.publish import PublishParams
-from surd.store.workspace import Manifest
+from surd.store.workspace import Manifest, Workspace
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
 
@@ -97,6 +101,29 @@ def test_near_duplicates_share_a_split_and_nothing_moves_as_the_dataset_grows(
         found = ids(tmp_path / "a", split)
         assert found and len(found) % 4 == 0
         assert found <= ids(tmp_path / "b", split)
+
+
+def test_images_of_more_than_2_gib_in_one_batch_are_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, size = 50, 50_000_000
+    pages = np.zeros(count * size, np.uint8)  # the system has no memory for it until it is read
+    pages[::size] = range(count)
+    ends = pa.py_buffer(np.arange(count + 1, dtype=np.int64) * size)
+    column = pa.Array.from_buffers(pa.large_binary(), count, [None, ends, pa.py_buffer(pages)])
+    workspace = Workspace(tmp_path)
+    monkeypatch.setattr(workspace, "read_batches", lambda *_: iter([pa.table({"bytes": column})]))
+    columns = {name: pa.nulls(count, PUBLISHED.field(name).type) for name in PUBLISHED.names}
+    columns |= {"id": pa.array(map(str, range(count))), "mime": pa.repeat("image/png", count)}
+    mask = pa.array([number != 3 for number in range(count)])
+    first_bytes, rows = [], 0
+    for table in with_images(workspace, 0, pa.table(columns), mask):
+        images = pc.struct_field(table["image"], "bytes")
+        assert set(pc.binary_length(images).to_pylist()) == {size}
+        first_bytes += [bytes(one.as_buffer()[:1])[0] for one in images]
+        rows += table.num_rows
+    assert rows == count - 1
+    assert first_bytes == [number for number in range(count) if number != 3]
 
 
 def test_shares_are_kept_and_test_does_not_depend_on_validation() -> None:

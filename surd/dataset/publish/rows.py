@@ -18,6 +18,7 @@ OPTIONAL = ("clip", "duplicates")
 """Groups that a dataset can do without."""
 
 _BATCH_ROWS = 100
+_PIECE_BYTES = 256_000_000
 
 
 def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
@@ -120,11 +121,24 @@ def with_images(
         return
     start = 0
     for batch in workspace.read_batches("images", part, ["id", "bytes"], _BATCH_ROWS):
-        chosen = mask.slice(start, batch.num_rows)
-        some = rows.slice(start, batch.num_rows).filter(chosen)
-        if some.num_rows:
-            yield _published(some, batch["bytes"].filter(chosen))
-        start += batch.num_rows
+        for data in _pieces(batch["bytes"]):
+            chosen = mask.slice(start, len(data))
+            some = rows.slice(start, len(data)).filter(chosen)
+            if some.num_rows:
+                yield _published(some, data.filter(chosen))
+            start += len(data)
+
+
+def _pieces(data: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """Runs of rows with some megabytes each: published bytes have 32-bit offsets, which 2 GiB in
+    one piece overflow."""
+    start = held_bytes = 0
+    for row, size in enumerate(pc.binary_length(data).fill_null(0).to_pylist()):
+        if held_bytes and held_bytes + size > _PIECE_BYTES:
+            yield data.slice(start, row - start)
+            start, held_bytes = row, 0
+        held_bytes += size
+    yield data.slice(start)
 
 
 def _published(rows: pa.Table, data: pa.ChunkedArray) -> pa.Table:
