@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from surd.models.names import identity
@@ -37,6 +38,18 @@ WholeTable = Callable[[], Iterator[pa.Table]]
 """Each call reads every part again: one table a part, in order, with ``id`` and what is read."""
 TableFunction = Callable[[WholeTable], Iterator[pa.Table]]
 """Takes all parts at once, yields one table a part: the same rows in the same order."""
+
+
+def part_by_part(table: pa.Table, sizes: Iterable[int], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Cut a table of all rows, whose texts have 64-bit offsets, into a table of ``schema`` a part.
+
+    Each is copied first: cast as a slice, its offsets would count from the first row of all, and
+    pass what 32 bits hold.
+    """
+    start = 0
+    for size in sizes:
+        yield table.slice(start, size).take(pa.array(np.arange(size))).cast(schema)
+        start += size
 
 
 @dataclass(frozen=True)

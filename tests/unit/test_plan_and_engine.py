@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +20,7 @@ from surd.engine.plan import PartState, plan
 from surd.errors import SurdError, WorkspaceError
 from surd.params import Params
 from surd.recipe.pipeline import stage_named
-from surd.stages.base import Batch, Stage, StageFunction
+from surd.stages.base import Batch, Stage, StageFunction, part_by_part
 from surd.store.schema import SAMPLES
 from surd.store.workspace import Workspace, part_name
 
@@ -612,3 +614,19 @@ def test_two_processes_write_the_same_bytes_as_one(tmp_path: Path, prompts_stage
         assert states(workspace, prompts_stage, params) == ["fresh"] * 3
         written.append([part_bytes(workspace, part, "prompts") for part in range(3)])
     assert written[0] == written[1]
+
+
+def test_a_table_whose_texts_pass_2_gib_is_cut_into_parts_to_its_last_row() -> None:
+    rows, size = 500, 5_000_000
+    letters = np.zeros(rows * size, np.uint8)  # the system has no memory for it until it is read
+    letters[-size] = ord("z")
+    ends = pa.py_buffer(np.arange(rows + 1, dtype=np.int64) * size)
+    column = pa.Array.from_buffers(pa.large_string(), rows, [None, ends, pa.py_buffer(letters)])
+    schema = pa.schema([("text", pa.string())])
+    found = 0
+    for part in part_by_part(pa.table({"text": column}), [20] * 25, schema):
+        found += part.num_rows
+        assert part.schema == schema
+        assert set(pc.binary_length(part["text"]).to_pylist()) == {size}
+    assert found == rows
+    assert part["text"][19].as_buffer()[0] == ord("z"), "of the last row"

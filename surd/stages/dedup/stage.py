@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from surd.params import Params
-from surd.stages.base import Stage, TableFunction, WholeTable
+from surd.stages.base import Stage, TableFunction, WholeTable, part_by_part
 from surd.store.schema import DUPLICATES
 
 
@@ -71,10 +71,7 @@ def _find(whole: WholeTable, params: DedupParams) -> Iterator[pa.Table]:
             ],
             names=DUPLICATES.names,
         )
-    start = 0
-    for size in sizes:
-        yield table.slice(start, size).cast(DUPLICATES)
-        start += size
+    yield from part_by_part(table, sizes, DUPLICATES)
 
 
 def _read(

@@ -404,10 +404,12 @@ def _duplicate(rows: Rows, beaten: npt.NDArray[np.intp], winners: npt.NDArray[np
     Dedup compared each with the head of its cluster alone; equal bytes are the same to all. Where
     neither is the head nor equal to it, the detail names the head too.
     """
-    kinds, winners_kinds = (_words_of(rows.duplicate_kind, some) for some in (beaten, winners))
-    ids, heads = (
-        column.take(pa.array(winners)).cast(pa.string()) for column in (rows.ids, rows.cluster)
+    text = pa.large_string()  # details of some 50 million duplicates pass 2 GiB
+    kinds, winners_kinds = (
+        _words_of(rows.duplicate_kind, some).cast(text) for some in (beaten, winners)
     )
+    ids, heads = (column.take(pa.array(winners)).cast(text) for column in (rows.ids, rows.cluster))
+    of, kept, end = (pa.scalar(words, text) for words in (" of ", "; kept: ", ""))
     near, winner_near = (
         pc.fill_null(pc.not_equal(some, "exact"), False) for some in (kinds, winners_kinds)
     )
@@ -415,8 +417,8 @@ def _duplicate(rows: Rows, beaten: npt.NDArray[np.intp], winners: npt.NDArray[np
     kind = pc.if_else(by_winner, winners_kinds, kinds)
     details = pc.if_else(
         pc.and_(near, winner_near),
-        pc.binary_join_element_wise(kind, " of ", heads, "; kept: ", ids, ""),
-        pc.binary_join_element_wise(kind, " of ", ids, ""),
+        pc.binary_join_element_wise(kind, of, heads, kept, ids, end),
+        pc.binary_join_element_wise(kind, of, ids, end),
     )
     similarity = rows.numbers["similarity"]
     compared = np.where(by_winner.to_numpy(zero_copy_only=False), winners, beaten)

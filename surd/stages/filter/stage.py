@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surd.stages.base import Stage, TableFunction, WholeTable
 from surd.stages.filter.params import FilterParams
+from surd.stages.base import Stage, TableFunction, WholeTable, part_by_part
 from surd.stages.filter.rules import MISSING, Finding, Rows, find, read_rows
 from surd.store.manual import REASON
 from surd.store.schema import VERDICTS
@@ -27,10 +27,7 @@ def judge(whole: WholeTable, params: FilterParams) -> Iterator[pa.Table]:
     reasons = _reasons(findings, len(rows.ids))
     keep = _kept(findings, rows)
     table = pa.Table.from_arrays([rows.ids, pa.array(keep), reasons], names=VERDICTS.names)
-    start = 0
-    for size in sizes:
-        yield table.slice(start, size).cast(VERDICTS)
-        start += size
+    yield from part_by_part(table, sizes, VERDICTS)
 
 
 def _kept(findings: list[Finding], rows: Rows) -> npt.NDArray[np.bool_]:
@@ -45,27 +42,28 @@ def _kept(findings: list[Finding], rows: Rows) -> npt.NDArray[np.bool_]:
 
 def _reasons(findings: list[Finding], count: int) -> pa.ListArray:
     """Every finding as an entry of its row's list, in the order of the rules."""
-    entry_type = VERDICTS.field("reasons").type.value_type
     if not findings:
         return pa.array([[]] * count, VERDICTS.field("reasons").type)
     at = np.concatenate([finding.rows for finding in findings])
     order = np.argsort(at, kind="stable")
-    entries = pa.concat_arrays([_entries(finding, entry_type) for finding in findings])
+    entries = pa.concat_arrays([_entries(finding) for finding in findings])
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(at, minlength=count), out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order)))
 
 
-def _entries(finding: Finding, type_: pa.StructType) -> pa.StructArray:
-    count = len(finding.rows)
+def _entries(finding: Finding) -> pa.StructArray:
+    """Texts with 64-bit offsets: those of some 50 million duplicates pass 2 GiB."""
+    count, text = len(finding.rows), pa.large_string()
+    details = finding.details
     return pa.StructArray.from_arrays(
         [
-            pa.repeat(pa.scalar(finding.reason, pa.string()), count),
+            pa.repeat(pa.scalar(finding.reason, text), count),
             _numbers(finding.values, count),
             pa.repeat(pa.scalar(finding.threshold, pa.float64()), count),
-            finding.details if finding.details is not None else pa.nulls(count, pa.string()),
+            details.cast(text) if details is not None else pa.nulls(count, text),
         ],
-        fields=list(type_),
+        names=[field.name for field in VERDICTS.field("reasons").type.value_type],
     )
 
 
