@@ -32,8 +32,9 @@ from _common import (
 )
 from safetensors.torch import save_file
 
-from surd.engine import local
+from surd.engine.local import LocalEngine
 from surd.engine.plan import plan
+from surd.engine.stages import run_stage
 from surd.models.clip import Clip, load_clip
 from surd.stages.score import STAGE, ScoreParams
 from surd.store.workspace import Workspace
@@ -135,7 +136,7 @@ def time_stage(folder: Path, params: ScoreParams, stage: object) -> float:
     loaded = STAGE.__class__(**{**vars(STAGE), "open": lambda _: stage})
     started = time.perf_counter()
     jobs = plan(workspace, loaded, params)
-    results = list(local.run(workspace, loaded, params, jobs, lambda counts: None))
+    results = list(run_stage(LocalEngine(), workspace, loaded, params, jobs, lambda counts: None))
     seconds = time.perf_counter() - started
     assert [result.error for result in results] == [None]
     return seconds

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from surd.engine.actors import Work
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
+from surd.engine.work import Work
 from surd.errors import ModelError
 from surd.params import Params
+from surd.progress import Tick
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.store.schema import SAMPLES
 from surd.store.workspace import Workspace
@@ -96,7 +97,7 @@ WRONGS: dict[str, Callable[[Shout], None]] = {
 def open_and_die_after(received: Path) -> Work:
     """Work that gives all its results, and dies once the last was received, before it ends."""
 
-    def work(jobs: Sequence[PartState], live: Callable[[], None]) -> Iterator[PartResult]:
+    def work(jobs: Sequence[PartState], tick: Tick) -> Iterator[PartResult]:
         for job in jobs:
             yield PartResult(job.part, {"ok": 1})
         if jobs[-1].part == 1:

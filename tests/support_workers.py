@@ -13,7 +13,7 @@ import psutil
 
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
-from surd.engine.workers import Work
+from surd.engine.work import Work
 from surd.errors import ModelError
 from surd.progress import Tick
 
@@ -27,7 +27,7 @@ def open_(how: str, diary: Path) -> Work:
     if how == "a file that ends early":
         raise EOFError("Ran out of input")
 
-    def work(job: PartState, tick: Tick) -> PartResult:
+    def work_on(job: PartState, tick: Tick) -> PartResult:
         with diary.open("a") as file:
             file.write(f"{job.part} {os.getpid()}\n")
         tries = [line for line in diary.read_text().splitlines() if line.startswith("1 ")]
@@ -42,7 +42,7 @@ def open_(how: str, diary: Path) -> Work:
             tick({})
         return PartResult(job.part, {"ok": 1})
 
-    return work
+    return lambda jobs, tick: (work_on(job, tick) for job in jobs)
 
 
 def told(diary: Path, part: int, tick: Tick) -> list[str]:

@@ -15,6 +15,7 @@ from surd.dataset.publish.run import publish
 from surd.engine import select
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, EngineName
+from surd.engine.stages import run_stage
 from surd.errors import RecipeError, SurdError, WorkspaceError, command
 from surd.progress import track
 from surd.recipe.pipeline import params_of, stage_named, stage_names
@@ -231,13 +232,13 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
 def _embed_llm(
     workspace: Workspace, recipe: Recipe, options: Options, engine: Engine
 ) -> StageSummary:
-    from surd.llm.run import plan_work
+    from surd.llm.run import plan_work, run
 
     started = time.monotonic()
     work = plan_work(workspace, recipe.embed_llm)
     failed = dict(work.waiting)
     with track("embed-llm", sum(job.rows for job in work.jobs), quiet=options.quiet) as tick:
-        for result in engine.embed(workspace, work, tick) if work.jobs else ():
+        for result in run(engine, workspace, work, tick) if work.jobs else ():
             if result.error is not None:
                 failed[result.part] = result.error
     counts: Counter[str] = Counter()
@@ -267,7 +268,7 @@ def _run_stage(
     total = sum(job.rows for job in jobs)
     failed = {state.part: state.why for state in states if state.state == "waiting"}
     with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
-        results = engine.run(workspace, stage, params, jobs, tick, workers=options.workers)
+        results = run_stage(engine, workspace, stage, params, jobs, tick, workers=options.workers)
         for result in results:
             if result.error is not None:
                 failed[result.part] = result.error

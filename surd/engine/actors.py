@@ -6,10 +6,11 @@ import faulthandler
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from surd.engine.cluster import Seats
 from surd.engine.parts import PartResult
+from surd.engine.work import AnyJob, GiveUp, Work, take
 from surd.errors import SurdError
 
 log = logging.getLogger("surd")
@@ -19,21 +20,7 @@ TRIES = 3
 SILENCE_S = 1800.0
 """Without a sign for that long, which neither a batch of any stage takes nor loading its models, a
 worker hangs: it ends itself, and leaves where it stood in Ray's log of it."""
-_PARTS_AT_ONCE = 8
 _PATIENCE_S = 60.0
-
-
-class Job(Protocol):
-    """Something to compute that belongs to one part."""
-
-    @property
-    def part(self) -> int:
-        """The part's number."""
-
-
-AnyJob = TypeVar("AnyJob", bound=Job)
-Work = Callable[[Sequence[Any], Callable[[], None]], Iterator[PartResult]]
-"""Computes some parts in order; yields each as it is done, and gives a sign after each batch."""
 
 
 class _Worker:
@@ -52,7 +39,7 @@ class _Worker:
         try:
             if self._opened is None:
                 self._opened = self._open()
-            yield from self._opened(jobs, self._live)
+            yield from self._opened(jobs, lambda counts: self._live())
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -66,13 +53,12 @@ def over_actors(
     open_: Callable[[], Work],
     jobs: Sequence[AnyJob],
     seats: Seats,
-    give_up: Callable[[AnyJob, str], PartResult],
+    give_up: GiveUp,
 ) -> Iterator[PartResult]:
     """Compute the jobs; yield each result as it comes.
 
-    A worker gets some parts at a time, fewer towards the end, so that it can read ahead and none
-    is left waiting for another. When it dies, or hangs, what it had not finished goes to a fresh
-    one; the part it was at is given up after ``TRIES`` deaths. Raises what a worker raised.
+    A worker gets some parts at a time. When it dies, or hangs, what it had not finished goes to a
+    fresh one; the part it was at is given up after ``TRIES`` deaths. Raises what a worker raised.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -88,8 +74,7 @@ def over_actors(
         starting[handle.ready.remote()] = handle
 
     def hand_to(handle: Any) -> None:
-        count = max(1, min(_PARTS_AT_ONCE, len(waiting) // (2 * seats.actors)))
-        some = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        some = take(waiting, seats.actors)
         if some:
             stream = handle.work.options(num_returns="streaming").remote(some)
             busy[stream] = (handle, {job.part: job for job in some})

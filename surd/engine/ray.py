@@ -6,17 +6,16 @@ Ray. So the workspace has to be where every machine sees it: an object store or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from surd import __version__
-from surd.engine.actors import Work, over_actors
+from surd.engine.actors import over_actors
 from surd.engine.cluster import Seats, connect, machines, seats
-from surd.engine.local import run_here
 from surd.engine.parts import PartResult
-from surd.engine.plan import PartState
-from surd.engine.table import compute_table
+from surd.engine.work import AnyJob, GiveUp, Open, Work
 from surd.errors import SurdError
 from surd.params import Params
 from surd.progress import Tick
@@ -39,57 +38,26 @@ class RayEngine:
             ray.shutdown()
             self._ours = False
 
-    def run(
+    def map(
         self,
         workspace: Workspace,
         stage: Stage,
         params: Params,
-        jobs: Sequence[PartState],
+        jobs: Sequence[AnyJob],
+        open_: Open,
+        give_up: GiveUp,
         tick: Tick,
         *,
         workers: int | None = None,
     ) -> Iterator[PartResult]:
-        """As :func:`surd.engine.local.run`; ``workers`` is the number of actors.
-
-        A stage that looks at the whole table runs here: it reads small columns only.
-        """
+        """As :class:`surd.engine.select.Engine` says; ``workers`` is the number of actors."""
         if not jobs:
-            return
-        if stage.scope == "table":
-            yield from compute_table(workspace, stage, params, jobs, tick)
             return
         self._connect()
         places = seats(stage, params, workers, len(jobs), machines())
         params = shared_among(stage, params, places)
-
-        def give_up(job: PartState, why: str) -> PartResult:
-            workspace.record_failure(stage.group, job.part, why)
-            return PartResult(job.part, {}, why)
-
-        open_ = partial(open_stage, *address_of(workspace), __version__, stage, params)
-        for result in over_actors(open_, jobs, places, give_up):
-            tick(result.counts)
-            yield result
-
-    def embed(self, workspace: Workspace, work: Any, tick: Tick) -> Iterator[PartResult]:
-        """A language model's vectors: parts over actors, a GPU and the model in each."""
-        from surd.llm.run import reusable
-
-        if not work.jobs:
-            return
-        self._connect()
-        stages = list(work.stages.values())
-        places = seats(stages[0], work.params, None, len(work.jobs), machines())
-
-        def give_up(job: Any, why: str) -> PartResult:
-            for layer in job.states:
-                workspace.record_failure(work.stages[layer].group, job.part, why)
-            return PartResult(job.part, {}, why)
-
-        params = shared_among(stages[0], work.params, places)
-        there = reusable(workspace, work)
-        open_ = partial(open_embedder, *address_of(workspace), __version__, params, there)
-        for result in over_actors(open_, work.jobs, places, give_up):
+        open_there = partial(open_on_machine, __version__, workspace, open_, params)
+        for result in over_actors(open_there, jobs, places, give_up):
             tick(result.counts)
             yield result
 
@@ -108,50 +76,20 @@ def shared_among(stage: Stage, params: Params, places: Seats) -> Params:
     return params.model_copy(update=changed)
 
 
-def address_of(workspace: Workspace) -> tuple[str, str | None]:
-    """Where the workspace lies, whatever folder a worker runs in, and the lease it is held by."""
-    storage = workspace.storage
-    return str(storage.root) if storage.is_local else workspace.location, workspace.lease
-
-
 # on the cluster ---------------------------------------------------------------------------------
 
 
-def open_stage(
-    location: str, lease: str | None, version: str, stage: Stage, params: Params
-) -> Work:
-    """Load what the stage needs; return what computes parts. Raises SurdError."""
-    workspace = _open_workspace(location, lease, version)
-    function = stage.open(params)
-    return lambda jobs, live: run_here(
-        workspace, stage, params, function, jobs, lambda counts: live()
-    )
-
-
-def open_embedder(location: str, lease: str | None, version: str, params: Any, there: Any) -> Work:
-    """Load the language model; return what computes parts. Raises SurdError."""
-    from surd.llm.run import devices_of
-    from surd.llm.run import open_embedder as open_
-
-    workspace = _open_workspace(location, lease, version)
-    device = devices_of(params.device)[0]
-    embed: Callable[..., Iterator[PartResult]] = open_(workspace, params, device)
-    return lambda jobs, live: embed(jobs, there, live)
-
-
-def _open_workspace(location: str, lease: str | None, version: str) -> Workspace:
-    import socket
-
+def open_on_machine(version: str, workspace: Workspace, open_: Open, params: Params) -> Work:
+    """Open the work where it has the same surd and sees the same workspace. Raises SurdError."""
     host = socket.gethostname()
     if version != __version__:
         raise SurdError(
             f"{host} has surd {__version__}, this machine {version}; install the same on all "
             "machines of the cluster"
         )
-    workspace = Workspace(location, lease)
     if not workspace.parts("samples"):
         raise SurdError(
-            f"{location}: {host}, a machine of the Ray cluster, sees no samples there; use a "
-            "workspace on an object store (s3://...) or in a folder that all machines share"
+            f"{workspace.location}: {host}, a machine of the Ray cluster, sees no samples there; "
+            "use a workspace on an object store (s3://...) or in a folder that all machines share"
         )
-    return workspace
+    return open_(params)

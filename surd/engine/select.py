@@ -1,14 +1,14 @@
-"""The engines by name. Stage code does not know which one runs it."""
+"""The engines by name. What is computed does not know which one runs it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from surd.engine import local
+from surd.engine.local import LocalEngine
 from surd.engine.parts import PartResult
-from surd.engine.plan import PartState
+from surd.engine.work import AnyJob, GiveUp, Open
 from surd.errors import SurdError
 from surd.params import Params
 from surd.progress import Tick
@@ -19,34 +19,26 @@ EngineName = Literal["local", "ray"]
 
 
 class Engine(Protocol):
-    """Runs stages over parts; raises SurdError when nothing can go on."""
+    """Has jobs computed by workers."""
 
-    def run(
+    def map(
         self,
         workspace: Workspace,
         stage: Stage,
         params: Params,
-        jobs: Sequence[PartState],
+        jobs: Sequence[AnyJob],
+        open_: Open,
+        give_up: GiveUp,
         tick: Tick,
         *,
         workers: int | None = None,
     ) -> Iterator[PartResult]:
-        """Compute the parts ``jobs`` of a stage; yield each as it is done, in no certain order."""
+        """Compute the jobs; yield each as it is done, in no certain order.
 
-    def embed(self, workspace: Workspace, work: Any, tick: Tick) -> Iterator[PartResult]:
-        """Compute the vectors that :class:`surd.llm.run.Work` asks for."""
-
-
-class LocalEngine:
-    """This machine's processes."""
-
-    run = staticmethod(local.run)
-
-    def embed(self, workspace: Workspace, work: Any, tick: Tick) -> Iterator[PartResult]:
-        """As the protocol says."""
-        from surd.llm.run import run
-
-        yield from run(workspace, work, tick)
+        Each worker calls ``open_`` once, with its share of ``params``, and is handed jobs bit by
+        bit. How many there are, and where, depends on what ``stage`` says of itself. Raises what a
+        worker raised, and SurdError when nothing can go on.
+        """
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Handing parts to processes, and watching them: one that dies or hangs is replaced.
 
-A part that took its worker with it is tried once more in a fresh one, and given up after that.
+A worker gets some parts at a time. The one at which it died is tried once more in a fresh one, and
+given up after that.
 """
 
 from __future__ import annotations
@@ -16,14 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from surd.engine.parts import PartResult
-from surd.engine.plan import PartState
+from surd.engine.work import AnyJob, GiveUp, Work, take
 from surd.errors import SurdError
-from surd.progress import Tick
-
-Work = Callable[[PartState, Tick], PartResult]
-"""Computes a part; calls the tick after each batch, so that one knows it is alive."""
 
 SILENCE_S = 600.0
 """Without a sign for that long, which no batch of any stage takes, a worker hangs."""
@@ -36,69 +34,74 @@ _TRIES = 2
 class _Worker:
     process: BaseProcess
     connection: Connection
-    job: PartState | None = None
+    place: int
+    """Which of the ways to open the work it has."""
+    left: dict[int, Any] = field(default_factory=dict)
+    """By part, the jobs it has to give, in order."""
     is_open: bool = False
     heard_s: float = field(default_factory=time.monotonic)
 
 
 def over_processes(
-    open_: Callable[[], Work],
-    jobs: Sequence[PartState],
-    processes: int,
-    give_up: Callable[[PartState, str], PartResult],
+    opens: Sequence[Callable[[], Work]],
+    jobs: Sequence[AnyJob],
+    give_up: GiveUp,
     silence_s: float = SILENCE_S,
 ) -> Iterator[PartResult]:
     """Yield each part as it is done; `give_up` makes the result of one that cannot be.
 
-    Every process calls `open_` once; it can be pickled. Raises what a worker raised, and SurdError
-    where workers die before they have any part.
+    There is a process for each of `opens`, which calls it once; they can be pickled. Raises what a
+    worker raised, and SurdError where workers die before they have any part.
     """
     waiting, tries = deque(jobs), Counter[int]()
+    places = deque(range(min(len(opens), len(jobs))))
     workers: list[_Worker] = []
     try:
-        while waiting or any(worker.job for worker in workers):
-            while waiting and len(workers) < min(processes, len(jobs)):
-                workers.append(_start(open_))
+        while waiting or any(worker.left for worker in workers):
+            while waiting and places:
+                place = places.popleft()
+                workers.append(_start(opens[place], place))
             for worker in workers:
-                if worker.is_open and worker.job is None and waiting:
-                    _hand(worker, waiting.popleft())
+                if worker.is_open and not worker.left and waiting:
+                    _hand(worker, take(waiting, len(workers)))
             for worker, message in _heard(workers, silence_s):
                 if isinstance(message, Exception):
                     raise message
                 if isinstance(message, PartResult):
-                    worker.job = None
+                    del worker.left[message.part]
                     yield message
                 if not isinstance(message, str):
                     continue
                 workers.remove(worker)
+                places.append(worker.place)
                 _end(worker)
-                if worker.job is None:
-                    if worker.is_open:  # it had given its last result
-                        continue
+                if not worker.is_open:
                     raise SurdError(f"a worker process cannot start: it {message}")
-                tries[worker.job.part] += 1
-                if tries[worker.job.part] < _TRIES:
-                    waiting.append(worker.job)
-                else:
-                    yield give_up(worker.job, f"its worker {message}, {_TRIES} times")
+                first = next(iter(worker.left.values()), None)  # None: it had given its last result
+                if first is not None:
+                    tries[first.part] += 1
+                    if tries[first.part] == _TRIES:
+                        del worker.left[first.part]
+                        yield give_up(first, f"its worker {message}, {_TRIES} times")
+                waiting.extendleft(reversed(worker.left.values()))
     finally:
         for worker in workers:
             _end(worker)
 
 
-def _start(open_: Callable[[], Work]) -> _Worker:
+def _start(open_: Callable[[], Work], place: int) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(open_, theirs), daemon=True)
     process.start()
     theirs.close()  # so that ours ends when the process does
-    return _Worker(process, ours)
+    return _Worker(process, ours, place)
 
 
-def _hand(worker: _Worker, job: PartState) -> None:
-    worker.job, worker.heard_s = job, time.monotonic()
+def _hand(worker: _Worker, jobs: Sequence[AnyJob]) -> None:
+    worker.left, worker.heard_s = {job.part: job for job in jobs}, time.monotonic()
     with contextlib.suppress(OSError):  # it has died, which is heard next
-        worker.connection.send(job)
+        worker.connection.send(jobs)
 
 
 def _heard(
@@ -118,7 +121,7 @@ def _heard(
         if message is not None:
             yield worker, message
     for worker in list(workers):
-        idle = worker.is_open and worker.job is None
+        idle = worker.is_open and not worker.left
         limit_s = silence_s if worker.is_open else _OPENING_S
         if worker.connection not in spoke and not idle and now - worker.heard_s > limit_s:
             yield worker, f"gave no sign for {limit_s:.0f} s"
@@ -148,7 +151,7 @@ def _serve(open_: Callable[[], Work], connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to heed
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=die_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
     def tell(message: PartResult | Exception | None) -> None:
         try:
@@ -159,22 +162,23 @@ def _serve(open_: Callable[[], Work], connection: Connection) -> None:
     try:
         work = open_()
         tell(None)
-        while (job := _next_job(connection)) is not None:
-            tell(work(job, lambda counts: tell(None)))
+        while jobs := _next_jobs(connection):
+            for result in work(jobs, lambda counts: tell(None)):
+                tell(result)
     except Exception as error:
         tell(error if isinstance(error, SurdError) else RuntimeError(repr(error)))
 
 
-def _next_job(connection: Connection) -> PartState | None:
+def _next_jobs(connection: Connection) -> Sequence[Any]:
     """None once the parent is gone."""
     try:
-        job: PartState = connection.recv()
+        jobs: Sequence[Any] = connection.recv()
     except (EOFError, OSError):
-        return None
-    return job
+        return ()
+    return jobs
 
 
-def die_with(parent: BaseProcess) -> None:
+def _die_with(parent: BaseProcess) -> None:
     """A killed parent must leave nobody behind who goes on writing."""
     parent.join()
     os._exit(1)

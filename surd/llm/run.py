@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +16,8 @@ import torch
 
 from surd.engine.parts import PartResult, count_statuses
 from surd.engine.plan import PartState, plan
-from surd.engine.workers import die_with
-from surd.errors import ModelError
+from surd.engine.select import Engine
+from surd.engine.work import Work as Computes
 from surd.llm.batches import Embedder, Live, silent
 from surd.llm.layout import group, schema, short_name
 from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
@@ -34,7 +32,6 @@ from surd.store.workspace import DamagedPartError, Workspace
 
 log = logging.getLogger("surd")
 
-_PARTS_AT_ONCE = 8
 _ROW_GROUP_ROWS = 1000
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
 
@@ -109,6 +106,8 @@ def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
         params=EmbedLlmParams,
         open=_never_opened,
         models=_files,
+        workers="one",
+        places=_a_device_each,
         batch_rows=_ROW_GROUP_ROWS,
     )
 
@@ -116,6 +115,10 @@ def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
 def _never_opened(_: EmbedLlmParams) -> Any:
     """A stage of one layer is planned and never opened: run() computes all layers in one pass."""
     raise AssertionError("the stage of a layer was opened")
+
+
+def _a_device_each(params: EmbedLlmParams) -> Sequence[EmbedLlmParams]:
+    return [params.model_copy(update={"device": name}) for name in devices_of(params.device)]
 
 
 def _files(params: EmbedLlmParams) -> Sequence[str]:
@@ -129,17 +132,38 @@ def _of_layer(params: EmbedLlmParams, layer: int) -> EmbedLlmParams:
     return params.model_copy(update={"layers": (layer,)})
 
 
-def run(workspace: Workspace, work: Work, tick: Tick) -> Iterator[PartResult]:
-    """Compute and write; yields a result a part. Raises SurdError when nothing can go on."""
-    devices = devices_of(work.params.device)
-    there = reusable(workspace, work)
-    if len(devices) == 1 or len(work.jobs) == 1:
-        llm = _load(work, devices[0])
-        for result in compute(workspace, work, llm, work.jobs, there, devices[0]):
+def run(engine: Engine, workspace: Workspace, work: Work, tick: Tick) -> Iterator[PartResult]:
+    """Compute and write; yields a result a part. Raises SurdError when nothing can go on.
+
+    A worker takes some parts at a time, and looks for equal prompts in those and in what was there
+    before.
+    """
+
+    def give_up(job: Job, why: str) -> PartResult:
+        for layer in job.states:
+            workspace.record_failure(work.stages[layer].group, job.part, why)
+        return PartResult(job.part, {}, why)
+
+    stages = list(work.stages.values())
+    open_ = partial(open_embedder, workspace, replace(work, jobs=[]), reusable(workspace, work))
+    yield from engine.map(workspace, stages[0], work.params, work.jobs, open_, give_up, tick)
+    for stage in stages:
+        workspace.storage.remove_leftovers(stage.group)  # of workers that died
+
+
+def open_embedder(
+    workspace: Workspace, work: Work, there: Reusable, params: EmbedLlmParams
+) -> Computes:
+    """Load the model; return what computes and writes jobs. Raises ModelError."""
+    device, work = devices_of(params.device)[0], replace(work, params=params)
+    llm = _load(work, device)
+
+    def embed(jobs: Sequence[Job], tick: Tick) -> Iterator[PartResult]:
+        for result in compute(workspace, work, llm, jobs, there, device, lambda: tick({})):
             tick(result.counts)
             yield result
-        return
-    yield from _on_several(workspace, work, there, devices, tick)
+
+    return embed
 
 
 def devices_of(asked: str) -> list[str]:
@@ -269,64 +293,3 @@ def _about(work: Work, layer: int) -> dict[str, Any]:
     """What the footer of a part says of its vectors."""
     chosen = _of_layer(work.params, layer).model_dump(mode="json", exclude={"device", "layers"})
     return {**chosen, "layer": layer, "width": work.width, "padding": "right"}
-
-
-# several devices --------------------------------------------------------------------------------
-
-_worker: Embed | None = None
-
-
-def _on_several(
-    workspace: Workspace, work: Work, there: Reusable, devices: Sequence[str], tick: Tick
-) -> Iterator[PartResult]:
-    """One process a device; each takes some parts at a time, and looks for equal prompts in those
-    and in what was there before."""
-    spawn = multiprocessing.get_context("spawn")
-    free = spawn.Queue()
-    for device in devices:
-        free.put(device)
-    chunk = max(1, min(_PARTS_AT_ONCE, len(work.jobs) // len(devices)))
-    chunks = [work.jobs[i : i + chunk] for i in range(0, len(work.jobs), chunk)]
-    with ProcessPoolExecutor(
-        len(devices),
-        mp_context=spawn,
-        initializer=_open_worker,
-        initargs=(workspace.location, workspace.lease, work.params, free),
-    ) as pool:
-        try:
-            for future in as_completed([pool.submit(_work, some, there) for some in chunks]):
-                for result in future.result():
-                    tick(result.counts)
-                    yield result
-        except BrokenProcessPool as error:
-            raise ModelError(
-                "a worker process died, as it does when memory runs out; run the same command "
-                "again, finished parts are kept"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _open_worker(location: str, lease: str | None, params: EmbedLlmParams, free: Any) -> None:
-    global _worker
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=die_with, args=(parent,), daemon=True).start()
-    _worker = open_embedder(Workspace(location, lease), params, free.get())
-
-
-def _work(jobs: Sequence[Job], there: Reusable) -> list[PartResult]:
-    assert _worker is not None
-    return list(_worker(jobs, there, silent))
-
-
-Embed = Callable[[Sequence[Job], Reusable, Live], Iterator[PartResult]]
-"""Computes and writes some jobs, given what need not be computed again."""
-
-
-def open_embedder(workspace: Workspace, params: EmbedLlmParams, device: str) -> Embed:
-    """Load the model, for a process that is handed jobs bit by bit. Raises ModelError."""
-    work = replace(plan_work(workspace, params), jobs=[])
-    llm = _load(work, device)
-    return lambda jobs, there, live: compute(workspace, work, llm, jobs, there, device, live)

@@ -52,6 +52,14 @@ def part_by_part(table: pa.Table, sizes: Iterable[int], schema: pa.Schema) -> It
         start += size
 
 
+def _no_models(_: Params) -> Sequence[str | None]:
+    return ()
+
+
+def _one_place(params: Params) -> Sequence[Params]:
+    return [params]
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the build. It adds one column group and never touches another."""
@@ -71,10 +79,13 @@ class Stage:
     a StageFunction, or a TableFunction where the scope is the table."""
     scope: Literal["part", "table"] = "part"
     """``table``: a part depends on the rows of all parts (duplicates, quantiles)."""
-    models: Callable[[Any], Sequence[str | None]] = lambda params: ()
+    models: Callable[[Any], Sequence[str | None]] = _no_models
     """The models among the parameters, whose weights belong to the fingerprint."""
     workers: Literal["one", "cores"] = "cores"
     """``one``: the stage is concurrent by itself. ``cores``: one process a core pays off."""
+    places: Callable[[Any], Sequence[Params]] = _one_place
+    """Of a stage that is concurrent by itself: the parameters of each process that pays off on one
+    machine, as one a device."""
     by_hand: bool = False
     """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
     null; and as a column ``gone`` what its source no longer has. They belong to the fingerprint."""

@@ -118,6 +118,11 @@ class Workspace:
         if lease is not None:
             share(self.storage, _LOCK, lease)
 
+    def __reduce__(self) -> tuple[type[Workspace], tuple[str, str | None]]:
+        """So that a worker can be sent it, whatever folder that runs in."""
+        location = self.storage.root if self.storage.is_local else self.location
+        return type(self), (location, self.lease)
+
     # manifest -------------------------------------------------------------------------------
 
     def read_manifest(self) -> Manifest:

@@ -27,7 +27,7 @@ def run(how: str, diary: Path, *, silence_s: float = 60) -> dict[int, str | None
         return PartResult(job.part, {}, why)
 
     try:
-        found = list(over_processes(partial(open_, how, diary), JOBS, 2, give_up, silence_s))
+        found = list(over_processes([partial(open_, how, diary)] * 2, JOBS, give_up, silence_s))
     finally:
         children = psutil.Process(os.getpid()).children()
         assert not [c for c in children if "spawn_main" in " ".join(c.cmdline())]
@@ -100,8 +100,8 @@ def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
         raise AssertionError(why)
 
     found = []
-    open_work = partial(open_, "dies when idle", tmp_path / "diary")
-    for result in over_processes(open_work, JOBS[:2], 2, give_up):
+    opens = [partial(open_, "dies when idle", tmp_path / "diary")] * 2
+    for result in over_processes(opens, JOBS[:2], give_up):
         found.append(result.part)
         (tmp_path / "received").touch()
     assert found == [1, 0]

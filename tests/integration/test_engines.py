@@ -20,6 +20,7 @@ from surd.engine.cluster import Seats
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, LocalEngine
+from surd.engine.stages import open_stage, run_stage
 from surd.errors import ModelError, SurdError
 from surd.store.workspace import Workspace, part_name
 
@@ -76,7 +77,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def run(engine: Engine, workspace: Workspace, params: Shout, **options: Any) -> list[PartResult]:
     jobs = plan(workspace, STAGE, params)
-    return list(engine.run(workspace, STAGE, params, jobs, lambda counts: None, **options))
+    return list(run_stage(engine, workspace, STAGE, params, jobs, lambda counts: None, **options))
 
 
 def errors(results: list[PartResult]) -> dict[int, str | None]:
@@ -99,7 +100,7 @@ def test_an_engine_computes_every_part_and_tells_of_every_row(
         told.update(counts)
 
     jobs = plan(workspace, STAGE, Shout())
-    results = list(engine.run(workspace, STAGE, Shout(), jobs, tick))
+    results = list(run_stage(engine, workspace, STAGE, Shout(), jobs, tick))
     assert errors(results) == dict.fromkeys(range(6))
     assert told == {"ok": 30}
     assert [state.state for state in plan(workspace, STAGE, Shout())] == ["fresh"] * 6
@@ -133,7 +134,7 @@ def test_a_damaged_input_is_set_aside_and_computed_again_by_the_next_run(
     data = samples.read_bytes()
     jobs = plan(workspace, STAGE, Shout())
     samples.write_bytes(data[:100] + bytes(100) + data[200:])
-    results = list(engine.run(workspace, STAGE, Shout(), jobs, lambda counts: None))
+    results = list(run_stage(engine, workspace, STAGE, Shout(), jobs, lambda counts: None))
     assert [part for part, error in sorted(errors(results).items()) if error] == [1]
 
 
@@ -259,17 +260,18 @@ def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
 
 def test_a_worker_that_does_not_see_the_workspace_says_what_to_use(tmp_path: Path) -> None:
     from surd import __version__
-    from surd.engine.ray import open_stage
+    from surd.engine.ray import open_on_machine
 
+    workspace = Workspace(tmp_path)
     with pytest.raises(SurdError, match=r"sees no samples there; use a workspace on an object"):
-        open_stage(str(tmp_path), None, __version__, STAGE, Shout())
+        open_on_machine(__version__, workspace, partial(open_stage, workspace, STAGE), Shout())
 
 
 def test_a_worker_with_another_surd_says_so(workspace: Workspace) -> None:
-    from surd.engine.ray import open_stage
+    from surd.engine.ray import open_on_machine
 
     with pytest.raises(SurdError, match=r"has surd .*, this machine 0\.0; install the same"):
-        open_stage(workspace.location, None, "0.0", STAGE, Shout())
+        open_on_machine("0.0", workspace, partial(open_stage, workspace, STAGE), Shout())
 
 
 def test_a_cluster_that_is_not_up_is_one_line() -> None:

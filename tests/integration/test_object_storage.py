@@ -21,6 +21,7 @@ from support_s3 import KEY, SECRET, environment, line_to, objects
 
 from surd.engine.plan import plan
 from surd.engine.select import LocalEngine
+from surd.engine.stages import run_stage
 from surd.errors import WorkspaceError
 from surd.recipe.pipeline import stage_named
 from surd.stages.collect import _Filler
@@ -397,7 +398,9 @@ def test_the_worker_processes_of_one_that_was_overtaken_stop_too(
     with workspace.locked():
         s3.put_object(**LOCK, Body=lease_of_another())
         jobs = plan(workspace, stage, params)
-        run = LocalEngine().run(workspace, stage, params, jobs, lambda counts: None, workers=2)
+        run = run_stage(
+            LocalEngine(), workspace, stage, params, jobs, lambda counts: None, workers=2
+        )
         with pytest.raises(LostLeaseError, match=TAKEN):
             list(run)
     assert workspace.parts("prompts") == []

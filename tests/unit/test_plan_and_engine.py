@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from surd.engine import local
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState, plan
+from surd.engine.select import LocalEngine
+from surd.engine.stages import run_stage
 from surd.errors import SurdError, WorkspaceError
 from surd.params import Params
 from surd.recipe.pipeline import stage_named
@@ -112,7 +113,7 @@ def run(
     """Compute what is due."""
     params = params or Shout()
     jobs = [s for s in plan(workspace, stage, params) if s.state not in ("fresh", "waiting")]
-    results = list(local.run(workspace, stage, params, jobs, ignore, **options))
+    results = list(run_stage(LocalEngine(), workspace, stage, params, jobs, ignore, **options))
     assert len(results) == len(jobs)
     return {result.part: result for result in results}
 
@@ -145,7 +146,7 @@ def test_rows_keep_the_ids_and_order_of_their_samples(workspace: Workspace) -> N
 
 def test_a_workspace_without_samples_has_nothing_due(tmp_path: Path) -> None:
     assert plan(Workspace(tmp_path), STAGE, Shout()) == []
-    assert list(local.run(Workspace(tmp_path), STAGE, Shout(), [], ignore)) == []
+    assert list(run_stage(LocalEngine(), Workspace(tmp_path), STAGE, Shout(), [], ignore)) == []
 
 
 def test_changed_settings_make_every_part_stale_and_say_so(workspace: Workspace) -> None:
@@ -329,7 +330,7 @@ def test_counts_by_status_are_told_and_kept(workspace: Workspace) -> None:
     stage = doing(judge, schema=schema)
     told: Counter[str] = Counter()
     jobs = plan(workspace, stage, Shout())
-    results = list(local.run(workspace, stage, Shout(), jobs, told.update))
+    results = list(run_stage(LocalEngine(), workspace, stage, Shout(), jobs, told.update))
     assert [dict(result.counts) for result in results] == [{"ok": 2, "dull": 5}] * 3
     assert told == {"ok": 6, "dull": 15}
     info = workspace.part_info("loud", 0)
@@ -488,7 +489,7 @@ def remembering(seen: list[Batch]) -> Callable[[Iterable[Batch]], Iterator[pa.Ta
 def forced(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
     """Every part again, fresh or not."""
     jobs = plan(workspace, stage, params)
-    assert len(list(local.run(workspace, stage, params, jobs, ignore))) == len(jobs)
+    assert len(list(run_stage(LocalEngine(), workspace, stage, params, jobs, ignore))) == len(jobs)
     return jobs
 
 
@@ -564,7 +565,9 @@ def test_a_previous_version_with_a_flipped_bit_does_not_keep_a_part_from_being_c
     forced(workspace, stage, Shout())
     flip_a_bit_in_a_page(workspace, 1)
     jobs = plan(workspace, stage, Shout(mark="?"))
-    results = {r.part: r for r in local.run(workspace, stage, Shout(mark="?"), jobs, ignore)}
+    results = {
+        r.part: r for r in run_stage(LocalEngine(), workspace, stage, Shout(mark="?"), jobs, ignore)
+    }
     assert [results[part].error for part in range(3)] == [None] * 3
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surd.stages.filter.params import FilterParams
 from surd.stages.base import Stage, TableFunction, WholeTable, part_by_part
+from surd.stages.filter.params import FilterParams
 from surd.stages.filter.rules import MISSING, Finding, Rows, find, read_rows
 from surd.store.manual import REASON
 from surd.store.schema import VERDICTS
