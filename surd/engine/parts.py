@@ -8,14 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.engine.plan import PartState
+from surd.engine.reuse import PartRows, keep, known_rows, look
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint, settings_fingerprint
-from surd.store.aligned import read_batches_aligned, side_by_side
+from surd.store import journal
+from surd.store.aligned import read_aligned, read_batches_aligned, side_by_side
 from surd.store.part_writer import PartWriter
 from surd.store.workspace import DamagedPartError, Workspace
 
@@ -29,7 +33,20 @@ class _Fed:
     """A part whose rows were handed to the stage, and the ids that must come back, in order."""
 
     job: PartState
+    rows: PartRows | None = None
+    """Of a stage whose rows are reused."""
     ids: deque[str] = field(default_factory=deque)
+
+    def runs(self) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
+        """Neighbouring rows that are known, or that the stage was given."""
+        if self.rows is None:
+            yield False, np.arange(self.job.rows)
+            return
+        known = self.rows.known
+        bounds = np.flatnonzero(np.diff(known)) + 1
+        for some in np.split(np.arange(len(known)), bounds):
+            if len(some):
+                yield bool(known[some[0]]), some
 
 
 @dataclass(frozen=True)
@@ -57,49 +74,93 @@ def compute(
     settings = settings_fingerprint(stage, params)
     fed: deque[_Fed] = deque()
     tables = function(_batches(workspace, stage, settings, jobs, fed))
-    rest: pa.Table | None = None
     with ExitStack() as stack:
         if hasattr(tables, "close"):
             stack.callback(tables.close)
+        output = _Output(tables)
         while True:
-            if rest is None:
-                rest = _pull(tables)
             if not fed:
-                if rest is not None:
+                output.pull()
+            if not fed:
+                if output.table is not None:
                     raise StageError(f"{stage.name} gave more rows than it was given")
                 break
-            job, ids = fed[0].job, fed[0].ids
-            counts: Counter[str] = Counter()
-            with workspace.writing_part(
-                stage.group, job.part, stage.schema, stage.batch_rows
-            ) as writer:
-                while writer.rows < job.rows:
-                    rest = _pull(tables) if rest is None else rest
-                    if rest is None:
-                        raise StageError(f"{stage.name} gave fewer rows than it was given")
-                    piece = rest.slice(0, job.rows - writer.rows)
-                    rest = rest.slice(piece.num_rows) if piece.num_rows < rest.num_rows else None
-                    given = [ids.popleft() for _ in range(min(piece.num_rows, len(ids)))]
-                    if piece["id"].to_pylist() != given:
-                        raise StageError(f"{stage.name} did not keep the rows and their order")
-                    _write(writer, piece, counts, tick)
-                inputs = dict(job.inputs or {})
-                writer.describe(
-                    fingerprint=part_fingerprint(settings, inputs),
-                    settings=settings,
-                    inputs=inputs,
-                    extra={"counts": dict(sorted(counts.items()))},
-                )
-            fed.popleft()
-            yield PartResult(job.part, counts)
+            counts = _write_part(workspace, stage, settings, fed[0], output, tick)
+            yield PartResult(fed.popleft().job.part, counts)
 
 
-def _pull(tables: Iterator[pa.Table]) -> pa.Table | None:
-    """The next table with rows, None at the end. A stage's OSError is no error of our disk."""
-    try:
-        return next((table for table in tables if table.num_rows), None)
-    except OSError as error:
-        raise StageError(f"{type(error).__name__}: {error}") from error
+class _Output:
+    """What the stage gives, to be taken in pieces."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self.table: pa.Table | None = None
+        """What was given and not taken yet."""
+
+    def pull(self) -> None:
+        """Ask for more where there is none. A stage's OSError is no error of our disk."""
+        if self.table is None:
+            try:
+                self.table = next((table for table in self._tables if table.num_rows), None)
+            except OSError as error:
+                raise StageError(f"{type(error).__name__}: {error}") from error
+
+    def take(self, rows: int) -> pa.Table | None:
+        """At most so many of the next rows; None at the end."""
+        self.pull()
+        if self.table is None:
+            return None
+        piece = self.table.slice(0, rows)
+        rest = self.table.slice(piece.num_rows)
+        self.table = rest if rest.num_rows else None
+        return piece
+
+
+def _write_part(
+    workspace: Workspace, stage: Stage, settings: str, part: _Fed, output: _Output, tick: Tick
+) -> Counter[str]:
+    """Put together what is known and what the stage gives; returns the rows by status."""
+    job, rows = part.job, part.rows
+    counts: Counter[str] = Counter()
+    known = known_rows(workspace, stage, job.part, rows) if rows and rows.known.any() else None
+    with (
+        journal.Journal(workspace.storage, stage.group, job.part) as kept,
+        workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as writer,
+    ):
+        for is_known, run in part.runs():
+            if is_known and known is not None:
+                _write(writer, known.slice(0, len(run)), counts, tick)
+                known = known.slice(len(run))
+                continue
+            while len(run):
+                piece = _next_piece(stage, output, len(run), part.ids)
+                if rows is not None:
+                    keep(kept, stage, piece, rows.keys[run[: piece.num_rows]])
+                _write(writer, piece, counts, tick)
+                run = run[piece.num_rows :]
+        if writer.rows != job.rows:
+            raise StageError(f"{stage.name} gave fewer rows than it was given")
+        inputs = dict(job.inputs or {})
+        writer.describe(
+            fingerprint=part_fingerprint(settings, inputs),
+            settings=settings,
+            inputs=inputs,
+            extra={"counts": dict(sorted(counts.items()))},
+            row_keys=None if rows is None else rows.keys,
+        )
+    if rows is not None:
+        journal.clear(workspace.storage, stage.group, [job.part])
+    return counts
+
+
+def _next_piece(stage: Stage, output: _Output, rows: int, ids: deque[str]) -> pa.Table:
+    piece = output.take(rows)
+    if piece is None:
+        raise StageError(f"{stage.name} gave fewer rows than it was given")
+    given = [ids.popleft() for _ in range(min(piece.num_rows, len(ids)))]
+    if piece["id"].to_pylist() != given:
+        raise StageError(f"{stage.name} did not keep the rows and their order")
+    return piece
 
 
 def _write(writer: PartWriter, piece: pa.Table, counts: Counter[str], tick: Tick) -> None:
@@ -129,10 +190,18 @@ def _batches(
     """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
     for job in jobs:
         handed = _Fed(job)
+        same = job.info is not None and job.info.settings == settings
+        if stage.row_inputs is not None:
+            inputs = side_by_side(read_aligned(workspace, job.part, stage.row_inputs))
+            handed.rows = look(workspace, stage, settings, job.part, inputs)
         fed.append(handed)
+        new = None if handed.rows is None else np.flatnonzero(~handed.rows.known)
+        if new is not None and not len(new):
+            continue
         earlier = _earlier(workspace, stage, job)
-        for tables in read_batches_aligned(workspace, job.part, stage.reads, stage.batch_rows):
-            same = job.info is not None and job.info.settings == settings
+        for tables in read_batches_aligned(
+            workspace, job.part, stage.reads, stage.batch_rows, rows=new
+        ):
             table = side_by_side(tables)
             handed.ids.extend(table["id"].to_pylist())
             yield Batch(table, next(earlier, None), same)

@@ -93,7 +93,13 @@ class Stage:
     """Runtime parameters that bound all workers together, such as connections to a host: of several
     workers each gets its share."""
     reuses_rows: bool = False
-    """Ask the engine for the earlier version of each part."""
+    """Ask the engine for the earlier version of each part, to judge by itself what is reused."""
+    row_inputs: Mapping[str, tuple[str, ...]] | None = None
+    """Group -> columns: all that a row depends on beside the settings; for a stage whose rows cost
+    model calls. The engine gives it no row whose result it has for equal values. They are read
+    before anything else, so a digest stands for bytes (``images.sha256``)."""
+    final: tuple[str, ...] = ("ok",)
+    """Statuses of rows that would come out the same again; others are computed with their part."""
     batch_rows: int = 100
     """Rows in a batch, and in a row group of the part."""
 

@@ -193,6 +193,11 @@ STAGE = Stage(
     group="clip",
     version=1,
     reads={"images": ("bytes",), "prompts": ("complex_prompt",), "captions": ("candidates",)},
+    row_inputs={
+        "images": ("sha256",),
+        "prompts": ("complex_prompt",),
+        "captions": ("candidates",),
+    },
     schema=CLIP,
     params=ScoreParams,
     open=open_,

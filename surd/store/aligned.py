@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from surd.store.schema import GROUPS
@@ -56,11 +58,21 @@ def read_aligned(
 
 
 def read_batches_aligned(
-    workspace: Workspace, part: int, columns: Columns, batch_rows: int
+    workspace: Workspace,
+    part: int,
+    columns: Columns,
+    batch_rows: int,
+    *,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[dict[str, pa.Table]]:
-    """As :func:`read_aligned` without `there`, `batch_rows` at a time (the last may be fewer)."""
+    """As :func:`read_aligned` without `there`, `batch_rows` at a time (the last may be fewer).
+
+    With `rows`, ``[n]`` in ascending order, these alone.
+    """
     streams = [
         workspace.read_batches(group, part, ("id", *names), batch_rows)
+        if rows is None
+        else workspace.read_rows(group, part, ("id", *names), rows, batch_rows)
         for group, names in columns.items()
     ]
     first = next(iter(columns))

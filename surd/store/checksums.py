@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 FOOTER_KEY = b"surd"
 """Under which a part's Parquet footer describes it."""
+ROW_KEYS = b"surd.row_keys"
+"""Under which it has a number of 64 bits for each row, little-endian, in base64."""
 _OPENING = b'"crc32": "'
 _MAGIC = b"PAR1"
 _END_BYTES = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from surd.store.checksums import FOOTER_KEY, Summed, seal, unsealed
+from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
 from surd.store.storage import fsync
 
 
@@ -34,6 +36,7 @@ class PartWriter:
         self._pending: list[pa.Table] = []
         self._hash = hashlib.blake2b(digest_size=16)
         self._header: dict[str, Any] = {}
+        self._row_keys: npt.NDArray[np.uint64] | None = None
         small = [f for f in schema if not pa.types.is_large_binary(f.type)]
         self._small = [f.name for f in small]
         types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
@@ -58,9 +61,17 @@ class PartWriter:
             self._flush(self._row_group_rows)
 
     def describe(
-        self, *, fingerprint: str, settings: str, inputs: dict[str, str], extra: dict[str, Any]
+        self,
+        *,
+        fingerprint: str,
+        settings: str,
+        inputs: dict[str, str],
+        extra: dict[str, Any],
+        row_keys: npt.NDArray[np.uint64] | None = None,
     ) -> None:
-        """What the footer shall say; to be called before the part is finished."""
+        """What the footer shall say; to be called before the part is finished. ``row_keys`` tell of
+        each row what it was computed from."""
+        self._row_keys = row_keys
         self._header = {
             "fingerprint": fingerprint,
             "settings": settings,
@@ -79,9 +90,10 @@ class PartWriter:
             self._flush(self._row_group_rows)
         self._check_sync()
         header = self._header | {"digest": self.digest, "crc32": unsealed(self._file.crc)}
-        self._writer.add_key_value_metadata(
-            {FOOTER_KEY: json.dumps(header, sort_keys=True).encode()}
-        )
+        about = {FOOTER_KEY: json.dumps(header, sort_keys=True).encode()}
+        if self._row_keys is not None:
+            about[ROW_KEYS] = base64.b64encode(self._row_keys.astype("<u8").tobytes())
+        self._writer.add_key_value_metadata(about)
         self._finished = True
 
     def close(self) -> None:

@@ -143,6 +143,18 @@ class Storage:
                 elif code not in _CONDITION_FAILED:
                     raise
 
+    def append_bytes(self, name: str, content: bytes) -> None:
+        """Add to the end of a local file, which need not be there yet. Not synced, and a kill may
+        leave a piece of ``content``: readers have to tell."""
+        path = Path(self.path(name))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab", buffering=0) as file:
+                while content:
+                    content = content[file.write(content) :]
+        except OSError as error:
+            raise self._cannot_write(name, error) from error
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Give a local path to write to; on leaving without an error it becomes ``name``."""
@@ -159,12 +171,15 @@ class Storage:
                 with self._telling(f"write {name}"):
                     self.fs.put_file(str(temporary), self.path(name))
         except OSError as error:
-            raise WorkspaceError(
-                f"{self.location}: cannot write {name}: {_reason(error)}; mend that and run the "
-                "same command again, what is finished is kept"
-            ) from error
+            raise self._cannot_write(name, error) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _cannot_write(self, name: str, error: OSError) -> WorkspaceError:
+        return WorkspaceError(
+            f"{self.location}: cannot write {name}: {_reason(error)}; mend that and run the same "
+            "command again, what is finished is kept"
+        )
 
     def _temporary_path(self, name: str) -> Path:
         folder, _, base = name.rpartition("/")

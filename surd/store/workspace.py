@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
@@ -9,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 
 from surd.errors import WorkspaceError, command
-from surd.store.checksums import FOOTER_KEY, ChecksumError, check_body, read_footer
+from surd.store.checksums import FOOTER_KEY, ROW_KEYS, ChecksumError, check_body, read_footer
 from surd.store.column_ranges import at_hand
 from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
@@ -190,6 +193,38 @@ class Workspace:
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
 
+    def read_rows(
+        self,
+        group: str,
+        part: int,
+        columns: Sequence[str],
+        rows: npt.NDArray[np.int64],
+        batch_rows: int,
+    ) -> Iterator[pa.Table]:
+        """Rows of the part, by ascending number, in tables of ``batch_rows``; as
+        :meth:`read_batches`, but row groups that have none of them are not read."""
+        held: pa.Table | None = None
+        first = 0
+        with self._parquet(group, part) as file:
+            for number in range(file.num_row_groups):
+                end = first + file.metadata.row_group(number).num_rows
+                here = rows[(rows >= first) & (rows < end)]
+                if not len(here):
+                    first = end
+                    continue
+                for batch in file.iter_batches(batch_rows, [number], list(columns)):
+                    chosen = here[(here >= first) & (here < first + batch.num_rows)] - first
+                    table = pa.Table.from_batches([batch])
+                    if len(chosen) < batch.num_rows:
+                        table = table.take(chosen)
+                    held = table if held is None else pa.concat_tables([held, table])
+                    while held.num_rows >= batch_rows:
+                        yield held.slice(0, batch_rows)
+                        held = held.slice(batch_rows)
+                    first += batch.num_rows
+        if held is not None and held.num_rows:
+            yield held
+
     def read_batches(
         self, group: str, part: int, columns: Sequence[str] | None, batch_rows: int
     ) -> Iterator[pa.Table]:
@@ -219,6 +254,22 @@ class Workspace:
                     yield file.read_row_group(number).replace_schema_metadata()
                 except (pa.ArrowException, OSError):
                     yield None
+
+    def keyed(self, group: str, part: int) -> Iterator[tuple[pa.Table, npt.NDArray[np.uint64]]]:
+        """The part's row groups that are not damaged, with the keys of their rows; none where it
+        was written without keys. Raises WorkspaceError as :meth:`salvage`."""
+        with self._parquet(group, part) as file:
+            text = (file.metadata.metadata or {}).get(ROW_KEYS)
+            if text is None:
+                return
+            keys = np.frombuffer(base64.b64decode(text), "<u8")
+            first = 0
+            for number in range(file.num_row_groups):
+                end = first + file.metadata.row_group(number).num_rows
+                with contextlib.suppress(pa.ArrowException, OSError):
+                    table = file.read_row_group(number).replace_schema_metadata()
+                    yield table, keys[first:end]
+                first = end
 
     def verify(self, group: str, part: int) -> None:
         """Read all bytes of a part. Raises WorkspaceError when it is missing or damaged."""

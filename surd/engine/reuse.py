@@ -1,0 +1,109 @@
+"""Which rows of a part need not be computed: their inputs and settings are those of a row that the
+part's earlier version has, or that a run kept which did not get to the part's end.
+
+A row's key is 64 bits of a BLAKE2b hash of the settings and of the columns the stage names in
+``row_inputs``. Keys are compared of one sample only, by its id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.stages.base import Stage
+from surd.store import journal
+from surd.store.workspace import DamagedPartError, MissingPartError, Workspace
+
+Keys = npt.NDArray[np.uint64]
+_ROWS_AT_ONCE = 1000
+_KEY = "row_key"
+"""Column of the journal's tables, beside those of the part."""
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """The rows a part is to have."""
+
+    ids: list[str]
+    keys: Keys
+    known: npt.NDArray[np.bool_]
+    """Those that need not be computed."""
+
+
+def look(
+    workspace: Workspace, stage: Stage, settings: str, part: int, inputs: pa.Table
+) -> PartRows:
+    """Find out what is known of a part, whose ``row_inputs`` are given."""
+    keys = _keys(settings, inputs)
+    have = {
+        pair for some, their in _found(workspace, stage, part) for pair in _pairs(some["id"], their)
+    }
+    known = [pair in have for pair in _pairs(inputs["id"], keys)]
+    return PartRows(inputs["id"].to_pylist(), keys, np.array(known, bool))
+
+
+def known_rows(workspace: Workspace, stage: Stage, part: int, rows: PartRows) -> pa.Table:
+    """The rows that need not be computed, in order. They are read again: only of the part that is
+    being written they are held. Raises DamagedPartError where they have gone since."""
+    tables: list[pa.Table] = [stage.schema.empty_table()]
+    places: dict[tuple[str, int], int] = {}
+    first = 0
+    for table, keys in _found(workspace, stage, part):
+        tables.append(table)
+        for row, pair in enumerate(_pairs(table["id"], keys), first):
+            places.setdefault(pair, row)
+        first += table.num_rows
+    wanted = np.flatnonzero(rows.known)
+    pairs = [(rows.ids[row], int(rows.keys[row])) for row in wanted]
+    if not places.keys() >= set(pairs):
+        why = "rows that were there a moment ago are not"
+        raise DamagedPartError(workspace.location, stage.group, part, why)
+    chosen = np.array([places[pair] for pair in pairs], np.int64)
+    return pa.concat_tables(tables).take(chosen)
+
+
+def keep(kept: journal.Journal, stage: Stage, table: pa.Table, keys: Keys) -> None:
+    """Take down rows that were computed."""
+    column = pa.array(keys, pa.uint64())
+    kept.append(table.cast(stage.schema).append_column(_KEY, column))
+
+
+def _found(workspace: Workspace, stage: Stage, part: int) -> Iterator[tuple[pa.Table, Keys]]:
+    """Rows with a final status, of the part's earlier version and of runs that were cut off."""
+    with contextlib.suppress(MissingPartError, DamagedPartError):
+        for table, keys in workspace.keyed(stage.group, part):
+            yield from _final(stage, table, keys)
+    for table in journal.read(workspace.storage, stage.group, part):
+        if _KEY in table.column_names:
+            yield from _final(stage, table.drop_columns([_KEY]), table[_KEY].to_numpy())
+
+
+def _final(stage: Stage, table: pa.Table, keys: Keys) -> Iterator[tuple[pa.Table, Keys]]:
+    if not table.schema.equals(stage.schema) or len(keys) != table.num_rows:
+        return
+    if "status" in table.column_names:
+        final = pc.is_in(table["status"], pa.array(stage.final)).to_numpy()
+        table, keys = table.filter(final), keys[final]
+    yield table, keys
+
+
+def _pairs(ids: pa.ChunkedArray, keys: Keys) -> Iterator[tuple[str, int]]:
+    return zip(ids.to_pylist(), keys.tolist(), strict=True)
+
+
+def _keys(settings: str, table: pa.Table) -> Keys:
+    digests = []
+    for first in range(0, table.num_rows, _ROWS_AT_ONCE):
+        some = table.slice(first, _ROWS_AT_ONCE).drop_columns(["id"])
+        for values in zip(*(column.to_pylist() for column in some.columns), strict=True):
+            content = json.dumps([settings, *values]).encode()
+            digests.append(blake2b(content, digest_size=8).digest())
+    return np.frombuffer(b"".join(digests), "<u8")

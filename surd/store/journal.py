@@ -1,0 +1,119 @@
+"""Rows of parts that are not finished, kept as they are computed, for the run after a kill.
+
+Format: a file below ``<group>/.unfinished`` is records in a row, each ``<QI`` (length and CRC-32 of
+what follows) and a table as an Arrow IPC stream. A record that is cut off or damaged ends its file:
+what stands before it counts. Every run begins files of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import struct
+import time
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from surd.errors import WorkspaceError
+from surd.store.storage import Storage
+
+_FOLDER = ".unfinished"
+_HEAD = struct.Struct("<QI")
+REMOTE_EVERY_S = 30.0
+"""Object stores cannot append: each so often what came since becomes an object of its own."""
+
+
+class Journal:
+    """Takes down rows of one part, within a ``with`` block.
+
+    On a local disk a kill loses none that were appended; on an object store it loses those of the
+    last ``REMOTE_EVERY_S``, which an error or Ctrl-C does not.
+    """
+
+    def __init__(self, storage: Storage, group: str, part: int) -> None:
+        self._storage = storage
+        self._name = f"{group}/{_FOLDER}/{part:05d}-{secrets.token_hex(4)}"
+        self._waiting: list[bytes] = []
+        self._objects = 0
+        self._flushed_s = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(WorkspaceError):  # the first error is the one to tell
+                self.flush()
+
+    def append(self, table: pa.Table) -> None:
+        """Keep some rows. Raises WorkspaceError where they cannot be written."""
+        self._waiting.append(_record(table))
+        if self._storage.is_local or time.monotonic() - self._flushed_s > REMOTE_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises WorkspaceError."""
+        content = b"".join(self._waiting)
+        self._waiting.clear()
+        if content and self._storage.is_local:
+            self._storage.append_bytes(self._name, content)
+        elif content:
+            self._storage.write_bytes(f"{self._name}-{self._objects}", content)
+            self._objects += 1
+        self._flushed_s = time.monotonic()
+
+
+def read(storage: Storage, group: str, part: int) -> Iterator[pa.Table]:
+    """The tables that earlier runs kept of a part, as far as they are whole."""
+    for name in _names(storage, group):
+        if _part_of(name) == part:
+            with contextlib.suppress(FileNotFoundError):
+                yield from _tables(storage.read_bytes(f"{group}/{_FOLDER}/{name}"))
+
+
+def clear(storage: Storage, group: str, parts: Collection[int]) -> None:
+    """Delete what is kept of parts that are finished."""
+    for name in _names(storage, group):
+        if _part_of(name) in parts:
+            storage.delete(f"{group}/{_FOLDER}/{name}")
+
+
+def tidy(storage: Storage, group: str, parts: Collection[int]) -> None:
+    """:func:`clear` when nobody writes any more: with the folder, where nothing is left in it."""
+    clear(storage, group, parts)
+    if storage.is_local:
+        with contextlib.suppress(OSError):
+            Path(storage.path(f"{group}/{_FOLDER}")).rmdir()
+
+
+def _names(storage: Storage, group: str) -> list[str]:
+    return storage.names(f"{group}/{_FOLDER}")
+
+
+def _part_of(name: str) -> int | None:
+    number = name.split("-", 1)[0]
+    return int(number) if number.isdigit() else None
+
+
+def _record(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return _HEAD.pack(len(content), zlib.crc32(content)) + content
+
+
+def _tables(data: bytes) -> Iterator[pa.Table]:
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, crc = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        content = data[at : at + length]
+        if len(content) < length or zlib.crc32(content) != crc:
+            return
+        with pa.ipc.open_stream(content) as stream:
+            yield stream.read_all()
+        at += length
