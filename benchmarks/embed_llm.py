@@ -129,7 +129,8 @@ def time_stage(workspace: Workspace, params: EmbedLlmParams, llm: Llm, device: s
     """Seconds from Parquet to Parquet, planning included."""
     started = time.perf_counter()
     work = run.plan_work(workspace, params)
-    done = list(run.compute(workspace, work, llm, work.jobs, run.reusable(workspace, work), device))
+    known = run.known_of(workspace, work, run.reusable(workspace, work))
+    done = list(run.compute(workspace, work, llm, work.jobs, known, device))
     seconds = time.perf_counter() - started
     assert sum(result.counts["ok"] for result in done) > 0
     for stage in work.stages.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from surd.recipe.recipe import Recipe, validate_recipe
 from surd.stages.base import Stage
 from surd.stages.collect import SourceResult, collect
 from surd.stages.refresh import refresh
+from surd.store import journal
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
 
@@ -236,6 +237,8 @@ def _embed_llm(
 
     started = time.monotonic()
     work = plan_work(workspace, recipe.embed_llm)
+    for stage in work.stages.values():
+        workspace.storage.remove_leftovers(stage.group)
     failed = dict(work.waiting)
     with track("embed-llm", sum(job.rows for job in work.jobs), quiet=options.quiet) as tick:
         for result in run(engine, workspace, work, tick) if work.jobs else ():
@@ -244,6 +247,7 @@ def _embed_llm(
     counts: Counter[str] = Counter()
     rows = 0
     for stage in work.stages.values():
+        journal.tidy(workspace.storage, stage.group, _all_but(workspace, failed))
         found, rows = _totals(workspace, stage)
         counts.update(found)
     return StageSummary(
@@ -265,6 +269,7 @@ def _run_stage(
     workspace.storage.remove_leftovers(stage.group)
     states = plan(workspace, stage, params)
     jobs = [state for state in states if _is_due(state, stage, options)]
+    fresh = sum(state.state == "fresh" and not _is_due(state, stage, options) for state in states)
     total = sum(job.rows for job in jobs)
     failed = {state.part: state.why for state in states if state.state == "waiting"}
     with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
@@ -272,16 +277,23 @@ def _run_stage(
         for result in results:
             if result.error is not None:
                 failed[result.part] = result.error
+    if stage.row_inputs is not None:
+        journal.tidy(workspace.storage, stage.group, _all_but(workspace, failed))
     counts, rows = _totals(workspace, stage)
     return StageSummary(
         stage.name,
         rows=rows,
         counts=counts,
         computed=len(jobs) - len([job for job in jobs if job.part in failed]),
-        fresh=len(states) - len(jobs),
+        fresh=fresh,
         failed=failed,
         seconds=time.monotonic() - started,
     )
+
+
+def _all_but(workspace: Workspace, failed: Collection[int]) -> set[int]:
+    """The parts that are finished."""
+    return set(workspace.parts("samples")) - set(failed)
 
 
 def _is_due(state: PartState, stage: Stage, options: Options) -> bool:

@@ -140,6 +140,8 @@ def _print_summary(summary: Any) -> None:
         warn(f"{problem} (kept what it gave)")
     parts = "part" if summary.computed == 1 else "parts"
     did = f"{summary.computed} {parts} computed, {summary.fresh} fresh"
+    if summary.failed:
+        did += f", {len(summary.failed)} failed"
     if summary.stage == "collect":
         told = ("changed", "gone", "back", "new")
         did = ", ".join(f"{summary.counts[n]:,} {n}" for n in told if n in summary.counts)

@@ -148,8 +148,7 @@ def _write_part(
             extra={"counts": dict(sorted(counts.items()))},
             row_keys=None if rows is None else rows.keys,
         )
-    if rows is not None:
-        journal.clear(workspace.storage, stage.group, [job.part])
+    kept.delete()
     return counts
 
 

@@ -81,7 +81,7 @@ def _found(workspace: Workspace, stage: Stage, part: int) -> Iterator[tuple[pa.T
     with contextlib.suppress(MissingPartError, DamagedPartError):
         for table, keys in workspace.keyed(stage.group, part):
             yield from _final(stage, table, keys)
-    for table in journal.read(workspace.storage, stage.group, part):
+    for table in journal.read(workspace.storage, stage.group, [part]):
         if _KEY in table.column_names:
             yield from _final(stage, table.drop_columns([_KEY]), table[_KEY].to_numpy())
 

@@ -23,10 +23,16 @@ Vectors = dict[int, list[npt.NDArray[np.float16]]]
 """Layer -> one array for each text: ``[h]``, or ``[tokens, h]`` with pool none."""
 Live = Callable[[], None]
 """Takes a sign of life, for who watches a worker."""
+Computed = Callable[[Sequence[int], Vectors], None]
+"""Takes what came of a batch: which texts, and their vectors."""
 
 
 def silent() -> None:
     """Nobody watches."""
+
+
+def _unseen(rows: Sequence[int], vectors: Vectors) -> None:
+    """Nobody wants a batch before the others."""
 
 
 class Embedder:
@@ -41,8 +47,8 @@ class Embedder:
         self._batch_tokens = batch_tokens
         self._threads = threads
 
-    def vectors(self, texts: Sequence[Tokens], live: Live = silent) -> Vectors:
-        """In the order given; empty for a text without tokens. Calls ``live`` after each batch.
+    def vectors(self, texts: Sequence[Tokens], computed: Computed = _unseen) -> Vectors:
+        """In the order given; empty for a text without tokens. Calls ``computed`` after each batch.
 
         A value beyond float16 (65,504) becomes infinite; one that the model gave as infinite, NaN.
         Raises ModelError when the memory does not suffice for a single text.
@@ -51,7 +57,7 @@ class Embedder:
         batches = list(by_length([len(text) for text in texts], self._batch_tokens))
         chosen = [[texts[row] for row in rows] for rows in batches]
         for rows, vectors in zip(batches, each(self._batch, chosen, self._threads), strict=True):
-            live()
+            computed(rows, vectors)
             for layer, pooled in vectors.items():
                 for row, vector in zip(rows, pooled, strict=True):
                     found[layer][row] = vector

@@ -43,6 +43,14 @@ class Tokenized:
     tokens: list[Tokens]
     cut: list[bool]
 
+    def take(self, rows: Sequence[int]) -> Tokenized:
+        """Some of them."""
+        return Tokenized(
+            [self.prompts[row] for row in rows],
+            [self.tokens[row] for row in rows],
+            [self.cut[row] for row in rows],
+        )
+
 
 def read_rows(workspace: Workspace, part: int) -> Rows:
     """Read what a part needs. Raises WorkspaceError when that is not there."""

@@ -18,21 +18,33 @@ from surd.engine.parts import PartResult, count_statuses
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine
 from surd.engine.work import Work as Computes
-from surd.llm.batches import Embedder, Live, silent
+from surd.llm.batches import Embedder, Live, Vectors, silent
 from surd.llm.layout import group, schema, short_name
-from surd.llm.part import READS, Tokenized, entries_of, read_rows, table_of, tokenize
-from surd.llm.share import Entry, Reusable, Wanted, divide, read_entries
+from surd.llm.part import READS, Rows, Tokenized, entries_of, read_rows, table_of, tokenize
+from surd.llm.share import (
+    Entry,
+    Known,
+    Reusable,
+    Wanted,
+    divide,
+    entries_in,
+    find_known,
+    read_entries,
+)
 from surd.models.devices import device_named, dtype_of
 from surd.models.gguf import gguf_path, is_gguf
 from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
 from surd.progress import Tick
 from surd.recipe.embed_llm import EmbedLlmParams
 from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
+from surd.store import journal
 from surd.store.workspace import DamagedPartError, Workspace
 
 log = logging.getLogger("surd")
 
 _ROW_GROUP_ROWS = 1000
+_SETTINGS = b"settings"
+"""In the metadata of the journal's tables: what their vectors were made with."""
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 8192
 
 
@@ -65,6 +77,10 @@ class Work:
     waiting: dict[int, str]
     """Part -> what it lacks."""
 
+    def settings(self, layer: int) -> str:
+        """The fingerprint of what a layer's vectors depend on, beside the prompts."""
+        return settings_fingerprint(self.stages[layer], _of_layer(self.params, layer))
+
 
 def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
     """Look at the model's configuration and at what is there. Raises ModelError."""
@@ -76,7 +92,6 @@ def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
     waiting: dict[int, str] = {}
     fresh = 0
     for number, stage in stages.items():
-        workspace.storage.remove_leftovers(stage.group)
         for state in plan(workspace, stage, _of_layer(params, number)):
             if state.state == "waiting":
                 waiting[state.part] = state.why
@@ -154,12 +169,14 @@ def run(engine: Engine, workspace: Workspace, work: Work, tick: Tick) -> Iterato
 def open_embedder(
     workspace: Workspace, work: Work, there: Reusable, params: EmbedLlmParams
 ) -> Computes:
-    """Load the model; return what computes and writes jobs. Raises ModelError."""
+    """Load the model and the prompts that need not be computed again; return what computes and
+    writes jobs. Raises ModelError."""
     device, work = devices_of(params.device)[0], replace(work, params=params)
     llm = _load(work, device)
+    known = known_of(workspace, work, there)
 
     def embed(jobs: Sequence[Job], tick: Tick) -> Iterator[PartResult]:
-        for result in compute(workspace, work, llm, jobs, there, device, lambda: tick({})):
+        for result in compute(workspace, work, llm, jobs, known, device, lambda: tick({})):
             tick(result.counts)
             yield result
 
@@ -198,18 +215,21 @@ def compute(
     work: Work,
     llm: Llm,
     jobs: Sequence[Job],
-    there: Reusable,
+    known: Known,
     device: str,
     live: Live = silent,
 ) -> Iterator[PartResult]:
-    """One part is tokenized while the one before is computed and the last is written."""
+    """One part is tokenized while the one before is computed and the last is written.
+
+    Vectors are kept batch by batch until their part is written. A run that was cut off left those
+    of whole batches, so the next one makes the same batches of what is left.
+    """
     params = work.params
     budget = params.batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
     threads = torch.get_num_threads() if device == "cpu" else 1
     rows = {job.part: read_rows(workspace, job.part) for job in jobs}
     wanted = {j.part: Wanted(j.part, rows[j.part].wanted, list(j.states)) for j in jobs}
-    groups = {layer: stage.group for layer, stage in work.stages.items()}
-    share = divide(workspace, wanted.values(), groups, there)
+    share = divide(workspace, list(wanted.values()), known, _left(workspace, work, jobs))
     with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
 
         def ahead(job: Job) -> Future[Tokenized]:
@@ -222,30 +242,79 @@ def compute(
             if number + 2 < len(jobs):
                 texts.append(ahead(jobs[number + 2]))
             embedder = Embedder(llm, list(job.states), params.pool, budget, threads)
-            vectors = embedder.vectors(some.tokens, live)
+            kept = {
+                layer: journal.Journal(workspace.storage, work.stages[layer].group, job.part)
+                for layer in job.states
+            }
+            with entered(kept):
+                vectors = embedder.vectors(some.tokens, partial(_keep, work, kept, some, live))
             tables = {}
             for layer in job.states:
                 entries = entries_of(some, vectors[layer])
                 _warn(entries, layer)
                 share.hold(layer, entries)
-                known = share.given(wanted[job.part], layer)
-                if job.part in there[layer]:
-                    known |= read_entries(workspace, groups[layer], job.part)
-                tables[layer] = table_of(rows[job.part], known | entries, work.width, params)
+                others = share.given(wanted[job.part], layer)
+                if job.part in known.parts[layer]:
+                    others |= read_entries(workspace, known.groups[layer], job.part)
+                tables[layer] = table_of(rows[job.part], others | entries, work.width, params)
             share.release(wanted[job.part])
             del rows[job.part]
             if writing is not None:
                 yield writing.result()
-            writing = pen.submit(_write, workspace, work, job, tables)
+            writing = pen.submit(_write, workspace, work, job, tables, kept)
         if writing is not None:
             yield writing.result()
+
+
+Kept = Mapping[int, journal.Journal]
+"""By layer."""
+
+
+@contextlib.contextmanager
+def entered(kept: Kept) -> Iterator[None]:
+    """All of them."""
+    with contextlib.ExitStack() as stack:
+        for one in kept.values():
+            stack.enter_context(one)
+        yield
+
+
+def _keep(
+    work: Work, kept: Kept, texts: Tokenized, live: Live, rows: Sequence[int], vectors: Vectors
+) -> None:
+    """Take down what came of a batch."""
+    live()
+    some = texts.take(rows)
+    batch = Rows([""] * len(rows), list(some.prompts), [True] * len(rows))
+    for layer, found in vectors.items():
+        table = table_of(batch, entries_of(some, found), work.width, work.params)
+        kept[layer].append(table.replace_schema_metadata({_SETTINGS: work.settings(layer)}))
+
+
+def _left(workspace: Workspace, work: Work, jobs: Sequence[Job]) -> dict[int, dict[str, Entry]]:
+    """Layer -> what a run that was cut off had of the parts."""
+    parts = {job.part for job in jobs}
+    found: dict[int, dict[str, Entry]] = {layer: {} for layer in work.stages}
+    for layer, stage in work.stages.items():
+        settings = work.settings(layer).encode()
+        for table in journal.read(workspace.storage, stage.group, parts):
+            same = (table.schema.metadata or {}).get(_SETTINGS) == settings
+            if same and table.schema.equals(stage.schema):
+                found[layer] |= entries_in(table)
+    return found
+
+
+def known_of(workspace: Workspace, work: Work, there: Reusable) -> Known:
+    """What is there, with all of its prompts."""
+    groups = {layer: stage.group for layer, stage in work.stages.items()}
+    return find_known(workspace, groups, there)
 
 
 def reusable(workspace: Workspace, work: Work) -> Reusable:
     """What is there and need not be computed again."""
     found: dict[int, list[int]] = {layer: [] for layer in work.stages}
     for layer, stage in work.stages.items():
-        settings = settings_fingerprint(stage, _of_layer(work.params, layer))
+        settings = work.settings(layer)
         damage = workspace.damage(stage.group)
         for part in workspace.parts(stage.group):
             if part in damage:
@@ -270,15 +339,18 @@ def _warn(entries: Mapping[str, Entry], layer: int) -> None:
 
 
 def _write(
-    workspace: Workspace, work: Work, job: Job, tables: Mapping[int, pa.Table]
+    workspace: Workspace, work: Work, job: Job, tables: Mapping[int, pa.Table], kept: Kept
 ) -> PartResult:
     counts: Counter[str] = Counter()
     for layer, state in job.states.items():
         stage, table = work.stages[layer], tables[layer]
-        settings = settings_fingerprint(stage, _of_layer(work.params, layer))
+        settings = work.settings(layer)
         inputs = dict(state.inputs or {})
         counts = Counter(count_statuses(table))
-        with workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as part:
+        with (
+            kept[layer],
+            workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as part,
+        ):
             part.write(table)
             part.describe(
                 fingerprint=part_fingerprint(settings, inputs),
@@ -286,6 +358,7 @@ def _write(
                 inputs=inputs,
                 extra={"counts": dict(sorted(counts.items())), "llm": _about(work, layer)},
             )
+        kept[layer].delete()
     return PartResult(job.part, counts)
 
 

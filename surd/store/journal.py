@@ -36,9 +36,9 @@ class Journal:
     def __init__(self, storage: Storage, group: str, part: int) -> None:
         self._storage = storage
         self._name = f"{group}/{_FOLDER}/{part:05d}-{secrets.token_hex(4)}"
+        self._files: list[str] = []
         self._waiting: list[bytes] = []
-        self._objects = 0
-        self._flushed_s = time.monotonic()
+        self._written_s = time.monotonic()
 
     def __enter__(self) -> Journal:
         return self
@@ -46,56 +46,57 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             with contextlib.suppress(WorkspaceError):  # the first error is the one to tell
-                self.flush()
+                self._write()
 
     def append(self, table: pa.Table) -> None:
         """Keep some rows. Raises WorkspaceError where they cannot be written."""
         self._waiting.append(_record(table))
-        if self._storage.is_local or time.monotonic() - self._flushed_s > REMOTE_EVERY_S:
-            self.flush()
+        if self._storage.is_local or time.monotonic() - self._written_s > REMOTE_EVERY_S:
+            self._write()
 
-    def flush(self) -> None:
-        """Write what waits. Raises WorkspaceError."""
+    def delete(self) -> None:
+        """The part is finished: forget what was kept here."""
+        self._waiting.clear()
+        for name in self._files:
+            self._storage.delete(name)
+        self._files.clear()
+
+    def _write(self) -> None:
         content = b"".join(self._waiting)
         self._waiting.clear()
+        self._written_s = time.monotonic()
         if content and self._storage.is_local:
+            self._files = [self._name]
             self._storage.append_bytes(self._name, content)
         elif content:
-            self._storage.write_bytes(f"{self._name}-{self._objects}", content)
-            self._objects += 1
-        self._flushed_s = time.monotonic()
+            self._files.append(f"{self._name}-{len(self._files)}")
+            self._storage.write_bytes(self._files[-1], content)
 
 
-def read(storage: Storage, group: str, part: int) -> Iterator[pa.Table]:
-    """The tables that earlier runs kept of a part, as far as they are whole."""
-    for name in _names(storage, group):
-        if _part_of(name) == part:
-            with contextlib.suppress(FileNotFoundError):
-                yield from _tables(storage.read_bytes(f"{group}/{_FOLDER}/{name}"))
-
-
-def clear(storage: Storage, group: str, parts: Collection[int]) -> None:
-    """Delete what is kept of parts that are finished."""
-    for name in _names(storage, group):
-        if _part_of(name) in parts:
-            storage.delete(f"{group}/{_FOLDER}/{name}")
+def read(storage: Storage, group: str, parts: Collection[int]) -> Iterator[pa.Table]:
+    """The tables that earlier runs kept of some parts, as far as they are whole."""
+    for name in _names(storage, group, parts):
+        with contextlib.suppress(FileNotFoundError):
+            yield from _tables(storage.read_bytes(name))
 
 
 def tidy(storage: Storage, group: str, parts: Collection[int]) -> None:
-    """:func:`clear` when nobody writes any more: with the folder, where nothing is left in it."""
-    clear(storage, group, parts)
+    """Delete what earlier runs kept of parts that are finished; nobody may be writing."""
+    for name in _names(storage, group, parts):
+        storage.delete(name)
     if storage.is_local:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # something is left in it
             Path(storage.path(f"{group}/{_FOLDER}")).rmdir()
 
 
-def _names(storage: Storage, group: str) -> list[str]:
-    return storage.names(f"{group}/{_FOLDER}")
-
-
-def _part_of(name: str) -> int | None:
-    number = name.split("-", 1)[0]
-    return int(number) if number.isdigit() else None
+def _names(storage: Storage, group: str, parts: Collection[int]) -> list[str]:
+    names = storage.names(f"{group}/{_FOLDER}")
+    numbers = [name.split("-", 1)[0] for name in names]
+    return [
+        f"{group}/{_FOLDER}/{name}"
+        for name, number in zip(names, numbers, strict=True)
+        if number.isdigit() and int(number) in parts
+    ]
 
 
 def _record(table: pa.Table) -> bytes:

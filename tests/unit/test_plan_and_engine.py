@@ -633,3 +633,250 @@ def test_a_table_whose_texts_pass_2_gib_is_cut_into_parts_to_its_last_row() -> N
         assert set(pc.binary_length(part["text"]).to_pylist()) == {size}
     assert found == rows
     assert part["text"][19].as_buffer()[0] == ord("z"), "of the last row"
+
+
+# Rows that need no computing
+
+
+def seen_rows(given: list[str]) -> Callable[[Iterable[Batch]], Iterator[pa.Table]]:
+    """Notes the prompts it is given, as a model that is asked would."""
+
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            given.extend(batch.table["prompt"].to_pylist())
+            yield loud(batch.table)
+
+    return function
+
+
+def costly(given: list[str], **changed: Any) -> Stage:
+    """A stage whose rows cost model calls."""
+    return doing(seen_rows(given), row_inputs={"samples": ("prompt",)}, **changed)
+
+
+def computed_at_once(tmp_path: Path, *prompts: list[str]) -> list[bytes]:
+    """The parts of a stage that computes every row."""
+    workspace = Workspace(tmp_path / "at once")
+    for part, some in enumerate(prompts):
+        write_samples(workspace, part, some)
+    run(workspace, costly([]))
+    return [part_bytes(workspace, part) for part in range(len(prompts))]
+
+
+def left_behind(workspace: Workspace) -> list[Path]:
+    return sorted(Path(workspace.location).glob("loud/.unfinished/*"))
+
+
+def test_of_a_changed_part_only_the_changed_rows_are_given_to_the_stage(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert len(given) == 21
+    given.clear()
+    changed = [*words(1)[:2], "other", *words(1)[3:], "one more"]
+    write_samples(workspace, 1, changed)
+    assert set(run(workspace, costly(given))) == {1}
+    assert given == ["other", "one more"]
+    assert part_bytes(workspace, 1) == computed_at_once(tmp_path, words(0), changed)[1]
+
+
+def test_a_part_whose_rows_are_all_known_is_written_anew_without_the_stage(
+    workspace: Workspace,
+) -> None:
+    given: list[str] = []
+    run(workspace, costly(given))
+    given.clear()
+    for part in (0, 2):
+        table = workspace.read("samples", part)
+        authors = pa.array(["someone"] * table.num_rows)
+        at = table.column_names.index("author")
+        with workspace.writing_part("samples", part, SAMPLES, 1000) as writer:
+            writer.write(table.set_column(at, SAMPLES.field("author"), authors))
+            writer.describe(fingerprint="", settings="", inputs={}, extra={})
+    assert states(workspace) == ["stale: samples changed", "fresh", "stale: samples changed"]
+    assert set(run(workspace, costly(given))) == {0, 2}
+    assert given == []
+    assert states(workspace) == ["fresh"] * 3
+    assert loud_words(workspace, 2) == expected(2)
+
+
+def test_new_rows_come_in_whole_batches_wherever_they_are(workspace: Workspace) -> None:
+    run(workspace, costly([]))
+    write_samples(workspace, 0, [f"new {n}" if n % 2 else w for n, w in enumerate(words(0, 14))])
+    lengths = []
+
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            lengths.append(batch.table.num_rows)
+            yield loud(batch.table)
+
+    run(workspace, doing(function, row_inputs={"samples": ("prompt",)}))
+    assert lengths == [3, 3, 3, 1], "of 14, four even ones were known"
+
+
+def test_with_other_settings_every_row_is_computed(workspace: Workspace) -> None:
+    given: list[str] = []
+    run(workspace, costly(given))
+    given.clear()
+    louder = Shout(mark="?")
+    run(workspace, costly(given), louder)
+    assert len(given) == 21
+
+
+def test_parts_of_an_earlier_version_are_fresh_and_their_rows_are_computed_when_they_change(
+    workspace: Workspace,
+) -> None:
+    run(workspace)  # as it was written before there were keys
+    given: list[str] = []
+    assert states(workspace, costly(given)) == ["fresh"] * 3
+    assert run(workspace, costly(given)) == {}
+    write_samples(workspace, 1, ["other", *words(1)[1:]])
+    run(workspace, costly(given))
+    assert given == ["other", *words(1)[1:]]
+
+
+def test_rows_without_a_final_status_are_computed_with_their_part(workspace: Workspace) -> None:
+    schema = pa.schema([*SCHEMA, pa.field("status", pa.string())])
+    given: list[str] = []
+
+    def judge(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            prompts = batch.table["prompt"].to_pylist()
+            given.extend(prompts)
+            statuses = [{"0": "broken", "1": "dull"}.get(p[-1], "ok") for p in prompts]
+            yield loud(batch.table).append_column(schema.field("status"), pa.array(statuses))
+
+    stage = doing(judge, schema=schema, row_inputs={"samples": ("prompt",)}, final=("ok", "dull"))
+    run(workspace, stage)
+    given.clear()
+    write_samples(workspace, 1, [*words(1), "more"])
+    run(workspace, stage)
+    assert given == ["prompt 1.0", "more"]
+
+
+def test_rows_of_a_damaged_row_group_are_computed_and_those_beside_it_are_not(
+    workspace: Workspace,
+) -> None:
+    given: list[str] = []
+    run(workspace, costly(given))
+    right = part_bytes(workspace, 1)
+    given.clear()
+    flip_a_bit_in_a_page(workspace, 1)
+    with pytest.raises(WorkspaceError):
+        workspace.read("loud", 1)
+    run(workspace, costly(given))
+    assert given == words(1)[:3]
+    assert part_bytes(workspace, 1) == right
+
+
+def stopping_at(
+    word: str, error: BaseException, given: list[str]
+) -> Callable[[Iterable[Batch]], Iterator[pa.Table]]:
+    def function(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            if word in batch.table["prompt"].to_pylist():
+                raise error
+            given.extend(batch.table["prompt"].to_pylist())
+            yield loud(batch.table)
+
+    return function
+
+
+def interrupt(workspace: Workspace, word: str) -> list[str]:
+    """Ctrl-C at the batch that has a word; returns what was computed before."""
+    given: list[str] = []
+    stage = doing(
+        stopping_at(word, KeyboardInterrupt(), given), row_inputs={"samples": ("prompt",)}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(workspace, stage)
+    return given
+
+
+def test_rows_computed_before_an_interrupt_are_not_computed_again(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    before = interrupt(workspace, "prompt 1.6")
+    assert before == [*words(0), *words(1)[:6]]
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert given == [*words(1)[6:], *words(2)]
+    whole = computed_at_once(tmp_path, words(0), words(1), words(2))
+    assert [part_bytes(workspace, part) for part in range(3)] == whole
+
+
+def test_a_part_that_fails_keeps_the_rows_it_had_for_the_next_run(workspace: Workspace) -> None:
+    given: list[str] = []
+    stage = doing(
+        stopping_at("prompt 1.4", ValueError("no"), given), row_inputs={"samples": ("prompt",)}
+    )
+    assert run(workspace, stage)[1].error == "ValueError: no"
+    assert given == [*words(0), *words(1)[:3], *words(2)]
+    given.clear()
+    run(workspace, costly(given))
+    assert given == words(1)[3:]
+
+
+def test_what_an_interrupt_left_is_no_use_with_other_settings_or_inputs(
+    workspace: Workspace,
+) -> None:
+    interrupt(workspace, "prompt 1.6")
+    write_samples(workspace, 1, ["other", *words(1)[1:]])
+    given: list[str] = []
+    jobs = [state for state in plan(workspace, STAGE, Shout()) if state.part == 1]
+    stage = costly(given)
+    assert list(run_stage(LocalEngine(), workspace, stage, Shout(mark="?"), jobs, ignore))
+    assert given == ["other", *words(1)[1:]]
+    given.clear()
+    list(run_stage(LocalEngine(), workspace, stage, Shout(), jobs, ignore))
+    assert given == ["other", "prompt 1.6"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 100, -1, -100])
+def test_what_an_interrupt_left_may_be_cut_off_anywhere(
+    workspace: Workspace, tmp_path: Path, cut: int
+) -> None:
+    interrupt(workspace, "prompt 1.6")
+    (path,) = left_behind(workspace)
+    path.write_bytes(path.read_bytes()[:cut])
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert given == [*words(1)[3 if cut < 0 else 0 :], *words(2)]
+    whole = computed_at_once(tmp_path, words(0), words(1), words(2))
+    assert [part_bytes(workspace, part) for part in range(3)] == whole
+
+
+@pytest.mark.parametrize("at", [0, 10, 200, -10])
+def test_a_flipped_bit_in_what_an_interrupt_left_costs_rows_and_no_mistake(
+    workspace: Workspace, tmp_path: Path, at: int
+) -> None:
+    interrupt(workspace, "prompt 1.6")
+    (path,) = left_behind(workspace)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 16
+    path.write_bytes(data)
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert given == [*words(1)[3 if at < 0 else 0 :], *words(2)]
+    whole = computed_at_once(tmp_path, words(0), words(1), words(2))
+    assert [part_bytes(workspace, part) for part in range(3)] == whole
+
+
+def test_what_an_interrupt_left_survives_another(workspace: Workspace) -> None:
+    interrupt(workspace, "prompt 1.4")
+    assert interrupt(workspace, "prompt 1.6") == words(1)[3:6]
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert given == [*words(1)[6:], *words(2)]
+
+
+def test_on_an_object_store_too_an_interrupt_keeps_rows(tmp_path: Path) -> None:
+    workspace = Workspace(f"memory://{tmp_path.name}-rows")
+    for part in range(2):
+        write_samples(workspace, part, words(part))
+    before = interrupt(workspace, "prompt 1.6")
+    given: list[str] = []
+    run(workspace, costly(given))
+    assert given == words(1)[6:] and before == [*words(0), *words(1)[:6]]
+    assert [loud_words(workspace, part) for part in range(2)] == [expected(p) for p in range(2)]
