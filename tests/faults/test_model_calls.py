@@ -1,0 +1,177 @@
+"""A row whose inputs and settings are unchanged is never given to a model again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support_counting
+from support import digests, jpeg
+from support_counting import SETTINGS, Notes, counted, stand_ins
+from support_llm import make_model
+
+Surd = Callable[..., Any]
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+PICTURES, STOP_AT = 150, 100
+STAGES = {"caption": ("captions", 64), "score": ("clip", 64), "embed": ("llm", 20)}
+"""Model -> the folder of what it computes, and rows in a batch."""
+
+MODELS = ("caption", "score", "aesthetic", "nsfw", "itm", "embed")
+
+
+class Interrupt:
+    """Ctrl-C, once a model was given so many rows."""
+
+    def __init__(self) -> None:
+        self.at: tuple[str, int] | None = None
+
+    def __call__(self, rows: Counter[str]) -> None:
+        if self.at is not None and rows[self.at[0]] >= self.at[1]:
+            self.at = None
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupt() -> Interrupt:
+    return Interrupt()
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt: Interrupt) -> Path:
+    """Every model of this process is a stand-in; what they are given goes to this file."""
+    path = tmp_path / "notes.txt"
+    for owner, name, value in stand_ins(Notes(path, interrupt)):
+        monkeypatch.setattr(owner, name, value)
+    return path
+
+
+def add_pictures(folder: Path, numbers: range) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        (folder / f"{number:03}.jpg").write_bytes(jpeg(number))
+        (folder / f"{number:03}.txt").write_text(f"masterpiece, thing {number}")
+
+
+def build(folder: Path, pictures: Path, part_size: int) -> list[str]:
+    values = SETTINGS | {"sources.0.path": str(pictures), "part_size": str(part_size)}
+    sets = [a for key, value in values.items() for a in ("--set", f"{key}={value}")]
+    return ["build", "folder", "-o", str(folder), "-q", "--until", "filter", *sets]
+
+
+def embed(folder: Path, model: Path) -> list[str]:
+    small = ("--layer", "2", "--set", "embed_llm.batch_tokens=100")
+    return ["embed-llm", str(folder), "-q", "--model", str(model), *small]
+
+
+def run(command: list[str], notes: Path, stop: str = "none 1") -> int:
+    """In a process of its own, with the stand-ins."""
+    environment = {"NOTES": str(notes), "STOP": stop, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(support_counting.__file__), *command],
+        env=os.environ | environment,
+        check=False,
+    ).returncode
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a workspace ``w`` of one part, and what made it; nothing disturbed it."""
+    folder = tmp_path_factory.mktemp("whole")
+    add_pictures(folder / "pictures", range(PICTURES))
+    make_model(folder / "tiny")
+    for command in (
+        build(folder / "w", folder / "pictures", 1000),
+        embed(folder / "w", folder / "tiny"),
+    ):
+        assert run(command, folder / "notes.txt") == 0
+    assert counted(folder / "notes.txt") == dict.fromkeys(MODELS, PICTURES)
+    return folder
+
+
+def without(whole: Path, model: str, folder: Path) -> list[str]:
+    """A copy that lacks what a model computes; returns the command that computes it."""
+    shutil.copytree(whole / "w", folder)
+    shutil.rmtree(folder / STAGES[model][0])
+    if model == "embed":
+        return embed(folder, whole / "tiny")
+    return [model, str(folder), "-q"]
+
+
+def assert_as_whole(whole: Path, folder: Path) -> None:
+    assert digests(folder) == digests(whole / "w")
+    assert not [path for path in folder.rglob(".*") if path.name != ".surd.lock"]
+
+
+def assert_went_on(model: str, before: int, rows: Counter[str]) -> None:
+    """At most one batch was computed twice, and what was left once."""
+    assert before >= STOP_AT
+    again = rows[model] - before
+    assert PICTURES - before <= again <= PICTURES - STOP_AT + STAGES[model][1]
+    assert max(rows.values()) <= PICTURES + STAGES[model][1]
+
+
+@pytest.mark.parametrize("model", STAGES)
+def test_after_ctrl_c_in_a_part_what_was_computed_is_not_computed_again(
+    surd: Surd, whole: Path, tmp_path: Path, notes: Path, interrupt: Interrupt, model: str
+) -> None:
+    command = without(whole, model, tmp_path / "w")
+    interrupt.at = (model, STOP_AT)
+    ran = surd(*command)
+    assert ran.code == 130 and ran.err.endswith("run the same command to go on\n")
+    before = counted(notes)[model]
+    assert surd(*command).code == 0
+    assert_went_on(model, before, counted(notes))
+    assert_as_whole(whole, tmp_path / "w")
+
+
+@pytest.mark.parametrize("model", STAGES)
+def test_after_a_kill_in_a_part_what_was_computed_is_not_computed_again(
+    surd: Surd, whole: Path, tmp_path: Path, notes: Path, model: str
+) -> None:
+    command = without(whole, model, tmp_path / "w")
+    assert run(command, notes, f"{model} {STOP_AT}") == -signal.SIGKILL
+    before = counted(notes)[model]
+    assert surd(*command).code == 0
+    assert_went_on(model, before, counted(notes))
+    assert_as_whole(whole, tmp_path / "w")
+
+
+def test_one_new_picture_in_a_part_is_one_call_of_each_model(
+    surd: Surd, tmp_path: Path, notes: Path
+) -> None:
+    pictures, model = tmp_path / "pictures", tmp_path / "tiny"
+    make_model(model)
+
+    def everything(folder: Path) -> None:
+        assert surd(*build(folder, pictures, 20)).code == 0
+        assert surd(*embed(folder, model)).code == 0
+
+    add_pictures(pictures, range(45))
+    everything(tmp_path / "grown")
+    assert counted(notes)["caption"] == 45
+    notes.unlink()
+    add_pictures(pictures, range(45, 46))
+    assert surd("collect", tmp_path / "grown").code == 0
+    everything(tmp_path / "grown")
+    assert counted(notes) == dict.fromkeys(MODELS, 1)
+    everything(tmp_path / "at once")
+    grown, at_once = (parts(tmp_path / name) for name in ("grown", "at once"))
+    assert grown == at_once and len(grown) == 3 * 7
+
+
+def parts(folder: Path) -> dict[str, str]:
+    """Of all groups but the samples, whose footers tell how they were collected."""
+    return {name: digest for name, digest in digests(folder).items() if "samples" not in name}
