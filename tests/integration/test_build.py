@@ -223,6 +223,28 @@ def test_a_damaged_part_is_computed_again_and_only_that(surd: Surd, tmp_path: Pa
     assert digests(tmp_path) == before
 
 
+def test_parts_that_wait_or_fail_are_not_counted_as_fresh(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Site(pictures(40)) as site:
+        surd("build", "civitai", "-o", tmp_path, *overrides(site))
+    parts = sorted((tmp_path / "images").glob("part-*.parquet"))
+    assert len(parts) > 1
+    for path in parts:
+        path.write_bytes(path.read_bytes()[:-30])
+    ran = surd("caption", tmp_path)
+    assert ran.code == 1
+    assert f"caption: 0 rows; 0 parts computed, 0 fresh, {len(parts)} failed; " in ran.out
+    assert "caption: part 0 failed: images is damaged\n" in ran.err
+
+    for path in (tmp_path / "prompts").glob("part-*.parquet"):
+        path.unlink()
+    monkeypatch.setattr("surd.stages.prompts.parse", lambda text: 1 / 0)
+    (summary,) = surd("prompts", tmp_path, "--json").json["stages"]
+    assert (summary["computed"], summary["fresh"]) == (0, 0)
+    assert list(summary["failed"]) == [str(part) for part in range(len(parts))]
+
+
 def test_inspect_finds_a_sample_by_id_url_and_words(surd: Surd, tmp_path: Path) -> None:
     with Site(pictures(12)) as site:
         surd("build", "civitai", "-o", tmp_path, *overrides(site))

@@ -336,3 +336,85 @@ def test_what_is_missing_is_named(surd: Surd, tmp_path: Path, llm: tuple[str, An
     told = ("--model", "m", "--layer", 1)
     ran = surd("import", "prompt2vec", tmp_path / "bad.pt", "-o", tmp_path / "w", *told)
     assert ran.code == 2 and "not a prompt2vec file" in ran.err
+
+
+CATS = ["a cat", "a dog", "the cat", "two cats", "a cat", "a table", "the dog", "cups"]
+
+
+def test_a_prompt_that_a_stale_part_has_reaches_the_part_that_newly_wants_it(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any], embedded: list[int]
+) -> None:
+    folder = tmp_path / "w"
+    make_workspace(folder, CATS, [True] * 4 + [False] + [True] * 3)
+    assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
+    make_workspace(folder, CATS, [True, False, True, True, True, True, True, True])
+    embedded.clear()
+    assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
+    assert embedded == [0, 0]
+    found = vectors_of(folder, 2)
+    assert found[4] == found[0] | {"id": found[4]["id"]}
+
+
+def worker_of(workspace: Workspace, model: str) -> tuple[list[Any], Callable[..., Any]]:
+    """The jobs that are due, and what computes some of them in a process of its own."""
+    from surd.llm import run
+    from surd.recipe.embed_llm import EmbedLlmParams
+
+    params = EmbedLlmParams(model=model, layers=(2,))
+    work = run.plan_work(workspace, params)
+    embed = run.open_embedder(workspace, params, run.reusable(workspace, work), "cpu")
+    return work.jobs, lambda jobs: list(embed(jobs, lambda: None))
+
+
+def test_a_worker_reads_what_is_there_once_however_many_jobs_it_is_handed(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [f"{a} {b}" for a in ("a", "two", "the") for b in ("cat", "dog", "table", "rain")]
+    folder = tmp_path / "w"
+    make_workspace(folder, list(prompts), [True] * 12, part_size=2)
+    assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
+    workspace = make_workspace(folder, list(prompts), [True, False] * 6, part_size=2)
+    read: list[int] = []
+    whole = Workspace.read
+
+    def noting(self: Workspace, group: str, part: int, columns: Any = None) -> Any:
+        if group.startswith("llm/") and "embedding" not in columns:
+            read.append(part)
+        return whole(self, group, part, columns)
+
+    monkeypatch.setattr(Workspace, "read", noting)
+    jobs, work = worker_of(workspace, llm[0])
+    assert len(jobs) == 6
+    for job in jobs:
+        work([job])
+    assert sorted(read) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_prompt_that_another_worker_took_away_meanwhile_is_computed(
+    surd: Surd, tmp_path: Path, llm: tuple[str, Any], embedded: list[int]
+) -> None:
+    folder = tmp_path / "w"
+    make_workspace(folder, CATS, [True] * 4 + [False] + [True] * 3)
+    assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
+    before = vectors_of(folder, 2)[0]
+    workspace = make_workspace(folder, CATS, [False] + [True] * 7)
+    jobs, one = worker_of(workspace, llm[0])
+    _, other = worker_of(workspace, llm[0])
+    embedded.clear()
+    one(jobs[:1])  # "a cat" is gone from the only part that had it
+    other(jobs[1:])
+    assert embedded == [0, 1]
+    after = vectors_of(folder, 2)[4]
+    assert after["status"] == "ok" and after["embedding"] == pytest.approx(before["embedding"])
+
+
+def test_a_worker_that_opens_late_leaves_alone_what_another_is_writing(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
+    temporary = folder / "llm" / "tiny" / "layer-2" / ".part-00001.parquet.x.tmp"
+    temporary.write_bytes(b"half of it")
+    worker_of(Workspace(folder), llm[0])
+    assert temporary.exists()
+    assert surd("embed-llm", folder).code == 0
+    assert not temporary.exists(), "of a killed run, as far as a build can tell"
