@@ -45,7 +45,7 @@ class Recipe(Params):
     name: str = Field(description="short name of the dataset")
     description: str = Field(default="", description="one line on what the dataset is")
     part_size: int = Field(
-        default=1000, ge=1, le=100_000, description="samples in a part, the unit of resumption"
+        default=1000, ge=1, le=100_000, description="samples in a part, the unit of work"
     )
     demo_site: DemoSite | None = Field(
         default=None, description="serve the demo world on loopback while building"
