@@ -327,7 +327,7 @@ def test_what_is_missing_is_named(surd: Surd, tmp_path: Path, llm: tuple[str, An
     for part in workspace.parts("verdicts"):
         workspace.storage.delete(f"verdicts/part-{part:05d}.parquet")
     ran = surd("embed-llm", tmp_path / "w", "--model", llm[0])
-    assert ran.code == 2 and "run `surd filter" in ran.err
+    assert ran.code == 2 and "first run: surd filter" in ran.err
     ran = surd("import", "prompt2vec", "no.pt", "-o", tmp_path / "w", "--model", "m", "--layer", 1)
     assert ran.code == 2 and "no.pt: no such file" in ran.err
     ran = surd("import", "prompt2vec", "no.pt", "-o", tmp_path / "w")
