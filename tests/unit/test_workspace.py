@@ -513,7 +513,12 @@ def test_the_lock_is_released_after_an_error(local: Workspace) -> None:
         pass
 
 
-def test_a_remote_workspace_has_no_lock_to_wait_for() -> None:
+def test_a_remote_workspace_has_one_writer_of_the_same_process_too() -> None:
     remote = Workspace(f"memory://{uuid.uuid4().hex}")
-    with remote.locked(), Workspace(remote.location).locked():
+    other = Workspace(remote.location)
+    with remote.locked():
+        with pytest.raises(WorkspaceError, match="another surd process is writing"), other.locked():
+            pass
+        remote.storage.write_bytes("a", b"still ours")
+    with other.locked():
         pass
