@@ -21,7 +21,8 @@ _INTRO = """\
 A recipe is a YAML file. `surd build NAME -o DIR` takes the name of a shipped recipe
 ({shipped}) or a path; `--set KEY=VALUE` overrides any key, as
 in `--set sources.0.limit=100`; `--plan` checks it and says what would be done. Unknown keys are
-refused. Relative paths start from the folder surd is started in. This page is made from the code.
+refused. An existing workspace keeps its own settings where the recipe differs, unless `--replace`.
+Relative paths start from the folder surd is started in. This page is made from the code.
 
 Keys marked *runtime* change how fast or how patiently, never what comes out; changing them computes
 nothing again.

@@ -77,6 +77,7 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
     done, or nothing any more (a full disk).
     """
     with workspace.locked():
+        workspace.storage.remove_leftovers(".")  # of a manifest that a kill kept from its name
         manifest = workspace.read_manifest() if workspace.has_manifest() else None
         with (
             _nothing_left(workspace) if manifest is None else contextlib.nullcontext(),

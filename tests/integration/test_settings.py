@@ -306,6 +306,16 @@ def test_a_later_build_that_fails_leaves_the_workspace(
     assert saved(folder)["name"] == "mine"
 
 
+def test_a_manifest_that_a_kill_kept_from_its_name_is_removed(
+    surd: Surd, tmp_path: Path, site: Site
+) -> None:
+    folder = tmp_path / "w"
+    surd("build", recipe_file(tmp_path / "mine.yaml", site), "-o", folder)
+    (folder / ".surd.json.0123abcd.tmp").write_text("{")
+    surd("build", "-o", folder)
+    assert not list(folder.glob("*.tmp"))
+
+
 # Recipes side by side
 
 

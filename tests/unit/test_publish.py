@@ -196,6 +196,17 @@ def test_what_concerns_the_card_alone_leaves_the_shards_alone(tmp_path: Path) ->
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "dataset").glob("*.parquet")} == before
 
 
+def test_settings_of_what_is_made_from_a_dataset_are_not_on_its_card(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(9)])
+    publish(workspace, SMALL)
+    later = {"embed_llm": {"model": "some/model"}, "train_adapter": {"steps": 7}}
+    workspace.write_manifest(
+        workspace.read_manifest().model_copy(update={"recipe": RECIPE | later})
+    )
+    assert publish(workspace, SMALL).state == "fresh"
+    assert "train_adapter" not in (tmp_path / "dataset" / "README.md").read_text()
+
+
 def test_a_lost_card_is_written_anew_and_nothing_else(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [samples(9)])
     publish(workspace, SMALL)

@@ -9,7 +9,7 @@ from typing import Any
 from surd.params import Params, lasting
 from surd.store.workspace import Manifest, Workspace
 
-_NOT_STAGES = {"demo_site", "publish"}
+_NOT_STAGES = {"demo_site", "publish", "embed_llm", "train_adapter"}
 _PRIVATE = {"allow_private_addresses", "contact"}
 _SOURCE_KEYS = ("kind", "limit", "endpoint", "nsfw", "sort", "period")
 _LOCAL_PATH = re.compile(r"(~|\.{0,2}[/\\]|[A-Za-z]:[/\\]|file:)")
