@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
-from surd.store.storage import Storage
+from surd.store.storage import Storage, local_path
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -46,7 +46,7 @@ def save(
 
     `projection` is what the language model's vectors went through while training.
     """
-    storage = Storage(str(folder))
+    storage = Storage(str(local_path(folder)))
     weights = {name: value.contiguous() for name, value in adapter.state_dict().items()}
     if projection is not None:
         named = projection.state_dict().items()
@@ -60,7 +60,7 @@ def save(
 
 def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
     """The adapter in a folder, ready to use: evaluation mode, no gradients. Raises ModelError."""
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     config = read_config(folder)
     known = {field.name for field in fields(AdapterConfig)}
     try:
@@ -80,7 +80,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
 
 def load_projection(folder: str | Path) -> torch.nn.Linear | None:
     """What the language model's vectors go through, ``[h]`` to ``[d]``; None where none is kept."""
-    weights = load_file(Path(folder) / WEIGHTS_FILE)
+    weights = load_file(local_path(folder) / WEIGHTS_FILE)
     own = {k.removeprefix(PROJECTION): v for k, v in weights.items() if k.startswith(PROJECTION)}
     if not own:
         return None
@@ -91,7 +91,7 @@ def load_projection(folder: str | Path) -> torch.nn.Linear | None:
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """What was saved beside the weights. Raises ModelError."""
-    path = Path(folder) / CONFIG_FILE
+    path = local_path(folder) / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -113,7 +113,7 @@ def from_official(
     `adapter_weight` is not in the file: without it, it is taken from the folder's name as the
     published trainer writes it (``…_adapterw0.1/``). Raises ModelError.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     weight = adapter_weight if adapter_weight is not None else _weight_in(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from surd.adapter.encoding import generate
 from surd.adapter.files import load, read_config
 from surd.errors import SurdError
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
-from surd.store.storage import Storage
+from surd.store.storage import Storage, local_path
+
+_MARK = ("Software", "surd")
+"""Text within each PNG, by which a later run knows it for one that may be drawn anew."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,28 @@ class Wish:
 
 
 def draw(
-    run: str | Path, wish: Wish, folder: Path, *, diffusion: str | None = None, device: str = "auto"
+    run: str | Path,
+    wish: Wish,
+    folder: str | Path,
+    *,
+    diffusion: str | None = None,
+    device: str = "auto",
 ) -> list[Path]:
     """Write one PNG for each prompt and seed; to compare, the base model's is to its left.
 
     The diffusion model is the one the adapter was trained with, unless another is named. Raises
-    SurdError.
+    SurdError, also where a file is in the way that surd did not draw.
     """
+    folder = local_path(folder)
     if not wish.prompts:
         raise SurdError('say what to draw: surd generate --adapter RUN "two red cups on a table"')
+    paths = {
+        (prompt, seed): folder / f"{_stem(prompt)}-{seed}.png"
+        for prompt in wish.prompts
+        for seed in wish.seeds
+    }
+    for path in paths.values():
+        _check_free(path)
     config = read_config(run)
     name = diffusion or config.get("training", {}).get("diffusion")
     if not name:
@@ -50,20 +67,34 @@ def draw(
     adapter = load(run, device=place)
     how = {"num_inference_steps": wish.steps, "guidance_scale": wish.guidance}
     storage = Storage(str(folder))
-    written = []
-    for prompt in wish.prompts:
-        for seed in wish.seeds:
-            negative = [wish.negative_prompt]
-            sides = (None, adapter) if wish.compare else (adapter,)
-            pictures = [
-                generate(pipeline, side, [prompt], [seed], negative_prompts=negative, **how)[0]
-                for side in sides
-            ]
-            path = folder / f"{_stem(prompt)}-{seed}.png"
-            with storage.writing(path.name) as temporary:
-                side_by_side(pictures).save(temporary, "PNG")
-            written.append(path)
-    return written
+    sides = (None, adapter) if wish.compare else (adapter,)
+    negative = [wish.negative_prompt]
+    mark = PngInfo()
+    mark.add_text(*_MARK)
+    for (prompt, seed), path in paths.items():
+        pictures = [
+            generate(pipeline, side, [prompt], [seed], negative_prompts=negative, **how)[0]
+            for side in sides
+        ]
+        with storage.writing(path.name) as temporary:
+            side_by_side(pictures).save(temporary, "PNG", pnginfo=mark)
+    return [*paths.values()]
+
+
+def _check_free(path: Path) -> None:
+    """Raises SurdError where a file is in the way that surd did not draw."""
+    key, value = _MARK
+    try:
+        with Image.open(path) as there:
+            ours = there.info.get(key) == value
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, UnidentifiedImageError):
+        ours = False
+    if not ours:
+        raise SurdError(
+            f"{path}: is there already, and surd did not draw it; choose another --output"
+        )
 
 
 def side_by_side(pictures: Sequence[Any]) -> Image.Image:

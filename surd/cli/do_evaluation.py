@@ -40,10 +40,12 @@ def ablate(
     from surd.build.run import open_recipe
     from surd.evaluate.run import Options
     from surd.recipe.recipe import override_recipe
+    from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.ablation import ablate as compare
     from surd.training.ablation import ablation_table, read_variants
 
+    local_path(folder)
     chosen = read_variants(Path(variants) if variants else None, vary)
     recipe = override_recipe(open_recipe(Workspace(folder)), overrides)
     done = compare(folder, recipe, chosen, Options(**options), quiet=quiet)

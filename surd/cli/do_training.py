@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from surd.build.needs import need_read
@@ -95,14 +94,16 @@ def train_adapter(
     """``surd train-adapter``."""
     from surd.build.run import open_recipe
     from surd.recipe.recipe import override_recipe, replace_keys
+    from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.run import run
 
+    local_path(folder)
     given = {key: value for key, value in flags.items() if value is not None}
     recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
     params = override_recipe(recipe, overrides).train_adapter
     try:
-        done = run(folder, params, Path(output), resume=resume, quiet=quiet)
+        done = run(folder, params, output, resume=resume, quiet=quiet)
     except KeyboardInterrupt:
         warn("stopped; run the same command to go on from the newest checkpoint")
         sys.exit(130)
@@ -132,7 +133,7 @@ def generate(
     """``surd generate``."""
     from surd.adapter.generate import Wish, draw
 
-    written = draw(run, Wish(prompts=prompts, **how), Path(output), diffusion=diffusion)
+    written = draw(run, Wish(prompts=prompts, **how), output, diffusion=diffusion)
     if as_json:
         print_json({"pictures": [str(path) for path in written]})
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,10 @@ FOLDER = "dataset"
 DESCRIPTION = "surd-dataset.json"
 CARD = "README.md"
 CROISSANT = "croissant.json"
-_OLD = f"{FOLDER}.old"
+_OLD = f"{FOLDER}.tmp-replaced"
 _NEW = f"{FOLDER}.tmp-"
+_TEXTS = (DESCRIPTION, CARD, CROISSANT)
+_SHARD = re.compile(r"(train|validation|test)-\d{5}(-of-\d{5})?\.parquet")
 
 
 def new_folder(fingerprint: str) -> str:
@@ -54,7 +57,7 @@ def tidy(storage: Storage, wanted: str) -> None:
 
     Raises WorkspaceError when ``dataset`` holds what surd did not make.
     """
-    left = [name for name in storage.names("") if name.startswith(_NEW)]
+    left = [name for name in storage.names("") if re.fullmatch(f"{_NEW}[0-9a-f]{{16}}", name)]
     if storage.is_local:
         _finish_renaming(storage, left)
     names = storage.names(FOLDER)
@@ -124,9 +127,7 @@ def _retire(old: Path, final: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (DESCRIPTION, CARD, CROISSANT) or (
-        name.endswith(".parquet") and name.partition("-")[0] in ("train", "validation", "test")
-    )
+    return name in _TEXTS or _SHARD.fullmatch(name) is not None
 
 
 def _move_files(
@@ -135,7 +136,7 @@ def _move_files(
     content = json.dumps(dict(said) | {"complete": False}).encode()
     storage.write_bytes(f"{FOLDER}/{DESCRIPTION}", content)
     for name in storage.names(FOLDER):
-        if name.endswith(".parquet") and _is_ours(name) and name not in moves.values():
+        if _SHARD.fullmatch(name) and name not in moves.values():
             storage.delete(f"{FOLDER}/{name}")
     waiting = storage.names(folder)
     for before, after in [*moves.items(), (CROISSANT, CROISSANT), (CARD, CARD)]:

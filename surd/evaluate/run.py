@@ -27,7 +27,7 @@ from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.names import identity
 from surd.progress import track
-from surd.store.storage import Storage
+from surd.store.storage import Storage, local_path
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def evaluate(
     ``evaluation.parquet``. `pictures` is where drawn ones are kept, ``run/pictures`` by default.
     Raises SurdError.
     """
-    run = Path(run)
+    run = local_path(run)
     config = read_config(run)
     name = options.diffusion or config.get("training", {}).get("diffusion")
     if not name:

@@ -108,7 +108,7 @@ def _mapped(workspace: Workspace, name: str, rows: int) -> Vector:
     path = folder / f"vectors-{key}.npy"
     if not path.is_file():
         _copy(workspace, name, rows, path)
-        for old in folder.glob("vectors-*.npy"):
+        for old in folder.glob(f"vectors-{'[0-9a-f]' * len(key)}.npy"):
             if old != path:
                 old.unlink()
     mapped: Vector = np.load(path, mmap_mode="r")

@@ -17,14 +17,15 @@ import torch
 from surd.errors import SurdError
 from surd.llm.layout import group, schema, short_name
 from surd.stages.base import part_fingerprint
-from surd.store.storage import Storage
+from surd.store.storage import Storage, local_path
 from surd.store.workspace import Workspace
 
 
 def read_prompt2vec(path: str | Path) -> dict[str, torch.Tensor]:
     """Prompt -> float16 ``[h]``. Raises SurdError naming the file and what is wrong with it."""
+    file = local_path(path)
     try:
-        found = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SurdError(f"{path}: no such file") from None
     except Exception as error:  # unpickling raises whatever the file makes it
@@ -109,6 +110,8 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
     """Write the published form; returns how many prompts it holds. Raises SurdError."""
     from surd.llm.embeddings import group_of
 
+    out = local_path(path)
+
     name = group_of(workspace, model, layer)
     vectors: dict[str, torch.Tensor] = {}
     for part in workspace.parts(name):
@@ -123,7 +126,6 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
         dense = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
         for prompt, row in zip(table["simple_prompt"].to_pylist(), dense, strict=True):
             vectors.setdefault(prompt, torch.from_numpy(np.array(row)))
-    out = Path(path)
     if out.exists():
         raise SurdError(f"{path}: is there already; choose another name, or delete it")
     try:

@@ -16,6 +16,8 @@ from surd.store.storage import Storage
 from surd.store.workspace import Workspace
 
 FILE = "report/index.html"
+_BRAND = b'<p class="brand">surd report</p>'
+"""In every report's page, by which a later one may take its place."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ def report(location: str, output: str | None = None, tick: Tick = lambda counts:
     """Write the report of the workspace or training run at ``location``, whole or not at all.
 
     ``output``: a file, or a folder for ``index.html``; ``report/index.html`` within ``location``
-    by default. Raises SurdError.
+    by default. Raises SurdError, also where a file is in the way that is no report.
     """
     location = location.rstrip("/") or location
+    folder, file = _target(location, output)
+    _check_free(Storage(folder), file)
     workspace = Workspace(location)
     data: dict[str, Any] = {}
     subtitle = ""
@@ -48,7 +52,6 @@ def report(location: str, output: str | None = None, tick: Tick = lambda counts:
     name = workspace.storage.root.rstrip("/").rsplit("/", 1)[-1]
     page = render(visible(name), found, subtitle=visible(subtitle), data=data)
     content = page.encode("utf-8", "replace")  # names of folders may be no Unicode
-    folder, file = _target(location, output)
     Storage(folder).write_bytes(file, content)
     return Written(f"{folder}/{file}", len(content), tuple(section.id for section in found))
 
@@ -60,6 +63,18 @@ def _target(location: str, output: str | None) -> tuple[str, str]:
         return output.rstrip("/") or "/", "index.html"
     folder, _, file = output.rpartition("/")
     return folder or ".", file
+
+
+def _check_free(storage: Storage, file: str) -> None:
+    try:
+        ours = _BRAND in storage.read_bytes(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not ours:
+        raise SurdError(
+            f"{storage.location}/{file}: is there already, and no report of surd's; choose another "
+            "--output"
+        )
 
 
 def _runs(workspace: Workspace) -> list[Section]:

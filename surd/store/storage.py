@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from surd.store.processes import has_ended, own_name
 
 _STAMPS = ("size", "mtime", "ino", "LastModified", "ETag", "updated", "last_modified", "created")
 """What file systems tell of a file, each in its own words."""
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Also after pathlib, which makes ``s3:/`` of ``s3://``. A drive of Windows has one letter."""
 
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"} | {
     "412", "409", "404",
@@ -160,7 +164,10 @@ class Storage:
         """Give a local path to write to; on leaving without an error it becomes ``name``."""
         temporary = self._temporary_path(name)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            give_mode(temporary, mode)
             fsync(temporary)
             self.may_write()
             if self.is_local:
@@ -226,7 +233,7 @@ class Storage:
             _remove_of_ended_processes()
             return
         for name in self.names(folder):
-            if name.startswith(".") and name.endswith(".tmp"):
+            if is_temporary(name):
                 self.delete(f"{folder}/{name}")
 
     @contextlib.contextmanager
@@ -244,6 +251,31 @@ class Storage:
                 f"{self.location}: cannot {what}: {why}; check address, credentials and rights, "
                 "and run the same command again, what is finished is kept"
             ) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `Storage` gives to what it is still writing."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def local_path(location: str | Path) -> Path:
+    """A path on this machine, where ``~`` is the home folder.
+
+    Raises WorkspaceError for a url, which Path would take for a folder called ``s3:``.
+    """
+    if _URL.match(str(location)):
+        raise WorkspaceError(
+            f"{location}: only a local path will do here; give one, and copy from there or to it"
+        )
+    return Path(location).expanduser()
+
+
+def give_mode(path: Path, mode: int) -> None:
+    """Let a file be read by those who may read its neighbours: safetensors writes for its owner
+    alone. File systems without modes are left as they are."""
+    if path.stat().st_mode != mode:
+        with contextlib.suppress(OSError):
+            path.chmod(stat.S_IMODE(mode))
 
 
 def _remove_of_ended_processes() -> None:

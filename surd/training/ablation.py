@@ -14,7 +14,7 @@ from surd.evaluate.measures import Row
 from surd.evaluate.run import Options, evaluate
 from surd.evaluate.table import interval, shown
 from surd.recipe.recipe import Recipe, read_yaml, replace_keys
-from surd.store.storage import Storage
+from surd.store.storage import Storage, local_path
 from surd.training.run import run as train
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -73,7 +73,8 @@ def ablate(
         name: replace_keys(recipe, "train_adapter", dict(settings)).train_adapter
         for name, settings in variants.items()
     }
-    root = Path(location) / "adapter" / "ablation"
+    place = local_path(location)
+    root = place / "adapter" / "ablation"
     done = []
     for name, params in chosen.items():
         folder = root / re.sub(r"[^\w.=+-]+", "-", name)

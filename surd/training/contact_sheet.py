@@ -25,7 +25,7 @@ def validation_grid(folder: Path) -> tuple[Image.Image, list[str]] | None:
     columns = _some(
         [path for path in (place / BASE, *sorted(place.glob("step-*"))) if path.is_dir()]
     )
-    if not columns:
+    if not columns or not (place / PROMPTS_FILE).is_file():
         return None
     prompts = json.loads((place / PROMPTS_FILE).read_text(encoding="utf-8"))[:_ROWS]
     rows = [

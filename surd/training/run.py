@@ -20,6 +20,7 @@ from surd.models.diffusion import load_pipeline
 from surd.params import lasting
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
+from surd.store.storage import local_path
 from surd.store.workspace import Workspace
 from surd.training.cache import build_cache
 from surd.training.card import CARD, write_card
@@ -51,14 +52,16 @@ class Trained:
 
 
 def run(
-    location: str, params: TrainAdapterParams, folder: Path, *, resume: bool, quiet: bool
+    location: str, params: TrainAdapterParams, folder: str | Path, *, resume: bool, quiet: bool
 ) -> Trained:
     """Cache what is frozen, then train; what a run of the same settings left is taken up.
 
     Of several processes, as accelerate launches them, each encodes its share of the cache and
     learns from its share of the samples. Raises SurdError, for wrong settings before anything is
-    computed, also when `folder` holds a run of other settings.
+    computed, also when `folder` holds a run of other settings or somebody else's files.
     """
+    local_path(location)
+    folder = local_path(folder)
     check_tools(params)
     validation_prompts(params)
     dataset = open_published(location)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,22 +12,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from surd.adapter.files import save
+from surd.adapter.files import CONFIG_FILE, read_config, save
+from surd.errors import ModelError, SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.store.storage import fsync
+from surd.store.storage import fsync, give_mode
 
 LOG_FILE = "log.jsonl"
 _CHECKPOINT = "checkpoint-"
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Whole checkpoints, by step."""
+    """Whole checkpoints, by step. Those of other trainers, which call them alike, are none."""
     found = []
     for path in folder.glob(f"{_CHECKPOINT}*"):
         number = path.name.removeprefix(_CHECKPOINT)
-        if number.isdigit():
+        if number.isdecimal() and _is_checkpoint(path):
             found.append((int(number), path))
     return sorted(found)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        read_config(path)
+    except ModelError:
+        return False
+    return (path / "state").is_dir()
+
+
+def is_half_checkpoint(path: Path) -> bool:
+    """Whether it is what `checkpoint` had not finished writing, or deleting."""
+    return path.is_dir() and re.fullmatch(rf"\.{_CHECKPOINT}\d+\.tmp", path.name) is not None
 
 
 def checkpoint(
@@ -49,16 +64,33 @@ def checkpoint(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         final = folder / f"{_CHECKPOINT}{step:06d}"
-        shutil.rmtree(final, ignore_errors=True)
+        if (step, final) in checkpoints(folder):
+            remove_checkpoint(final)
         _sync(temporary)
-        temporary.rename(final)
+        try:
+            temporary.rename(final)
+        except OSError as error:
+            raise SurdError(
+                f"{final}: cannot be written: {error.strerror}; move it away and run the same "
+                "command again"
+            ) from error
         for _, old in checkpoints(folder)[: -params.checkpoints_kept]:
-            shutil.rmtree(old)
+            remove_checkpoint(old)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """At once: what is left of one when this is killed is a half one."""
+    half = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(half, ignore_errors=True)
+    path.rename(half)
+    shutil.rmtree(half)
 
 
 def _sync(folder: Path) -> None:
+    mode = (folder / CONFIG_FILE).stat().st_mode
     for path in folder.rglob("*"):
         if path.is_file():
+            give_mode(path, mode)
             fsync(path)
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE
 from surd.dataset.published import Published
 from surd.errors import SurdError
 from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.store.storage import Storage
+from surd.store.storage import Storage, is_temporary
+from surd.training.card import CARD, CURVES, PICTURES
+from surd.training.run_folder import LOG_FILE, checkpoints, is_half_checkpoint, remove_checkpoint
+from surd.training.validation import FOLDER, PROMPTS_FILE
+from surd.training.validation import LOG_FILE as VALIDATION_LOG
 
 SETTINGS_FILE = "settings.json"
+_FORMAT = "surd-run-1"
+"""What marks a folder as a run's. Runs of earlier versions are known by their settings."""
+_OF_A_RUN = (
+    *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, VALIDATION_LOG),
+    *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
+    *("evaluation.json", "evaluation.md", "evaluation.parquet"),
+    "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard
+)
+"""What training and evaluation write, weights first: without them no run is done."""
 
 
 def settings_of(params: TrainAdapterParams, dataset: Published) -> dict[str, Any]:
@@ -24,17 +39,9 @@ def settings_of(params: TrainAdapterParams, dataset: Published) -> dict[str, Any
 
 def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """Raises SurdError where a run cannot go on in `folder`, or begin anew there."""
-    path = folder / SETTINGS_FILE
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if not resume and folder.is_dir() and any(folder.iterdir()):
-            raise SurdError(
-                f"{folder}: is not a training's folder; choose another --output"
-            ) from None
+    there = _settings_in(folder)
+    if there is None:
         return
-    except (OSError, ValueError) as error:
-        raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
     there = lasting(TrainAdapterParams()) | there  # some settings are younger than the run
     for key, value in settings.items() if resume else ():
         if there.get(key) != value:
@@ -45,15 +52,71 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
             )
 
 
+def _settings_in(folder: Path) -> dict[str, Any] | None:
+    """Of the run in a folder; None where nothing is. Raises SurdError where something else is."""
+    path = folder / SETTINGS_FILE
+    try:
+        names = sorted(one.name for one in folder.iterdir())
+        there = json.loads(path.read_text(encoding="utf-8")) if SETTINGS_FILE in names else None
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise SurdError(f"{folder}: is a file; choose another --output") from None
+    except (OSError, ValueError) as error:
+        raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
+    if isinstance(there, dict) and _is_of_surd(there):
+        return there
+    others = [name for name in names if not is_temporary(name)]
+    if others:
+        named = SETTINGS_FILE if there is not None else others[0]
+        raise SurdError(
+            f"{folder}: holds {named}, which surd train-adapter did not write; choose a new or "
+            "empty folder as --output"
+        )
+    return None
+
+
+def _is_of_surd(there: Mapping[str, Any]) -> bool:
+    """By its mark; without one, by what earlier versions wrote and nothing else would hold."""
+    if "format" in there:
+        return bool(there["format"] == _FORMAT)
+    digests = there.get("dataset")
+    return (
+        {"diffusion", "llm", "adapter_weight", "steps"} <= there.keys()
+        and isinstance(digests, list)
+        and all(re.fullmatch("[0-9a-f]{64}", str(digest)) for digest in digests)
+    )
+
+
 def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
-    """Note the settings; delete what a killed run left half done, or anew all of an old run."""
+    """Note the settings; delete what a killed run left half done, or anew all of an old run.
+
+    Files that surd did not write stay.
+    """
+    _remove_half_done(folder)
     if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    for path in [*folder.rglob(".*.tmp")]:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    if not (folder / SETTINGS_FILE).is_file():
-        text = json.dumps(settings, indent=2) + "\n"
+        _remove_run(folder)
+    if not resume or not (folder / SETTINGS_FILE).is_file():
+        text = json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n"
         Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
+
+
+def _remove_half_done(folder: Path) -> None:
+    for place in ("", f"{FOLDER}/", f"{FOLDER}/*/", "pictures/*/"):
+        for path in folder.glob(f"{place}.*.tmp"):
+            if path.is_file() and is_temporary(path.name):
+                path.unlink(missing_ok=True)
+            elif not place and is_half_checkpoint(path):
+                shutil.rmtree(path)
+
+
+def _remove_run(folder: Path) -> None:
+    """All but the settings, which mark the folder as surd's should this be killed."""
+    paths = [path for pattern in _OF_A_RUN for path in folder.glob(pattern)]
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for _, path in checkpoints(folder):
+        remove_checkpoint(path)
+    for place in {path.parent for path in paths} - {folder}:
+        if not any(place.iterdir()):
+            place.rmdir()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from surd.errors import ModelError
+from surd.errors import ModelError, SurdError
 from surd.models.captioner import load_captioner
 from surd.models.clip import load_clip
 from surd.models.diffusion import load_pipeline
@@ -40,6 +40,14 @@ def test_trained_models_are_in_the_libraries_formats(tmp_path, monkeypatch):
     assert made.shape == (48, 48, 3) and np.isfinite(made).all()
     assert pipeline.tokenizer.model_max_length == clip.context_tokens
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_models_of_somebody_else_are_not_replaced(tmp_path):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "weights").write_bytes(b"mine")
+    with pytest.raises(SurdError, match="holds what surd demo train did not make"):
+        train_all(tmp_path, device="cpu")
+    assert [path.name for path in tmp_path.rglob("*")] == ["clip", "weights"]
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path):

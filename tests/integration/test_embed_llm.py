@@ -93,8 +93,9 @@ def test_a_part_that_is_lost_comes_back_byte_for_byte(
 ) -> None:
     surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
     before = digests(folder)
-    (folder / "llm" / "tiny" / "layer-2" / "part-00001.parquet").unlink()
-    (folder / "llm" / "tiny" / "layer-2" / ".part-00001.parquet.x.tmp").write_bytes(b"killed")
+    place = folder / "llm" / "tiny" / "layer-2"
+    (place / "part-00001.parquet").unlink()
+    (place / ".part-00001.parquet.0a1b2c3d.tmp").write_bytes(b"killed")
     assert surd("embed-llm", folder).code == 0
     assert digests(folder) == before
 

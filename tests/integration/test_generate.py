@@ -130,6 +130,16 @@ def test_the_command_writes_the_same_picture_every_time(
     alone = np.asarray(Image.open(tmp_path / "b" / "a-cat-1.png"))
     right = np.asarray(Image.open(tmp_path / "a" / "a-cat-1.png"))[:, SIDE:]
     np.testing.assert_array_equal(alone, right)
+    (tmp_path / "b" / "two-red-cups-1.png").write_bytes(b"mine")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b" / "a-cat-1.png")
+    for name in ("two-red-cups-1.png", "a-cat-1.png"):
+        there = (tmp_path / "b" / name).read_bytes()
+        ran = surd(*told, "--seed", 1, "-o", tmp_path / "b")
+        assert ran.code == 2 and f"{name}: is there already" in ran.err
+        assert (tmp_path / "b" / name).read_bytes() == there
+        (tmp_path / "b" / name).unlink()
+    assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0
+    assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0, "its own are drawn anew"
 
 
 def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:

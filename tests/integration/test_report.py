@@ -47,6 +47,18 @@ def test_it_goes_where_it_is_told_and_speaks_json(surd: Surd, folder: Path, tmp_
     assert not (folder / "report").exists()
 
 
+def test_a_page_that_is_no_report_is_not_replaced(surd: Surd, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    for name in ("site/index.html", "thesis.html"):
+        (tmp_path / name).write_text("<p>mine</p>")
+    for output in ("site", "thesis.html"):
+        ran = surd("report", folder, "-o", tmp_path / output)
+        assert ran.code == 2 and "no report of surd's" in ran.err and ran.err.count("\n") == 1
+    assert (tmp_path / "site" / "index.html").read_text() == "<p>mine</p>"
+    assert surd("report", folder, "-o", tmp_path / "new.html").code == 0
+    assert surd("report", folder, "-o", tmp_path / "new.html").code == 0, "its own is replaced"
+
+
 def test_a_published_dataset_is_the_end_of_the_funnel_until_the_verdicts_change(
     surd: Surd, folder: Path
 ) -> None:

@@ -128,13 +128,123 @@ def test_what_a_killed_run_left_half_done_goes(
     told = command(tmp_path / "w", diffusion, tmp_path / "run", 1)
     assert surd(*told, "-q").code == 0
     (cache,) = (tmp_path / "w" / "adapter" / "cache").iterdir()
-    half = [cache / ".part-00000.safetensors.0a.tmp", tmp_path / "run" / ".settings.json.0a.tmp"]
+    names = (".part-00000.safetensors.0a1b2c3d.tmp", ".settings.json.0a1b2c3d.tmp")
+    half = [cache / names[0], tmp_path / "run" / names[1]]
     for path in half:
         path.touch()
     (tmp_path / "run" / ".checkpoint-5.tmp" / "state").mkdir(parents=True)
     (tmp_path / "run" / "adapter_model.safetensors").unlink()
     assert surd(*told, "-q").code == 0
     assert not [*tmp_path.rglob(".*.tmp")]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("resume", ["latest", "none"])
+@pytest.mark.parametrize(
+    ("mine", "named"),
+    [
+        ({"thesis.tex": "years", ".draft.tmp": "half"}, ".draft.tmp"),
+        ({"settings.json": '{"editor.fontSize": 14}', "thesis.tex": "years"}, "settings.json"),
+        ({"settings.json": "// {}"}, "settings.json: cannot be read"),
+        ({"adapter_config.json": '{"peft_type": "LORA"}', "adapter_model.safetensors": ""}, "ada"),
+        ({"checkpoint-500/optimizer.bin": ""}, "checkpoint-500"),
+    ],
+)
+def test_a_folder_of_somebody_else_is_refused_in_every_mode_and_left_alone(
+    surd: Surd,
+    workspace: Path,
+    diffusion: str,
+    tmp_path: Path,
+    mine: dict[str, str],
+    named: str,
+    resume: str,
+) -> None:
+    for name, text in mine.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text(text)
+    before = files(tmp_path / "run")
+    ran = surd(*command(workspace, diffusion, tmp_path / "run", 1), "--resume", resume, "-q")
+    assert ran.code == 2 and named in ran.err and "--output" in ran.err
+    assert ran.err.count("\n") == 1
+    assert files(tmp_path / "run") == before
+
+
+def test_begun_anew_a_run_loses_what_surd_wrote_and_nothing_else(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert surd(*command(workspace, diffusion, run, 3, **LOOK), "-q").code == 0
+    assert (run / "checkpoint-000002").is_dir() and [*run.glob("validation/step-*/*.png")]
+    mine = (".draft.tmp", "thesis.tex", "validation/base/holiday.png", "checkpoint-9/weights.bin")
+    for name in mine:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    once = command(workspace, diffusion, run, 1)
+    assert surd(*once, "--resume", "none", "-q").code == 0
+    left = files(run)
+    assert all(left.pop(name) == b"mine" for name in mine)
+    assert sorted(left) == sorted(
+        {"adapter_config.json", "adapter_model.safetensors", "settings.json", "log.jsonl"}
+        | {"README.md", "loss.svg"}
+    )
+    assert (run / "log.jsonl").read_text().count("\n") == 1
+    assert "is trained already" in surd(*once).out
+
+
+def test_a_run_of_the_version_before_goes_on_where_it_stopped(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    told = command(workspace, diffusion, run, 3, checkpoint_every=2)
+    assert surd(*told, "-q").code == 0
+    whole = weights(run)
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings.pop("format") == "surd-run-1"
+    (run / "settings.json").write_text(json.dumps(settings))
+    (run / "adapter_model.safetensors").unlink()
+    first = (run / "checkpoint-000002").stat().st_mtime_ns
+    assert surd(*told, "-q").code == 0
+    assert (run / "checkpoint-000002").stat().st_mtime_ns == first
+    assert all(torch.equal(whole[name], value) for name, value in weights(run).items())
+
+
+def test_whoever_may_read_one_file_of_a_run_may_read_all(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
+    run = tmp_path / "w" / "adapter" / "run"
+    assert surd(*command(tmp_path / "w", diffusion, run, 2, checkpoint_every=1), "-q").code == 0
+    (run / "mine").touch()
+    paths = [path for path in (tmp_path / "w" / "adapter").rglob("*") if path.is_file()]
+    assert {path.name for path in paths} > {"adapter_model.safetensors", "model.safetensors"}
+    assert {path.stat().st_mode for path in paths} == {(run / "mine").stat().st_mode}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("train-adapter", "s3://bucket/data"),
+        ("train-adapter", "DATA", "-o", "s3://bucket/run"),
+        ("ablate", "gs://bucket/data", "--vary", "layer=1,2"),
+        ("evaluate", "hf://models/me/run"),
+        ("generate", "a cat", "--adapter", "s3://bucket/run"),
+        ("generate", "a cat", "--adapter", "DATA", "-o", "s3://bucket/pictures"),
+        ("export", "DATA", "csv", "-o", "s3://bucket/out"),
+        ("export", "DATA", "prompt2vec", "-o", "s3://b/o.pt", "--model=tiny-llm", "--layer=3"),
+        ("demo", "train", "-o", "s3://bucket/models"),
+    ],
+)
+def test_an_address_where_only_a_path_will_do_is_one_line_and_makes_no_folder(
+    surd: Surd, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: tuple[Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = surd(*(str(workspace) if one == "DATA" else one for one in told))
+    assert ran.code == 2 and "only a local path will do here" in ran.err
+    assert ran.err.count("\n") == 1 and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's compiler has some for itself

@@ -293,10 +293,28 @@ def test_files_added_to_a_dataset_survive_publishing_again(tmp_path: Path) -> No
     publish(workspace, SMALL)
     (tmp_path / "dataset" / ".git").mkdir()
     (tmp_path / "dataset" / ".git" / "config").write_text("mine")
+    (tmp_path / "dataset" / "train-mine.parquet").write_text("mine")
     write_group(workspace, "verdicts", 0, [*samples(4), dropped(4, "small")])
     publish(workspace, SMALL)
     assert (tmp_path / "dataset" / ".git" / "config").read_text() == "mine"
+    assert (tmp_path / "dataset" / "train-mine.parquet").read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("dataset")) == ["dataset"]
+
+
+@pytest.mark.parametrize("name", ["dataset.old", "dataset.tmp-mine"])
+def test_a_copy_of_the_dataset_made_by_hand_survives_publishing_again(
+    tmp_path: Path, name: str
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(5)])
+    publish(workspace, SMALL)
+    (tmp_path / "dataset").rename(tmp_path / name)
+    (tmp_path / name / "notes.txt").write_text("mine")
+    before = files(tmp_path / name)
+    write_group(workspace, "verdicts", 0, [*samples(4), dropped(4, "small")])
+    for _ in range(2):
+        publish(workspace, SMALL)
+        assert files(tmp_path / name) == before
+    assert "notes.txt" not in files(tmp_path / "dataset")
 
 
 def test_a_remote_workspace_is_published_alike(tmp_path: Path) -> None:

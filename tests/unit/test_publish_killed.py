@@ -126,7 +126,7 @@ def test_stopped_between_the_renames_the_next_run_finishes(
     assert not (tmp_path / "dataset").exists()
     assert publish(workspace, SMALL).state == "fresh"
     assert sum(publish(workspace, SMALL).splits.values()) == 7
-    assert not (tmp_path / "dataset.old").exists()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("dataset")] == ["dataset"]
 
 
 def test_stopped_while_writing_the_older_dataset_stays(tmp_path: Path) -> None:

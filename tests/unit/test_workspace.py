@@ -190,10 +190,11 @@ def test_a_part_is_not_there_before_its_block_ends(workspace: Workspace) -> None
 
 def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(local: Workspace) -> None:
     write(local, rows(1))
-    left = Path(local.location, "things", ".part-00001.parquet.4711.tmp")
+    left = Path(local.location, "things", ".part-00001.parquet.00c0ffee.tmp")
     left.write_bytes(b"half")
+    Path(local.location, "things", ".thesis.tmp").write_bytes(b"mine")
     local.storage.remove_leftovers("things")
-    assert files_below(Path(local.location)) == ["things/part-00000.parquet"]
+    assert files_below(Path(local.location)) == ["things/.thesis.tmp", "things/part-00000.parquet"]
 
 
 def test_a_remote_upload_leaves_no_temporary_file_behind(

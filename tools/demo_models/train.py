@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
+from surd.errors import SurdError
 from surd.models.clip import load_clip
 from surd.models.devices import device_named
+from surd.store.storage import Storage, local_path
 from tools.demo_models.autoencoder import train_autoencoder
 from tools.demo_models.captioner import train_captioner
 from tools.demo_models.clip import train_clip
@@ -26,6 +29,8 @@ STEPS = {
     "autoencoder": 2500,
     "diffusion": 6000,
 }
+_MARK = "surd-demo-models.json"
+"""Marks a folder whose models may be replaced."""
 
 
 def train_all(
@@ -40,8 +45,10 @@ def train_all(
     Checkpoints and painted pictures stay in ``output/work``: run again, training goes on from the
     last checkpoint (one a minute) and ends with the same weights. On one machine the same seeds
     give the same weights. About four hours on 2 cores. Raises ModelError for a device that is
-    not there.
+    not there, SurdError for a folder that holds something else.
     """
+    output = local_path(output)
+    _claim(output)
     place = device_named(device or "auto")
     work = output / "work"
     steps = {name: max(1, round(count * steps_scale)) for name, count in STEPS.items()}
@@ -83,6 +90,17 @@ def train_all(
     )
     with _whole(output / "diffusion") as folder:
         pipeline.to(torch.float16).save_pretrained(folder)
+
+
+def _claim(output: Path) -> None:
+    """Mark the folder as surd's. Raises SurdError where it holds what surd did not make."""
+    ours = (output / _MARK).is_file() or any(output.glob("work/train-*-*.npy"))  # of before
+    if not ours and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SurdError(
+            f"{output}: holds what surd demo train did not make; choose a new or empty folder"
+        )
+    text = json.dumps({"format": "surd-demo-models-1"}) + "\n"
+    Storage(str(output)).write_bytes(_MARK, text.encode())
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from surd.dataset.export.tars import write_webdataset
 from surd.dataset.published import Published, open_published
 from surd.errors import SurdError
 from surd.progress import Tick
+from surd.store.storage import local_path
 
 FORMS: Mapping[str, Callable[[Published, Path, Tick], None]] = {
     "surd": write_imagefolder,
@@ -44,7 +45,7 @@ def export(
     if form not in FORMS:
         raise SurdError(f"{form}: no such form; forms: {', '.join(FORMS)}")
     dataset = open_published(str(location))
-    out = Path(out).absolute()
+    out = local_path(out).absolute()
     _check_free(out)
     temporary = out.parent / f".{out.name}.surd-export.tmp"
     try:
