@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -12,6 +13,9 @@ class Params(BaseModel):
     """Parameters of a stage or a source: validated, frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Keys that earlier versions had, with the value that holds for everything now."""
 
 
 def runtime(default: Any, description: str, **constraints: Any) -> Any:

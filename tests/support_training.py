@@ -22,7 +22,6 @@ LOOK = {
     "validation_steps": 2,
     "validate_every": 2,
     "validation_seeds": 2,
-    "validation_clip": "demo:clip",
     "accumulate": 1,
     "checkpoint_every": 2,
 }

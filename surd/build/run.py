@@ -19,7 +19,7 @@ from surd.engine.stages import run_stage
 from surd.errors import RecipeError, SurdError, WorkspaceError, command
 from surd.progress import track
 from surd.recipe.pipeline import params_of, stage_named, stage_names
-from surd.recipe.recipe import Recipe, validate_recipe
+from surd.recipe.recipe import Recipe, stored_recipe
 from surd.stages.base import Stage
 from surd.stages.collect import SourceResult, collect
 from surd.stages.refresh import refresh
@@ -64,7 +64,7 @@ def open_recipe(workspace: Workspace) -> Recipe:
     """The recipe a workspace was made with. Raises WorkspaceError or RecipeError."""
     manifest = workspace.read_manifest()
     try:
-        return validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+        return stored_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
     except RecipeError as error:
         anew = command("build", "RECIPE", "-o", workspace.location, "--replace")
         raise RecipeError(f"{error}\nmend that in the file, or take a recipe: {anew}") from error

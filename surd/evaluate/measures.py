@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ from surd.evaluate.judges import Judge
 from surd.evaluate.prompts import Prompt, ask
 from surd.evaluate.quality import Quality
 from surd.evaluate.significance import Estimate, difference, mcnemar, mean_of
-from surd.models.clip import Clip
+
+if TYPE_CHECKING:
+    from surd.models.clip import Clip
 
 SIDES = ("base", "adapter")
 _AT_ONCE = 64

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ from surd.stages.download.stage import DownloadParams
 from surd.stages.filter.params import FilterParams
 from surd.stages.prompts import PromptsParams
 from surd.stages.score import ScoreParams
+
+log = logging.getLogger("surd")
 
 StageName = Literal[
     "collect", "download", "prompts", "caption", "score", "dedup", "filter", "publish"
@@ -162,6 +166,25 @@ def _differing(key: str, ours: Any, theirs: Any) -> Iterator[Difference]:
         yield Difference(key, ours, theirs)
 
 
+def stored_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe that surd itself saved, maybe an earlier version: keys that are gone since are left
+    out, and told where they said something. Raises RecipeError."""
+    kept, told = dict(raw), []
+    for section, field in Recipe.model_fields.items():
+        model, values = _model_in(field.annotation), raw.get(section)
+        if model is None or not issubclass(model, Params) or not isinstance(values, Mapping):
+            continue
+        kept[section] = {key: value for key, value in values.items() if key not in model.removed}
+        told += [
+            f"{section}.{key} ({json.dumps(values[key])}, now {json.dumps(value)})"
+            for key, value in model.removed.items()
+            if values.get(key, value) != value
+        ]
+    if told:
+        log.warning("%s: no longer there, and left out: %s", where, ", ".join(told))
+    return validate_recipe(kept, where)
+
+
 def validate_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
     """Raises RecipeError naming every wrong key of ``where``, one line each."""
     try:
@@ -220,7 +243,12 @@ def _describe(problem: Any) -> str:
     place = _place(location)
     where = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in place).lstrip(".")
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        model = _model_at(location[:-1])
+        removed = getattr(model, "removed", {})
+        if location[-1] in removed:
+            now = json.dumps(removed[location[-1]])
+            return f"{where}: this key was removed, all is done as with {now}; delete it"
+        known = list(model.model_fields) if model else []
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return f"{where}: unknown key; {mend}"
@@ -250,8 +278,8 @@ def _place(location: Sequence[str | int]) -> list[str | int]:
 _UNION_TAGS = {"bool", "int", "str", "float"}
 
 
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    """The keys allowed at a place in a recipe."""
+def _model_at(location: Sequence[str | int]) -> type[BaseModel] | None:
+    """What a place in a recipe is an instance of."""
     model: type[BaseModel] = Recipe
     if location[:1] == ["sources"]:
         model = SOURCES[str(location[2])][0]
@@ -260,9 +288,9 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
         annotation = model.model_fields[str(key)].annotation if isinstance(key, str) else None
         found = _model_in(annotation)
         if found is None:
-            return []
+            return None
         model = found
-    return list(model.model_fields)
+    return model
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

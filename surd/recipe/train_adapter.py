@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +12,16 @@ from surd.params import Params, runtime
 
 class TrainAdapterParams(Params):
     """An adapter's network, its lessons and its training."""
+
+    removed: ClassVar[Mapping[str, Any]] = {
+        "depth": 2,
+        "denoising_target": "noise",
+        "attention_queries": 4096,
+        "distance": "kl",
+        "temperature": 1.0,
+        "validation_limit": None,
+        "validation_clip": None,
+    }
 
     diffusion: str = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -30,7 +41,6 @@ class TrainAdapterParams(Params):
     attend: Literal["tokens", "batch"] = Field(
         default="tokens", description="what the encoder attends across; batch as published"
     )
-    depth: int = Field(default=2, ge=1, description="layers of the encoder")
     heads: int = Field(default=8, ge=1, description="attention heads of the encoder")
     feed_forward: int = Field(default=2048, ge=1, description="width of its feed-forward part")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the encoder, while training")
@@ -46,11 +56,6 @@ class TrainAdapterParams(Params):
         description="of the denoising loss; 0 is what the published code does, for no gradient "
         "of that loss reaches its adapter",
     )
-    denoising_target: Literal["noise", "complex"] = Field(
-        default="noise",
-        description="what the prediction shall be: the noise, or what the model itself predicts "
-        "from the complex prompt",
-    )
     attention_weight: float = Field(
         default=0.0,
         ge=0,
@@ -63,15 +68,8 @@ class TrainAdapterParams(Params):
         description="what that difference is; root: of each prompt's squared difference, so that "
         "prompts that come out nearly right, as complex ones, still teach to leave them alone",
     )
-    attention_queries: int = Field(
-        default=4096, ge=1, description="states of the UNet that each of those layers is asked with"
-    )
     llm_weight: float = Field(default=1e-5, ge=0, description="of the language model's loss")
     prompt_weight: float = Field(default=1e-5, ge=0, description="of the complex prompt's loss")
-    distance: Literal["kl", "cosine", "mse"] = Field(
-        default="kl", description="what those two losses measure"
-    )
-    temperature: float = Field(default=1.0, gt=0, description="of the KL divergences")
     projection: Literal["frozen", "learned"] = Field(
         default="frozen", description="the map from the language model's width; frozen: random"
     )
@@ -124,13 +122,8 @@ class TrainAdapterParams(Params):
         description="drawn while training: prompts, or names of sets of prompts as surd evaluate "
         "takes them (paper, demo:simple, a file)",
     )
-    validation_limit: int | None = Field(default=None, ge=1, description="of those prompts")
     validation_seeds: int = Field(default=1, ge=1, description="pictures of each prompt")
     validation_steps: int = Field(default=30, ge=1, description="denoising steps of a picture")
-    validation_clip: str | None = Field(
-        default=None,
-        description="CLIP model that scores them, as open_clip's architecture/weights; or none",
-    )
 
     validate_every: int = runtime(500, "steps between validations; the last is one too", ge=1)
     cache: bool = runtime(

@@ -28,6 +28,8 @@ from surd.training.run_folder import about_training, begin_log, checkpoint, take
 from surd.training.setup import frozen_unet, make_accelerator, make_average, make_optimizer
 from surd.training.validation import Validation, is_due, validate
 
+_QUERIES = 4096
+"""States of the UNet that each of its cross-attention layers is asked with."""
 _QUERIES_A_BATCH = 64
 
 
@@ -70,7 +72,6 @@ def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
     return AdapterConfig(
         width=width,
         network=params.network,
-        depth=params.depth,
         heads=params.heads,
         feed_forward=params.feed_forward,
         weight=params.adapter_weight,
@@ -162,7 +163,7 @@ def _readers(
     data: Data, unet: Any, schedule: Any, params: TrainAdapterParams, accelerator: Any
 ) -> list[Reader]:
     """The UNet's layers with queries from as many batches as give enough of them."""
-    wanted = -(-params.attention_queries // _QUERIES_A_BATCH)
+    wanted = -(-_QUERIES // _QUERIES_A_BATCH)
 
     def runs() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
         for number in range(wanted):
@@ -174,7 +175,7 @@ def _readers(
             yield arguments, places.to(accelerator.device)
 
     with accelerator.autocast():
-        return readers_of(unet, runs(), params.attention_queries)
+        return readers_of(unet, runs(), _QUERIES)
 
 
 def _step(training: Training, data: Data, step: int) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +15,6 @@ from surd.training.attention import Reader, attention_error
 
 TERMS = ("denoising", "attention", "llm", "prompt")
 """The losses, each with a weight of its own."""
-
-Distance = Literal["kl", "cosine", "mse"]
 
 
 @dataclass(frozen=True)
@@ -36,24 +34,15 @@ class Batch:
     """Of the pictures, in pixels."""
 
 
-def distance(
-    found: torch.Tensor, aim: torch.Tensor, how: Distance = "kl", temperature: float = 1.0
-) -> torch.Tensor:
+def distance(found: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
     """How far features ``[b, s, d]`` are from what they shall be, ``[b, s, d]`` or ``[b, 1, d]``.
 
-    ``kl`` is the published one: KL(softmax(found / T) || softmax(aim / T)) over d, summed over the
-    tokens, averaged over the batch, times T squared. ``cosine`` (1 - cosine) and ``mse`` are
-    averaged over the tokens too.
+    The published one: KL(softmax(found) || softmax(aim)) over d, summed over the tokens, averaged
+    over the batch.
     """
-    aim = aim.expand_as(found)
-    if how == "mse":
-        return functional.mse_loss(found.float(), aim.float())
-    if how == "cosine":
-        return (1 - functional.cosine_similarity(found.float(), aim.float(), dim=-1)).mean()
-    log_found = functional.log_softmax(found.float() / temperature, dim=-1)
-    log_aim = functional.log_softmax(aim.float() / temperature, dim=-1)
-    divergence = functional.kl_div(log_aim, log_found, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
+    log_found = functional.log_softmax(found.float(), dim=-1)
+    log_aim = functional.log_softmax(aim.expand_as(found).float(), dim=-1)
+    return functional.kl_div(log_aim, log_found, reduction="batchmean", log_target=True)
 
 
 def losses(
@@ -79,9 +68,9 @@ def losses(
         root = params.attention_distance == "root"
         terms["attention"] = attention_error(readers, embeddings, batch.complex, root=root)
     if params.llm_weight:
-        terms["llm"] = distance(features, aim, params.distance, params.temperature)
+        terms["llm"] = distance(features, aim)
     if params.prompt_weight:
-        terms["prompt"] = distance(embeddings, batch.complex, params.distance, params.temperature)
+        terms["prompt"] = distance(embeddings, batch.complex)
     return terms
 
 
@@ -128,20 +117,10 @@ def _denoising(
     Source of the Min-SNR weights: arXiv:2303.09556, section 3.4.
     """
 
-    def predict(states: torch.Tensor) -> torch.Tensor:
-        said = unet(**unet_arguments(unet, schedule, batch, states, noise, times))
-        prediction: torch.Tensor = said.sample.float()
-        return prediction
-
+    said = unet(**unet_arguments(unet, schedule, batch, embeddings, noise, times))
     kind = schedule.config.prediction_type
-    if params.denoising_target == "complex":
-        with torch.no_grad():
-            wanted = predict(batch.complex)
-    elif kind == "epsilon":
-        wanted = noise
-    else:
-        wanted = schedule.get_velocity(batch.latents, noise, times)
-    error = functional.mse_loss(predict(embeddings), wanted.float(), reduction="none")
+    wanted = noise if kind == "epsilon" else schedule.get_velocity(batch.latents, noise, times)
+    error = functional.mse_loss(said.sample.float(), wanted.float(), reduction="none")
     error = error.mean(dim=(1, 2, 3))
     if params.snr_gamma is not None:
         from diffusers.training_utils import compute_snr

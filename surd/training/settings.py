@@ -30,6 +30,11 @@ _OF_A_RUN = (
     "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard
 )
 """What training and evaluation write, weights first: without them no run is done."""
+_REMOVED = {
+    key: value
+    for key, value in TrainAdapterParams.removed.items()
+    if not key.startswith("validation")  # of which nothing is learned
+}
 
 
 def settings_of(params: TrainAdapterParams, dataset: Published) -> dict[str, Any]:
@@ -42,7 +47,8 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     there = _settings_in(folder)
     if there is None:
         return
-    there = lasting(TrainAdapterParams()) | there  # some settings are younger than the run
+    settings = {**_REMOVED, **settings}
+    there = _REMOVED | lasting(TrainAdapterParams()) | there  # some are younger than the run
     for key, value in settings.items() if resume else ():
         if there.get(key) != value:
             told = "the dataset" if key == "dataset" else f"{key} ({there.get(key)}, now {value})"

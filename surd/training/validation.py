@@ -23,10 +23,9 @@ from surd.adapter.module import Adapter
 from surd.demo.scenes import ATTRIBUTES
 from surd.evaluate.drawing import open_rgb, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge
-from surd.evaluate.measures import cosines, shares_right
+from surd.evaluate.measures import shares_right
 from surd.evaluate.prompt_sets import DEMO, KINDS, PAPER, SUFFIXES, load_prompts
-from surd.evaluate.prompts import Prompt, limited, texts_of
-from surd.models.clip import Clip, load_clip
+from surd.evaluate.prompts import Prompt, texts_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage
 
@@ -65,7 +64,6 @@ class Validation:
     texts: list[str]
     judged: list[Prompt]
     """Those the judge knows the right answers of."""
-    clip: Clip | None
     judge: Judge
 
     @property
@@ -81,8 +79,7 @@ class Validation:
 
 def validation_prompts(params: TrainAdapterParams) -> list[Prompt]:
     """The prompts the settings name, one by one or by their sets. Raises SurdError."""
-    found = [prompt for told in params.validation_prompts for prompt in _named(told)]
-    return limited(found, params.validation_limit)
+    return [prompt for told in params.validation_prompts for prompt in _named(told)]
 
 
 def _named(told: str) -> list[Prompt]:
@@ -95,23 +92,20 @@ def _named(told: str) -> list[Prompt]:
 def open_validation(
     params: TrainAdapterParams, pipeline: Any, folder: Path, accelerator: Any
 ) -> Validation | None:
-    """Load what measures; None where nothing is to be drawn. Raises SurdError."""
+    """What is to be drawn and judged; None where nothing is. Raises SurdError."""
     prompts = validation_prompts(params)
     if not prompts:
         return None
     texts = texts_of(prompts)
-    clip = None
     if accelerator.is_main_process:
         told = json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
         Storage(str(folder / FOLDER)).write_bytes(PROMPTS_FILE, told.encode())
-        if params.validation_clip is not None:
-            clip = load_clip(params.validation_clip, device=accelerator.device)
     judged = [
         prompt
         for prompt in prompts
         if prompt.questions and all(asked.question in ATTRIBUTES for asked in prompt.questions)
     ]
-    return Validation(params, folder, pipeline, texts, judged, clip, exact_judge())
+    return Validation(params, folder, pipeline, texts, judged, exact_judge())
 
 
 def is_due(validation: Validation, step: int) -> bool:
@@ -165,11 +159,10 @@ def _draw(validation: Validation, adapter: Adapter | None, step: int, accelerato
 
 
 def _measure(validation: Validation, step: int) -> dict[str, float]:
-    texts, seeds, pictures = validation.texts, validation.seeds, validation.pictures(step)
-    measures: dict[str, float] = {"pictures": len(texts) * len(seeds)}
-    if validation.clip is not None:
-        measures["clip score"] = float(cosines(texts, seeds, pictures, validation.clip).mean())
+    seeds = validation.seeds
+    measures: dict[str, float] = {"pictures": len(validation.texts) * len(seeds)}
     if validation.judged:
+        pictures = validation.pictures(step)
         measures |= shares_right(validation.judged, seeds, pictures, validation.judge)
     return measures
 

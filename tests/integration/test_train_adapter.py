@@ -204,7 +204,12 @@ def test_a_run_of_the_version_before_goes_on_where_it_stopped(
     whole = weights(run)
     settings = json.loads((run / "settings.json").read_text())
     assert settings.pop("format") == "surd-run-1"
-    (run / "settings.json").write_text(json.dumps(settings))
+    (run / "settings.json").write_text(json.dumps({**settings, "distance": "mse"}))
+    ran = surd(*told)
+    assert ran.code == 2 and "another value of distance (mse, now kl)" in ran.err
+    gone = {"distance": "kl", "depth": 2, "validation_clip": "demo:clip"}
+    (run / "settings.json").write_text(json.dumps({**settings, **gone}))
+    assert "is trained already" in surd(*told).out
     (run / "adapter_model.safetensors").unlink()
     first = (run / "checkpoint-000002").stat().st_mtime_ns
     assert surd(*told, "-q").code == 0

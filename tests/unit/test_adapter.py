@@ -186,30 +186,27 @@ def test_a_gate_says_of_each_prompt_how_much_of_the_adapter_it_needs(
     torch.testing.assert_close(adapters.load(tmp_path)(x).embeddings, x)
 
 
-@pytest.mark.parametrize("how", ["kl", "cosine", "mse"])
-def test_each_distance_falls_on_a_fixed_batch(how: Any) -> None:
+def test_the_distance_falls_on_a_fixed_batch() -> None:
     adapter = make(dropout=0.0).train()
     x, aim, llm = torch.randn(4, 5, 16), torch.randn(4, 5, 16), torch.randn(4, 1, 16)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-3)
     history = []
     for _ in range(30):
         found = adapter(x)
-        terms = distance(found.embeddings, aim, how), distance(found.features, llm, how)
+        terms = distance(found.embeddings, aim), distance(found.features, llm)
         history.append([float(term.detach()) for term in terms])
         optimizer.zero_grad()
         torch.stack(terms).sum().backward()
         optimizer.step()
     assert history[-1][0] < history[0][0] and history[-1][1] < history[0][1]
-    assert distance(aim, aim, how) == pytest.approx(0, abs=1e-5)
+    assert distance(aim, aim) == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_published_distance_is_kl_by_its_definition(temperature: float) -> None:
+def test_the_published_distance_is_kl_by_its_definition() -> None:
     found, aim = torch.randn(3, 5, 16), torch.randn(3, 1, 16)
-    p = (found / temperature).softmax(-1)
-    q = (aim / temperature).softmax(-1)
-    right = (p * (p / q).log()).sum() / 3 * temperature**2
-    assert distance(found, aim, "kl", temperature) == pytest.approx(float(right), rel=1e-5)
+    p, q = found.softmax(-1), aim.softmax(-1)
+    right = (p * (p / q).log()).sum() / 3
+    assert distance(found, aim) == pytest.approx(float(right), rel=1e-5)
 
 
 @pytest.mark.parametrize("network", ["sur", "encoder"])

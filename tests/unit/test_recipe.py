@@ -13,7 +13,9 @@ from surd.recipe.recipe import (
     find_recipe,
     load_recipe,
     override_recipe,
+    replace_keys,
     shipped_recipes,
+    stored_recipe,
     validate_recipe,
 )
 
@@ -92,6 +94,33 @@ def test_an_unknown_key_that_is_near_to_none_lists_those_there_are() -> None:
 def test_an_unknown_key_called_like_a_kind_of_source_keeps_its_name() -> None:
     (line,) = problems(download={"resize": {"folder": 1}})
     assert line.startswith("download.resize.folder: unknown key")
+
+
+def test_a_key_that_was_removed_says_so_wherever_somebody_wrote_it(tmp_path: Path) -> None:
+    line = 'train_adapter.distance: this key was removed, all is done as with "kl"; delete it'
+    assert problems(train_adapter={"distance": "cosine"}) == [line]
+    assert refusal(tmp_path, MINIMAL, "train_adapter.distance=kl") == f"{tmp_path}/r.yaml: {line}"
+    with pytest.raises(RecipeError, match="was removed"):
+        replace_keys(loaded(tmp_path), "train_adapter", {"depth": 3})
+
+
+def test_a_recipe_that_an_earlier_version_saved_is_read_and_what_is_gone_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recipe = validate_recipe(raw(), "r.yaml")
+    saved = recipe.model_dump(mode="json")
+    saved["train_adapter"] |= {"depth": 2, "distance": "kl", "validation_clip": None}
+    assert stored_recipe(saved, "surd.json") == recipe and caplog.text == ""
+    saved["train_adapter"] |= {"depth": 3, "distance": "mse"}
+    assert stored_recipe(saved, "surd.json") == recipe
+    (told,) = caplog.messages
+    assert told == (
+        "surd.json: no longer there, and left out: train_adapter.depth (3, now 2), "
+        'train_adapter.distance ("mse", now "kl")'
+    )
+    saved["train_adapter"]["never"] = 1
+    with pytest.raises(RecipeError, match=r"train_adapter\.never: unknown key"):
+        stored_recipe(saved, "surd.json")
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ class Made:
 
 def how_made(workspace: Workspace) -> Made:
     """Read it from the manifest. Raises WorkspaceError or RecipeError."""
-    from surd.recipe.recipe import Recipe, validate_recipe
+    from surd.recipe.recipe import Recipe, stored_recipe
 
     manifest: Manifest = workspace.read_manifest()
-    recipe = validate_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
+    recipe = stored_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
     sources = [
         {key: value for key in _SOURCE_KEYS if (value := getattr(source, key, None)) is not None}
         for source in recipe.sources

@@ -40,7 +40,7 @@ def _changed(run: Run) -> Iterator[tuple[str, str, str]]:
     from surd.params import lasting
     from surd.recipe.train_adapter import TrainAdapterParams
 
-    published = lasting(TrainAdapterParams())
+    published = {**TrainAdapterParams.removed, **lasting(TrainAdapterParams())}
     for name, value in run.settings.items():
         told = name in (*_MODELS, *_SIZE) or name.startswith("validation_")
         if name in published and not told and value != published[name]:
