@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from surd.doctor import probe
 from surd.doctor.finding import Finding
 
-_PATIENCE_S = 300
+_PATIENCE_S = 7.0
+_DRIVER_PATIENCE_S = 5.0
 _INDEX = "https://download.pytorch.org/whl"
 _REINSTALL = "pip install --force-reinstall torch torchvision"
 _UNFIT = (
@@ -27,23 +29,35 @@ _UNFIT = (
 
 
 def models() -> Iterator[Finding]:
-    """Import the libraries in a process of their own, which may crash without harm."""
-    ended, told = _probe()
-    libraries = {one["library"]: one for one in told}
-    for name in probe.LIBRARIES:
-        if name not in libraries:
+    """Import the libraries in a process of their own, which may crash without harm.
+
+    Of those it has no time for, as when a cold disk has gigabytes to read, the versions are told.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(_nvidia_driver)
+        ended, libraries = _probe()
+    left = [name for name, about in libraries.items() if "error" not in about]
+    for name, about in libraries.items():
+        if name in left and ended is not None:
             yield Finding(f"import {name}", "BAD", ended, _mend(name, ended))
             break
         if name == "torchvision" and libraries["torch"]["version"] is not None:
-            yield _torchvision(libraries["torch"], libraries[name])
-        else:
-            yield _imported(name, libraries[name])
-    if "torch" in libraries and libraries["torch"]["error"] is None:
-        yield _gpu(libraries["torch"]["devices"])
+            yield _torchvision(libraries["torch"], about)
+        elif name not in left:
+            yield _imported(name, about)
+    if left and ended is None:
+        named = ", ".join(f"{name} {libraries[name]['version'] or ''}".strip() for name in left)
+        found = f"{named}: not tried, for {_PATIENCE_S:g} s were over"
+        again = "run surd doctor again, the first time is slow"
+        yield Finding("imports", "note", found, again)
+        if "torch" in left:
+            yield Finding("GPU", "note", "not looked at without torch", again)
+    if "devices" in libraries.get("torch", ()):
+        yield _gpu(libraries["torch"]["devices"], driver.result())
 
 
-def _probe() -> tuple[str, list[dict[str, Any]]]:
-    """How the process ended, and what it told before."""
+def _probe() -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """How the process ended, None where it was stopped; and of each library what it told."""
     command = [sys.executable, str(Path(probe.__file__))]
     try:
         ran = subprocess.run(  # noqa: S603  # our own script, by our own interpreter
@@ -51,13 +65,19 @@ def _probe() -> tuple[str, list[dict[str, Any]]]:
         )
         code, out, err = ran.returncode, ran.stdout, ran.stderr
     except subprocess.TimeoutExpired as error:
-        code, err = 0, f"did not end within {_PATIENCE_S} s"
-        out = (error.stdout or b"").decode(errors="replace") if error.stdout else ""
-    lines = [line.removeprefix(probe.MARK) for line in out.splitlines() if probe.MARK in line]
+        code, err = None, ""
+        out = (error.stdout or b"").decode(errors="replace")
+    libraries: dict[str, dict[str, Any]] = {name: {"version": None} for name in probe.LIBRARIES}
+    for line in out.splitlines():
+        if line.startswith(probe.MARK) and line.endswith("}"):
+            told = json.loads(line.removeprefix(probe.MARK))
+            libraries[told["library"]] |= told
+    if code is None:
+        return None, libraries
     last = (err.strip().splitlines() or ["it ended without a word"])[-1]
     if code < 0:
         last = f"the process was ended by {signal.Signals(-code).name}"
-    return last, [json.loads(line) for line in lines]
+    return last, libraries
 
 
 def _imported(name: str, about: dict[str, Any]) -> Finding:
@@ -70,11 +90,11 @@ def _torchvision(torch: dict[str, Any], torchvision: dict[str, Any]) -> Finding:
     """Whether the two fit: by what they say of each other, by their builds, and by importing."""
     what = "torch and torchvision"
     have = f"torch {torch['version']}, torchvision {torchvision['version']}"
-    error = torchvision["error"]
+    error = torchvision.get("error")
     if error is not None and "No module named 'torchvision'" in error:
         return Finding(what, "BAD", f"{have}: not installed", "pip install torchvision")
     builds = [_build(one["version"]) for one in (torch, torchvision)]
-    if not _satisfies(torch["version"], torchvision["asks"]):
+    if not _satisfies(torch["version"], torchvision.get("asks")):
         why = f"this torchvision asks for torch {torchvision['asks']}"
     elif None not in builds and builds[0] != builds[1]:
         why = f"built for {builds[0]} and for {builds[1]}"
@@ -111,9 +131,8 @@ def _mend(name: str, error: str) -> str:
     return f"pip install --force-reinstall {package}"
 
 
-def _gpu(devices: dict[str, Any]) -> Finding:
+def _gpu(devices: dict[str, Any], driver: str) -> Finding:
     cards = ", ".join(f"{gpu['name']} {gpu['gib']:.0f} GiB" for gpu in devices["gpus"])
-    driver = _nvidia_driver()
     if cards:
         toolkit = f"ROCm {devices['hip']}" if devices["hip"] else f"CUDA {devices['cuda']}"
         return Finding("GPU", "ok", f"{cards}; {toolkit}{driver and f', driver {driver}'}")
@@ -140,7 +159,7 @@ def _nvidia_driver() -> str:
             [command, "--query-gpu=driver_version", "--format=csv,noheader"],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=_DRIVER_PATIENCE_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

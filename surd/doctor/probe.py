@@ -1,7 +1,8 @@
 """Imports the model libraries one by one and tells of each; run as a script, for imports may crash.
 
 It needs the standard library alone. Each line it prints for the doctor begins with a mark and is a
-JSON object; a library without a line is the one at which the process ended.
+JSON object: first of every library what is known without importing it, then whether that worked. A
+library without a second line is the one at which the process ended.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import json
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,20 +32,23 @@ def main() -> None:
     """Tell of every library, and of torch's devices."""
     here = Path(__file__).resolve().parent
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
+    for name in LIBRARIES:
+        _tell(library=name, version=_version(name), asks=_asks(name))
     for name, looked_up in LIBRARIES.items():
-        error, version = None, _version(name)
+        error = None
         try:
             module = importlib.import_module(name)
             for one in looked_up:
                 getattr(module, one)
-            version = version or getattr(module, "__version__", None)
         except Exception as caught:
             error = f"{type(caught).__name__}: {_innermost(caught)}"
-        told: dict[str, Any] = {"library": name, "version": version, "error": error}
-        told["asks"] = _asks(name)
+        _tell(library=name, error=error)
         if name == "torch" and error is None:
-            told["devices"] = _devices()
-        print(MARK + json.dumps(told), flush=True)
+            _tell(library=name, devices=_devices())
+
+
+def _tell(**told: Any) -> None:
+    print(MARK + json.dumps(told), flush=True)
 
 
 def _innermost(error: BaseException) -> str:
@@ -55,7 +59,7 @@ def _innermost(error: BaseException) -> str:
 
 
 def _version(name: str) -> str | None:
-    """With the build (2.4.0+cu121), which pip's metadata leaves out; without importing it."""
+    """With the build (2.4.0+cu121), which pip's metadata leaves out; else as pip has it."""
     found = find_spec(name)
     for folder in (found.submodule_search_locations if found else None) or ():
         path = Path(folder) / "version.py"
@@ -63,7 +67,10 @@ def _version(name: str) -> str | None:
             said = re.search(r"^__version__\s*=\s*['\"](.+?)['\"]", path.read_text(), re.MULTILINE)
             if said:
                 return said[1]
-    return None
+    try:
+        return version({"open_clip": "open_clip_torch"}.get(name, name))
+    except PackageNotFoundError:
+        return None
 
 
 def _asks(name: str) -> str | None:

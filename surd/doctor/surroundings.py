@@ -7,15 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from surd.doctor.finding import Finding
 
-_HUB_PATIENCE_S = 5.0
 _LITTLE_GB = 1.0
 _MODELS_GB = 10.0
 _FEW_FILES = 1024
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def disk() -> Iterator[Finding]:
@@ -82,33 +79,24 @@ def open_files() -> Iterator[Finding]:
 
 def hub() -> Iterator[Finding]:
     """Whether the Hugging Face Hub, or the one HF_ENDPOINT names, answers."""
-    from huggingface_hub import constants
+    from surd.models import hub as asked
 
-    place = _without_secrets(constants.ENDPOINT)
-    asked = [
-        name for name in _OFFLINE if os.environ.get(name, "").upper() in {"1", "TRUE", "YES", "ON"}
-    ]
-    if asked:
-        found = f"not asked, {asked[0]} is set; models come from the cache"
-        yield Finding("hub", "note", found, f"unset {asked[0]} to download")
+    told = asked.told_offline()
+    if told is not None:
+        found = f"not asked, {told} is set; models come from the cache"
+        yield Finding("hub", "note", found, f"unset {told} to download")
         return
+    place = asked.endpoint()
     mend = "check network and proxy; models in the cache and local folders work without"
     try:
-        import requests
-
-        status = requests.head(constants.ENDPOINT, timeout=_HUB_PATIENCE_S).status_code
-    except Exception as error:  # a broken proxy setting raises other kinds
-        yield Finding("hub", "note", f"{place} cannot be reached ({type(error).__name__})", mend)
+        status = asked.ask()
+    except ConnectionError as error:
+        yield Finding("hub", "note", f"{place} cannot be reached ({error})", mend)
         return
     if status >= 500:
         yield Finding("hub", "note", f"{place} answers with {status}", mend)
     else:
         yield Finding("hub", "ok", f"{place} answers")
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def tokens() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from surd.errors import ModelError
 from surd.models.captions import Captioner, Proposal, Wanted
-from surd.models.names import resolve
+from surd.models.hub import loading
 from surd.models.quiet import hush
 
 
@@ -28,20 +28,14 @@ def load_captioner(
     """
     from transformers import AutoConfig
 
-    found = resolve(name)
-    hush()
-    try:
+    with loading("captioner", name) as found:
+        hush()
         kind = AutoConfig.from_pretrained(found).model_type
         if kind == "blip":
             return _blip(found, torch.device(device), dtype)
         from surd.models.image_text import load_image_text
 
         return load_image_text(found, torch.device(device), dtype, prompt)
-    except ModelError:
-        raise
-    except Exception as error:  # a folder of anything else makes transformers raise many kinds
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"captioner {name!r} cannot be loaded: {reason}") from error
 
 
 def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.nn import functional
 
 from surd.errors import ModelError
+from surd.models.hub import loading
 from surd.models.names import resolve
 
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -128,11 +129,12 @@ def load_clip(
     ``hf-hub:org/repo``, a local folder with ``open_clip_config.json`` and weights, or
     ``demo:clip``. Raises ModelError in one line.
     """
-    found = resolve(name)
+    found, repo = resolve(name), ""
     if Path(found).is_dir():
         architecture, pretrained = f"local-dir:{found}", None
     elif found.startswith("hf-hub:"):
         architecture, pretrained = found, None
+        repo = found.removeprefix("hf-hub:")
     else:
         architecture, _, tag = found.partition("/")
         if not tag:
@@ -141,15 +143,15 @@ def load_clip(
                 "ViT-B-32/laion2b_s34b_b79k, hf-hub:org/repo, or a folder"
             )
         pretrained = tag
+        known = (open_clip.get_pretrained_cfg(architecture, tag) or {}).get("hf_hub", "")
+        repo = "/".join(known.split("/")[:2])  # a file of it may follow
     logging.disable(logging.ERROR)  # what it logs on the way is in the error it raises
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            architecture, pretrained=pretrained, precision=_PRECISIONS[dtype], device=device
-        )
-        tokenizer = open_clip.get_tokenizer(architecture)
-    except Exception as error:  # open_clip raises many kinds, and so do the hub's libraries
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"CLIP model {name!r} cannot be loaded: {reason}") from error
+        with loading("CLIP model", name, repo):
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                architecture, pretrained=pretrained, precision=_PRECISIONS[dtype], device=device
+            )
+            tokenizer = open_clip.get_tokenizer(architecture)
     finally:
         logging.disable(logging.NOTSET)
     model.eval().requires_grad_(False)

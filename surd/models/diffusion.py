@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from surd.errors import ModelError, need_extra
-from surd.models.names import resolve
+from surd.errors import need_extra
+from surd.models.hub import loading
 from surd.models.quiet import hush
 
 
@@ -19,12 +19,8 @@ def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
     need_extra("drawing pictures", "train", "diffusers")
     from diffusers import DiffusionPipeline
 
-    found = resolve(name)
-    hush()
-    try:
+    with loading("diffusion model", name) as found:
+        hush()
         pipeline = DiffusionPipeline.from_pretrained(found, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"diffusion model {name!r} cannot be loaded: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

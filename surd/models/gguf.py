@@ -51,7 +51,7 @@ def demo_gguf() -> Path:
 def gguf_path(name: str, gguf_file: str | None, revision: str | None = None) -> Path:
     """The GGUF file itself; fetched from the hub where `name` is a repository.
 
-    Raises ModelError for a local file that is not there, OSError where the hub has none.
+    Raises ModelError where it is not to be had.
     """
     if name == DEMO_LLM:
         return demo_gguf()
@@ -63,7 +63,10 @@ def gguf_path(name: str, gguf_file: str | None, revision: str | None = None) -> 
         raise ModelError(f"{path}: no such GGUF file")
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(name, gguf_file, revision=revision))
+    from surd.models.hub import loading
+
+    with loading("language model", name):
+        return Path(hf_hub_download(name, gguf_file, revision=revision))
 
 
 def plain_folder(

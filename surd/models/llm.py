@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from surd.errors import ModelError
 from surd.models.gguf import is_gguf, plain_folder
+from surd.models.hub import loading, telling
 from surd.models.packed import pack_linears
 from surd.models.quiet import hush
 
@@ -63,7 +63,7 @@ class LlmShape:
 
 def shape_of(name: str, *, gguf_file: str | None = None, revision: str | None = None) -> LlmShape:
     """Number and width of a model's layers. Raises ModelError in one line."""
-    with _one_line(name):
+    with _one_line(name, gguf_file):
         config = _config(*_located(name, gguf_file, revision, torch.float32))
         text = config.get_text_config()
         commit = getattr(config, "_commit_hash", None)
@@ -88,7 +88,7 @@ def load_llm(
     from transformers import AutoTokenizer
 
     layers = sorted(set(layers))
-    with _one_line(name):
+    with _one_line(name, gguf_file):
         found, revision = _located(name, gguf_file, revision, dtype)
         config = _config(found, revision)
         total = config.get_text_config().num_hidden_layers
@@ -225,23 +225,14 @@ def _config(found: str, revision: str | None) -> Any:
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
-    hush()
-    try:
-        yield
-    except (
-        *(OSError, ValueError, KeyError, ImportError, RuntimeError),
-        UnpicklingError,  # weights that are more than weights
-    ) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+def _one_line(name: str, gguf_file: str | None) -> Iterator[None]:
+    how = telling if is_gguf(name, gguf_file) else loading
+    with how("language model", name):
+        hush()
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"language model {name!r} does not fit into the device's memory; use "
                 "--device map, --quantize, or a smaller --layer"
             ) from error
-        reason = " ".join(str(error).split())[:300]
-        if "gated" in reason.lower():
-            raise ModelError(
-                f"language model {name!r} is gated: ask for access at "
-                f"https://huggingface.co/{name}, then set HF_TOKEN to a token of your account"
-            ) from error
-        raise ModelError(f"language model {name!r} cannot be loaded: {reason}") from error

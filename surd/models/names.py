@@ -15,8 +15,10 @@ _ENDS_BYTES = 65_536
 def resolve(name: str) -> str:
     """The folder or hub id `name` means; `demo:clip` is the folder of a shipped demo model.
 
-    Raises ModelError when a demo model or a path that looks like one is not there.
+    Raises ModelError when a demo model or a path that looks like one is not there, and for a url.
     """
+    if "://" in name:
+        raise ModelError(f"{name}: a model is a folder on this machine or an id on the hub")
     if name.startswith(_PREFIX):
         return str(demo_model(name.removeprefix(_PREFIX)))
     looks_like_path = name.startswith(("/", "./", "../", "~"))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import BlipForImageTextRetrieval, BlipProcessor
 
 from surd.errors import ModelError
-from surd.models.names import resolve
+from surd.models.hub import loading
 from surd.models.quiet import hush
 
 AestheticScore = Callable[[torch.Tensor], torch.Tensor]
@@ -81,17 +81,13 @@ def load_itm(name: str, *, device: torch.device, dtype: torch.dtype) -> MatchSco
 
     Raises ModelError in one line.
     """
-    found = resolve(name)
-    hush()
-    try:
+    with loading("matching model", name) as found:
+        hush()
         processor = BlipProcessor.from_pretrained(found)
-        model, loading = BlipForImageTextRetrieval.from_pretrained(
+        model, loaded = BlipForImageTextRetrieval.from_pretrained(
             found, dtype=dtype, output_loading_info=True
         )
-    except Exception as error:  # a folder of anything else makes transformers raise many kinds
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"matching model {name!r} cannot be loaded: {reason}") from error
-    absent = sorted(loading["missing_keys"])  # transformers makes up what is not there
+    absent = sorted(loaded["missing_keys"])  # transformers makes up what is not there
     if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):
         absent.append("vocabulary")
     if absent:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
 def hush() -> None:
-    """No bars and no advice from transformers and diffusers; their errors still come through."""
+    """No bars and no advice from transformers, diffusers and the hub; errors still come through."""
     import transformers.utils.logging as of_transformers
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     libraries = [of_transformers, sys.modules.get("diffusers.utils.logging")]
     for library in filter(None, libraries):
         library.disable_progress_bar()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from surd.errors import ModelError
-from surd.models.names import resolve
+from surd.models.hub import loading
 from surd.models.quiet import hush
 
 Answer = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
@@ -28,18 +28,12 @@ def load_vqa(name: str, *, device: torch.device, dtype: torch.dtype) -> Answer:
     """
     from transformers import AutoConfig
 
-    found = resolve(name)
-    hush()
-    try:
+    with loading("VQA model", name) as found:
+        hush()
         config = AutoConfig.from_pretrained(found)
         if config.model_type in ("blip", "vilt"):
             return _answering(found, name, config.model_type, device, dtype)
         return _chatting(found, name, device, dtype)
-    except ModelError:
-        raise
-    except Exception as error:  # a folder of anything else makes transformers raise many kinds
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"VQA model {name!r} cannot be loaded: {reason}") from error
 
 
 def _answering(
@@ -48,11 +42,11 @@ def _answering(
     from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(found)
-    model, loading = AutoModelForVisualQuestionAnswering.from_pretrained(
+    model, loaded = AutoModelForVisualQuestionAnswering.from_pretrained(
         found, dtype=dtype, output_loading_info=True
     )
-    if loading["missing_keys"]:  # transformers makes up what is not there
-        absent = sorted(loading["missing_keys"])[0]
+    if loaded["missing_keys"]:  # transformers makes up what is not there
+        absent = sorted(loaded["missing_keys"])[0]
         raise ModelError(f"VQA model {name!r} does not answer questions: it has no {absent}")
     model.to(device).eval().requires_grad_(False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,17 @@ def test_a_library_that_crashes_the_process_is_found_out(machine: Callable[..., 
     assert found["GPU"].state == "ok"
 
 
+def test_imports_that_take_too_long_are_a_note_and_the_versions_are_compared_all_the_same(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "_PATIENCE_S", 3.0)
+    machine(torchvision="0.19.0+cu121", torch_code="import time; time.sleep(600)")
+    found = models()
+    assert found["imports"].state == found["GPU"].state == "note"
+    assert "torch 2.4.0+cpu, torchvision" in found["imports"].found
+    assert "built for cpu and for cu121" in found["torch and torchvision"].found
+
+
 def test_a_missing_torch_is_told_and_the_others_are_looked_at(
     machine: Callable[..., None],
 ) -> None:
@@ -176,6 +188,16 @@ def test_a_check_that_fails_is_bad_and_the_next_goes_on(monkeypatch: pytest.Monk
     assert (first.what, first.state) == ("broken thing", "BAD")
     assert first.found == "could not be looked at: OSError: no such"
     assert len(others) >= 4
+
+
+def test_the_checks_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def meeting() -> Any:
+        yield Finding("a thing", "ok", f"{both.wait() in (0, 1)}")
+
+    monkeypatch.setattr(doctor, "_CHECKS", (meeting, meeting))
+    assert [finding.found for finding in doctor.examine()] == ["True", "True"]
 
 
 def test_libraries_that_are_missing_or_old_are_named_with_their_mend(
@@ -287,7 +309,8 @@ def test_only_what_is_bad_ends_with_1(
 
 
 @pytest.mark.timeout(300)
-def test_this_machine_has_what_surd_needs(surd: Surd, tmp_path: Path) -> None:
+def test_this_machine_has_what_surd_needs(surd: Surd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "_PATIENCE_S", 200)  # it may be busy
     ran = surd("doctor", "--json")
     assert [one for one in ran.json["findings"] if one["state"] == "BAD"] == []
     told = {one["what"] for one in ran.json["findings"]}

@@ -204,6 +204,7 @@ def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("You are trying to access a gated repo.\nMake sure to have access to it")
 
+    monkeypatch.setattr("surd.models.hub.why_offline", lambda: None)
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
     with pytest.raises(ModelError, match=r"ask for access at .*/org/secret, then set HF_TOKEN"):
         shape_of("org/secret")

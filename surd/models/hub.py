@@ -1,0 +1,155 @@
+"""The Hugging Face Hub, from which models come: whether it answers, and what the cache holds of it.
+
+Without a network its libraries try each file six times, for half a minute, and tell of every try.
+So the hub is asked once before a model is loaded; where it does not answer, they are told to keep
+to the cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from urllib.parse import urlsplit
+
+from surd.errors import ModelError
+from surd.models.names import resolve
+
+PATIENCE_S = 5.0
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_TRUE = {"1", "TRUE", "YES", "ON"}
+
+_lock = Lock()
+_answered = False
+_blocks = 0
+"""How many are loading from the cache alone, because the hub does not answer."""
+
+
+@contextmanager
+def loading(what: str, name: str, repo: str | None = None) -> Iterator[str]:
+    """The folder or hub id of a model that is loaded in the block.
+
+    `repo` is its id on the hub where that is another, empty where the hub has no part in it. What
+    the libraries raise becomes one line. Raises ModelError, before the block runs where they could
+    not find the model.
+    """
+    found = resolve(name)
+    repo = found if repo is None else repo
+    why = why_offline() if repo and not Path(found).is_dir() else None
+    if why is not None and not _is_cached(repo):
+        mend = f"unset {told_offline()}" if told_offline() else "check network and proxy"
+        raise ModelError(
+            f"{what} {name!r} is not in the cache of models, and {why}; {mend}, or name a folder "
+            "that holds the model"
+        )
+    alone = why is not None and told_offline() is None
+    with telling(what, name, f" from the cache, and {why}" if why else ""), _from_the_cache(alone):
+        yield found
+
+
+@contextmanager
+def telling(what: str, name: str, where: str = "") -> Iterator[None]:
+    """Turn what the libraries raise in the block into one line, a ModelError."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # a folder of anything else makes them raise many kinds
+        reason = " ".join(str(error).split())[:300]
+        if "gated" in reason.lower():
+            raise ModelError(
+                f"{what} {name!r} is gated: ask for access at {endpoint()}/{name}, then set "
+                "HF_TOKEN to a token of your account"
+            ) from error
+        raise ModelError(f"{what} {name!r} cannot be loaded{where}: {reason}") from error
+
+
+@contextmanager
+def _from_the_cache(alone: bool) -> Iterator[None]:
+    """Have the hub's libraries ask nobody while the block runs."""
+    from huggingface_hub import constants
+
+    global _blocks
+    with _lock:
+        _blocks += alone
+        constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE or _blocks > 0
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= alone
+            if alone and not _blocks:
+                constants.HF_HUB_OFFLINE = False
+
+
+def why_offline() -> str | None:
+    """Why the hub is asked for nothing; None where it answers, which is remembered."""
+    global _answered
+    told = told_offline()
+    if told is not None:
+        return f"{told} is set"
+    if not _answered:
+        try:
+            ask()
+        except ConnectionError as error:
+            return f"{endpoint()} cannot be reached ({error})"
+        _answered = True
+    return None
+
+
+def told_offline() -> str | None:
+    """The variable of the environment by which the hub is not to be asked."""
+    from huggingface_hub import constants
+
+    named = [name for name in _OFFLINE if os.environ.get(name, "").upper() in _TRUE]
+    return named[0] if named else _OFFLINE[0] if constants.HF_HUB_OFFLINE and not _blocks else None
+
+
+def ask() -> int:
+    """The status with which the hub answers, asked as its libraries ask it: through the same
+    proxies and certificates. Raises ConnectionError where it does not answer within seconds."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    answers: SimpleQueue[int | Exception] = SimpleQueue()
+
+    def head() -> None:
+        try:
+            answers.put(get_session().head(constants.ENDPOINT, timeout=PATIENCE_S).status_code)
+        except Exception as error:  # of the kinds of whatever library it is that asks
+            answers.put(error)
+
+    # apart, since no timeout bounds how long a name is looked up
+    Thread(target=head, name="surd-hub", daemon=True).start()
+    try:
+        found = answers.get(timeout=PATIENCE_S)
+    except Empty:
+        raise ConnectionError(f"no answer within {PATIENCE_S:g} s") from None
+    if isinstance(found, Exception):
+        raise ConnectionError(_reason(found)) from found
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """In words, unless they may give a password away."""
+    text = " ".join(str(error).split())
+    return text if text and "@" not in text and len(text) < 100 else type(error).__name__
+
+
+def endpoint() -> str:
+    """The hub's address, or what HF_ENDPOINT names, without a password."""
+    from huggingface_hub import constants
+
+    parts = urlsplit(constants.ENDPOINT)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
+def _is_cached(repo: str) -> bool:
+    """Whether the cache holds something of a model, which may be all of it."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}", "snapshots")
+    return folder.is_dir() and any(folder.iterdir())
