@@ -20,6 +20,8 @@ def load_pipeline(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
     from diffusers import DiffusionPipeline
 
     with loading("diffusion model", name) as found:
+        from diffusers import DiffusionPipeline  # which takes seconds
+
         hush()
         pipeline = DiffusionPipeline.from_pretrained(found, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)

@@ -6,8 +6,8 @@ import contextlib
 import io
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from surd.errors import ModelError
 from surd.models.names import identity
 from surd.paths import cache_folder
+from surd.store.storage import give_mode
 
 if TYPE_CHECKING:
     import torch
@@ -83,11 +84,14 @@ def plain_folder(
     if folder.is_dir():
         return folder
     log.warning("%s: converting once to %s", path.name, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+    temporary.mkdir(parents=True)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # bars that cannot be turned off
             _convert(path, temporary, dtype)
+        mode = (temporary / "config.json").stat().st_mode
+        for file in temporary.iterdir():
+            give_mode(file, mode)
         os.sync()
         try:
             temporary.rename(folder)

@@ -14,7 +14,7 @@ from PIL import Image
 from support_diffusion import MARKS
 from support_training import LOOK, command, same
 
-from surd.evaluate.prompt_sets import load_prompts
+from surd.evaluate.prompt_sets import limited, load_prompts
 
 Surd = Callable[..., Any]
 
@@ -96,7 +96,7 @@ def test_a_set_of_the_demo_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "surd.training.validation.load_prompts", lambda name: load_prompts(name)[:2]
+        "surd.training.validation.load_prompts", lambda name: limited(load_prompts(name), 2)
     )
     more = {**LOOK, "validation_prompts": "[demo:simple]"}
     ran = surd(*command(workspace, diffusion, tmp_path / "run", 1, **more), "-q")
