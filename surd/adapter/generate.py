@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
@@ -14,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from surd.adapter.encoding import generate
 from surd.adapter.files import load, read_config
 from surd.errors import SurdError
+from surd.files.contact_sheet import contact_sheet
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.store.storage import Storage, local_path
@@ -43,7 +43,8 @@ def draw(
     diffusion: str | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Write one PNG for each prompt and seed; to compare, the base model's is to its left.
+    """Write one PNG for each prompt and seed; to compare, the base model's is to its left, and
+    a line above says which is which.
 
     The diffusion model is the one the adapter was trained with, unless another is named. Raises
     SurdError, also where a file is in the way that surd did not draw.
@@ -68,6 +69,7 @@ def draw(
     how = {"num_inference_steps": wish.steps, "guidance_scale": wish.guidance}
     storage = Storage(str(folder))
     sides = (None, adapter) if wish.compare else (adapter,)
+    titles = (("without", "black"), ("with", "black")) if wish.compare else ()
     negative = [wish.negative_prompt]
     mark = PngInfo()
     mark.add_text(*_MARK)
@@ -77,7 +79,7 @@ def draw(
             for side in sides
         ]
         with storage.writing(path.name) as temporary:
-            side_by_side(pictures).save(temporary, "PNG", pnginfo=mark)
+            contact_sheet([pictures], titles).save(temporary, "PNG", pnginfo=mark)
     return [*paths.values()]
 
 
@@ -95,20 +97,6 @@ def _check_free(path: Path) -> None:
         raise SurdError(
             f"{path}: is there already, and surd did not draw it; choose another --output"
         )
-
-
-def side_by_side(pictures: Sequence[Any]) -> Image.Image:
-    """The pictures in a row."""
-    if len(pictures) == 1:
-        only: Image.Image = pictures[0]
-        return only
-    width = sum(picture.width for picture in pictures)
-    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width
-    return sheet
 
 
 def _stem(prompt: str) -> str:

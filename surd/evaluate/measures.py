@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from surd.evaluate.answers import is_right
-from surd.evaluate.drawing import Drawing, Pictures
 from surd.evaluate.judges import Judge
+from surd.evaluate.pictures import Drawing, Pictures
 from surd.evaluate.prompts import Prompt, ask
 from surd.evaluate.quality import Quality
 from surd.evaluate.significance import Estimate, difference, mcnemar, mean_of

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from surd.adapter.drawing import drawn_at_once
 from surd.adapter.encoding import check_width, side_px, text_width
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.errors import SurdError
-from surd.evaluate.drawing import Drawing, How, draw, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, Row, by_kind, clip_score, quality_row
+from surd.evaluate.pictures import Drawing, How, draw
 from surd.evaluate.prompt_sets import DEMO, load_prompts
 from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.evaluate.quality import load_quality
@@ -114,7 +115,7 @@ def _draw(
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity(name), options.steps, options.guidance, options.negative_prompt)
     texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
-    batch = pictures_at_once(side_px(pipeline), device)
+    batch = drawn_at_once(side_px(pipeline), device)
     seeds = range(options.seeds)
     total = 2 * len(texts) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:

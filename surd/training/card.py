@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from surd.adapter.drawing import open_rgb
+from surd.files.contact_sheet import contact_sheet
 from surd.models.names import public_name
 from surd.pages.markdown import inline
 from surd.store.storage import Storage
-from surd.training.contact_sheet import validation_grid
-from surd.training.validation import read_log
+from surd.training.logs import LOG_FILE, SCORES_FILE, pictures_over_time, read_log
+from surd.training.loss_plots import loss_svg
 
 CARD = "README.md"
 CURVES = "loss.svg"
 PICTURES = "validation.png"
-_TERMS = {"denoising": "#1f6feb", "attention": "#9a6700", "llm": "#bf3989", "prompt": "#1a7f37"}
-_WIDTH, _HEIGHT, _MARGIN = 640, 150, 40
-_POINTS = 200
+_ROWS, _COLUMNS, _CELL_PX = 8, 8, 256
 
 
 def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     """README.md with the model hub's front matter; the losses' curves and pictures beside it."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     storage = Storage(str(folder))
-    storage.write_bytes(CURVES, curves(lines).encode())
+    storage.write_bytes(CURVES, loss_svg(read_log(folder / LOG_FILE)).encode())
     base, llm = public_name(settings["diffusion"]), public_name(settings["llm"])
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
@@ -64,20 +65,20 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 
 def _validation(folder: Path, storage: Storage) -> str:
     """What was drawn while training, as Markdown; nothing where nothing was."""
-    found = validation_grid(folder)
-    if found is None:
+    steps, pictures = pictures_over_time(folder, _ROWS, _COLUMNS)
+    if not pictures:
         return ""
-    grid, prompts = found
+    cells = [[_cell(path) if path else None for path in paths] for _, paths in pictures]
     with storage.writing(PICTURES) as temporary:
-        grid.save(temporary, "PNG")
-    lines = read_log(folder)
+        contact_sheet(cells, [(step, "black") for step in steps]).save(temporary, "PNG")
+    lines = read_log(folder / SCORES_FILE)
     names = list(dict.fromkeys(name for line in lines for name in line))
     rows = ["| " + " | ".join(names) + " |", "|--:" * len(names) + "|"]
     rows += [
         "| " + " | ".join(f"{line[name]:.4g}" if name in line else "" for name in names) + " |"
         for line in lines
     ]
-    told = "".join(f"{number}. {inline(text)}\n" for number, text in enumerate(prompts, 1))
+    told = "".join(f"{number}. {inline(text)}\n" for number, (text, _) in enumerate(pictures, 1))
     table = "\n".join(rows)
     return (
         f"![A row a prompt, a column a step, the base model's first]({PICTURES})\n\n"
@@ -85,36 +86,7 @@ def _validation(folder: Path, storage: Storage) -> str:
     )
 
 
-def curves(lines: Sequence[Mapping[str, float]]) -> str:
-    """An SVG with one panel a loss: the mean of each stretch of steps."""
-    shown = [term for term in _TERMS if lines and term in lines[0]]
-    panels = "".join(
-        _panel(term, _TERMS[term], [line[term] for line in lines], number)
-        for number, term in enumerate(shown)
-    )
-    height = len(shown) * _HEIGHT
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'font-family="sans-serif" font-size="12">'
-        f'<rect width="100%" height="100%" fill="white"/>{panels}</svg>\n'
-    )
-
-
-def _panel(term: str, color: str, values: Sequence[float], number: int) -> str:
-    size = max(1, -(-len(values) // _POINTS))
-    means = [
-        sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)
-    ]
-    low, high = min(means), max(means)
-    span = (high - low) or 1.0
-    top, bottom = number * _HEIGHT + 24, (number + 1) * _HEIGHT - 20
-    step = (_WIDTH - 2 * _MARGIN) / max(1, len(means) - 1)
-    points = " ".join(
-        f"{_MARGIN + i * step:.1f},{bottom - (value - low) / span * (bottom - top):.1f}"
-        for i, value in enumerate(means)
-    )
-    return (
-        f'<text x="{_MARGIN}" y="{top - 8}">{term}: {means[0]:.4g} to {means[-1]:.4g}, '
-        f"{len(values)} steps</text>"
-        f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
-    )
+def _cell(path: Path) -> Image.Image:
+    picture = open_rgb(path)
+    picture.thumbnail((_CELL_PX, _CELL_PX))
+    return picture

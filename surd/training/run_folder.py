@@ -16,8 +16,8 @@ from surd.adapter.files import CONFIG_FILE, read_config, save
 from surd.errors import ModelError, SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import fsync, give_mode
+from surd.training.logs import LOG_FILE
 
-LOG_FILE = "log.jsonl"
 _CHECKPOINT = "checkpoint-"
 
 

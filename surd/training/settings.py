@@ -16,15 +16,14 @@ from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, is_temporary
 from surd.training.card import CARD, CURVES, PICTURES
-from surd.training.run_folder import LOG_FILE, checkpoints, is_half_checkpoint, remove_checkpoint
-from surd.training.validation import FOLDER, PROMPTS_FILE
-from surd.training.validation import LOG_FILE as VALIDATION_LOG
+from surd.training.logs import FOLDER, LOG_FILE, PROMPTS_FILE, SCORES_FILE
+from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_checkpoint
 
 SETTINGS_FILE = "settings.json"
 _FORMAT = "surd-run-1"
 """What marks a folder as a run's. Runs of earlier versions are known by their settings."""
 _OF_A_RUN = (
-    *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, VALIDATION_LOG),
+    *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, SCORES_FILE),
     *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
     *("evaluation.json", "evaluation.md", "evaluation.parquet"),
     "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard

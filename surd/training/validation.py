@@ -1,8 +1,6 @@
 """Pictures drawn while an adapter is trained, and what they are measured by.
 
-In the run's folder: ``validation/base/NNN-SEED.png`` without the adapter,
-``validation/step-000500/NNN-SEED.png`` with it as it was then, ``validation/prompts.json`` with
-the texts by number, and ``validation.jsonl`` with a line of measures for each.
+Where they lie is said in :mod:`surd.training.logs`.
 """
 
 from __future__ import annotations
@@ -18,21 +16,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from surd.adapter.encoding import generate, side_px
+from surd.adapter.drawing import draw_missing, drawn_at_once, open_rgb
+from surd.adapter.encoding import side_px
 from surd.adapter.module import Adapter
 from surd.demo.scenes import ATTRIBUTES
-from surd.evaluate.drawing import open_rgb, pictures_at_once
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import shares_right
 from surd.evaluate.prompt_sets import DEMO, KINDS, PAPER, SUFFIXES, load_prompts
 from surd.evaluate.prompts import Prompt, texts_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage
+from surd.training.logs import BASE, FOLDER, PROMPTS_FILE, SCORES_FILE, read_log
 
-FOLDER = "validation"
-LOG_FILE = "validation.jsonl"
-PROMPTS_FILE = "prompts.json"
-BASE = "base"
 _TRACKED = 8
 """Prompts whose pictures a tracker is shown."""
 
@@ -110,7 +105,7 @@ def open_validation(
 
 def is_due(validation: Validation, step: int) -> bool:
     """Whether to draw after a step: before the first, every so many, after the last; once."""
-    if step in {line["step"] for line in read_log(validation.folder)}:
+    if step in {line["step"] for line in read_log(validation.folder / SCORES_FILE)}:
         return False
     params = validation.params
     return step % params.validate_every == 0 or step == params.steps
@@ -135,27 +130,20 @@ def validate(validation: Validation, adapter: Adapter | None, step: int, acceler
 def _draw(validation: Validation, adapter: Adapter | None, step: int, accelerator: Any) -> None:
     params, pipeline = validation.params, validation.pipeline
     pictures = validation.pictures(step)
-    storage = Storage(str(pictures.folder))
     pairs = [(text, seed) for text in validation.texts for seed in validation.seeds]
-    own = pairs[accelerator.process_index :: accelerator.num_processes]
-    missing = [pair for pair in own if not storage.exists(pictures.name(*pair))]
     side = params.resolution or side_px(pipeline)
-    batch = pictures_at_once(side, accelerator.device)
-    for first in range(0, len(missing), batch):
-        some = missing[first : first + batch]
-        with accelerator.autocast():  # the UNet may be in another precision than the rest
-            drawn = generate(
-                pipeline,
-                adapter,
-                [text for text, _ in some],
-                [seed for _, seed in some],
-                num_inference_steps=params.validation_steps,
-                height=side,
-                width=side,
-            )
-        for pair, picture in zip(some, drawn, strict=True):
-            with storage.writing(pictures.name(*pair)) as temporary:
-                picture.save(temporary, "PNG")
+    with accelerator.autocast():  # the UNet may be in another precision than the rest
+        draw_missing(
+            pipeline,
+            adapter,
+            pairs[accelerator.process_index :: accelerator.num_processes],
+            pictures.folder,
+            pictures.name,
+            batch=drawn_at_once(side, accelerator.device),
+            num_inference_steps=params.validation_steps,
+            height=side,
+            width=side,
+        )
 
 
 def _measure(validation: Validation, step: int) -> dict[str, float]:
@@ -167,17 +155,10 @@ def _measure(validation: Validation, step: int) -> dict[str, float]:
     return measures
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``validation.jsonl``, by step."""
-    path = folder / LOG_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return sorted(map(json.loads, lines), key=lambda line: int(line["step"]))
-
-
 def _note(folder: Path, line: dict[str, Any]) -> None:
-    lines = [*read_log(folder), line]
+    lines = [*read_log(folder / SCORES_FILE), line]
     text = "".join(f"{json.dumps(one)}\n" for one in lines)
-    Storage(str(folder)).write_bytes(LOG_FILE, text.encode())
+    Storage(str(folder)).write_bytes(SCORES_FILE, text.encode())
 
 
 def _tell_trackers(

@@ -22,9 +22,9 @@ from surd.demo.vocabulary import read_sentence
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
 from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
-from surd.evaluate.drawing import How, draw
 from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Outcomes, by_kind, row_of
+from surd.evaluate.pictures import How, draw
 from surd.evaluate.prompts import Prompt, Question
 from surd.evaluate.quality import load_quality
 

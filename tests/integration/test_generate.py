@@ -21,6 +21,7 @@ from surd import adapter as adapters
 from surd.adapter.encoding import encode, generate, prompt_inputs
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
+from surd.files.contact_sheet import LINE_PX
 
 Surd = Callable[..., Any]
 CALL = {"num_inference_steps": 2, "guidance_scale": 4.0, "output_type": "np"}
@@ -125,10 +126,10 @@ def test_the_command_writes_the_same_picture_every_time(
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     assert all(str(tmp_path / "a" / name) in ran.out for name in names)
     sheet = Image.open(tmp_path / "a" / names[0])
-    assert sheet.size == (2 * SIDE, SIDE)
+    assert sheet.size == (2 * SIDE, LINE_PX + SIDE)  # a line says which side is which
     surd(*told, "--seed", 1, "-o", tmp_path / "b")
     alone = np.asarray(Image.open(tmp_path / "b" / "a-cat-1.png"))
-    right = np.asarray(Image.open(tmp_path / "a" / "a-cat-1.png"))[:, SIDE:]
+    right = np.asarray(Image.open(tmp_path / "a" / "a-cat-1.png"))[LINE_PX:, SIDE:]
     np.testing.assert_array_equal(alone, right)
     (tmp_path / "b" / "two-red-cups-1.png").write_bytes(b"mine")
     Image.new("RGB", (8, 8)).save(tmp_path / "b" / "a-cat-1.png")

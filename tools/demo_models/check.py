@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from surd.adapter.encoding import generate
 from surd.demo.judge import judge
 from surd.demo.painter import paint
 from surd.demo.scenes import ATTRIBUTES, Attribute, Reading, Scene, all_scenes, matches, split_of
@@ -25,6 +26,8 @@ from surd.text.prompt_syntax import parse
 
 PICTURE: tuple[Attribute, ...] = ("count", "color", "shape")
 """What a generated picture must get right to be fully right."""
+
+_DRAWN_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def check_diffusion(
     }
     for way, speak in ways.items():
         prompts = [speak(scene, seed) for seed, scene in enumerate(scenes)]
-        readings = [judge(p) for p in generate(pipeline, prompts, steps=steps, guidance=guidance)]
+        readings = [judge(picture) for picture in _drawn(pipeline, prompts, steps, guidance)]
         asked = 0.80 if way == "complex" else None
         yield Figure(
             "diffusion", f"{way}: fully right", _share(readings, scenes, PICTURE), samples, asked
@@ -188,21 +191,16 @@ def check_llm() -> Iterator[Figure]:
     yield Figure("llm", "knows the capital of France", float("Paris" in answer), 1, 1.0)
 
 
-def generate(
-    pipeline: Any, prompts: Sequence[str], *, steps: int, guidance: float, batch: int = 50
+def _drawn(
+    pipeline: Any, prompts: Sequence[str], steps: int, guidance: float
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 ``[h, w, 3]`` of the prompts; prompt i always starts from noise seed i."""
-    for first in range(0, len(prompts), batch):
-        some = list(prompts[first : first + batch])
-        noise = [torch.Generator().manual_seed(first + i) for i in range(len(some))]
-        made = pipeline(
-            some,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=noise,
-            output_type="np",
-        ).images
-        yield from (made * 255).round().astype(np.uint8)
+    how = {"num_inference_steps": steps, "guidance_scale": guidance}
+    for first in range(0, len(prompts), _DRAWN_AT_ONCE):
+        some = prompts[first : first + _DRAWN_AT_ONCE]
+        yield from map(
+            np.asarray, generate(pipeline, None, some, range(first, first + len(some)), **how)
+        )
 
 
 def _held_out() -> list[Scene]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.pages.plot import plot
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
 
@@ -149,8 +150,7 @@ def _histogram(rows: list[dict[str, Any]], x: Any, tip: list[Any]) -> Any:
     import altair as alt
 
     y = alt.Y("samples:Q", title="samples", axis=alt.Axis(format="~s", tickCount=4, tickMinStep=1))
-    chart = alt.Chart(alt.Data(values=rows))  # type: ignore[no-untyped-call]
-    bars = chart.mark_bar(binSpacing=1).encode(x=x, x2="to:Q", y=y, tooltip=tip)
+    bars = plot(rows).mark_bar(binSpacing=1).encode(x=x, x2="to:Q", y=y, tooltip=tip)
     return bars.properties(width="container", height=170)
 
 
@@ -194,8 +194,8 @@ def _lengths(words: dict[str, Words]) -> Chart:
         for length, count in enumerate(counted.lengths[: longest + 1])
         if counted.lengths.any()
     ]
-    plot = (
-        alt.Chart(alt.Data(values=rows))  # type: ignore[no-untyped-call]
+    areas = (
+        plot(rows)
         .mark_area(opacity=0.35, line=True, interpolate="step")
         .encode(
             x=alt.X("words:Q", title="words"),
@@ -208,4 +208,4 @@ def _lengths(words: dict[str, Words]) -> Chart:
         .properties(width="container", height=170)
     )
     more = f"; {_LENGTHS} stands for all longer ones" if longest == _LENGTHS else ""
-    return Chart("lengths", plot.to_dict(), f"Length of the prompts in words{more}")
+    return Chart("lengths", areas.to_dict(), f"Length of the prompts in words{more}")

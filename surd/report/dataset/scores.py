@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.pages.plot import plot
 from surd.report.dataset.choose import Choice
 from surd.report.dataset.samples import Samples
 from surd.report.page import Chart, Section, body
@@ -215,7 +216,7 @@ def _chart(
         alt.Tooltip("judged:Q", title="dropped by nothing else", format=","),
     ]
     y = alt.Y("scored:Q", title="samples", axis=alt.Axis(format=",d", tickCount=4))
-    base = alt.Chart(alt.Data(values=bars))  # type: ignore[no-untyped-call]
+    base = plot(bars)
     everything = base.mark_bar(color="var(--line-strong)", binSpacing=1).encode(
         x=x, x2="to:Q", y=y, tooltip=tip
     )
@@ -227,13 +228,12 @@ def _chart(
         color=alt.condition(stays, alt.value("var(--keep)"), alt.value("var(--drop)")),
     )
     line = (
-        alt.Chart(alt.Data(values=[{}]))  # type: ignore[no-untyped-call]
+        plot([{}])
         .transform_calculate(threshold="threshold")
         .mark_rule(strokeWidth=1.5, color="var(--text)")
         .encode(x="threshold:Q")
     )
-    plot = (
-        alt.layer(everything, others, line).add_params(at).properties(width="container", height=200)
-    )
+    layers = alt.layer(everything, others, line).add_params(at)
+    spec = layers.properties(width="container", height=200).to_dict()
     label = f"{score.title} of all that are scored, in bars of {width * score.step:.4g}"
-    return Chart(f"score-{score.name.replace('_', '-')}", plot.to_dict(), label)
+    return Chart(f"score-{score.name.replace('_', '-')}", spec, label)

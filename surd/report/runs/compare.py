@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surd.errors import SurdError
+from PIL import Image
+
+from surd.errors import SurdError, command
 from surd.evaluate.answers import is_right
+from surd.files.contact_sheet import contact_sheet
 from surd.pages.text import visible
 from surd.report.page import Section, body
 from surd.report.runs.read import Run
@@ -29,6 +34,9 @@ _SAMPLE, _MORE = 18, 6
 _MOST, _MOST_CHARS = 48, 1_700_000
 """Pairs on the page, and characters of all their pictures."""
 _SIDE_PX, _MAX_BYTES = 256, 10_000
+_CELL_PX, _CHARS = 224, 56
+"""On a sheet: a picture's side, and characters of a line of text above two pictures."""
+_MARKS = {True: ("right", "#1f7a4d"), False: ("wrong", "#b3392f")}
 _SILENT = ("", "None")
 """Answers of a judge who sees nothing of what it is asked for."""
 _COLUMNS = ("prompts", "side", "prompt", "seed", "right", "questions", "wanted", "said", "picture")
@@ -177,3 +185,45 @@ def opened(name: str, run: Path) -> bytes | None:
         if inside and path.is_file():
             return path.read_bytes()
     return None
+
+
+def sheet(
+    run: str | Path, *, prompts: str | None = None, pairs: int = 6, columns: int = 3
+) -> Image.Image:
+    """The first `pairs` of the random sample as one picture for a README, each without and with
+    the adapter, RGB.
+
+    `prompts` is the set they are of; the first that the run was evaluated with by default. Raises
+    SurdError where the run was not evaluated, or its pictures are gone.
+    """
+    run = Path(run)
+    judged = read_pairs(run / "evaluation.parquet")
+    if not judged:
+        raise SurdError(f"{run}: has no evaluation.parquet; run: {command('evaluate', run)}")
+    name = prompts or judged[0].prompts
+    sample = [pair for pair, sampled in picks(judged, name, 1) if sampled][:pairs]
+    if not sample:
+        raise SurdError(f"{run}: was not evaluated with {name}")
+    cells = [_cell(pair, run) for pair in sample]
+    return contact_sheet([cells[i : i + columns] for i in range(0, len(cells), columns)])
+
+
+def _cell(pair: Pair, run: Path) -> Image.Image:
+    lines = textwrap.wrap(visible(pair.prompt), _CHARS, max_lines=2, placeholder=" …")
+    sides = (("without", pair.base), ("with", pair.adapter))
+    return contact_sheet(
+        [[_picture(side, run) for _, side in sides]],
+        [(f"{name}: {_MARKS[side.right][0]}", _MARKS[side.right][1]) for name, side in sides],
+        heading=[*lines, "", ""][:2],
+        margin_px=4,
+    )
+
+
+def _picture(side: Side, run: Path) -> Image.Image:
+    data = opened(side.picture, run)
+    if data is None:
+        evaluate = command("evaluate", run)
+        raise SurdError(f"{run}: {side.picture} is not here any more; run: {evaluate}")
+    with Image.open(io.BytesIO(data)) as image:
+        picture: Image.Image = image.convert("RGB")
+    return picture.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)

@@ -9,8 +9,8 @@ from typing import Any
 from surd.errors import SurdError
 from surd.evaluate.significance import Estimate
 from surd.evaluate.table import interval
+from surd.pages.plot import plot
 from surd.pages.text import visible
-from surd.report.runs.plot import plot
 
 _ROW_PX = 28
 

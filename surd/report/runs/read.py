@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import SurdError
-
-Line = Mapping[str, float]
-"""Of a log: ``step``, and numbers by name."""
+from surd.training.logs import LOG_FILE, SCORES_FILE, Line, read_log
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def read_run(folder: str | Path) -> Run | None:
         return None
     if not isinstance(settings, dict):
         raise SurdError(f"{folder / 'adapter_config.json'}: training: not an object")
-    losses, scores = read_log(folder / "log.jsonl"), read_log(folder / "validation.jsonl")
+    losses, scores = read_log(folder / LOG_FILE), read_log(folder / SCORES_FILE)
     last = losses[-1]["step"] if losses else (config or {}).get("step")
     return Run(
         folder,
@@ -86,38 +83,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise SurdError(f"{path}: not a JSON object; run again what wrote it")
     return found
-
-
-def read_log(path: Path) -> list[Line]:
-    """The whole lines of a log, by step: what is being written now may be cut off."""
-    if not path.is_file():
-        return []
-    lines = [line for text in path.read_text("utf-8").splitlines() if (line := _line(text))]
-    return sorted(lines, key=lambda line: line["step"])
-
-
-def _line(text: str) -> Line | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict) or not _is_finite(found.get("step")):
-        return None
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
-
-
-def finite(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
-    """Step and value where there is one; a diverged loss is no number any more."""
-    return [(int(line["step"]), line[name]) for line in lines if _is_finite(line.get(name))]
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def names_in(lines: Sequence[Line]) -> list[str]:
-    """All that is measured, in the order in which it comes up."""
-    return [name for name in dict.fromkeys(n for line in lines for n in line) if name != "step"]
 
 
 def anchor(*names: str) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from surd.pages.plot import plot
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
-from surd.report.runs.plot import plot
-from surd.report.runs.read import Run, anchor, finite, names_in
+from surd.report.runs.read import Run, anchor
 from surd.report.thumbnails import thumbnail
+from surd.training.logs import finite, names_in, pictures_over_time
 
 _ROWS, _COLUMNS = 8, 7
 _SIDE_PX = 160
@@ -20,18 +18,13 @@ _COUNTED = "pictures"
 _CLIP = "clip score"
 
 
-@dataclass(frozen=True)
-class Row:
-    """A prompt's pictures."""
-
-    prompt: str
-    pictures: Sequence[str | None]
-    """A data URI a step; None where there is no picture."""
-
-
 def validation_section(run: Run) -> Section | None:
     """Scores and pictures over time; None where nothing was drawn."""
-    steps, rows = _pictures(run.folder / "validation")
+    steps, drawn = pictures_over_time(run.folder, _ROWS, _COLUMNS)
+    rows = [
+        (visible(prompt), [path and thumbnail(path.read_bytes(), _SIDE_PX) for path in paths])
+        for prompt, paths in drawn
+    ]
     names = [name for name in names_in(run.scores) if name != _COUNTED]
     charts = tuple(_score_charts(run, names))
     if not rows and not charts:
@@ -47,42 +40,6 @@ def validation_section(run: Run) -> Section | None:
         count=count,
     )
     return Section(f"{run.id}-validation", "While it learned", text, charts)
-
-
-def _pictures(folder: Path) -> tuple[list[str], list[Row]]:
-    """The steps, of many the first, the last and some between; and the first prompts."""
-    places = [path for path in (folder / "base", *sorted(folder.glob("step-*"))) if path.is_dir()]
-    chosen = some(places, _COLUMNS)
-    rows = []
-    for number, prompt in enumerate(_prompts(folder / "prompts.json")[:_ROWS]):
-        cells = [_cell(place / f"{number:03d}-0.png") for place in chosen]
-        if any(cells):
-            rows.append(Row(visible(prompt) or "", cells))
-    return [_step(place) for place in chosen], rows
-
-
-def _prompts(path: Path) -> list[str]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
-
-
-def _cell(path: Path) -> str | None:
-    return thumbnail(path.read_bytes(), _SIDE_PX) if path.is_file() else None
-
-
-def _step(place: Path) -> str:
-    number = place.name.removeprefix("step-")
-    return f"step {int(number):,}" if number.isdecimal() else "without"
-
-
-def some(places: Sequence[Path], count: int) -> list[Path]:
-    """The first, the last and some between, evenly."""
-    if len(places) <= count:
-        return list(places)
-    return [places[round(i * (len(places) - 1) / (count - 1))] for i in range(count)]
 
 
 def _score_charts(run: Run, names: Sequence[str]) -> list[Chart]:

@@ -17,11 +17,10 @@ from support_runs import SIDES, judge, make_run, paint
 
 from surd.errors import SurdError
 from surd.report.page import Section
-from surd.report.runs.compare import OUTCOMES, picks, read_pairs
-from surd.report.runs.losses import moving_mean, thinned
+from surd.report.runs.compare import OUTCOMES, picks, read_pairs, sheet
 from surd.report.runs.read import anchor, read_run, seconds_of
 from surd.report.runs.sections import ablation_sections, sections
-from surd.report.runs.sheet import sheet
+from surd.training.loss_plots import moving_mean, thinned
 
 HOSTILE = "<img src=x onerror=alert(1)> </script> \u202e"
 

@@ -1,0 +1,63 @@
+"""Pictures drawn into a folder: those that are there already are not drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from surd.adapter.encoding import generate
+from surd.adapter.module import Adapter
+from surd.progress import Tick
+from surd.store.storage import Storage
+
+_GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
+
+
+def draw_missing(
+    pipeline: Any,
+    adapter: Adapter | None,
+    pairs: Sequence[tuple[str, int]],
+    folder: Path,
+    name: Callable[[str, int], str],
+    *,
+    batch: int,
+    negative_prompt: str = "",
+    tick: Tick = lambda counts: None,
+    **call: Any,
+) -> None:
+    """Draw each text with its seed, `batch` at a time, into the file that `name` says; `call`
+    goes to the pipeline.
+
+    A picture is drawn again with those it was drawn with before, for beside others it may differ
+    by a grey level. Raises ModelError where the memory does not suffice.
+    """
+    storage = Storage(str(folder))
+    for first in range(0, len(pairs), batch):
+        some = pairs[first : first + batch]
+        missing = [not storage.exists(name(*pair)) for pair in some]
+        if any(missing):
+            texts, seeds = zip(*some, strict=True)
+            negative = [negative_prompt] * len(some)
+            pictures = generate(pipeline, adapter, texts, seeds, negative_prompts=negative, **call)
+            for pair, picture, wanted in zip(some, pictures, missing, strict=True):
+                if wanted:
+                    with storage.writing(name(*pair)) as temporary:
+                        picture.save(temporary, "PNG")
+        tick({"ok": len(some)})
+
+
+def drawn_at_once(side_px: int, device: torch.device) -> int:
+    """How many square pictures of that side are drawn together."""
+    on_cpu = max(1, min(64, _CPU_BATCH_PIXELS // side_px**2))
+    return on_cpu if device.type == "cpu" else max(_GPU_BATCH, on_cpu)
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """A picture, RGB."""
+    with Image.open(path) as image:
+        picture: Image.Image = image.convert("RGB")
+    return picture
