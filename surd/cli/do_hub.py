@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surd.cli.printing import print_json, say, warn
-
-_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+from surd.pages.text import bytes_
 
 
 def push(
@@ -44,7 +43,7 @@ def push(
         print_json({"repo": repo, "kind": contents.kind, **asdict(done)})
     elif done.sent or done.removed:
         removed = f", {len(done.removed):,} of before removed" if done.removed else ""
-        sent = f"{len(done.sent):,} files sent ({_size(done.bytes)})"
+        sent = f"{len(done.sent):,} files sent ({bytes_(done.bytes)})"
         say(f"{done.url}: {sent}, {len(done.there):,} there already{removed}")
     else:
         say(f"{done.url}: has all of it already")
@@ -58,15 +57,8 @@ def _print_plan(contents: Any, repo: str, revision: str | None, as_json: bool) -
         print_json({**told, "files": files, "bytes": total, "stays": contents.stays})
         return
     for file in contents.files:
-        say(f"{_size(file.size):>10}  {file.name}")
+        say(f"{bytes_(file.size):>10}  {file.name}")
     if contents.stays:
         say(f"stays here: {', '.join(contents.stays)}")
-    say(f"{len(contents.files):,} files, {_size(total)}, to the {contents.kind} {repo}")
+    say(f"{len(contents.files):,} files, {bytes_(total)}, to the {contents.kind} {repo}")
     say("nothing was sent (--dry-run)")
-
-
-def _size(count: int) -> str:
-    for unit, name in _UNITS:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"

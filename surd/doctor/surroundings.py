@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from surd.doctor.finding import Finding
+from surd.pages.text import bytes_
 
-_LITTLE_GB = 1.0
-_MODELS_GB = 10.0
+_LITTLE, _MODELS = 1e9, 10e9
+"""Bytes that are free."""
 _FEW_FILES = 1024
 
 
@@ -24,11 +25,11 @@ def disk() -> Iterator[Finding]:
     except OSError as error:
         yield Finding("disk", "BAD", f"cannot write here: {error.strerror}", "use another folder")
         return
-    free = _free_gb(here)
-    if free < _LITTLE_GB:
-        yield Finding("disk", "BAD", f"{free:.1f} GB free here", "free some space")
+    free = shutil.disk_usage(here).free
+    if free < _LITTLE:
+        yield Finding("disk", "BAD", f"{bytes_(free)} free here", "free some space")
     else:
-        yield Finding("disk", "ok", f"{free:,.0f} GB free here")
+        yield Finding("disk", "ok", f"{bytes_(free)} free here")
 
 
 def caches() -> Iterator[Finding]:
@@ -43,23 +44,19 @@ def caches() -> Iterator[Finding]:
         ("surd's cache", cache_folder(), "SURD_CACHE"),
     ):
         there = _existing(folder)
-        free = _free_gb(there)
+        free = shutil.disk_usage(there).free
         if not os.access(there, os.W_OK):
             yield Finding(what, "BAD", f"{folder}: cannot be written", f"set {move} to a folder")
-        elif free < _MODELS_GB:
-            found = f"{folder}: {free:.1f} GB free; models take 1 to 30 GB each"
+        elif free < _MODELS:
+            found = f"{folder}: {bytes_(free)} free; models take 1 to 30 GB each"
             yield Finding(what, "note", found, f"set {move} to a larger disk")
         else:
-            yield Finding(what, "ok", f"{folder}: {free:,.0f} GB free")
+            yield Finding(what, "ok", f"{folder}: {bytes_(free)} free")
 
 
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-def _free_gb(folder: Path) -> float:
-    return shutil.disk_usage(folder).free / 1e9
 
 
 def open_files() -> Iterator[Finding]:

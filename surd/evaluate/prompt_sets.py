@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import csv
 import difflib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surd.errors import SurdError
 from surd.evaluate.demo_questions import demo_prompts
 from surd.evaluate.prompts import Prompt, Question
+from surd.files.text_rows import delimited_rows, json_object
 from surd.paths import shipped
 
 KINDS = ("action", "color", "counting")
@@ -97,7 +96,7 @@ def _read(path: Path) -> Iterator[Prompt]:
     elif suffix == ".txt":
         prompts = (Prompt(line, path.stem) for _, line in _lines(text))
     else:
-        prompts = _read_table(path, _tsv_rows(text) if suffix == ".tsv" else _csv_rows(path, text))
+        prompts = _read_table(path, text, "\t" if suffix == ".tsv" else ",")
     first = next(prompts, None)
     if first is None:
         raise SurdError(f"{path}: holds no prompts; write one a line")
@@ -137,13 +136,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
     for number, line in _lines(text):
         where = f"{path}: line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problem = "nested too deeply" if isinstance(error, RecursionError) else error
-            raise SurdError(f"{where}: not JSON: {problem}; write one object a line") from error
-        if not isinstance(row, dict):
-            raise SurdError(f'{where}: not a JSON object; write {{"prompt": "..."}}')
+        row = json_object(line)
+        if isinstance(row, str):
+            raise SurdError(f'{where}: {row}; write one object a line: {{"prompt": "..."}}')
         if "prompt" not in row:
             raise SurdError(f"{where}: prompt: missing; this line has {_listed(row)}")
         kind, complex_ = row.get("kind"), row.get("complex")
@@ -182,46 +177,8 @@ def _sentence(value: object, where: str) -> str:
     return text
 
 
-Rows = Iterator[tuple[int, list[str]]]
-"""The rows of a table that are not empty, each with the number of its first line."""
-
-
-def _csv_rows(path: Path, text: str) -> Rows:
-    # strict: an unclosed quote must not swallow the rows up to the next quote
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise SurdError(
-                f"{path}: line {line}: not CSV: {error}; write quotes inside a text twice"
-            ) from error
-        if row is None:
-            return
-        if any(cell.strip() for cell in row):
-            yield line, row
-
-
-def _tsv_rows(text: str) -> Rows:
-    """PartiPrompts quotes nothing, and has prompts that begin with a quotation mark.
-
-    A line that reads well as quoted is taken so: other programs quote when they save the file.
-    """
-    width = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        row = line.split("\t")
-        if '"' in line:
-            with contextlib.suppress(csv.Error):
-                quoted = next(csv.reader([line], delimiter="\t", strict=True))
-                row = quoted if len(quoted) == (width or len(quoted)) else row
-        width = width or len(row)
-        yield number, row
-
-
-def _read_table(path: Path, rows: Rows) -> Iterator[Prompt]:
+def _read_table(path: Path, text: str, delimiter: str) -> Iterator[Prompt]:
+    rows = _rows(path, text, delimiter)
     line, header = next(rows, (1, []))
     columns = {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
     if header and "prompt" not in columns:
@@ -239,6 +196,17 @@ def _read_table(path: Path, rows: Rows) -> Iterator[Prompt]:
             raise SurdError(f"{where}: prompt: empty; write a text or delete the line")
         complex_ = _cell(row, columns.get("complex"))
         yield Prompt(text, _cell(row, kind) or path.stem, complex=complex_ or None)
+
+
+def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table that hold anything, each with the number of its first line."""
+    for line, row in delimited_rows(io.StringIO(text), delimiter):
+        if isinstance(row, str):
+            raise SurdError(
+                f"{path}: line {line}: not CSV: {row}; write quotes inside a text twice"
+            )
+        if any(cell.strip() for cell in row):
+            yield line, row
 
 
 def _cell(row: Sequence[str], index: int | None) -> str:

@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from surd.errors import SourceError
 from surd.sources.local import Numbered, paged, position
 from surd.sources.record import Page, Record, SourceParams
-from surd.sources.table_rows import batch_rows, parquet_schema, parquet_source
+from surd.sources.table_rows import batch_rows, parquet_batches, parquet_schema
 
 LICENCE = "CC0 1.0"
 NEEDED = ("image_name", "prompt", "part_id")
@@ -133,7 +132,7 @@ def _records(
 ) -> Iterator[Numbered]:
     skipped, first, absent = 0, "", 0
     wanted = pa.array(sorted(parts))
-    for number, batch in _batches(path, names, start):
+    for number, batch in parquet_batches(path, names, start, _BATCH_ROWS):
         here = pc.is_in(batch.column("part_id").cast(pa.int64()), wanted)
         absent += batch.num_rows - (here.true_count or 0)
         numbers = (pc.indices_nonzero(here).to_numpy() + number).tolist()
@@ -150,29 +149,6 @@ def _records(
         log.warning("%s: %s; %d such rows skipped", path, first, skipped)
     if absent:
         log.warning("%s: %d rows of parts that are not there left out", path, absent)
-
-
-def _batches(
-    path: Path | str, names: list[str], start: int
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of rows from ``start`` on, each with the number of its first."""
-    number = 0
-    with pq.ParquetFile(parquet_source(path), buffer_size=1 << 20) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if number + rows <= start:
-                number += rows
-                continue
-            try:
-                for batch in file.iter_batches(_BATCH_ROWS, [group], names):
-                    skip = min(max(start - number, 0), batch.num_rows)
-                    yield number + skip, batch.slice(skip)
-                    number += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
-                text = " ".join(str(error).split())[:200]
-                raise SourceError(
-                    f"{path}: row group {group} is damaged ({text}); copy the file again"
-                ) from error
 
 
 def _record(params: DiffusionDbSource, part: Path, row: Mapping[str, Any]) -> Record:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.errors import SourceError
+from surd.files.text_rows import MAX_CHARS, delimited_rows, json_object
 
 BATCH_ROWS = 1000
-MAX_CHARS = 64_000_000
-"""A CSV field or JSON line beyond this is a bad row."""
 HEAD_ROWS = 100
 """JSON Lines have no header: the columns are those of so many rows."""
 SUFFIXES = {
@@ -80,48 +77,10 @@ def _open_csv(path: Path, delimiter: str = ",") -> Table:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Every row that is not blank, or what is wrong with it, and the number of its first line.
-
-    NULs are left out, since Python 3.10's reader stops at them.
-    """
-    width = None
-    taken: list[str] = []
+    """NULs are left out, since Python 3.10's reader stops at them."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = (line.replace("\0", "") for line in iter(lambda: file.readline(MAX_CHARS), ""))
-        # strict: an unclosed quote must not swallow the rows up to the next quote
-        reader = csv.reader(_noting(lines, taken), delimiter=delimiter, strict=True)
-        while True:
-            first_line = reader.line_num + 1
-            taken.clear()
-            row = _next_row(reader)
-            if row is None:
-                return
-            if delimiter == "\t" and (isinstance(row, str) or len(row) != width):
-                # many writers of TSV quote nothing, as the media type's definition has it
-                plain = [line.rstrip("\r\n").split(delimiter) for line in taken]
-                if all(len(values) == width for values in plain):
-                    yield from enumerate(plain, first_line)
-                    continue
-            if row:
-                width = width or len(row)
-                yield first_line, row
-
-
-def _noting(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
-    for line in lines:
-        taken.append(line)
-        yield line
-
-
-def _next_row(reader: Iterator[list[str]]) -> list[str] | str | None:
-    """A row, what is wrong with it, or None at the end; the csv module's limit is put back."""
-    limit = csv.field_size_limit(MAX_CHARS)
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        return str(error)
-    finally:
-        csv.field_size_limit(limit)
+        yield from delimited_rows(lines, delimiter)
 
 
 def _is_unicode(values: Sequence[str]) -> bool:
@@ -161,15 +120,8 @@ def _jsonl_rows(path: Path, start: int) -> Rows:
                 pass
             if number < start or not line.strip():
                 continue
-            try:
-                row = json.loads(line.decode("utf-8-sig")) if not too_long else "too long"
-            except (ValueError, RecursionError) as error:
-                row = "not UTF-8" if isinstance(error, UnicodeError) else f"not JSON: {error}"
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                reason = row if isinstance(row, str) else "not a JSON object"
-                yield number, f"line {number + 1}: {reason}"
+            row = "too long" if too_long else json_object(line)
+            yield number, f"line {number + 1}: {row}" if isinstance(row, str) else row
 
 
 def open_parquet(path: Path | str) -> Table:
@@ -199,7 +151,21 @@ def parquet_source(path: Path | str) -> Any:
 
 
 def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
-    """Streams batches; row groups before ``start`` are not read."""
+    if not names:  # nothing but bytes: Arrow would count no rows
+        with pq.ParquetFile(parquet_source(path)) as file:
+            yield from ((i, {}) for i in range(start, file.metadata.num_rows))
+        return
+    for number, batch in parquet_batches(path, names, start, BATCH_ROWS):
+        yield from batch_rows(batch, number)
+
+
+def parquet_batches(
+    path: Path | str, names: list[str], start: int, rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of at most so many rows from ``start`` on, each with the number of its first.
+
+    Row groups before ``start`` are not read. Raises SourceError for one that is damaged.
+    """
     number = 0
     with pq.ParquetFile(parquet_source(path), buffer_size=1 << 20) as file:
         for group in range(file.num_row_groups):
@@ -207,14 +173,10 @@ def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
             if number + group_rows <= start:
                 number += group_rows
                 continue
-            if not names:  # nothing but bytes: Arrow would count no rows
-                yield from ((i, {}) for i in range(max(number, start), number + group_rows))
-                number += group_rows
-                continue
             try:
-                for batch in file.iter_batches(BATCH_ROWS, [group], names):
-                    skip = max(start - number, 0)
-                    yield from batch_rows(batch.slice(skip), number + skip)
+                for batch in file.iter_batches(rows, [group], names):
+                    skip = min(max(start - number, 0), batch.num_rows)
+                    yield number + skip, batch.slice(skip)
                     number += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(

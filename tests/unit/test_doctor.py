@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -275,10 +276,11 @@ def test_little_disk_is_told_with_the_variable_that_moves_the_cache(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "there" / "yet"))
-    monkeypatch.setattr(surroundings, "_free_gb", lambda folder: 0.5)
+    free = SimpleNamespace(free=500_000_000)
+    monkeypatch.setattr(surroundings.shutil, "disk_usage", lambda folder: free)
     (here,) = surroundings.disk()
     hub, ours = surroundings.caches()
-    assert here.state == "BAD" and "0.5 GB" in here.found
+    assert here.state == "BAD" and "500.0 MB" in here.found
     assert hub.state == ours.state == "note"
     assert hub.mend is not None and "HF_HOME" in hub.mend
     assert ours.mend is not None and "SURD_CACHE" in ours.mend

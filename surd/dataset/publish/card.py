@@ -13,6 +13,7 @@ from surd.dataset.publish.licence import hub_licence
 from surd.dataset.publish.provenance import Made
 from surd.dataset.publish.statistics import PERCENTILES
 from surd.pages.markdown import fenced, inline, plain
+from surd.pages.text import bytes_, share
 from surd.recipe.publish import PublishParams
 
 _MAX_SOURCES = 30
@@ -94,7 +95,7 @@ def size_category(rows: int) -> str:
 
 def _about(said: Mapping[str, Any]) -> str:
     found = said["statistics"]
-    rows = ((name, f"{s['rows']:,}", _size(s["bytes"])) for name, s in said["splits"].items())
+    rows = ((name, f"{s['rows']:,}", bytes_(s["bytes"])) for name, s in said["splits"].items())
     return (
         f"{found['published']:,} generated images, each with two prompts: the *complex* prompt it "
         "was made from, in the language of image generators, and a *simple* one, a plain "
@@ -104,10 +105,6 @@ def _about(said: Mapping[str, Any]) -> str:
         "picture of one split has a near-duplicate in another, and a sample stays in its split "
         "while its cluster keeps its name."
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _examples(pairs: Sequence[Mapping[str, str]]) -> str:
@@ -130,11 +127,6 @@ _LOADING = (
 )
 
 
-def _columns() -> str:
-    rows = ((f"`{name}`", inline(doc(name))) for name in PUBLISHED.names)
-    return _table(("column", "what it holds"), rows)
-
-
 def _funnel(found: Mapping[str, Any]) -> str:
     total = found["collected"]
     steps = [
@@ -145,19 +137,15 @@ def _funnel(found: Mapping[str, Any]) -> str:
         ("kept by the filter", found["kept"]),
         ("published", found["published"]),
     ]
-    text = _table(("step", "samples", "share"), ((s, f"{n:,}", _share(n, total)) for s, n in steps))
+    text = _table(("step", "samples", "share"), ((s, f"{n:,}", share(n, total)) for s, n in steps))
     if not found["reasons"]:
         return text
     rows = (
-        (inline(name), f"{n['samples']:,}", _share(n["samples"], total), f"{n['alone']:,}")
+        (inline(name), f"{n['samples']:,}", share(n["samples"], total), f"{n['alone']:,}")
         for name, n in found["reasons"].items()
     )
     header = ("dropped for", "samples", "share", "for nothing else")
     return f"{text}\n\nA sample may be dropped for several reasons.\n\n{_table(header, rows)}"
-
-
-def _share(count: int, total: int) -> str:
-    return f"{count / total:.1%}" if total else "-"
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
