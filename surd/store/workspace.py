@@ -19,7 +19,7 @@ from pydantic import Field as ModelField
 
 from surd.errors import WorkspaceError, command
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, ChecksumError, check_body, read_footer
-from surd.store.column_ranges import at_hand
+from surd.store.column_ranges import with_columns
 from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
 from surd.store.schema import MADE_BY
@@ -306,7 +306,8 @@ class Workspace:
         source: Any = self.storage.path(part_name(group, part))
         with self._opened(group, part) as (file, footer):
             if not self.storage.is_local:
-                source = at_hand(self.storage.fs, source, file, footer, at_once)
+                fs = self.storage.fs
+                source = with_columns(fs, source, file, footer, at_once) if at_once else file
             with pq.ParquetFile(
                 source, metadata=footer, page_checksum_verification=True
             ) as parquet:
