@@ -15,30 +15,14 @@ from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Drawing, Pictures
 from surd.evaluate.prompts import Prompt, ask
 from surd.evaluate.quality import Quality
-from surd.evaluate.significance import Estimate, difference, mcnemar, mean_of
+from surd.evaluate.significance import difference, mcnemar, mean_of
+from surd.evaluate.table import Row
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip
 
 SIDES = ("base", "adapter")
 _AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measure on one set of prompts."""
-
-    prompts: str
-    measure: str
-    pictures: int
-    """Of each side."""
-    base: Estimate
-    adapter: Estimate
-    difference: Estimate
-    """Of the same prompts and seeds, paired."""
-    p: float | None = None
-    """Of McNemar's test, for what is right or wrong."""
-    lower_is_better: bool = False
 
 
 @dataclass

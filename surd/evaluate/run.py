@@ -17,12 +17,12 @@ from surd.adapter.encoding import check_width, side_px, text_width
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.errors import SurdError
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
-from surd.evaluate.measures import SIDES, Outcomes, Row, by_kind, clip_score, quality_row
+from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score, quality_row
 from surd.evaluate.pictures import Drawing, How, draw
 from surd.evaluate.prompt_sets import DEMO, load_prompts
 from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.evaluate.quality import load_quality
-from surd.evaluate.table import table_of
+from surd.evaluate.table import Row, table_of
 from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline

@@ -1,14 +1,45 @@
-"""An evaluation as a table in Markdown."""
+"""An evaluation's rows, and their table in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from surd.evaluate.significance import Estimate
 
-if TYPE_CHECKING:  # it loads torch
-    from surd.evaluate.measures import Row
+
+@dataclass(frozen=True)
+class Row:
+    """One measure on one set of prompts."""
+
+    prompts: str
+    measure: str
+    pictures: int
+    """Of each side."""
+    base: Estimate
+    adapter: Estimate
+    difference: Estimate
+    """Of the same prompts and seeds, paired."""
+    p: float | None = None
+    """Of McNemar's test, for what is right or wrong."""
+    lower_is_better: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of pictures; else a score."""
+        return self.p is not None
+
+    @property
+    def label(self) -> str:
+        """What is measured."""
+        return f"{self.measure} (lower is better)" if self.lower_is_better else self.measure
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say."""
+        if self.difference.low <= 0 <= self.difference.high:
+            return "may be chance"
+        return "better" if (self.difference.low > 0) != self.lower_is_better else "worse"
 
 
 def table_of(rows: Sequence[Row]) -> str:
@@ -18,9 +49,9 @@ def table_of(rows: Sequence[Row]) -> str:
         "|---|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        share = row.p is not None
+        share = row.is_share
         lines.append(
-            f"| {row.prompts} | {row.measure}{' (lower is better)' if row.lower_is_better else ''} "
+            f"| {row.prompts} | {row.label} "
             f"| {row.pictures:,} | {shown(row.base.value, share)} "
             f"| {shown(row.adapter.value, share)} | {interval(row.difference, share)} "
             f"| {'' if row.p is None else f'{row.p:.2g}'} |"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from PIL import Image
 
+from surd.files.images import ImageProblem, decode, read_header
 from surd.pages import text
 from surd.pages.templates import STYLE, as_json, templates_in
 
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("charts.js", "samples.js", "funnel.js", "scores.js", "triples.js", "training.js")
+THUMBNAIL_PX = 192
+THUMBNAIL_BYTES = 5_500
+"""Of one picture before base64; what is larger is compressed harder."""
+_MAX_PIXELS = 100_000_000
+_QUALITIES = (68, 45, 22)
 
 
 @dataclass(frozen=True)
@@ -133,3 +141,26 @@ def _policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def thumbnail(
+    data: bytes | None, side_px: int = THUMBNAIL_PX, max_bytes: int = THUMBNAIL_BYTES
+) -> str | None:
+    """A data URI (RFC 2397) of the picture; None where it does not decode.
+
+    It is WebP of at most ``side_px`` pixels a side; ``max_bytes`` is kept to as far as
+    compression goes. Smaller pictures are not enlarged.
+    """
+    try:
+        read_header(data or b"", max_pixels=_MAX_PIXELS)
+        pixels = decode(data or b"", min_side_px=side_px)
+    except ImageProblem:
+        return None
+    image = Image.fromarray(pixels)
+    image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    for quality in _QUALITIES:
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=quality, method=4)
+        if buffer.tell() <= max_bytes:
+            break
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

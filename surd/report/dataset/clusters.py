@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.report.dataset.choose import Place
-from surd.report.dataset.samples import Samples
+from surd.report.dataset.samples import Place, Samples
 from surd.report.page import Section, body
 from surd.store.workspace import Workspace
 

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.build.verdicts import funnel
-from surd.report.dataset.choose import Choice
-from surd.report.dataset.samples import Samples
+from surd.report.dataset.samples import Choice, Samples
 from surd.report.page import Section, body
 from surd.stages.filter.rules import REASONS
 from surd.store.aligned import Parts

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.pages.plot import plot
-from surd.report.dataset.choose import Choice
-from surd.report.dataset.samples import Samples
+from surd.report.dataset.samples import Choice, Samples
 from surd.report.page import Chart, Section, body
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import SurdError
-from surd.evaluate.table import interval, shown
+from surd.evaluate.table import Row, interval, shown
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
-from surd.report.runs.intervals import Measured, interval_spec, measured
+from surd.report.runs.evaluation import interval_spec, point, rows_of
 from surd.report.runs.read import anchor, read_json
 
 _ABLATION = "ablation.json"
@@ -25,9 +25,9 @@ class Variant:
 
     name: str
     settings: str
-    rows: Sequence[Measured]
+    rows: Sequence[Row]
 
-    def of(self, prompts: str) -> list[Measured]:
+    def of(self, prompts: str) -> list[Row]:
         """The measures on one set of prompts."""
         return [row for row in self.rows if row.prompts == prompts]
 
@@ -57,7 +57,7 @@ def _variants(found: Any, where: str) -> list[Variant]:
     try:
         return [
             Variant(
-                visible(one["name"], 80) or "", _told(one["settings"]), measured(one["rows"], where)
+                visible(one["name"], 80) or "", _told(one["settings"]), rows_of(one["rows"], where)
             )
             for one in found
         ]
@@ -73,16 +73,16 @@ def _told(settings: Mapping[str, Any]) -> str:
 def _chart(variants: Sequence[Variant], prompts: str) -> Chart:
     """A row an adapter; the reader chooses the measure."""
     points = [
-        row.point(one.name) | {"option": _option(row)}
+        point(row, one.name) | {"option": _option(row)}
         for one in variants
         for row in one.of(prompts)
     ]
-    options = list(dict.fromkeys(point["option"] for point in points))
+    options = list(dict.fromkeys(each["option"] for each in points))
     return Chart(
         anchor(_ID, prompts),
         interval_spec(points, prompts, "difference from no adapter", options=options),
     )
 
 
-def _option(row: Measured) -> str:
-    return f"{row.label}, percentage points" if row.share else row.label
+def _option(row: Row) -> str:
+    return f"{row.label}, percentage points" if row.is_share else row.label

@@ -17,9 +17,8 @@ from surd.errors import SurdError, command
 from surd.evaluate.answers import is_right
 from surd.files.contact_sheet import contact_sheet
 from surd.pages.text import visible
-from surd.report.page import Section, body
+from surd.report.page import Section, body, thumbnail
 from surd.report.runs.read import Run
-from surd.report.thumbnails import thumbnail
 
 OUTCOMES = {
     (False, True): "fixed by the adapter",

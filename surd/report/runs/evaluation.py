@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from surd.evaluate.table import interval, shown
+from surd.errors import SurdError
+from surd.evaluate.significance import Estimate
+from surd.evaluate.table import Row, interval, shown
 from surd.models.names import public_name
+from surd.pages.plot import plot
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
-from surd.report.runs.intervals import Measured, interval_spec, measured
 from surd.report.runs.read import Run, anchor, read_json
 
 _EVALUATION = "evaluation.json"
 _DEMO = "demo:"
 """Before the names of sets whose pictures are judged exactly."""
+_ROW_PX = 28
 
 
 def evaluation_section(run: Run) -> Section | None:
@@ -23,7 +26,7 @@ def evaluation_section(run: Run) -> Section | None:
     found = read_json(path)
     if found is None:
         return None
-    rows = measured(found.get("rows"), str(path))
+    rows = rows_of(found.get("rows"), str(path))
     if not rows:
         return None
     sets = list(dict.fromkeys(row.prompts for row in rows))
@@ -48,19 +51,95 @@ def _judge(how: Mapping[str, Any], sets: Sequence[str]) -> str:
     return visible(f"{by_sight} {by_model}".strip(), 400) or ""
 
 
-def _charts(run: Run, rows: Sequence[Measured], sets: Sequence[str]) -> Iterator[Chart]:
+def _charts(run: Run, rows: Sequence[Row], sets: Sequence[str]) -> Iterator[Chart]:
     """Shares have a plot for each set of prompts, other measures one each."""
     shares = {
-        name: [row.point(row.label) for row in rows if row.share and row.prompts == name]
+        name: [point(row, row.label) for row in rows if row.is_share and row.prompts == name]
         for name in sets
     }
-    ends = [point[end] for points in shares.values() for point in points for end in ("low", "high")]
+    ends = [one[end] for points in shares.values() for one in points for end in ("low", "high")]
     domain = [min(0.0, *ends), max(0.0, *ends)] if ends else None  # one scale for all sets
     for name, points in shares.items():
         if points:
             unit = "more pictures right, percentage points"
             spec = interval_spec(points, name, unit, domain=domain)
             yield Chart(anchor(run.id, "shares", name), spec)
-    for label in dict.fromkeys(row.label for row in rows if not row.share):
-        points = [row.point(row.prompts) for row in rows if row.label == label and not row.share]
+    for label in dict.fromkeys(row.label for row in rows if not row.is_share):
+        points = [
+            point(row, row.prompts) for row in rows if row.label == label and not row.is_share
+        ]
         yield Chart(anchor(run.id, "score", label), interval_spec(points, label, "difference"))
+
+
+def point(row: Row, label: str) -> dict[str, Any]:
+    """A row for a plot: the difference, of shares in percentage points."""
+    scale = 100 if row.is_share else 1
+    ends = {name: getattr(row.difference, name) for name in ("value", "low", "high")}
+    return {
+        "label": label,
+        **{name: float(f"{scale * value:.5g}") for name, value in ends.items()},
+        "told": interval(row.difference, row.is_share),
+        "verdict": row.verdict,
+    }
+
+
+def rows_of(rows: Any, where: str) -> list[Row]:
+    """The rows of an evaluation's JSON. Raises SurdError."""
+    try:
+        return [_row(row) for row in rows]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise SurdError(f"{where}: not what surd evaluate writes; run it again") from error
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    estimates = {name: Estimate(**row[name]) for name in ("base", "adapter", "difference")}
+    return Row(**{**row, **estimates, "measure": visible(row["measure"], 80)})
+
+
+def interval_spec(
+    rows: Sequence[Mapping[str, Any]],
+    title: str,
+    unit: str,
+    *,
+    domain: Sequence[float] | None = None,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A plot of points (:func:`point`), a row a label; intervals that hold zero have a ring.
+
+    `domain` is the range of the axis. With `options` the reader chooses which rows are seen, by
+    their ``option``.
+    """
+    import altair as alt
+
+    order = list(dict.fromkeys(row["label"] for row in rows))
+    y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False))
+    told = [
+        alt.Tooltip("label:N", title="of"),
+        alt.Tooltip("told:N", title="difference"),
+        alt.Tooltip("verdict:N"),
+    ]
+    found = plot(rows)
+    if options:
+        choice = alt.param(
+            name="measure", value=options[0],
+            bind=alt.binding_select(options=list(options), name="measure "),
+        )  # fmt: skip
+        found = found.transform_filter("datum.option == measure").add_params(choice)
+    within = alt.value("var(--page)")
+    fill = alt.condition("datum.low > 0 || datum.high < 0", alt.value("var(--accent)"), within)
+    scale = alt.Scale(domain=domain) if domain else alt.Undefined
+    x = alt.X("value:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=6))
+    lines = found.mark_bar(height=2.5, opacity=0.55).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
+    dots = found.encode(x, y, fill=fill, tooltip=told)
+    zero = plot([{"zero": 0}]).mark_rule(strokeDash=[4, 3], opacity=0.6)
+    layers = [
+        zero.encode(alt.X("zero:Q")),
+        lines,
+        dots.mark_point(size=80, strokeWidth=2, opacity=1),
+    ]
+    spec: dict[str, Any] = (
+        alt.layer(*layers)
+        .properties(width="container", height=_ROW_PX * len(order), title=title)
+        .to_dict()
+    )
+    return spec

@@ -7,9 +7,8 @@ from typing import Any
 
 from surd.pages.plot import plot
 from surd.pages.text import visible
-from surd.report.page import Chart, Section, body
+from surd.report.page import Chart, Section, body, thumbnail
 from surd.report.runs.read import Run, anchor
-from surd.report.thumbnails import thumbnail
 from surd.training.logs import finite, names_in, pictures_over_time
 
 _ROWS, _COLUMNS = 8, 7

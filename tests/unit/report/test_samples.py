@@ -13,10 +13,9 @@ from PIL import Image
 from support_publish import make_workspace, samples
 
 from surd.pages.templates import as_json
-from surd.report.dataset.choose import Choice
 from surd.report.dataset.rows import groups_there
-from surd.report.dataset.samples import gather
-from surd.report.thumbnails import MAX_BYTES, SIDE_PX, thumbnail
+from surd.report.dataset.samples import Choice, gather
+from surd.report.page import THUMBNAIL_BYTES, THUMBNAIL_PX, thumbnail
 
 
 def opened(uri: str | None) -> Image.Image:
@@ -36,8 +35,8 @@ def noise(height: int, width: int) -> np.ndarray:
 
 def test_a_thumbnail_keeps_the_shape_and_is_small_whatever_it_shows() -> None:
     uri = thumbnail(encoded(noise(600, 1200), quality=95))
-    assert opened(uri).size == (SIDE_PX, SIDE_PX // 2)
-    assert len(base64.b64decode(uri.partition(",")[2])) <= MAX_BYTES * 1.5
+    assert opened(uri).size == (THUMBNAIL_PX, THUMBNAIL_PX // 2)
+    assert len(base64.b64decode(uri.partition(",")[2])) <= THUMBNAIL_BYTES * 1.5
 
 
 def test_a_thumbnail_stands_upright_and_is_not_enlarged() -> None:
