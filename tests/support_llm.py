@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,20 @@ def make_model(folder: Path, family: str = "llama", padding_side: str = "right")
     model.save_pretrained(folder)
     make_tokenizer(padding_side).save_pretrained(folder)
     return model
+
+
+@torch.inference_mode()
+def states_alone(
+    model: Any, prompts: Sequence[str], dtype: torch.dtype
+) -> dict[str, list[torch.Tensor]]:
+    """By the library alone: the states of each prompt after each block, ``[s, h]``, no padding."""
+    model = copy.deepcopy(model).to(dtype)
+    found = {}
+    for prompt in prompts:
+        ids = torch.tensor([[1, *(WORDS.index(word) for word in prompt.split())]])
+        states = model(ids, output_hidden_states=True).hidden_states
+        found[prompt] = [state[0] for state in states]
+    return found
 
 
 def make_workspace(

@@ -15,7 +15,6 @@ from torch import nn
 from surd.errors import ModelError
 from surd.models.gguf import is_gguf, plain_folder
 from surd.models.hub import loading, telling
-from surd.models.packed import pack_linears
 from surd.models.quiet import hush
 
 log = logging.getLogger("surd")
@@ -95,8 +94,6 @@ def load_llm(
         model = _load_model(found, revision, config, max(layers), device, dtype, quantize)
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision)
     model.eval().requires_grad_(False)
-    if str(device) == "cpu" and dtype == torch.float32:
-        pack_linears(model)
     blocks = model.get_submodule(model.surd_blocks) if model.surd_blocks else None
     if blocks is None:
         log.warning("%s: no list of blocks found in this architecture; computing all of it", name)

@@ -9,10 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from support import digests, pictures
 from support_engines import STAGE, Shout, open_and_die_after, write_samples
-from support_llm import KEEP, SAMPLES, make_model, make_workspace
+from support_llm import (
+    KEEP,
+    PROMPTS,
+    SAMPLES,
+    make_model,
+    make_workspace,
+    states_alone,
+    vectors_of,
+)
+from support_rounding import assert_only_rounded, rounding
 
 from surd.demo.site import Site
 from surd.engine.actors import over_actors
@@ -170,17 +181,45 @@ def test_a_build_on_ray_gives_the_same_bytes_and_the_same_account(
     assert [stage["computed"] for stage in again] == [0, 0, 0]
 
 
-def test_a_language_models_vectors_are_the_same_from_ray(
+def embed(surd: Surd, folder: Path, model: Path, engine: str) -> None:
+    command = ("embed-llm", folder, "--model", model, "--layer", 1, "--layer", 2)
+    ran = surd(*command, "--engine", engine, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["stages"][0]["computed"] == 4
+
+
+def test_a_language_models_vectors_are_the_same_bytes_from_ray(
     cluster: None, surd: Surd, tmp_path: Path
 ) -> None:
     make_model(tmp_path / "llm")
+    assert len(set(SAMPLES[:5])) == 5, "no two parts have a prompt in common"
+    for name in ("local", "ray"):
+        make_workspace(tmp_path / name, [*SAMPLES[:5], None, "the table"], KEEP[:7])
+        embed(surd, tmp_path / name, tmp_path / "llm", name)
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+
+
+def test_a_prompt_that_workers_share_has_one_vector_but_for_rounding(
+    cluster: None, surd: Surd, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "llm")
+    exact = states_alone(model, PROMPTS, torch.float64)
+    computed = states_alone(model, PROMPTS, torch.float32)
     for name in ("local", "ray"):
         make_workspace(tmp_path / name, SAMPLES, KEEP)
-        command = ("embed-llm", tmp_path / name, "--model", tmp_path / "llm", "--layer", 1)
-        ran = surd(*command, "--layer", 2, "--engine", name, "--json")
-        assert ran.code == 0, ran.err
-        assert ran.json["stages"][0]["computed"] == 4
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+        embed(surd, tmp_path / name, tmp_path / "llm", name)
+    for layer in (1, 2):
+        error = max(rounding(computed[p][layer], exact[p][layer]) for p in PROMPTS)
+        here, there = (vectors_of(tmp_path / name, layer, "llm") for name in ("local", "ray"))
+        assert [row["simple_prompt"] for row in here].count("a cat") == 2
+        for one, other in zip(here, there, strict=True):
+            found = [row.pop("embedding") for row in (one, other)]
+            assert one == other
+            if one["simple_prompt"] not in PROMPTS or one["status"] != "ok":
+                continue
+            for vector in found:
+                right = exact[one["simple_prompt"]][layer][-1]
+                assert_only_rounded(np.float16(vector), right, error)
 
 
 # Ray alone

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from support import digests
+from support_llm import make_workspace
+from support_rounding import assert_only_rounded, rounding
+from transformers import AutoModelForCausalLM
 
 from surd.errors import ModelError
-from surd.llm.batches import Embedder
+from surd.llm.batches import Embedder, padded
 from surd.models import gguf
 from surd.models.llm import load_llm, shape_of
 
@@ -42,33 +49,50 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
     monkeypatch.setenv("SURD_CACHE", str(cache))
     shape = shape_of("demo:llm")
     assert (shape.layers, shape.width) == (30, 576)
     layers = [0, 1, 15, 29, 30]
     llm = load_llm("demo:llm", layers)
-    (folder,) = (cache / "gguf").iterdir()
-    whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokens = llm.tokenize(PROMPTS, True)
-    longest = max(map(len, tokens))
-    ids = torch.tensor([text + [llm.pad_id] * (longest - len(text)) for text in tokens])
-    states = llm.states(ids, layers)
+    alone = states_alone(cache, tokens, torch.float32)
+    exact = states_alone(cache, tokens, torch.float64)
+    states = llm.states(padded(tokens, llm.pad_id), layers)
     vectors = Embedder(llm, layers, "last", 1000).vectors(tokens)
-    for row, text in enumerate(tokens):
-        with torch.inference_mode():
-            right = whole(torch.tensor([text]), output_hidden_states=True).hidden_states
-        for layer in layers:
-            alone = right[layer][0]
-            # near the end values reach 577, and float32 itself is off float64 by 1e-4
-            size = alone.abs().amax(dim=-1, keepdim=True)  # the first token's: 28,000
-            error = (states[layer][row, : len(text)] - alone).abs()
-            assert (error <= (1e-5 * size).clamp(min=1e-4)).all()
-            last = states[layer][row, len(text) - 1]
-            np.testing.assert_allclose(
-                vectors[layer][row], last.half().numpy(), rtol=2e-3, atol=1e-3
-            )
+    for layer in layers:
+        pairs = list(zip(alone, exact, strict=True))
+        error = max(rounding(theirs[layer], right[layer]) for theirs, right in pairs)
+        assert error < 1e-4, "float32 itself is far off"
+        for row, (text, right) in enumerate(zip(tokens, exact, strict=True)):
+            assert_only_rounded(states[layer][row, : len(text)], right[layer], error)
+            assert_only_rounded(vectors[layer][row], right[layer][-1], error)
+
+
+@torch.inference_mode()
+def states_alone(cache: Path, tokens: list[list[int]], dtype: torch.dtype) -> list[Any]:
+    """By the library alone: the states of each text after each block, without any padding."""
+    (folder,) = (cache / "gguf").iterdir()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return [
+        [states[0] for states in model(torch.tensor([text]), output_hidden_states=True)[-1]]
+        for text in tokens
+    ]
+
+
+def test_vectors_do_not_depend_on_the_number_of_cores(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SURD_CACHE", str(cache))
+    found = []
+    for cores in (1, 2, 3):
+        make_workspace(tmp_path / f"{cores}", [*PROMPTS, *PROMPTS[:2]], [True] * 6, part_size=3)
+        told = ("--layer", "4", "--set", "embed_llm.batch_tokens=12")
+        command = ("-m", "surd", "embed-llm", str(tmp_path / f"{cores}"), "--model", "demo:llm")
+        cores_seen = os.environ | {"OMP_NUM_THREADS": f"{cores}"}
+        subprocess.run([sys.executable, *command, *told], check=True, env=cores_seen)
+        found.append(digests(tmp_path / f"{cores}" / "llm"))
+    assert len(found[0]) == 2
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_conversion_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
