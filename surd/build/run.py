@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -144,7 +144,7 @@ def _record(
         counts=summary.counts,
         failed_parts=sorted(summary.failed),
         seconds=round(summary.seconds, 3),
-        finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=settings,
     )
     workspace.write_manifest(manifest)

@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from random import Random
 from typing import NoReturn
@@ -52,7 +52,7 @@ async def _reset(request: web.Request, *_: object) -> NoReturn:
 
 
 async def _rate_limited_until_date(request: web.Request, *_: object) -> web.StreamResponse:
-    soon = datetime.now(timezone.utc) + timedelta(seconds=1)
+    soon = datetime.now(UTC) + timedelta(seconds=1)
     return web.Response(status=429, headers={"Retry-After": format_datetime(soon, usegmt=True)})
 
 

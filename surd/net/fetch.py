@@ -169,7 +169,7 @@ async def fetch(
             continue
         except _Refused as refused:
             outcome, wait, overloaded = refused.outcome, refused.retry_after_s, refused.overloaded
-        except asyncio.TimeoutError:
+        except TimeoutError:
             outcome = Fetched("timeout", "no complete answer in time")
         except Exception as error:  # whatever a hostile server does, it costs one row
             outcome = Fetched("connect_error", type(error).__name__)
@@ -204,7 +204,7 @@ async def _follow(
                 target = _checked(location, "bad_redirect", base=target)
         except aiohttp.ClientError as error:
             raise _refusal(error) from error
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise
         except _BlockedAddressError as error:
             raise _Refused("blocked_address", str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def row(number: int, part: int = 1, **fields: Any) -> dict[str, Any]:
     base = {
         "image_name": f"{number:08x}-aaaa.png", "prompt": f"prompt {number}", "part_id": part,
         "seed": 4_000_000_000, "step": 50, "cfg": 7.0, "sampler": 8, "width": 512, "height": 768,
-        "user_name": "c2f2", "timestamp": datetime(2022, 8, 11, 9, 5, tzinfo=timezone.utc),
+        "user_name": "c2f2", "timestamp": datetime(2022, 8, 11, 9, 5, tzinfo=UTC),
         "image_nsfw": 0.125, "prompt_nsfw": 0.0625,
     }  # fmt: skip
     return base | fields
