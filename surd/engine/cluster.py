@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -12,6 +13,8 @@ from typing import Any
 from surd.errors import SurdError
 from surd.params import Params
 from surd.stages.base import Stage
+
+log = logging.getLogger("surd")
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Rows never pass through Ray: workers read and write the workspace themselves."""
@@ -84,10 +87,16 @@ def _no_cluster(address: str | None, why: str) -> SurdError:
 def _keep_stdout_clean() -> None:
     """Ray tells of dead workers on standard output, which is for results, and has no setting for
     that; what dies is retried and told by us."""
-    from ray._private import worker
+    import ray
 
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = lambda *args, **kwargs: None
+    try:
+        from ray._private import worker
+    except ImportError:
+        worker = None
+    if not hasattr(worker, "print_to_stdstream"):
+        log.warning("Ray %s tells of dead workers on standard output", ray.__version__)
+        return
+    worker.print_to_stdstream = lambda *args, **kwargs: None
 
 
 def machines() -> list[Mapping[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,11 @@ from surd.errors import ModelError
 from surd.models.captions import Captioner, Proposal, Wanted
 from surd.models.hub import loading
 from surd.models.quiet import hush
+
+log = logging.getLogger("surd")
+
+_MOVED = (AttributeError, TypeError, KeyError, IndexError, ValueError)
+"""What it raises to look for parts of a model where they no longer are."""
 
 
 def load_captioner(
@@ -22,9 +28,10 @@ def load_captioner(
 ) -> Captioner:
     """The captioner that `name` means: a hub id, a local folder, or ``demo:captioner``.
 
-    BLIP is decoded by :mod:`surd.models.blip`; every other model of transformers'
-    image-text-to-text kind (BLIP-2, Florence-2, Qwen-VL, ...) by its own ``generate``, asked with
-    `prompt`. Raises ModelError in one line.
+    BLIP is decoded by :mod:`surd.models.blip` where this transformers is built as that expects, as
+    one picture shows; every other model of transformers' image-text-to-text kind (BLIP-2,
+    Florence-2, Qwen-VL, ...) by its own ``generate``, asked with `prompt`. Raises ModelError in one
+    line.
     """
     from transformers import AutoConfig
 
@@ -39,7 +46,7 @@ def load_captioner(
 
 
 def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
-    from transformers import BlipForConditionalGeneration, BlipProcessor
+    from transformers import BlipForConditionalGeneration, BlipProcessor, __version__
 
     from surd.models.blip import beam_search, encode, nucleus_sample
 
@@ -82,4 +89,16 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
                 proposals += [Proposal(text, "nucleus") for text in texts(ids)]
         return found
 
-    return Captioner(prepare, propose, model.config.vision_config.image_size)
+    captioner = Captioner(prepare, propose, model.config.vision_config.image_size)
+    try:
+        captioner.propose([prepare(Image.new("RGB", (8, 8)))], Wanted(1, max_new_tokens=2), [0])
+    except _MOVED as error:
+        from surd.models.image_text import load_image_text
+
+        log.warning(
+            "captioner %s: surd's own decoding does not fit transformers %s (%s); its generate "
+            "takes over, which is slower and draws other captions",
+            *(found, __version__, " ".join(str(error).split())[:200]),
+        )
+        return load_image_text(found, device, dtype, None)
+    return captioner

@@ -320,6 +320,20 @@ def test_a_cluster_that_is_not_up_is_one_line() -> None:
         check_answers("127.0.0.1:9")
 
 
+def test_a_ray_without_the_function_that_is_silenced_is_told_of_and_used_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ray._private import worker
+
+    from surd.engine.cluster import connect
+
+    monkeypatch.delattr(worker, "print_to_stdstream")
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    assert connect(None) is False
+    assert "tells of dead workers on standard output" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

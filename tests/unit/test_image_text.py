@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from support_blip import saved
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -239,3 +240,22 @@ def test_weights_pixels_and_beams_are_as_asked(
     [found] = proposed(captioner, pictures(1), [1], num_beams=2, samples=3)
     assert seen == [(dtype, dtype, 2), (dtype, dtype, 1)]
     assert len(found) == 4 and all({*p.text.split()} <= {*WORDS, *ASKED} for p in found)
+
+
+def test_a_blip_built_otherwise_than_surd_expects_captions_by_its_own_generate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = str(saved(tmp_path, transformers.BlipForConditionalGeneration, window=24))
+    own = proposed(load_captioner(folder), pictures(), [1, 2, 3])
+    assert "takes over" not in caplog.text
+
+    def moved(*_: Any) -> None:
+        raise AttributeError("'BlipVisionModel' object has no attribute 'encoder'")
+
+    monkeypatch.setattr("surd.models.blip.encoder.image_states", moved)
+    theirs = proposed(load_captioner(folder), pictures(), [1, 2, 3])
+    assert len({beam.text for beam, *_ in theirs}) > 1, "else equal beams would show little"
+    assert [beam for beam, *_ in theirs] == [beam for beam, *_ in own]
+    assert [[one.how for one in some] for some in theirs] == [["beam", *["nucleus"] * 4]] * 3
+    (line,) = [record.getMessage() for record in caplog.records if "takes over" in record.msg]
+    assert "no attribute 'encoder'" in line and f"transformers {transformers.__version__}" in line

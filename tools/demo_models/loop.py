@@ -55,7 +55,8 @@ def fit(
         optimizer.step()
         decay = min(_EMA_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(average, averaged, 1 - decay)
+            for mean_weight, weight in zip(average, averaged, strict=True):
+                mean_weight.lerp_(weight, 1 - decay)
         recent.append(float(loss.detach()))
         if (step + 1) % _LOG_EVERY == 0:
             rate = (step + 1 - first) / (time.monotonic() - started)
