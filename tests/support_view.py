@@ -133,10 +133,10 @@ def viewing(workspace: Workspace) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(start(), loop).result(240)
         yield f"http://127.0.0.1:{found.getsockname()[1]}"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(240)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

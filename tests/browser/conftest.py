@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support_browser import PATIENCE_S
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -23,6 +24,8 @@ def browser() -> Iterator[Any]:
     if found is None:
         pytest.skip(f"needs a browser on the PATH: {' or '.join(NAMES)}")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"], timeout=PATIENCE_S * 1000
+        )
         yield opened
         opened.close()

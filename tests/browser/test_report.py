@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_browser import until
+from support_browser import next_frame, patient, until
 from support_report import HOSTILE, RECIPE, judged_workspace
 
 from surd.build.verdicts import compute, funnel
@@ -17,7 +17,7 @@ from surd.report.write import report
 from surd.stages.filter.params import FilterParams
 from surd.store.workspace import Workspace
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 Open = Callable[..., Any]
 
 
@@ -35,7 +35,7 @@ def page(browser: Any, workspace: Workspace) -> Iterator[Open]:
     pages = []
 
     def opened(**context: Any) -> Any:
-        found = browser.new_page(**context)
+        found = patient(browser.new_page(**context))
         found.on("console", lambda message: told.append(f"console: {message.text}"))
         found.on("pageerror", lambda error: told.append(f"error: {error}"))
         found.on("request", lambda request: told.append(f"request: {request.url[:100]}"))
@@ -94,7 +94,7 @@ def test_the_slider_counts_what_the_filter_would_keep_and_marks_the_samples(
         params = FilterParams(**RECIPE["filter"] | {"clip_threshold": at})
         kept = funnel(compute(workspace, params, {})).kept
         assert panel.locator(".stay").inner_text() == f"{kept:,}"
-        shown.wait_for_timeout(100)  # the gallery follows with the next frame
+        next_frame(shown)  # the gallery follows with it
         for mark, right in (("keep", lambda v, at=at: v >= at), ("drop", lambda v, at=at: v < at)):
             values = panel.locator(f"li.{mark} .tag:first-child").all_inner_texts()
             assert values and all(right(float(value)) for value in values)
@@ -112,7 +112,7 @@ def test_the_gallery_can_show_the_lowest_and_the_highest(page: Open) -> None:
     found = {}
     for which in ("lowest", "highest"):
         panel.get_by_label("Samples").select_option(label=which)
-        panel.page.wait_for_timeout(100)
+        next_frame(panel.page)
         values = [float(v) for v in panel.locator("li .tag:first-child").all_inner_texts()]
         assert values == sorted(values)
         found[which] = values

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support_browser import patient
 from support_runs import judge, make_run
 
 from surd.report.write import report
 
+pytestmark = pytest.mark.timeout(900)
 LINES = [{"step": n, "loss": 1 / n, "llm": 2.0, "learning_rate": 1e-3} for n in range(1, 300)]
 
 
@@ -23,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 390, "height": 844})
+    opened = patient(browser.new_page(viewport={"width": 390, "height": 844}))
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda message: problems.append(message.text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from support_browser import until
+from support_browser import patient, until
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
 from surd.demo.vocabulary import simple_sentence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -67,8 +67,7 @@ def page(browser: Browser, site: str) -> Iterator[Page]:
             wrong.append(f"console: {message.text}")
 
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
+    page = patient(context.new_page())
     page.on("request", asked)
     page.on("console", told)
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
@@ -211,7 +210,7 @@ def test_a_phone_needs_no_scrolling_sideways(page: Page, site: str) -> None:
 def test_a_server_that_is_gone_is_told_in_a_line(
     browser: Browser, workspace: Workspace, tmp_path: Path
 ) -> None:
-    page = browser.new_page()
+    page = patient(browser.new_page())
     with viewing(workspace) as site:
         page.goto(site)
     page.keyboard.press("j")
