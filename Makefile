@@ -1,11 +1,11 @@
-# Everything needs only Python (3.10 or newer), pip and make. PYTHON and VENV can be overridden.
+# Everything needs only Python (3.11 or newer), pip and make. PYTHON and VENV can be overridden.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # of pytest, each with whole files of tests
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all fuzz lint docs bench clean
+.PHONY: setup demo test test-all test-pythons test-oldest fuzz lint docs bench clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,16 @@ test: setup lint
 # the long forms too: some sixty kills at random moments; SURD_SEED repeats those of a run
 test-all: setup lint
 	$(BIN)/pytest $(WORKERS) -m "long or not long"
+
+# on the oldest and the newest Python that are promised; some 7 GB for each while it runs
+test-pythons: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/pythons.py tests/unit $(WORKERS)
+
+# with the lowest version of everything that pyproject.toml allows
+test-oldest: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/pythons.py --lowest tests/unit tests/integration $(WORKERS)
 
 # bytes of strangers, for SECONDS a target; what is found stays in .fuzz/
 SECONDS ?= 60

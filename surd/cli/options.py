@@ -13,7 +13,7 @@ Workers = Annotated[
     Optional[int], typer.Option(min=1, help="Processes for CPU work; one a core by default.")  # noqa: UP045
 ]
 Engine = Annotated[
-    Literal["local", "ray"], typer.Option(help="Compute here, or on a Ray cluster: same bytes.")
+    Literal["local", "ray"], typer.Option(help="Compute here, or on a Ray cluster: same rows.")
 ]
 RayAddress = Annotated[
     Optional[str],  # noqa: UP045

@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import pythons
 from support_docs import ROOT, anchors, blocks, commands, links, slug
 
+from surd.doctor import libraries
 from surd.recipe.json_schema import json_schemas
 
 PAGES = sorted(
@@ -192,3 +194,24 @@ def test_decisions_are_numbered_dated_and_listed_with_their_status() -> None:
             short = f"superseded by {by}" if by else status.lower()
             records.append((number, title, page.name, short, date))
     assert sorted(records) == listed
+
+
+def test_every_place_names_the_same_oldest_python() -> None:
+    oldest = pythons.promised()[0]
+    lines = {
+        "README.md": f"With Python {oldest} or newer,",
+        "Makefile": f"only Python ({oldest} or newer)",
+        "pyproject.toml": f'requires-python = ">={oldest}"',
+        ".ruff": f'target-version = "py{oldest.replace(".", "")}"',
+        ".mypy": f'python_version = "{oldest}"',
+    }
+    for name, line in lines.items():
+        text = (ROOT / ("pyproject.toml" if name[0] == "." else name)).read_text("utf-8")
+        assert line in text, f"{name}: {line}"
+    assert ".".join(map(str, libraries._PYTHON)) == oldest
+
+
+def test_a_promised_python_that_is_not_on_the_machine_is_not_taken_for_another() -> None:
+    assert pythons.interpreter("3.99") is None
+    here = ".".join(map(str, sys.version_info[:2]))
+    assert pythons.interpreter(here) == Path(sys.executable)
