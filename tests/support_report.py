@@ -66,8 +66,8 @@ def shown_workspace(folder: Path, count: int, without: tuple[str, ...] = ()) -> 
 
 def judged_workspace(folder: Path, count: int) -> Workspace:
     """The same with verdicts of the filter."""
-    from surd.cli.do_build import run_stage
+    from surd.cli.running import run_stage
 
     workspace = shown_workspace(folder, count)
-    run_stage(str(folder), "filter", None, [], as_json=None, quiet=True)
+    run_stage(str(folder), "filter", None, None, quiet=True)
     return workspace

@@ -6,15 +6,14 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from surd.cli.app import app
+from surd.cli.app import COMMANDS
 
 _INTRO = """\
 # Commands
@@ -24,31 +23,6 @@ standard output and everything else to the standard error; `--json` prints one J
 codes: 0 done, 1 done with failed parts or too many failures, 2 something to mend (one line says
 what), 130 stopped by Ctrl-C. `surd --version` prints the version.
 """
-
-_PURPOSES = {
-    "Building a dataset": (
-        "build",
-        "collect",
-        "download",
-        "prompts",
-        "caption",
-        "score",
-        "dedup",
-        "filter",
-        "publish",
-    ),
-    "Looking": ("status", "inspect", "report", "view"),
-    "In and out": ("import", "export", "push"),
-    "Language models and adapters": (
-        "embed-llm",
-        "train-adapter",
-        "generate",
-        "evaluate",
-        "ablate",
-    ),
-    "This machine and schemas": ("doctor", "schema"),
-}
-_REST = "More"
 
 
 @dataclass(frozen=True)
@@ -67,25 +41,11 @@ class Parameter:
 
 def cli_reference() -> str:
     """The whole page."""
-    commands = dict(_commands(app))
     sections = [_INTRO]
-    rest = [name for name in commands if not any(name in some for some in _PURPOSES.values())]
-    for purpose, names in {**_PURPOSES, _REST: rest}.items():
-        there = [name for name in names if name in commands]
-        if there:
-            sections.append(f"## {purpose}\n")
-            sections += [_section(name, commands[name]) for name in there]
+    for purpose, commands in COMMANDS.items():
+        sections.append(f"## {purpose}\n")
+        sections += [_section(name, function) for name, function in commands.items()]
     return "\n".join(sections)
-
-
-def _commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
-    for command in group.registered_commands:
-        if command.callback is not None and not command.hidden:
-            yield prefix + (command.name or command.callback.__name__), command.callback
-    for below in group.registered_groups:
-        if below.typer_instance is not None:
-            name = f"{below.name} " if isinstance(below.name, str) else ""
-            yield from _commands(below.typer_instance, prefix + name)
 
 
 def _section(name: str, function: Callable[..., Any]) -> str:

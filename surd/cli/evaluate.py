@@ -1,64 +1,70 @@
-"""The commands that say what an adapter is worth."""
+"""Measuring what an adapter is worth."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from surd.cli.options import Folder, Json, Overrides, Quiet
-
-app = typer.Typer()
+from surd.cli.options import (
+    Diffusion,
+    Folder,
+    Guidance,
+    Json,
+    Overrides,
+    Quiet,
+    Run,
+    Steps,
+)
+from surd.cli.printing import print_json, say
+from surd.errors import command
 
 Prompts = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option(
         metavar="SET",
-        help="action, color, counting, paper (all three), a file, or demo:simple and the like. "
-        "May be repeated.",
+        help="action, color, counting, paper (all three), a file, or a set of the demo such as "
+        "demo:simple; may be repeated.",
     ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")]
-Limit = Annotated[Optional[int], typer.Option(min=1, help="Of prompts in a set.")]  # noqa: UP045
-Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option(min=0, help="Classifier-free guidance.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Pictures per prompt.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts per set.")]
 Vqa = Annotated[str, typer.Option(metavar="NAME", help="Model that answers questions.")]
-ClipName = Annotated[str, typer.Option("--clip", metavar="NAME", help="CLIP, or none.")]
+ClipName = Annotated[str, typer.Option("--clip", metavar="NAME", help="CLIP model, or none.")]
 Qualities = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--quality", metavar="NAME", help="brisque, clipiqa, musiq: pyiqa's metrics."),
+    list[str] | None,
+    typer.Option(
+        "--quality", metavar="NAME", help="Metric of pyiqa, such as brisque; may be repeated."
+    ),
 ]
 
 
-@app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a trained adapter.")],
+    run: Run,
     prompts: Prompts = None,
     seeds: Seeds = 4,
     limit: Limit = None,
     steps: Steps = 30,
     guidance: Guidance = 7.5,
-    negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
     vqa: Vqa = "Salesforce/blip-vqa-base",
     clip: ClipName = "ViT-B-32/openai",
     quality: Qualities = None,
-    diffusion: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Another diffusion model than it was trained with."),
-    ] = None,
+    diffusion: Diffusion = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Measure an adapter: same prompts, same noise, with and without it.
+    """Measure an adapter: the same prompts and noise, with it and without.
 
     Example: surd evaluate my-data/adapter/run --prompts paper --seeds 4
     """
-    from surd.cli import do_evaluation
+    from surd.evaluate.run import Options
+    from surd.evaluate.run import evaluate as measure
+    from surd.evaluate.table import table_of
 
-    do_evaluation.evaluate(
-        run,
-        json_,
-        quiet=quiet,
+    options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,
         limit=limit,
@@ -70,18 +76,24 @@ def evaluate(
         quality=tuple(quality or []),
         diffusion=diffusion,
     )
+    rows = measure(run, options, quiet=quiet)
+    if json_:
+        print_json({"run": run, "rows": [asdict(row) for row in rows]})
+        return
+    say(table_of(rows))
+    say(f"{run}: evaluation.md, evaluation.json, and evaluation.parquet with every picture")
+    say(f"next: {command('report', run)}")
 
 
-@app.command()
 def ablate(
     folder: Folder,
     variants: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(metavar="FILE", help="YAML: names, each with settings of train-adapter."),
+        str | None,
+        typer.Argument(metavar="FILE", help="YAML file of names with settings of train-adapter."),
     ] = None,
     vary: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="KEY=V,V", help="A setting and its values. May be repeated."),
+        list[str] | None,
+        typer.Option(metavar="KEY=V,V", help="Setting and its values; may be repeated."),
     ] = None,
     set_: Overrides = None,
     prompts: Prompts = None,
@@ -95,19 +107,19 @@ def ablate(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Train adapters that differ in a few settings, and measure them alike.
+    """Train adapters that differ in a few settings, and measure each in the same way.
 
     Example: surd ablate my-data --vary layer=10,20,30 --vary adapter_weight=0.1,0.5
     """
-    from surd.cli import do_evaluation
+    from surd.build.run import open_recipe
+    from surd.evaluate.run import Options
+    from surd.recipe.recipe import override_recipe
+    from surd.store.storage import local_path
+    from surd.store.workspace import Workspace
+    from surd.training.ablation import ablate as compare
+    from surd.training.ablation import ablation_table, read_variants
 
-    do_evaluation.ablate(
-        folder,
-        variants,
-        list(vary or []),
-        list(set_ or []),
-        json_,
-        quiet=quiet,
+    options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,
         limit=limit,
@@ -117,3 +129,13 @@ def ablate(
         clip=clip,
         quality=tuple(quality or []),
     )
+    local_path(folder)
+    chosen = read_variants(Path(variants) if variants else None, vary or [])
+    recipe = override_recipe(open_recipe(Workspace(folder)), set_ or [])
+    done = compare(folder, recipe, chosen, options, quiet=quiet)
+    if json_:
+        print_json({"workspace": folder, "variants": [asdict(one) for one in done]})
+        return
+    say(ablation_table(done))
+    say(f"{folder}/adapter/ablation: ablation.md, ablation.json, and a folder per adapter")
+    say(f"next: {command('report', folder)}")

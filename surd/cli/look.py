@@ -1,38 +1,160 @@
-"""The command that shows what there is as a page."""
+"""Looking: at samples, pages, schemas and this machine."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+import difflib
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from surd.cli.options import Json, Quiet
+from surd.cli.options import Folder, Json, Quiet
+from surd.cli.printing import print_json, say, shown
+from surd.errors import SurdError
 
-app = typer.Typer()
+
+def inspect(
+    folder: Folder,
+    query: Annotated[
+        str | None,
+        typer.Argument(metavar="QUERY", help="An id or its beginning, a URL, or words."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches to list.")] = 20,
+    json_: Json = False,
+) -> None:
+    """Show one sample in full, or list those that match.
+
+    Example: surd inspect my-data "red circle"
+    """
+    from surd.dataset.inspect import find, sample
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    matches = find(workspace, query, limit)
+    if not matches:
+        raise SurdError(f"{folder}: no sample has {query!r} in its id, url, path or prompt")
+    if len(matches) == 1:
+        found = sample(workspace, matches[0])
+        if json_:
+            print_json(found)
+        else:
+            for group, row in found.items():
+                say(f"{group}:")
+                for key, value in row.items():
+                    say(f"  {key}: {shown(value)}")
+        return
+    if json_:
+        print_json({"matches": [asdict(match) for match in matches]})
+        return
+    for match in matches:
+        say(f"{match.id}  {match.source}  {shown(match.prompt)[:100]}")
+    say(f"{len(matches)} shown; give an id to see one in full")
 
 
-@app.command()
 def report(
     folder: Annotated[
         str,
-        typer.Argument(metavar="DIR", help="A workspace, or a training run's folder."),
+        typer.Argument(metavar="DIR", help="Workspace, or folder of a training run."),
     ],
     output: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write; DIR/report/index.html."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write; DIR/report/index.html by default.",
         ),
     ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write one HTML page about a dataset and its training runs; it opens without a network.
+    """Write one HTML page about a dataset and its training runs; it needs no network.
 
-    The funnel with examples of every reason, thresholds that count live, triples, duplicates,
-    failures, times. It holds small images and names of authors.
+    It shows the funnel with examples for every reason, thresholds that count live, triples,
+    duplicates, failures and times. It contains small images and names of authors.
 
     Example: surd report my-data
     """
-    from surd.cli import do_report as commands
+    from surd.pages.text import bytes_
+    from surd.progress import track
+    from surd.report.write import report as write
 
-    commands.report(folder, output, quiet=quiet, as_json=json_)
+    with track("report", None, quiet=quiet) as tick:
+        written = write(folder, output, tick)
+    if json_:
+        print_json(asdict(written))
+        return
+    say(f"{written.location}: {bytes_(written.bytes)}, one file; open it in a browser")
+
+
+def view(
+    folder: Folder,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8420,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the samples in the browser; search by text or image, keep and drop by hand.
+
+    Example: surd view my-data --open
+    """
+    from surd.store.workspace import Workspace
+    from surd.view.serve import serve
+
+    serve(Workspace(folder), port, say, open_browser=open_)
+
+
+def schema(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A group such as samples, or recipe, or manifest."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every schema to DIR."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a group, a recipe or the manifest.
+
+    Example: surd schema recipe
+    """
+    from surd.recipe.json_schema import json_schemas, write_json_schemas
+
+    if write is not None:
+        if not write.is_dir():
+            raise SurdError(f"{write}: no such folder; create it first")
+        for path in write_json_schemas(write):
+            say(str(path))
+        return
+    schemas = json_schemas()
+    if name is None:
+        say("schemas: " + ", ".join(schemas))
+    elif name in schemas:
+        print_json(schemas[name])
+    else:
+        near = difflib.get_close_matches(name, schemas, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(schemas)}"
+        raise SurdError(f"{name}: no such schema; {mend}")
+
+
+def doctor(json_: Json = False) -> None:
+    """Check that this machine has what surd needs.
+
+    Example: surd doctor
+    """
+    from surd.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not json_:
+            mend = f"; {finding.mend}" if finding.mend and finding.state != "ok" else ""
+            say(f"{finding.state:<4}  {finding.what}: {shown(finding.found)}{mend}")
+    well = all(finding.state != "BAD" for finding in findings)
+    if json_:
+        print_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
+    if not well:
+        sys.exit(1)

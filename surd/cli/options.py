@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The workspace.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a trained adapter.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, results only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")]
 Workers = Annotated[
-    Optional[int], typer.Option(min=1, help="Processes for CPU work; one a core by default.")  # noqa: UP045
+    int | None,
+    typer.Option(min=1, help="Number of processes for CPU work; one per core by default."),
 ]
 Engine = Annotated[
-    Literal["local", "ray"], typer.Option(help="Compute here, or on a Ray cluster: same rows.")
+    Literal["local", "ray"],
+    typer.Option(help="Compute here or on a Ray cluster, with the same rows."),
 ]
 RayAddress = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(metavar="ADDRESS", help="Of a cluster; auto: the running one; else one is begun."),
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Ray cluster; auto is the running one. Without it, Ray starts here."
+    ),
 ]
 Retry = Annotated[
-    bool, typer.Option("--retry-failed", help="Try images again that could not be had before.")
+    bool, typer.Option("--retry-failed", help="Retry images that could not be fetched before.")
 ]
 MaxFailures = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option(min=0, max=1, help="Exit with 1 when a larger share of the images failed."),
+    float | None,
+    typer.Option(min=0, max=1, help="Exit with 1 if a larger share of the images failed."),
 ]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as sources.0.limit=100."),
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set a recipe key, such as sources.0.limit=100."
+    ),
 ]
 Replace = Annotated[
-    bool,
-    typer.Option("--replace", help="Take this recipe instead of the settings the workspace has."),
+    bool, typer.Option("--replace", help="Use this recipe instead of the workspace's own settings.")
 ]
 Llm = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--model", metavar="NAME", help="Language model whose vectors are meant."),
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Language model the vectors belong to."),
 ]
-Layer = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option("--layer", min=0, help="Layer of that model."),
+Layer = Annotated[int | None, typer.Option("--layer", min=0, help="Layer of that model.")]
+Diffusion = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Diffusion model; the one it was trained with by default."),
 ]
+Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps.")]
+Guidance = Annotated[float, typer.Option(min=0, help="Classifier-free guidance scale.")]

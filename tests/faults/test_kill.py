@@ -234,5 +234,5 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "surd: stopped; run the same command to go on\n"
+    assert err == "surd: stopped; rerun the same command to continue\n"
     assert not list(tmp_path.rglob("*.tmp"))

@@ -130,7 +130,7 @@ def test_after_ctrl_c_in_a_part_what_was_computed_is_not_computed_again(
     command = without(whole, model, tmp_path / "w")
     interrupt.at = (model, STOP_AT)
     ran = surd(*command)
-    assert ran.code == 130 and ran.err.endswith("run the same command to go on\n")
+    assert ran.code == 130 and ran.err.endswith("rerun the same command to continue\n")
     before = counted(notes)[model]
     assert surd(*command).code == 0
     assert_went_on(model, before, counted(notes))

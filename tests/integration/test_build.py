@@ -234,7 +234,7 @@ def test_parts_that_wait_or_fail_are_not_counted_as_fresh(
         path.write_bytes(path.read_bytes()[:-30])
     ran = surd("caption", tmp_path)
     assert ran.code == 1
-    assert f"caption: 0 rows; 0 parts computed, 0 fresh, {len(parts)} failed; " in ran.out
+    assert f"caption: 0 rows; 0 parts computed, 0 up to date, {len(parts)} failed; " in ran.out
     assert "caption: part 0 failed: images is damaged\n" in ran.err
 
     for path in (tmp_path / "prompts").glob("part-*.parquet"):

@@ -11,7 +11,7 @@ from support_publish import make_workspace
 from support_report import RECIPE, rows, shown_workspace
 
 from surd.build.verdicts import compute, funnel
-from surd.cli.do_build import run_stage
+from surd.cli.running import run_stage
 from surd.report.dataset.scores import SCORES, bin_of
 from surd.report.dataset.sections import sections
 from surd.stages.filter.params import FilterParams
@@ -39,7 +39,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[st
     allowed: among them, one that goes makes room for another."""
     workspace = shown_workspace(tmp_path_factory.mktemp("judged") / "w", 60)
     allowed = ["filter.duplicates=[]"]
-    run_stage(workspace.location, "filter", None, allowed, as_json=None, quiet=True)
+    run_stage(workspace.location, "filter", allowed, None, quiet=True)
     _, data = sections(workspace)
     return workspace, {score["name"]: score for score in data["scores"]}
 

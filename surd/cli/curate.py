@@ -1,0 +1,198 @@
+"""Judging the samples, and publishing those that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from surd.cli.options import Folder, Json, Overrides, Quiet
+from surd.cli.printing import print_json, say
+from surd.errors import WorkspaceError, command
+
+_FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def filter_(
+    folder: Folder,
+    clip_threshold: Annotated[
+        str | None,
+        typer.Option(metavar="N|pN", help="Minimum cosine of image and simple prompt."),
+    ] = None,
+    complex_threshold: Annotated[
+        str | None,
+        typer.Option(metavar="N|pN", help="Minimum cosine of image and complex prompt."),
+    ] = None,
+    min_margin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|pN", help="Minimum of the simple prompt's cosine less the complex one's."
+        ),
+    ] = None,
+    min_aesthetic: Annotated[
+        str | None,
+        typer.Option(metavar="N|pN", help="Minimum aesthetic score."),
+    ] = None,
+    max_nsfw: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Maximum NSFW score, 0 to 1."),
+    ] = None,
+    min_side: Annotated[
+        int | None,
+        typer.Option(metavar="PX", help="Minimum length of the shorter side, in pixels."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Keep this sample, whatever the filters say; may be repeated."
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Drop this sample; may be repeated."),
+    ] = None,
+    undo: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Leave this sample to the filters again; may be repeated."),
+    ] = None,
+    set_: Overrides = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Show the scores and suggest thresholds.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Judge every sample again, in seconds; no image is read and no model runs.
+
+    Example: surd filter my-data --clip-threshold 0.28 --min-side 512
+    """
+    from surd.build.needs import need_groups
+    from surd.build.run import open_recipe
+    from surd.build.verdicts import changes, compute, current, funnel
+    from surd.cli.running import run_stage
+    from surd.recipe.recipe import override_recipe
+    from surd.store import manual
+    from surd.store.manual import Decision
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    if suggest:
+        workspace.read_manifest()
+        _suggest(workspace, json_)
+        return
+    flags = {
+        "clip_threshold": clip_threshold,
+        "complex_threshold": complex_threshold,
+        "min_margin": min_margin,
+        "min_aesthetic": min_aesthetic,
+        "max_nsfw": max_nsfw,
+        "min_side": min_side,
+    }
+    given = [f"filter.{key}={value}" for key, value in flags.items() if value is not None]
+    overrides = [*(set_ or []), *given]
+    recipe = override_recipe(open_recipe(workspace), overrides)
+    need_groups(workspace, "filter")
+    before = current(workspace)
+    by_hand: dict[str, Decision | None] = {
+        **dict.fromkeys(keep or (), "keep"),
+        **dict.fromkeys(drop or (), "drop"),
+        **dict.fromkeys(undo or ()),
+    }
+    decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
+    if dry_run:
+        tables = compute(workspace, recipe.filter, decisions)
+        after = {
+            part: table["keep"].to_numpy()
+            for part, table in zip(workspace.parts("samples"), tables, strict=True)
+        }
+    else:
+        run_stage(folder, "filter", overrides, None, quiet=quiet)
+        parts = workspace.parts("verdicts")
+        after = current(workspace)
+        tables = [workspace.read("verdicts", part) for part in parts]
+    result = funnel(tables)
+    newly_kept, newly_dropped = changes(before, after)
+    if json_:
+        print_json(
+            {
+                "dry_run": dry_run,
+                **asdict(result),
+                "newly_kept": newly_kept,
+                "newly_dropped": newly_dropped,
+            }
+        )
+        return
+    _print_funnel(result)
+    if before:
+        moved = f"{newly_kept:,} newly kept, {newly_dropped:,} newly dropped"
+        say(f"compared with the previous verdicts: {moved}")
+    if result.kept == 0:
+        say("no sample is left; look at the scores: " + command("filter", folder, "--suggest"))
+    elif dry_run:
+        say("nothing was written (--dry-run)")
+    else:
+        say(f"next: {command('publish', folder)}")
+
+
+def publish(
+    folder: Folder, set_: Overrides = None, quiet: Quiet = False, json_: Json = False
+) -> None:
+    """Write the kept samples as a dataset: Parquet shards, card and croissant.json.
+
+    Example: surd publish my-data --set publish.test=0.05
+    """
+    from surd.cli.running import run_stage
+
+    push = command("push", folder, "--repo", "user/name")
+    then = command("report", folder) + ("" if "://" in folder else f", or {push}")
+    run_stage(folder, "publish", set_, json_, quiet=quiet, then=then)
+
+
+def _print_funnel(result: Any) -> None:
+    say(f"collected  {result.samples:>10,}")
+    for one in result.dropped:
+        threshold = "" if one.threshold is None else f" (threshold {one.threshold:.4g})"
+        say(
+            f"  {one.reason:<18}{one.samples:>10,}  {one.samples / result.samples:6.1%}, "
+            f"{one.only:,} for this reason only{threshold}"
+        )
+    by_hand = f", {result.kept_by_hand:,} of them by hand" if result.kept_by_hand else ""
+    say(f"kept       {result.kept:>10,}  {result.kept / max(1, result.samples):6.1%}{by_hand}")
+
+
+def _suggest(workspace: Any, as_json: bool) -> None:
+    from surd.build.verdicts import suggestions
+
+    found = suggestions(workspace)
+    if not found:
+        raise WorkspaceError(
+            f"{workspace.location}: clip is missing; first run: "
+            + command("score", workspace.location)
+        )
+    if as_json:
+        print_json(found)
+        return
+    for name, about in found.items():
+        counts = about["histogram"]["counts"]
+        edges = about["histogram"]["edges"]
+        bars = "".join(_BLOCKS[-(-7 * n // max(counts))] for n in counts)
+        say(f"{name}: {about['samples']:,} samples from {edges[0]:.3f} to {edges[-1]:.3f}")
+        say(f"  {bars}")
+        say("  " + ", ".join(f"{q} {value:.3f}" for q, value in about["quantiles"].items()))
+        if about["suggested"] is not None:
+            say(f"  two groups, separated best at {about['suggested']:.4f}")
+    flags = [
+        word
+        for name, flag in _FLAGS.items()
+        if name in found and found[name]["suggested"] is not None
+        for word in (flag, f"{found[name]['suggested']:.4f}")
+    ]
+    if flags:
+        say(f"try: {command('filter', workspace.location, *flags, '--dry-run')}")
+    else:
+        say(
+            "no score separates into two groups; drop a share instead, such as --clip-threshold p10"
+        )

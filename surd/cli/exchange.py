@@ -1,0 +1,213 @@
+"""Importing, exporting, and sending to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from surd.cli.options import Folder, Json, Layer, Llm, Overrides, Quiet, Replace
+from surd.cli.printing import print_json, say, warn
+from surd.errors import SurdError, command
+
+
+def import_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="surd, webdataset, img2dataset, huggingface, folder, table or prompt2vec.",
+        ),
+    ],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="File, folder or glob pattern.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Workspace to fill.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the dataset; by default that of the file or folder."
+        ),
+    ] = None,
+    model: Llm = None,
+    layer: Layer = None,
+    set_: Overrides = None,
+    replace: Replace = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Import an existing dataset, or a language model's vectors, into a workspace.
+
+    Example: surd import surd ~/SURD -o my-data
+    """
+    if kind == "prompt2vec":
+        _import_prompt2vec(output, path, model, layer, as_json=json_)
+        return
+    from surd.cli.recipes import own_with_sources
+    from surd.cli.running import run
+    from surd.recipe.importing import import_recipe
+    from surd.recipe.recipe import override_recipe
+
+    if not output:
+        raise SurdError("say where to build: surd import KIND PATH -o DIR")
+    recipe = import_recipe(kind, path, name)
+    if replace:
+        recipe = override_recipe(recipe, set_ or [])
+    else:
+        named = [f"name={json.dumps(name)}"] if name else []
+        recipe = own_with_sources(
+            output, recipe, [*named, *(set_ or [])], name="the import", taking="--replace"
+        )
+    run(output, recipe, json_, until="prompts", quiet=quiet)
+
+
+def export(
+    folder: Folder,
+    form: Annotated[
+        str, typer.Argument(metavar="FORM", help="surd, webdataset, csv or prompt2vec.")
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="PATH", help="New folder; for prompt2vec, a file."),
+    ],
+    model: Llm = None,
+    layer: Layer = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write the published dataset, or a language model's vectors, in another form.
+
+    Example: surd export my-data webdataset -o my-tars
+    """
+    if form == "prompt2vec":
+        _export_prompt2vec(folder, output, model, layer, as_json=json_)
+        return
+    from surd.dataset.export.run import export as write
+    from surd.progress import track
+
+    with track("export", None, quiet=quiet) as tick:
+        done = write(folder, form, output, tick)
+    if json_:
+        print_json(asdict(done))
+        return
+    counts = ", ".join(f"{n:,} {split}" for split, n in done.splits.items())
+    say(f"{done.location}: {done.form}, {counts}")
+
+
+def push(
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="Workspace with a dataset, or folder of an adapter."),
+    ],
+    repo: Annotated[
+        str, typer.Option(metavar="USER/NAME", help="Repository; created if it does not exist.")
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BRANCH", help="Branch other than main; created if it does not exist."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be sent, and send nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Upload a published dataset or a trained adapter to the Hugging Face Hub, resumably.
+
+    The token comes from HF_TOKEN or from: hf auth login
+
+    Example: surd push my-data --repo me/my-data --private
+    """
+    from surd.dataset.hub.contents import contents_of
+    from surd.dataset.hub.push import check_repo
+    from surd.dataset.hub.push import push as send
+    from surd.pages.text import bytes_
+    from surd.progress import track
+
+    check_repo(repo)
+    contents = contents_of(folder)
+    for note in contents.notes:
+        warn(note)
+    if dry_run:
+        _print_plan(contents, repo, revision, json_)
+        return
+    try:
+        with track("push", len(contents.files), quiet=quiet) as tick:
+            done = send(contents, repo, private=private, revision=revision, tick=tick)
+    except KeyboardInterrupt:
+        warn("stopped; rerun the same command to continue, what was sent is kept")
+        sys.exit(130)
+    if json_:
+        print_json({"repo": repo, "kind": contents.kind, **asdict(done)})
+    elif done.sent or done.removed:
+        removed = f", {len(done.removed):,} removed that were there before" if done.removed else ""
+        sent = f"{len(done.sent):,} files sent ({bytes_(done.bytes)})"
+        say(f"{done.url}: {sent}, {len(done.there):,} there already{removed}")
+    else:
+        say(f"{done.url}: is up to date")
+
+
+def _print_plan(contents: Any, repo: str, revision: str | None, as_json: bool) -> None:
+    from surd.pages.text import bytes_
+
+    total = sum(file.size for file in contents.files)
+    if as_json:
+        files = [{"name": file.name, "bytes": file.size} for file in contents.files]
+        told = {"dry_run": True, "repo": repo, "kind": contents.kind, "revision": revision}
+        print_json({**told, "files": files, "bytes": total, "stays": contents.stays})
+        return
+    for file in contents.files:
+        say(f"{bytes_(file.size):>10}  {file.name}")
+    if contents.stays:
+        say(f"not sent: {', '.join(contents.stays)}")
+    say(f"{len(contents.files):,} files, {bytes_(total)}, to the {contents.kind} {repo}")
+    say("nothing was sent (--dry-run)")
+
+
+def _import_prompt2vec(
+    folder: str, path: str, model: str | None, layer: int | None, *, as_json: bool
+) -> None:
+    from surd.build.needs import need_read
+    from surd.llm.prompt2vec import import_prompt2vec as bring
+    from surd.store.workspace import Workspace
+
+    name, number = _told(command("import", "prompt2vec", path, "-o", folder), model, layer)
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    need_read(workspace, ["clip"])
+    with workspace.locked():
+        matched = bring(workspace, path, name, number)
+    if as_json:
+        print_json({"workspace": folder, "samples": matched})
+    else:
+        say(f"{folder}: {matched:,} samples have a vector of {name}, layer {number}")
+
+
+def _export_prompt2vec(
+    folder: str, path: str, model: str | None, layer: int | None, *, as_json: bool
+) -> None:
+    from surd.llm.prompt2vec import export_prompt2vec as write
+    from surd.store.workspace import Workspace
+
+    name, number = _told(command("export", folder, "prompt2vec", "-o", path), model, layer)
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    prompts = write(workspace, path, name, number)
+    if as_json:
+        print_json({"file": path, "prompts": prompts})
+    else:
+        say(f"{path}: {prompts:,} prompts")
+
+
+def _told(run: str, model: str | None, layer: int | None) -> tuple[str, int]:
+    if model is None or layer is None:
+        raise SurdError(f"say whose vectors these are: {run} --model NAME --layer N")
+    return model, layer

@@ -1,0 +1,117 @@
+"""Running stages for a command, and saying what was done."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from surd.cli.printing import log_to_stderr, print_json, say, warn
+from surd.errors import command
+
+
+def run_stage(
+    folder: str,
+    stage: str,
+    overrides: Sequence[str] | None,
+    as_json: bool | None,
+    *,
+    recipe: str | None = None,
+    **options: Any,
+) -> None:
+    """One stage on an existing workspace, with its own recipe, or the sources of another too."""
+    from surd.build.needs import need_groups
+    from surd.build.run import open_recipe
+    from surd.cli.recipes import own_with_sources
+    from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
+    from surd.store.workspace import Workspace
+
+    if stage != "collect":
+        workspace = Workspace(folder)
+        workspace.read_manifest()
+        need_groups(workspace, "filter" if stage == "publish" else stage)
+    if recipe is not None:
+        other = load_recipe(find_recipe(recipe))
+        taking = command("build", recipe, "-o", folder, "--replace")
+        chosen = own_with_sources(folder, other, overrides or [], name=recipe, taking=taking)
+    else:
+        chosen = override_recipe(open_recipe(Workspace(folder)), overrides or [])
+    run(folder, chosen, as_json, only=stage, **options)
+
+
+def run(
+    folder: str,
+    recipe: Any,
+    as_json: bool | None,
+    *,
+    max_failure_rate: float | None = None,
+    then: str | None = None,
+    **options: Any,
+) -> None:
+    """Build, and print what was done and what to run next; nothing with `as_json` None."""
+    from surd.build.run import Options, build
+    from surd.store.workspace import Workspace
+
+    log_to_stderr()
+    warnings.filterwarnings("ignore", module="PIL")  # broken files are verdicts, not warnings
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    summaries = []
+    try:
+        for summary in build(Workspace(folder), recipe, Options(**options)):
+            summaries.append(summary)
+            if as_json is False:
+                _print_summary(summary)
+    except KeyboardInterrupt:
+        warn("stopped; rerun the same command to continue")
+        sys.exit(130)
+    if as_json:
+        print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
+    elif as_json is False:
+        say(f"next: {then or ', or '.join(command(name, folder) for name in ('report', 'status'))}")
+    if any(summary.failed for summary in summaries):
+        sys.exit(1)
+    _check_failure_rate(summaries, max_failure_rate)
+
+
+def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None:
+    for summary in summaries:
+        if allowed is not None and summary.stage == "download" and summary.rows:
+            share = 1 - summary.counts.get("ok", 0) / summary.rows
+            if share > allowed:
+                warn(f"{share:.1%} of the images failed, more than {allowed:.1%} allowed")
+                sys.exit(1)
+
+
+def _print_summary(summary: Any) -> None:
+    for problem in summary.problems:
+        warn(f"{problem} (kept what it gave)")
+    name = summary.stage.replace("_", "-")
+    done = [_sum_up(summary)]
+    counts = _counted(summary)
+    if counts:
+        done.append(counts)
+    say(f"{name}: {summary.rows:,} rows; {'; '.join(done)}; {summary.seconds:.1f} s")
+    for part, why in sorted(summary.failed.items()):
+        warn(f"{summary.stage}: part {part} failed: {why}")
+
+
+def _sum_up(summary: Any) -> str:
+    """What was computed; of a collection, what it found."""
+    if summary.stage == "collect":
+        found = [f"{n:,} {kind}" for kind, n in summary.counts.items() if kind != "known"]
+        return ", ".join([*found, f"{summary.counts['known']:,} known before"])
+    parts = "part" if summary.computed == 1 else "parts"
+    failed = f", {len(summary.failed)} failed" if summary.failed else ""
+    return f"{summary.computed} {parts} computed, {summary.fresh} up to date{failed}"
+
+
+def _counted(summary: Any) -> str:
+    """Rows by status, where not all are alike: none of them is passed over in silence."""
+    if summary.stage == "collect" or not summary.counts.keys() - {"ok"}:
+        return ""
+    words = {"keep": "kept", "drop": "dropped"}
+    counts = {words.get(status, status): n for status, n in summary.counts.items() if n}
+    return ", ".join(f"{n:,} {status}" for status, n in counts.items())

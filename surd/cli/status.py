@@ -1,0 +1,126 @@
+"""How far a workspace has come."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from surd.cli.options import Folder, Json
+from surd.cli.printing import print_json, say, warn
+
+
+def status(
+    folder: Folder,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte and name damaged files.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Show what is fresh, stale, missing or failed, and why.
+
+    With --verify, exits with 1 if a file is damaged.
+
+    Example: surd status my-data
+    """
+    from surd.store.workspace import Workspace
+
+    damage = _verified(Workspace(folder)) if verify else None
+    _show_status(folder, damage, as_json=json_)
+    if damage:
+        sys.exit(1)
+
+
+def _verified(workspace: Any) -> list[str]:
+    from surd.build.verify import verify
+
+    workspace.read_manifest()
+    damage = list(verify(workspace))
+    for line in damage:
+        warn(line)
+    return damage
+
+
+def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> None:
+    from surd.build.run import open_recipe
+    from surd.engine.plan import plan
+    from surd.llm import layout
+    from surd.recipe.pipeline import STAGES, params_of
+    from surd.store.prefetch import FOOTERS, ahead
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    recipe = open_recipe(workspace)
+    parts = workspace.parts("samples")
+    infos = ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
+    rows = sum(info.rows for info in infos if info)
+    groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows}}
+    for stage in STAGES:
+        states = plan(workspace, stage, params_of(recipe, stage))
+        counts: Counter[str] = Counter()
+        for state in states:
+            counts.update(state.info.extra.get("counts", {}) if state.info else {})
+        groups[stage.group] = {
+            "stage": stage.name,
+            "states": dict(Counter(state.state for state in states)),
+            "rows_by_status": dict(counts.most_common()),
+            "parts": [
+                {"part": s.part, "state": s.state, "why": s.why}
+                for s in states
+                if as_json or s.state != "fresh"
+            ],
+        }
+    for model, layer in layout.stored(workspace):
+        group = layout.group(model, layer)
+        groups[group] = _vectors(workspace, group, parts)
+    if as_json:
+        verified = {} if damage is None else {"damage": damage}
+        print_json({"workspace": folder, "recipe": recipe.name, "groups": groups, **verified})
+        return
+    cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
+    say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
+    for group, about in groups.items():
+        if group != "samples":
+            _print_group(group, about)
+    if damage == []:
+        say("verified: no file is damaged")
+
+
+def _vectors(workspace: Any, group: str, parts: Sequence[int]) -> dict[str, Any]:
+    """What there is of a model's layer; whether it is fresh, embed-llm finds out."""
+    from surd.store.workspace import DamagedPartError
+
+    counts: Counter[str] = Counter()
+    lacking = []
+    for part in parts:
+        try:
+            info = workspace.part_info(group, part)
+        except DamagedPartError as error:
+            lacking.append({"part": part, "state": "damaged", "why": str(error)})
+            continue
+        if info is None:
+            lacking.append({"part": part, "state": "missing", "why": ""})
+        else:
+            counts.update(info.extra.get("counts", {}))
+    states = {"there": len(parts) - len(lacking), **Counter(part["state"] for part in lacking)}
+    return {
+        "stage": "embed_llm",
+        "states": states,
+        "rows_by_status": dict(counts.most_common()),
+        "parts": lacking,
+    }
+
+
+def _print_group(group: str, about: dict[str, Any]) -> None:
+    states = ", ".join(f"{n} {state}" for state, n in about["states"].items()) or "nothing"
+    rows = ", ".join(f"{n:,} {status}" for status, n in about["rows_by_status"].items())
+    say(f"{group}: {states}" + (f"; {rows}" if rows else ""))
+    shown = about["parts"][:10]
+    for part in shown:
+        why = f": {part['why']}" if part["why"] else ""
+        say(f"  part {part['part']} {part['state']}{why}")
+    if len(about["parts"]) > len(shown):
+        say(f"  ... and {len(about['parts']) - len(shown)} more; all with --json")

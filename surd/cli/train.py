@@ -1,0 +1,231 @@
+"""Language model vectors, training an adapter, and drawing with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from surd.cli.options import (
+    Diffusion,
+    Engine,
+    Folder,
+    Guidance,
+    Json,
+    Overrides,
+    Quiet,
+    RayAddress,
+    Steps,
+)
+from surd.cli.printing import print_json, say, warn
+from surd.errors import command
+
+
+def embed_llm(
+    folder: Folder,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Hub id, local folder, or demo:llm."),
+    ] = None,
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="0 is the embeddings, k the output of block k, -1 the last; may be repeated."
+        ),
+    ] = None,
+    pool: Annotated[
+        Literal["last", "mean", "none"] | None,
+        typer.Option(help="Keep the last token, the mean over tokens, or every token."),
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        typer.Option(help="Precision; auto is bf16 on a GPU, else fp32."),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens per batch, including padding."),
+    ] = None,
+    quantize: Annotated[
+        Literal["8bit", "4bit"] | None,
+        typer.Option(help="Quantize the weights with bitsandbytes."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="auto, cpu, cuda:N, cuda:0,cuda:1, or map."),
+    ] = None,
+    gguf_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="GGUF file in that repository or folder."),
+    ] = None,
+    set_: Overrides = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Compute a language model's vectors for the simple prompts, at any layer.
+
+    Example: surd embed-llm my-data --model meta-llama/Llama-2-13b-hf --layer 39
+    """
+    from surd.build.needs import need_read
+    from surd.build.run import open_recipe
+    from surd.cli.running import run
+    from surd.llm.part import READS
+    from surd.llm.run import look
+    from surd.recipe.recipe import override_recipe, replace_keys
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    workspace.read_manifest()
+    need_read(workspace, READS)
+    flags = {
+        "model": model,
+        "layers": layer,
+        "pool": pool,
+        "dtype": dtype,
+        "batch_tokens": batch_tokens,
+        "quantize": quantize,
+        "device": device,
+        "gguf_file": gguf_file,
+    }
+    given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    if "model" in given:  # what belongs to another model does not stay
+        given = {"gguf_file": None, "revision": None} | given
+    recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), set_ or [])
+    look(recipe.embed_llm)  # before the workspace remembers what cannot be
+    then = command("train-adapter", folder)
+    run(
+        folder,
+        recipe,
+        json_,
+        only="embed_llm",
+        then=then,
+        engine=engine,
+        ray_address=ray_address,
+        quiet=quiet,
+    )
+
+
+def train_adapter(
+    folder: Folder,
+    diffusion: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Text-to-image pipeline: hub id or local folder."),
+    ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Language model, as given to embed-llm."),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Layer of its vectors; the deepest one there by default."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of optimizer steps.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples per step and process."),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of AdamW.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="RUN", help="Folder of the run; DIR/adapter/run by default."
+        ),
+    ] = None,
+    resume: Annotated[
+        Literal["latest", "none"],
+        typer.Option(help="Continue from the newest checkpoint, or start over."),
+    ] = "latest",
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Encode batch by batch instead of once: slower, but needs no disk."
+        ),
+    ] = False,
+    set_: Overrides = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train an adapter on the published dataset and the language model's vectors.
+
+    Example: surd train-adapter my-data --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
+    """
+    from surd.build.run import open_recipe
+    from surd.recipe.recipe import override_recipe, replace_keys
+    from surd.store.storage import local_path
+    from surd.store.workspace import Workspace
+    from surd.training.run import run
+
+    local_path(folder)
+    output = output or f"{folder}/adapter/run"
+    flags = {
+        "diffusion": diffusion,
+        "llm": llm,
+        "layer": layer,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "cache": False if no_cache else None,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
+    params = override_recipe(recipe, set_ or []).train_adapter
+    try:
+        done = run(folder, params, output, resume=resume == "latest", quiet=quiet)
+    except KeyboardInterrupt:
+        warn("stopped; rerun the same command to continue from the newest checkpoint")
+        sys.exit(130)
+    if not done.main:
+        return
+    if json_:
+        print_json({"run": output, "samples": done.samples, "steps": done.steps, "new": done.new})
+        return
+    if done.new:
+        say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")
+    else:
+        say(f"{output}: already trained with these settings")
+    is_demo = params.diffusion.startswith("demo:")  # other judges do not know its pictures
+    judged = ("--prompts", "demo:simple", "--clip", "demo:clip") if is_demo else ()
+    say(f"next: {command('evaluate', output, *judged)}")
+
+
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    adapter: Annotated[str, typer.Option(metavar="RUN", help="Folder of a trained adapter.")],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also draw with the base model, to the left.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture of each prompt.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures per prompt.")] = 1,
+    steps: Steps = 30,
+    guidance: Guidance = 7.5,
+    negative: Annotated[
+        str, typer.Option(help="Negative prompt; the adapter does not change it.")
+    ] = "",
+    diffusion: Diffusion = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the PNGs.")
+    ] = "pictures",
+    json_: Json = False,
+) -> None:
+    """Draw plain sentences with an adapter, and without it from the same seeds.
+
+    Example: surd generate --adapter my-data/adapter/run "two red cups on a table" --compare
+    """
+    from surd.adapter.generate import Wish, draw
+
+    wish = Wish(
+        prompts=prompts,
+        seeds=range(seed, seed + count),
+        negative_prompt=negative,
+        steps=steps,
+        guidance=guidance,
+        compare=compare,
+    )
+    written = draw(adapter, wish, output, diffusion=diffusion)
+    if json_:
+        print_json({"pictures": [str(path) for path in written]})
+        return
+    for path in written:
+        say(str(path))
