@@ -60,9 +60,9 @@ def evaluate(
 
     Example: surd evaluate my-data/adapter/run --prompts paper --seeds 4
     """
+    from surd.evaluate.results import table_of
     from surd.evaluate.run import Options
     from surd.evaluate.run import evaluate as measure
-    from surd.evaluate.table import table_of
 
     options = Options(
         prompts=tuple(prompts or ["paper"]),

@@ -28,8 +28,6 @@ ARRANGEMENTS_OF_COUNT: dict[int, tuple[str, ...]] = {
 }
 """One thing is always "single"; two things stand on a line, so a ring needs three."""
 
-ARRANGEMENTS: tuple[str, ...] = ("single", "row", "column", "diagonal", "ring")
-
 
 @dataclass(frozen=True, order=True)
 class Scene:

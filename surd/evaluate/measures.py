@@ -15,8 +15,8 @@ from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Drawing, Pictures
 from surd.evaluate.prompts import Prompt, ask
 from surd.evaluate.quality import Quality
+from surd.evaluate.results import Row
 from surd.evaluate.significance import difference, mcnemar, mean_of
-from surd.evaluate.table import Row
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip

@@ -22,7 +22,7 @@ from surd.evaluate.pictures import Drawing, How, draw
 from surd.evaluate.prompt_sets import DEMO, load_prompts
 from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.evaluate.quality import load_quality
-from surd.evaluate.table import Row, table_of
+from surd.evaluate.results import Row, table_of
 from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline

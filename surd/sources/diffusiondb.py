@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from surd.errors import SourceError
-from surd.sources.local import Numbered, paged, position
+from surd.sources.paging import Numbered, paged, position
 from surd.sources.record import Page, Record, SourceParams
 from surd.sources.table_rows import batch_rows, parquet_batches, parquet_schema
 

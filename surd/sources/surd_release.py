@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from surd.errors import SourceError
-from surd.sources.local import Numbered, files_from, find_files, paged
+from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record, SourceParams
 from surd.sources.sidecar import METADATA_FILE, from_fields
 from surd.sources.table_rows import OPEN

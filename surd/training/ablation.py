@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import RecipeError
+from surd.evaluate.results import Row, interval, shown
 from surd.evaluate.run import Options, evaluate
-from surd.evaluate.table import Row, interval, shown
 from surd.recipe.recipe import Recipe, read_yaml, replace_keys
 from surd.store.storage import Storage, local_path
 from surd.training.run import run as train

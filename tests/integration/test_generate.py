@@ -126,7 +126,9 @@ def test_the_command_writes_the_same_picture_every_time(
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     assert all(str(tmp_path / "a" / name) in ran.out for name in names)
     sheet = Image.open(tmp_path / "a" / names[0])
-    assert sheet.size == (2 * SIDE, LINE_PX + SIDE)  # a line says which side is which
+    assert sheet.size == (2 * SIDE, LINE_PX + SIDE)
+    line = np.asarray(sheet)[:LINE_PX]  # which says which side is which
+    assert line[:, :SIDE].min() < 128 and line[:, SIDE:].min() < 128
     surd(*told, "--seed", 1, "-o", tmp_path / "b")
     alone = np.asarray(Image.open(tmp_path / "b" / "a-cat-1.png"))
     right = np.asarray(Image.open(tmp_path / "a" / "a-cat-1.png"))[LINE_PX:, SIDE:]

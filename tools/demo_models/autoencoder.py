@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional
 
 from tools.demo_models.loop import fit
-from tools.demo_models.pictures import Pictures, as_tensor
+from tools.demo_models.painted import Pictures, as_tensor
 from tools.demo_models.sizes import LATENT_CHANNELS, PICTURE_PX
 
 _BATCH = 32

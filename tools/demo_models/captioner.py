@@ -26,7 +26,7 @@ from transformers import (
 from surd.demo.vocabulary import simple_sentence
 from tools.demo_models.language import make_caption_tokenizer
 from tools.demo_models.loop import fit
-from tools.demo_models.pictures import Pictures, as_tensor, distinct_scenes
+from tools.demo_models.painted import Pictures, as_tensor, distinct_scenes
 from tools.demo_models.sizes import CONTEXT_TOKENS, HEADS, LAYERS, PATCH_PX, PICTURE_PX, WIDTH
 
 _BATCH = 128

@@ -22,7 +22,7 @@ from surd.demo.scenes import Scene
 from surd.demo.vocabulary import simple_sentence
 from tools.demo_models.language import make_clip_tokenizer, tags
 from tools.demo_models.loop import fit
-from tools.demo_models.pictures import Pictures, as_tensor, distinct_scenes
+from tools.demo_models.painted import Pictures, as_tensor, distinct_scenes
 from tools.demo_models.sizes import CONTEXT_TOKENS, HEADS, LAYERS, PICTURE_PX, WIDTH
 
 _BATCH = 128

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tools.demo_models.autoencoder import encode
 from tools.demo_models.language import tags
 from tools.demo_models.loop import fit
-from tools.demo_models.pictures import Pictures
+from tools.demo_models.painted import Pictures
 from tools.demo_models.sizes import (
     CONTEXT_TOKENS,
     HEADS,

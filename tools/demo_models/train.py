@@ -19,7 +19,7 @@ from tools.demo_models.autoencoder import train_autoencoder
 from tools.demo_models.captioner import train_captioner
 from tools.demo_models.clip import train_clip
 from tools.demo_models.diffusion import text_encoder_of, train_diffusion
-from tools.demo_models.pictures import paint_split
+from tools.demo_models.painted import paint_split
 
 PICTURES_OF_A_SCENE = 24
 STEPS = {

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.pages.plot import plot
-from surd.report.dataset.samples import Choice, Samples
+from surd.report.dataset.samples import Choice
 from surd.report.page import Chart, Section, body
 
 
@@ -138,7 +138,6 @@ def _nothing_else(rows: pa.Table, reason: str) -> npt.NDArray[np.bool_]:
 def section(
     found: ScoreCounts,
     thresholds: dict[str, float | None],
-    samples: Samples,
     judged: bool,
 ) -> tuple[Section, list[dict[str, Any]]] | None:
     """The section, and for its script one object a score; None where nothing is scored.

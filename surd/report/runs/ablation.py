@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import SurdError
-from surd.evaluate.table import Row, interval, shown
+from surd.evaluate.results import Row, interval, shown
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
 from surd.report.runs.evaluation import interval_spec, point, rows_of

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from surd.errors import SurdError
+from surd.evaluate.results import Row, interval, shown
 from surd.evaluate.significance import Estimate
-from surd.evaluate.table import Row, interval, shown
 from surd.models.names import public_name
 from surd.pages.plot import plot
 from surd.pages.text import visible

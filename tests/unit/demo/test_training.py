@@ -20,7 +20,7 @@ from tools.demo_models.clip import model_config, save_clip
 from tools.demo_models.diffusion import encode_prompts, text_encoder_of
 from tools.demo_models.language import make_caption_tokenizer, make_clip_tokenizer, tags
 from tools.demo_models.loop import fit
-from tools.demo_models.pictures import distinct_scenes, paint_split
+from tools.demo_models.painted import distinct_scenes, paint_split
 from tools.demo_models.sizes import CONTEXT_TOKENS, LAYERS, PICTURE_PX, TEXT_LAYERS_READ, WIDTH
 
 SCENES = random.Random(5).sample(all_scenes(), 60)

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from support_sources import readers
 
 from surd.errors import SourceError
 from surd.files.local_files import LocalFiles
 from surd.sources.diffusiondb import DiffusionDbSource, nsfw_level, pages
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 
 SCHEMA = pa.schema(
     {
@@ -54,12 +55,7 @@ def write_part(folder: Path, number: int, names: list[str]) -> Path:
     return path
 
 
-def all_pages(path: object, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(DiffusionDbSource(path=str(path), **options), cursor))
-
-
-def records(path: object, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(DiffusionDbSource, pages)
 
 
 def test_a_row_becomes_a_record(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 from support_shards import img2dataset_row
+from support_sources import readers
 
 from surd.errors import SourceError
 from surd.sources.folder import FolderSource, pages
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 
 PARAMETERS = (
     "embedded duck\nNegative prompt: blurry\n"
@@ -53,12 +54,7 @@ def write_zip(
     return path
 
 
-def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(FolderSource(path=str(path), **options), cursor))
-
-
-def records(path: Path, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(FolderSource, pages)
 
 
 def names(path: Path, **options: Any) -> list[str | None]:

@@ -10,18 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support_shards import img2dataset_row, write_hf
+from support_sources import readers
 
 from surd.errors import SourceError
 from surd.sources.huggingface import HuggingFaceSource, pages
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 
-
-def all_pages(path: object, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(HuggingFaceSource(path=str(path), **options), cursor))
-
-
-def records(path: object, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(HuggingFaceSource, pages)
 
 
 def write(path: Path, **columns: Any) -> Path:

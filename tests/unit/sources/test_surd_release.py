@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support_sources import readers
 
 from surd.errors import SourceError
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 from surd.sources.surd_release import SurdReleaseSource, pages
 
 
@@ -23,12 +24,7 @@ def write(folder: Path, *lines: Any, images: tuple[str, ...] = ()) -> Path:
     return folder
 
 
-def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(SurdReleaseSource(path=str(path), **options), cursor))
-
-
-def records(path: Path, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(SurdReleaseSource, pages)
 
 
 def line(name: str, **fields: Any) -> dict[str, Any]:

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_shards import img2dataset_row
+from support_sources import readers
 
 from surd.errors import SourceError
 from surd.sources import table, table_rows
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 from surd.sources.table import TableSource, pages
 
 Rows = list[dict[str, Any]]
@@ -50,12 +51,7 @@ WRITERS: dict[str, Callable[[Path, Rows], None]] = {
 every_format = pytest.mark.parametrize("suffix", list(WRITERS))
 
 
-def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(TableSource(path=str(path), **options), cursor))
-
-
-def records(path: Path, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(TableSource, pages)
 
 
 def only(path: Path, **options: Any) -> Record:

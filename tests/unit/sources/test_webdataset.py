@@ -8,18 +8,13 @@ from typing import Any
 
 import pytest
 from support_shards import Files, img2dataset_row, write_tar
+from support_sources import readers
 
 from surd.errors import SourceError
-from surd.sources.record import Page, Record
+from surd.sources.record import Record
 from surd.sources.webdataset import MAX_TEXT_BYTES, WebDatasetSource, pages, split_name
 
-
-def all_pages(path: Path, cursor: str | None = None, **options: Any) -> list[Page]:
-    return list(pages(WebDatasetSource(path=str(path), **options), cursor))
-
-
-def records(path: Path, **options: Any) -> list[Record]:
-    return [record for page in all_pages(path, **options) for record in page.records]
+all_pages, records = readers(WebDatasetSource, pages)
 
 
 def only(tmp_path: Path, files: Files, **options: Any) -> Record:
