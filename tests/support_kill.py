@@ -67,7 +67,7 @@ class Surd:
         )
         process.start()
         process.join()
-        return Ended(process.exitcode or 0, int(note.read_text()), log.read_text())
+        return Ended(process.exitcode or 0, int(note.read_text() or 0), log.read_text())
 
 
 def _run(

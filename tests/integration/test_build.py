@@ -223,6 +223,13 @@ def test_a_damaged_part_is_computed_again_and_only_that(surd: Surd, tmp_path: Pa
     assert digests(tmp_path) == before
 
 
+def test_a_manifest_that_a_kill_left_half_written_is_removed(surd: Surd, tmp_path: Path) -> None:
+    (tmp_path / ".surd.json.0a1b2c3d.tmp").write_bytes(b"{")
+    with Site(pictures(5)) as site:
+        assert surd("build", "civitai", "-o", tmp_path, *overrides(site)).code == 0
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_parts_that_wait_or_fail_are_not_counted_as_fresh(
     surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
