@@ -46,6 +46,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_converted_model_may_be_read_by_whoever_may_read_the_cache(cache: Path) -> None:
+    (folder,) = (cache / "gguf").iterdir()
+    beside = cache / "gguf" / "beside"
+    beside.mkdir()
+    (beside / "file").touch()
+    assert folder.stat().st_mode == beside.stat().st_mode
+    assert {p.stat().st_mode for p in folder.iterdir()} == {(beside / "file").stat().st_mode}
+    (beside / "file").unlink()
+    beside.rmdir()
+
+
 def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
