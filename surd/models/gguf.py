@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surd.errors import ModelError
+from surd.errors import ModelError, need_extra
 from surd.models.names import identity
 from surd.paths import cache_folder
 from surd.store.storage import give_mode
@@ -78,6 +78,7 @@ def plain_folder(
     Converted weights are those transformers reads from the file, in `dtype`: 30 seconds for 135
     million parameters on two cores, and one second for each later load.
     """
+    need_extra("reading GGUF files", "train", "gguf")
     path = gguf_path(name, gguf_file, revision)
     kind = str(dtype).removeprefix("torch.")
     folder = cache_folder() / "gguf" / f"{path.stem}-{identity(str(path))[:12]}-{kind}"
