@@ -85,17 +85,23 @@ def make_model(folder: Path, family: str = "llama", padding_side: str = "right")
     return model
 
 
+def tokens_of(prompts: Sequence[str]) -> list[list[int]]:
+    """As the tokenizer gives them."""
+    return [[1, *(WORDS.index(word) for word in prompt.split())] for prompt in prompts]
+
+
 @torch.inference_mode()
 def states_alone(
-    model: Any, prompts: Sequence[str], dtype: torch.dtype
-) -> dict[str, list[torch.Tensor]]:
-    """By the library alone: the states of each prompt after each block, ``[s, h]``, no padding."""
+    model: Any, tokens: Sequence[Sequence[int]], dtype: torch.dtype
+) -> list[list[torch.Tensor]]:
+    """By the library alone: the states of each text after each block, ``[s, h]``, no padding."""
     model = copy.deepcopy(model).to(dtype)
-    found = {}
-    for prompt in prompts:
-        ids = torch.tensor([[1, *(WORDS.index(word) for word in prompt.split())]])
-        states = model(ids, output_hidden_states=True).hidden_states
-        found[prompt] = [state[0] for state in states]
+    if hasattr(model.config, "num_local_experts"):
+        model.set_experts_implementation("eager")  # the default takes no float64
+    found = []
+    for text in tokens:
+        states = model(torch.tensor([text]), output_hidden_states=True).hidden_states
+        found.append([state[0] for state in states])
     return found
 
 

@@ -21,8 +21,11 @@ from support_llm import (
     WORDS,
     make_model,
     make_workspace,
+    states_alone,
+    tokens_of,
     vectors_of,
 )
+from support_rounding import assert_only_rounded, rounding
 
 from surd.errors import WorkspaceError
 from surd.llm import embeddings
@@ -49,13 +52,6 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("part-*.parquet")}
 
 
-@torch.inference_mode()
-def expected(model: Any, prompt: str, layer: int) -> np.ndarray:
-    ids = [1, *(WORDS.index(word) for word in prompt.split())]
-    states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-    return states[layer][0, -1].numpy()
-
-
 def test_every_kept_sample_has_the_vector_of_its_prompt(
     surd: Surd, folder: Path, llm: tuple[str, Any]
 ) -> None:
@@ -65,13 +61,17 @@ def test_every_kept_sample_has_the_vector_of_its_prompt(
     (summary,) = ran.json["stages"]
     assert summary["counts"] == {"ok": 6, "dropped": 1, "no_prompt": 1}
     assert summary["computed"] == 4
+    tokens = tokens_of([prompt or "" for prompt in SAMPLES])
+    computed = states_alone(model, tokens, torch.float32)
+    exact = states_alone(model, tokens, torch.float64)
     for layer in (2, LAYERS):
-        for row, prompt, keep in zip(vectors_of(folder, layer), SAMPLES, KEEP, strict=True):
+        found = vectors_of(folder, layer)
+        for i, (row, prompt, keep) in enumerate(zip(found, SAMPLES, KEEP, strict=True)):
             if not keep or prompt is None:
                 assert row["embedding"] is None and row["status"] in ("dropped", "no_prompt")
                 continue
-            right = expected(model, prompt, layer)
-            np.testing.assert_allclose(row["embedding"], right, atol=0.01, rtol=1e-3)
+            error = rounding(computed[i][layer], exact[i][layer])
+            assert_only_rounded(np.float16(row["embedding"]), exact[i][layer][-1], error)
             assert (row["simple_prompt"], row["tokens"]) == (prompt, 1 + len(prompt.split()))
 
 

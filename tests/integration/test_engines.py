@@ -16,11 +16,11 @@ from support import digests, pictures
 from support_engines import STAGE, Shout, open_and_die_after, write_samples
 from support_llm import (
     KEEP,
-    PROMPTS,
     SAMPLES,
     make_model,
     make_workspace,
     states_alone,
+    tokens_of,
     vectors_of,
 )
 from support_rounding import assert_only_rounded, rounding
@@ -203,23 +203,23 @@ def test_a_prompt_that_workers_share_has_one_vector_but_for_rounding(
     cluster: None, surd: Surd, tmp_path: Path
 ) -> None:
     model = make_model(tmp_path / "llm")
-    exact = states_alone(model, PROMPTS, torch.float64)
-    computed = states_alone(model, PROMPTS, torch.float32)
+    tokens = tokens_of([prompt or "" for prompt in SAMPLES])
+    exact = states_alone(model, tokens, torch.float64)
+    computed = states_alone(model, tokens, torch.float32)
     for name in ("local", "ray"):
         make_workspace(tmp_path / name, SAMPLES, KEEP)
         embed(surd, tmp_path / name, tmp_path / "llm", name)
     for layer in (1, 2):
-        error = max(rounding(computed[p][layer], exact[p][layer]) for p in PROMPTS)
+        pairs = zip(computed, exact, strict=True)
+        error = max(rounding(some[layer], right[layer]) for some, right in pairs)
         here, there = (vectors_of(tmp_path / name, layer, "llm") for name in ("local", "ray"))
         assert [row["simple_prompt"] for row in here].count("a cat") == 2
-        for one, other in zip(here, there, strict=True):
+        for one, other, right in zip(here, there, exact, strict=True):
             found = [row.pop("embedding") for row in (one, other)]
             assert one == other
-            if one["simple_prompt"] not in PROMPTS or one["status"] != "ok":
-                continue
-            for vector in found:
-                right = exact[one["simple_prompt"]][layer][-1]
-                assert_only_rounded(np.float16(vector), right, error)
+            if one["status"] == "ok":
+                for vector in found:
+                    assert_only_rounded(np.float16(vector), right[layer][-1], error)
 
 
 # Ray alone

@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from support import digests
-from support_llm import make_workspace
+from support_llm import make_workspace, states_alone
 from support_rounding import assert_only_rounded, rounding
 from transformers import AutoModelForCausalLM
 
@@ -66,8 +65,10 @@ def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
     layers = [0, 1, 15, 29, 30]
     llm = load_llm("demo:llm", layers)
     tokens = llm.tokenize(PROMPTS, True)
-    alone = states_alone(cache, tokens, torch.float32)
-    exact = states_alone(cache, tokens, torch.float64)
+    (folder,) = (cache / "gguf").iterdir()
+    whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    alone = states_alone(whole, tokens, torch.float32)
+    exact = states_alone(whole, tokens, torch.float64)
     states = llm.states(padded(tokens, llm.pad_id), layers)
     vectors = Embedder(llm, layers, "last", 1000).vectors(tokens)
     for layer in layers:
@@ -77,17 +78,6 @@ def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
         for row, (text, right) in enumerate(zip(tokens, exact, strict=True)):
             assert_only_rounded(states[layer][row, : len(text)], right[layer], error)
             assert_only_rounded(vectors[layer][row], right[layer][-1], error)
-
-
-@torch.inference_mode()
-def states_alone(cache: Path, tokens: list[list[int]], dtype: torch.dtype) -> list[Any]:
-    """By the library alone: the states of each text after each block, without any padding."""
-    (folder,) = (cache / "gguf").iterdir()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    return [
-        [states[0] for states in model(torch.tensor([text]), output_hidden_states=True)[-1]]
-        for text in tokens
-    ]
 
 
 def test_vectors_do_not_depend_on_the_number_of_cores(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support_llm import FAMILIES, LAYERS, PROMPTS, make_model
+from support_llm import FAMILIES, LAYERS, PROMPTS, make_model, states_alone
+from support_rounding import assert_only_rounded, rounding
 
 from surd.errors import ModelError
 from surd.llm.batches import Embedder, by_length, padded, pool
@@ -28,6 +29,17 @@ def expected(model: Any, tokens: list[int], how: str) -> list[np.ndarray]:
     return [{"last": s[-1], "mean": s.mean(axis=0), "none": s}[how] for s in found]
 
 
+def assert_states(states: dict[int, torch.Tensor], model: Any, tokens: list[list[int]]) -> None:
+    """That a padded batch's states ``[b, s, h]`` are as near to float64 as the library's own."""
+    exact = states_alone(model, tokens, torch.float64)
+    computed = states_alone(model, tokens, torch.float32)
+    for layer, found in states.items():
+        pairs = zip(computed, exact, strict=True)
+        error = max(rounding(some[layer], right[layer]) for some, right in pairs)
+        for row, right in zip(found, exact, strict=True):
+            assert_only_rounded(row[: len(right[layer])], right[layer], error)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_are_those_of_the_library(
     family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -38,10 +50,7 @@ def test_layers_are_those_of_the_library(
     tokens = llm.tokenize(PROMPTS, True)
     assert {text[0] for text in tokens} == {1}
     states = llm.states(padded(tokens, llm.pad_id), list(layers))
-    for row, text in enumerate(tokens):
-        for layer, right in enumerate(expected(model, text, "none")):
-            found = states[layer][row, : len(text)].numpy()
-            np.testing.assert_allclose(found, right, atol=1e-4, rtol=0)
+    assert_states(states, model, tokens)
     assert "computing all of it" not in caplog.text
 
 
@@ -56,10 +65,7 @@ def test_blocks_beyond_the_deepest_layer_are_not_loaded(
     blocks = {re.search(r"\d+", name).group() for name in loaded if re.search(r"\d", name)}
     assert blocks == {str(number) for number in range(max(1, layer))}
     tokens = llm.tokenize(PROMPTS[:2], True)
-    states = llm.states(padded(tokens, llm.pad_id), [layer])[layer]
-    for row, text in enumerate(tokens):
-        right = expected(model, text, "none")[layer]
-        np.testing.assert_allclose(states[row, : len(text)].numpy(), right, atol=1e-4, rtol=0)
+    assert_states(llm.states(padded(tokens, llm.pad_id), [layer]), model, tokens)
 
 
 def parameters_of(llm: Any) -> list[tuple[str, torch.Tensor]]:
@@ -127,8 +133,7 @@ def test_an_architecture_without_a_list_of_blocks_is_computed_whole_with_a_notic
         llm = load_llm(str(tmp_path), [2])
     assert "computing all of it" in caplog.text
     tokens = llm.tokenize(PROMPTS[:1], True)
-    found = llm.states(padded(tokens, llm.pad_id), [2])[2][0].numpy()
-    np.testing.assert_allclose(found, expected(model, tokens[0], "none")[2], atol=1e-4, rtol=0)
+    assert_states(llm.states(padded(tokens, llm.pad_id), [2]), model, tokens)
 
 
 def test_memory_that_runs_out_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
