@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support_rounding import assert_only_rounded, rounding
+from torch.nn import functional
 
 from surd.models.clip import Clip, load_clip
 
@@ -77,9 +78,8 @@ def by_the_library(clip: Clip, some: list[str]) -> tuple[torch.Tensor, torch.Ten
     tokens = clip.tokenize(some)
     exact = copy.deepcopy(clip.model).double()
     both = clip.model.encode_text(tokens), exact.encode_text(tokens)
-    return both[0] / both[0].norm(dim=-1, keepdim=True), both[1] / both[1].norm(
-        dim=-1, keepdim=True
-    )
+    float32, float64 = (functional.normalize(found, dim=-1) for found in both)
+    return float32, float64
 
 
 def lengths_seen(clip: Clip, some: list[str]) -> list[int]:
