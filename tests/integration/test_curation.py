@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from support import digests
+from support_rounding import assert_only_rounded, rounding
 
 from surd.demo.painter import paint
 from surd.demo.scenes import Scene, matches
 from surd.demo.vocabulary import complex_prompt, read_sentence, simple_sentence
+from surd.models.clip import load_clip
 
 Surd = Callable[..., Any]
 
@@ -144,9 +151,44 @@ def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
     assert [matches(r, s) for r, s in zip(said, SCENES, strict=True)] == [True] * 4
 
 
-def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
-    from surd.models.clip import load_clip
+def test_another_number_of_cores_changes_captions_and_scores_by_rounding_alone(
+    surd: Surd, release: Path, tmp_path: Path
+) -> None:
+    for cores in ("1", "3"):
+        folder = tmp_path / cores
+        surd("import", "surd", release, "-o", folder, *sets("caption.given=ignore"))
+        for stage in ("caption", "score"):
+            told = [sys.executable, "-m", "surd", stage, str(folder)]
+            subprocess.run(told, check=True, env=os.environ | {"OMP_NUM_THREADS": cores})
+    one, three = tmp_path / "1", tmp_path / "3"
+    assert rows(one, "captions") == rows(three, "captions")
+    here, there = rows(one, "clip")[:5], rows(three, "clip")[:5]
+    for name in ("id", "status", "simple_prompt", "complex_chunks"):
+        assert [row[name] for row in here] == [row[name] for row in there]
+    images = [row["bytes"] for row in rows(one, "images")[:5]]
+    computed, exact = (judged(images, here, dtype) for dtype in (torch.float32, torch.float64))
+    for name, right in exact.items():
+        error = rounding(computed[name], right)
+        for row in (here, there):
+            stored = np.float16 if name == "image_embedding" else np.float32
+            assert_only_rounded(np.array([one[name] for one in row], stored), right, error)
 
+
+@torch.inference_mode()
+def judged(
+    images: list[bytes], prompts: list[dict[str, Any]], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """By open_clip alone, one picture at a time: its embedding, and the simple prompt's cosine."""
+    clip = load_clip("demo:clip")
+    model = clip.model.to(dtype)
+    pixels = [clip.preprocess(Image.open(io.BytesIO(data)).convert("RGB")) for data in images]
+    seen = torch.cat([model.encode_image(one[None].to(dtype), normalize=True) for one in pixels])
+    texts = clip.tokenize([row["simple_prompt"] for row in prompts])
+    read = model.encode_text(texts, normalize=True)
+    return {"image_embedding": seen, "cos_simple": (seen * read).sum(dim=-1)}
+
+
+def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
     clip = load_clip("demo:clip")
     tags = "3 circle, red, row, falling, masterpiece, best quality, highres"
     pieces = clip.split(", ".join([tags] * 5))
