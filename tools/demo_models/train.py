@@ -97,7 +97,7 @@ def _claim(output: Path) -> None:
     ours = (output / _MARK).is_file() or any(output.glob("work/train-*-*.npy"))  # of before
     if not ours and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SurdError(
-            f"{output}: holds what surd demo train did not make; choose a new or empty folder"
+            f"{output}: holds what this training did not make; choose a new or empty folder"
         )
     text = json.dumps({"format": "surd-demo-models-1"}) + "\n"
     Storage(str(output)).write_bytes(_MARK, text.encode())
