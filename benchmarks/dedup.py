@@ -32,7 +32,7 @@ from _common import (
 )
 
 from surd.stages.dedup import cells, cosine
-from surd.stages.dedup.search import find
+from surd.stages.dedup.find import find
 
 DIMS = 512
 MIN_COSINE = 0.95

@@ -19,7 +19,7 @@ from surd.demo.painter import paint
 from surd.demo.scenes import Scene
 from surd.demo.vocabulary import complex_prompt, simple_sentence
 from surd.store.workspace import Workspace
-from surd.view.app import make_app
+from surd.view.routes import make_app
 from surd.view.serve import listen
 from surd.view.state import View
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from surd.params import is_runtime
-from surd.recipe.recipe import Recipe, shipped_recipes
+from surd.recipe.keys import Recipe
+from surd.recipe.load import shipped_recipes
 from surd.sources.kinds import SOURCES
 
 _INTRO = """\

@@ -18,8 +18,9 @@ from surd.engine.select import Engine, EngineName
 from surd.engine.stages import run_stage
 from surd.errors import RecipeError, SurdError, WorkspaceError, command
 from surd.progress import track
+from surd.recipe.keys import Recipe
+from surd.recipe.load import stored_recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names
-from surd.recipe.recipe import Recipe, stored_recipe
 from surd.stages.base import Stage
 from surd.stages.collect import SourceResult, collect
 from surd.stages.refresh import refresh

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.engine.table import whole_table
+from surd.engine.whole_table import whole_table
 from surd.stages.filter.params import FilterParams
 from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from surd.dataset.folder import FOLDER, read_description
+from surd.dataset.atomic_folder import FOLDER, read_description
 from surd.errors import WorkspaceError, command
 from surd.llm import layout
 from surd.recipe.pipeline import STAGES

@@ -56,7 +56,7 @@ def build(
     from surd.cli.recipes import own_or_demo, own_or_given
     from surd.cli.running import run
     from surd.errors import SurdError, command
-    from surd.recipe.recipe import shipped_recipes
+    from surd.recipe.load import shipped_recipes
 
     differing = 0
     if recipe is None:

@@ -73,7 +73,7 @@ def filter_(
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel
     from surd.cli.running import run_stage
-    from surd.recipe.recipe import override_recipe
+    from surd.recipe.load import override_recipe
     from surd.store import manual
     from surd.store.manual import Decision
     from surd.store.workspace import Workspace

@@ -113,7 +113,7 @@ def ablate(
     """
     from surd.build.run import open_recipe
     from surd.evaluate.run import Options
-    from surd.recipe.recipe import override_recipe
+    from surd.recipe.load import override_recipe
     from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.ablation import ablate as compare

@@ -49,7 +49,7 @@ def import_(
     from surd.cli.recipes import own_with_sources
     from surd.cli.running import run
     from surd.recipe.importing import import_recipe
-    from surd.recipe.recipe import override_recipe
+    from surd.recipe.load import override_recipe
 
     if not output:
         raise SurdError("say where to build: surd import KIND PATH -o DIR")

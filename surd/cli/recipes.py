@@ -15,14 +15,8 @@ from typing import Any
 from surd.build.run import open_recipe
 from surd.cli.printing import warn
 from surd.errors import RecipeError, SurdError, WorkspaceError, command
-from surd.recipe.recipe import (
-    Difference,
-    Recipe,
-    differences,
-    find_recipe,
-    load_recipe,
-    override_recipe,
-)
+from surd.recipe.keys import Recipe
+from surd.recipe.load import Difference, differences, find_recipe, load_recipe, override_recipe
 from surd.stages.collect import source_key
 from surd.store.workspace import Workspace
 

@@ -26,7 +26,7 @@ def run_stage(
     from surd.build.needs import need_groups
     from surd.build.run import open_recipe
     from surd.cli.recipes import own_with_sources
-    from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
+    from surd.recipe.load import find_recipe, load_recipe, override_recipe
     from surd.store.workspace import Workspace
 
     if stage != "collect":

@@ -73,7 +73,7 @@ def embed_llm(
     from surd.cli.running import run
     from surd.llm.part import READS
     from surd.llm.run import look
-    from surd.recipe.recipe import override_recipe, replace_keys
+    from surd.recipe.load import override_recipe, replace_keys
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
@@ -152,7 +152,7 @@ def train_adapter(
     Example: surd train-adapter my-data --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
     """
     from surd.build.run import open_recipe
-    from surd.recipe.recipe import override_recipe, replace_keys
+    from surd.recipe.load import override_recipe, replace_keys
     from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.run import run

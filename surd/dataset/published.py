@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surd.dataset.atomic_folder import DESCRIPTION, FOLDER
 from surd.dataset.columns import EXTENSIONS, PUBLISHED
-from surd.dataset.folder import DESCRIPTION, FOLDER
 from surd.errors import SurdError, WorkspaceError, command
 from surd.store.storage import Storage
 

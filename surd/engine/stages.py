@@ -8,7 +8,7 @@ from functools import partial
 from surd.engine.parts import PartResult, StageError, compute
 from surd.engine.plan import PartState
 from surd.engine.select import Engine
-from surd.engine.table import compute_table
+from surd.engine.whole_table import compute_table
 from surd.engine.work import Work
 from surd.errors import SurdError
 from surd.params import Params

@@ -7,7 +7,7 @@ import random
 from surd.demo.scenes import ATTRIBUTES, Attribute, Scene, all_scenes, split_of
 from surd.demo.vocabulary import WordSet, complex_prompt, simple_sentence
 from surd.errors import SurdError
-from surd.evaluate.prompts import Prompt, Question
+from surd.evaluate.prompt import Prompt, Question
 from surd.text.prompt_syntax import parse
 
 SETS = ("demo:simple", "demo:heldout", "demo:complex")

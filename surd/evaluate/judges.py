@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from surd.evaluate.prompts import Question
+from surd.evaluate.prompt import Question
 
 Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str]]]
 """RGB pictures and the questions about each to the answers."""

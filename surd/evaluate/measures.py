@@ -13,7 +13,7 @@ import torch
 from surd.evaluate.answers import is_right
 from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Drawing, Pictures
-from surd.evaluate.prompts import Prompt, ask
+from surd.evaluate.prompt import Prompt, ask
 from surd.evaluate.quality import Quality
 from surd.evaluate.results import Row
 from surd.evaluate.significance import difference, mcnemar, mean_of

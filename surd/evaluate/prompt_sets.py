@@ -11,7 +11,7 @@ from pathlib import Path
 
 from surd.errors import SurdError
 from surd.evaluate.demo_questions import demo_prompts
-from surd.evaluate.prompts import Prompt, Question
+from surd.evaluate.prompt import Prompt, Question
 from surd.files.text_rows import delimited_rows, json_object
 from surd.paths import shipped
 

@@ -19,8 +19,8 @@ from surd.errors import SurdError
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score, quality_row
 from surd.evaluate.pictures import Drawing, How, draw
+from surd.evaluate.prompt import Prompt, limited, texts_of
 from surd.evaluate.prompt_sets import DEMO, load_prompts
-from surd.evaluate.prompts import Prompt, limited, texts_of
 from surd.evaluate.quality import load_quality
 from surd.evaluate.results import Row, table_of
 from surd.models.clip import load_clip

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import SourceError, SurdError
-from surd.recipe.recipe import Recipe
+from surd.recipe.keys import Recipe
 from surd.sources.folder import IMAGE_SUFFIXES
 from surd.sources.huggingface import has_images
 from surd.sources.kinds import SOURCES

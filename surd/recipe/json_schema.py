@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from surd.recipe.recipe import Recipe
+from surd.recipe.keys import Recipe
 from surd.store.schema import GROUPS
 from surd.store.workspace import Manifest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surd.params import Params
-from surd.recipe.recipe import Recipe
+from surd.recipe.keys import Recipe
 from surd.stages import caption, prompts, score
 from surd.stages.base import Stage
 from surd.stages.dedup import stage as dedup

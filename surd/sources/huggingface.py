@@ -17,7 +17,14 @@ from pydantic import Field
 
 from surd.errors import SourceError
 from surd.files.archives import TABLE_SUFFIXES, holds_bytes
-from surd.sources.columns import ColumnParams, column, fields_of, find_columns, listed, texts_of
+from surd.sources.column_names import (
+    ColumnParams,
+    column,
+    fields_of,
+    find_columns,
+    listed,
+    texts_of,
+)
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record
 from surd.sources.table_rows import open_parquet, parquet_schema

@@ -16,7 +16,14 @@ from typing import Literal
 from pydantic import Field
 
 from surd.errors import SourceError
-from surd.sources.columns import ColumnParams, column, fields_of, find_columns, listed, texts_of
+from surd.sources.column_names import (
+    ColumnParams,
+    column,
+    fields_of,
+    find_columns,
+    listed,
+    texts_of,
+)
 from surd.sources.record import Page, Record
 from surd.sources.table_rows import OPEN, SUFFIXES, Row, format_of
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from surd.errors import SourceError
 from surd.files.tar_members import Member, members
-from surd.sources.columns import ColumnParams, column, fields_of, find_columns, texts_of
+from surd.sources.column_names import ColumnParams, column, fields_of, find_columns, texts_of
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record
 from surd.sources.sidecar import (

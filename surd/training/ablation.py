@@ -12,7 +12,8 @@ from typing import Any
 from surd.errors import RecipeError
 from surd.evaluate.results import Row, interval, shown
 from surd.evaluate.run import Options, evaluate
-from surd.recipe.recipe import Recipe, read_yaml, replace_keys
+from surd.recipe.keys import Recipe
+from surd.recipe.load import read_yaml, replace_keys
 from surd.store.storage import Storage, local_path
 from surd.training.run import run as train
 

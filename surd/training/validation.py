@@ -22,8 +22,8 @@ from surd.adapter.module import Adapter
 from surd.demo.scenes import ATTRIBUTES
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import shares_right
+from surd.evaluate.prompt import Prompt, texts_of
 from surd.evaluate.prompt_sets import DEMO, KINDS, PAPER, SUFFIXES, load_prompts
-from surd.evaluate.prompts import Prompt, texts_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage
 from surd.training.logs import BASE, FOLDER, PROMPTS_FILE, SCORES_FILE, read_log

@@ -14,8 +14,8 @@ from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
+from surd.view.nearest import nearest
 from surd.view.query import FILTERS, Query
-from surd.view.search import nearest
 from surd.view.state import Snapshot, View
 
 PAGE_ROWS = 60

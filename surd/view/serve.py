@@ -14,7 +14,7 @@ from aiohttp import web
 
 from surd.errors import SurdError, command
 from surd.store.workspace import Workspace
-from surd.view.app import make_app
+from surd.view.routes import make_app
 from surd.view.state import View
 
 HOST = "127.0.0.1"

@@ -15,8 +15,8 @@ from surd.store.manual import Decision, Decisions
 from surd.store.workspace import Workspace
 from surd.view import index as indexing
 from surd.view.index import Bools, Hands, Index
+from surd.view.nearest import TextEncoder, encoder_of
 from surd.view.reading import RowReader
-from surd.view.search import TextEncoder, encoder_of
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
 from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Outcomes, by_kind, row_of
 from surd.evaluate.pictures import How, draw
-from surd.evaluate.prompts import Prompt, Question
+from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.quality import load_quality
 
 Surd = Callable[..., Any]

@@ -16,7 +16,7 @@ from support_faults import small_settings
 
 from surd.cli.recipes import own_or_given
 from surd.demo.site import Site
-from surd.recipe.recipe import Difference, differences, find_recipe, load_recipe, override_recipe
+from surd.recipe.load import Difference, differences, find_recipe, load_recipe, override_recipe
 
 Surd = Callable[..., Ran]
 

@@ -11,7 +11,7 @@ from support_publish import make_workspace, sample, samples, write_group
 
 from surd.dataset import frame, inspect
 from surd.dataset.publish.rows import read_part
-from surd.engine.table import read_part as read_stage_part
+from surd.engine.whole_table import read_part as read_stage_part
 from surd.llm.part import read_rows
 from surd.report.dataset.rows import groups_there, tables
 from surd.stages.filter.stage import STAGE as FILTER

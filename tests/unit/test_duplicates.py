@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surd.stages.dedup.find import KINDS, Duplicates, find
 from surd.stages.dedup.hamming import MAX_COMMON, MIN_ONES
-from surd.stages.dedup.search import KINDS, Duplicates, find
 
 COSINE = 0.9012345  # no cosine of small whole numbers
 BASE = 0x5A5A_A5A5_3C3C_C3C3

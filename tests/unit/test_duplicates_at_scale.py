@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surd.stages.dedup import cells, cosine, hamming
+from surd.stages.dedup.find import find
 from surd.stages.dedup.neighbours import Neighbours
-from surd.stages.dedup.search import find
 from surd.stages.dedup.stars import stars
 
 MIN_COSINE = 0.95

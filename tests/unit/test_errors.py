@@ -18,8 +18,8 @@ from typer.main import get_command
 
 from surd.cli.app import app
 from surd.errors import RecipeError, SurdError, command
+from surd.recipe.load import find_recipe, load_recipe, override_recipe
 from surd.recipe.pipeline import STAGES
-from surd.recipe.recipe import find_recipe, load_recipe, override_recipe
 from surd.store.schema import MADE_BY
 from surd.store.workspace import DamagedPartError
 

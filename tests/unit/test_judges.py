@@ -21,7 +21,7 @@ from transformers import (
 
 from surd.errors import ModelError
 from surd.evaluate.judges import vqa_judge
-from surd.evaluate.prompts import Question
+from surd.evaluate.prompt import Question
 from surd.models.preference import load_aesthetic_head, load_itm
 from surd.models.safety import load_nsfw
 from surd.models.vqa import load_vqa

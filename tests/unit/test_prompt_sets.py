@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from surd.errors import SurdError
+from surd.evaluate.prompt import Prompt, Question, ask
 from surd.evaluate.prompt_sets import KINDS, load_prompts
-from surd.evaluate.prompts import Prompt, Question, ask
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "prompts"
 NUMBERS = {"1": "one", "2": "two", "3": "three", "4": "four", "5": "five", "6": "six"}

@@ -24,7 +24,7 @@ SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4)
 KILLED = """
 import sys
 from pathlib import Path
-import surd.store.storage, surd.dataset.folder
+import surd.store.storage, surd.dataset.atomic_folder
 from surd.recipe.publish import PublishParams
 from surd.dataset.publish.run import publish
 from surd.store.workspace import Workspace
@@ -41,7 +41,7 @@ def dying(function):
         return function(*arguments, **named)
     return call
 
-surd.store.storage.fsync = surd.dataset.folder.fsync = dying(surd.store.storage.fsync)
+surd.store.storage.fsync = surd.dataset.atomic_folder.fsync = dying(surd.store.storage.fsync)
 Path.rename, Path.replace = dying(Path.rename), dying(Path.replace)
 params = PublishParams(validation=0.2, test=0.2, row_group_rows=4)
 publish(Workspace(sys.argv[1]), params)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from surd.errors import RecipeError
-from surd.recipe.recipe import (
-    Recipe,
+from surd.recipe.keys import Recipe
+from surd.recipe.load import (
     find_recipe,
     load_recipe,
     override_recipe,
@@ -304,7 +304,7 @@ def test_a_file_that_is_no_recipe_says_what_it_is(
     "value",
     [
         '!!python/object/apply:os.system ["touch pwned"]',
-        "!!python/object:surd.recipe.recipe.Recipe {}",
+        "!!python/object:surd.recipe.load.Recipe {}",
         "!!python/name:os.system",
         "!secret x",
     ],

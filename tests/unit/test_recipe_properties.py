@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from surd.errors import RecipeError
-from surd.recipe.recipe import (
+from surd.recipe.load import (
     find_recipe,
     load_recipe,
     override_recipe,

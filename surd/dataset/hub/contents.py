@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from surd.dataset.folder import CARD, CROISSANT, DESCRIPTION, FOLDER
+from surd.dataset.atomic_folder import CARD, CROISSANT, DESCRIPTION, FOLDER
 from surd.dataset.hub.front_matter import check_front_matter
 from surd.dataset.published import open_published
 from surd.errors import SurdError, command

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from surd.dataset.atomic_folder import DESCRIPTION
 from surd.dataset.columns import PUBLISHED, doc
-from surd.dataset.folder import DESCRIPTION
 from surd.dataset.publish.licence import hub_licence
 from surd.dataset.publish.provenance import Made
 from surd.dataset.publish.statistics import PERCENTILES

@@ -29,7 +29,8 @@ class Made:
 
 def how_made(workspace: Workspace) -> Made:
     """Read it from the manifest. Raises WorkspaceError or RecipeError."""
-    from surd.recipe.recipe import Recipe, stored_recipe
+    from surd.recipe.keys import Recipe
+    from surd.recipe.load import stored_recipe
 
     manifest: Manifest = workspace.read_manifest()
     recipe = stored_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")

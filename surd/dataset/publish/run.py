@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.dataset.folder import (
+from surd.dataset.atomic_folder import (
     CARD,
     CROISSANT,
     DESCRIPTION,

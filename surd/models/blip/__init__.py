@@ -14,9 +14,9 @@ The structure is that of BLIP (arXiv 2201.12086), the weights those of a loaded
 
 from __future__ import annotations
 
+from surd.models.blip.beams import beam_search
 from surd.models.blip.decoder import ImageContext
 from surd.models.blip.encoder import encode
 from surd.models.blip.sampling import greedy_search, nucleus_sample
-from surd.models.blip.search import beam_search
 
 __all__ = ["ImageContext", "beam_search", "encode", "greedy_search", "nucleus_sample"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.dataset.folder import read_description
+from surd.dataset.atomic_folder import read_description
 from surd.progress import Tick
 from surd.report.dataset import clusters, composition, failures, funnel, scores
 from surd.report.dataset.rows import groups_there, tables

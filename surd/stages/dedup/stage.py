@@ -45,7 +45,7 @@ def _find(whole: WholeTable, params: DedupParams) -> Iterator[pa.Table]:
     Kept is the picture with the most pixels; of equals, the nearer to its complex prompt; of
     those, the one with the lower id.
     """
-    from surd.stages.dedup.search import KINDS, find
+    from surd.stages.dedup.find import KINDS, find
 
     with tempfile.TemporaryDirectory(prefix="surd-dedup-") as scratch:
         sizes, columns, embeddings = _read(whole(), Path(scratch) / "embeddings")

@@ -10,7 +10,7 @@ from support_publish import make_workspace, samples
 
 from surd.errors import SurdError
 from surd.store.workspace import Workspace
-from surd.view import gallery, search
+from surd.view import gallery, nearest
 from surd.view.index import load
 from surd.view.query import Query
 from surd.view.state import View
@@ -34,10 +34,10 @@ def workspace(tmp_path: Path, vectors: np.ndarray) -> Workspace:
 def test_the_nearest_are_those_of_all_embeddings_in_order(
     workspace: Workspace, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(nearest, "_BATCH_ROWS", 3)
     query = vectors[5].astype(np.float32)
     among = np.arange(COUNT) % 2 == 1
-    found, cosines = search.nearest(workspace, load(workspace), query, among, 6)
+    found, cosines = nearest.nearest(workspace, load(workspace), query, among, 6)
     every = vectors.astype(np.float32) @ query
     allowed = [n for n in range(COUNT) if n % 7 and n % 2]
     expected = sorted(allowed, key=lambda n: -every[n])[:6]
@@ -50,10 +50,10 @@ def test_nobody_allowed_and_nobody_scored_is_nobody_found(
 ) -> None:
     query = vectors[5].astype(np.float32)
     none = np.zeros(COUNT, np.bool_)
-    assert search.nearest(workspace, load(workspace), query, none, 6)[0].tolist() == []
+    assert nearest.nearest(workspace, load(workspace), query, none, 6)[0].tolist() == []
     unscored = make_workspace(tmp_path / "u", [samples(2)], without=["clip"])
     every = np.ones(2, np.bool_)
-    assert search.nearest(unscored, load(unscored), query, every, 6)[0].tolist() == []
+    assert nearest.nearest(unscored, load(unscored), query, every, 6)[0].tolist() == []
 
 
 def test_a_search_ends_with_the_viewer(workspace: Workspace) -> None:
@@ -70,6 +70,6 @@ def test_a_search_ends_with_the_viewer(workspace: Workspace) -> None:
 
 def test_a_text_of_another_clip_is_told_so(workspace: Workspace) -> None:
     with pytest.raises(SurdError, match="scored by a CLIP of 8 numbers, this text by one of 4"):
-        search.nearest(
+        nearest.nearest(
             workspace, load(workspace), np.ones(4, np.float32), np.ones(COUNT, np.bool_), 6
         )
