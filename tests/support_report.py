@@ -64,10 +64,10 @@ def shown_workspace(folder: Path, count: int, without: tuple[str, ...] = ()) -> 
     return make_workspace(folder, [made[:half], made[half:]], without=missing, recipe=RECIPE)
 
 
-def judged_workspace(folder: Path, count: int) -> Workspace:
+def judged_workspace(folder: Path, count: int, *overrides: str) -> Workspace:
     """The same with verdicts of the filter."""
     from surd.cli.running import run_stage
 
     workspace = shown_workspace(folder, count)
-    run_stage(str(folder), "filter", None, None, quiet=True)
+    run_stage(str(folder), "filter", overrides, None, quiet=True)
     return workspace

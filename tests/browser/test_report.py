@@ -23,7 +23,9 @@ Open = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = judged_workspace(tmp_path_factory.mktemp("browser") / "w", 90)
+    """Duplicates are allowed: among them, one that goes makes room for another."""
+    folder = tmp_path_factory.mktemp("browser") / "w"
+    made = judged_workspace(folder, 90, "filter.duplicates=[]")
     report(made.location)
     return made
 
@@ -91,7 +93,7 @@ def test_the_slider_counts_what_the_filter_would_keep_and_marks_the_samples(
     for at in (0.2501, 0.2811):
         slider.fill(str(int(slider.input_value()) + round((at - 0.2501) * 1e4)))
         assert panel.locator("output").inner_text() == f"{at:.4f}"
-        params = FilterParams(**RECIPE["filter"] | {"clip_threshold": at})
+        params = FilterParams(**RECIPE["filter"] | {"clip_threshold": at, "duplicates": ()})
         kept = funnel(compute(workspace, params, {})).kept
         assert panel.locator(".stay").inner_text() == f"{kept:,}"
         next_frame(shown)  # the gallery follows with it

@@ -363,8 +363,8 @@ def worker_of(workspace: Workspace, model: str) -> tuple[list[Any], Callable[...
 
     params = EmbedLlmParams(model=model, layers=(2,))
     work = run.plan_work(workspace, params)
-    embed = run.open_embedder(workspace, params, run.reusable(workspace, work), "cpu")
-    return work.jobs, lambda jobs: list(embed(jobs, lambda: None))
+    embed = run.open_embedder(workspace, work, run.reusable(workspace, work), params)
+    return work.jobs, lambda jobs: list(embed(jobs, lambda counts: None))
 
 
 def test_a_worker_reads_what_is_there_once_however_many_jobs_it_is_handed(
@@ -406,14 +406,16 @@ def test_a_prompt_that_another_worker_took_away_meanwhile_is_computed(
     other(jobs[1:])
     assert embedded == [0, 1]
     after = vectors_of(folder, 2)[4]
-    assert after["status"] == "ok" and after["embedding"] == pytest.approx(before["embedding"])
+    assert after["status"] == "ok"
+    last_place = max(map(abs, before["embedding"])) * 2**-10  # of float16: in another batch
+    assert after["embedding"] == pytest.approx(before["embedding"], abs=last_place)
 
 
 def test_a_worker_that_opens_late_leaves_alone_what_another_is_writing(
     surd: Surd, folder: Path, llm: tuple[str, Any]
 ) -> None:
     assert surd("embed-llm", folder, "--model", llm[0], "--layer", 2).code == 0
-    temporary = folder / "llm" / "tiny" / "layer-2" / ".part-00001.parquet.x.tmp"
+    temporary = folder / "llm" / "tiny" / "layer-2" / ".part-00001.parquet.0a1b2c3d.tmp"
     temporary.write_bytes(b"half of it")
     worker_of(Workspace(folder), llm[0])
     assert temporary.exists()

@@ -369,16 +369,16 @@ def test_a_store_without_conditional_writes_holds_a_lease_too(
 def test_of_two_collections_the_one_that_was_overtaken_leaves_the_next_part_alone(
     s3: Any, surd: Surd, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part, flush = "samples/part-00002.parquet", _Filler.flush
+    part, write_part = "samples/part-00002.parquet", _Filler._write_part
 
     def held_up(self: Any) -> None:
         """Before the third part another collection takes over and writes that part."""
         if len(objects(s3, BUCKET, "w/samples/")) == 2:
             s3.put_object(**LOCK, Body=lease_of_another())
             s3.put_object(Bucket=BUCKET, Key=f"w/{part}", Body=b"theirs")
-        flush(self)
+        write_part(self)
 
-    monkeypatch.setattr(_Filler, "flush", held_up)
+    monkeypatch.setattr(_Filler, "_write_part", held_up)
     ran = surd(*command(images, f"s3://{BUCKET}/w"))
     assert ran.code == 2 and ran.err.count("\n") == 1
     assert re.match(f"surd: {TAKEN} while this one was held up; this one stops", ran.err)

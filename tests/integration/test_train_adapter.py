@@ -241,7 +241,6 @@ def test_whoever_may_read_one_file_of_a_run_may_read_all(
         ("generate", "a cat", "--adapter", "DATA", "-o", "s3://bucket/pictures"),
         ("export", "DATA", "csv", "-o", "s3://bucket/out"),
         ("export", "DATA", "prompt2vec", "-o", "s3://b/o.pt", "--model=tiny-llm", "--layer=3"),
-        ("demo", "train", "-o", "s3://bucket/models"),
     ],
 )
 def test_an_address_where_only_a_path_will_do_is_one_line_and_makes_no_folder(

@@ -14,7 +14,8 @@ from PIL import Image
 from support_diffusion import MARKS
 from support_training import LOOK, command, same
 
-from surd.evaluate.prompt_sets import limited, load_prompts
+from surd.evaluate.prompt import limited
+from surd.evaluate.prompt_sets import load_prompts
 
 Surd = Callable[..., Any]
 
