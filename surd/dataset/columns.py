@@ -34,10 +34,10 @@ ORIGINS: dict[str, str] = {
 """Column -> the group it comes from, in order; ``id`` and ``image`` come before them."""
 
 _DOCS = {
-    "image": "the picture: its bytes, and a file name made of id and format",
-    "simple_prompt": "a plain sentence that is true of the picture",
-    "complex_prompt": "the words of the prompt it was made from, free of generator syntax",
-    "cluster": "near-duplicates share it, and are in the same split",
+    "image": "the picture: its bytes, and a file name made from id and format",
+    "simple_prompt": "a plain sentence that describes the picture",
+    "complex_prompt": "the words of the prompt the picture was made from, without generator syntax",
+    "cluster": "shared by near-duplicates, which are always in the same split",
 }
 """Where a reader needs other words than who builds the dataset."""
 

@@ -13,14 +13,14 @@ from surd.store.schema import described
 from surd.store.workspace import Workspace
 
 STATUSES = {
-    "ok": "there is a vector",
-    "cut": "there is one, of the first embed_llm.max_tokens tokens",
+    "ok": "has a vector",
+    "cut": "has a vector, of the first embed_llm.max_tokens tokens only",
     "dropped": "the verdict drops the sample",
     "no_prompt": "the sample has no simple prompt",
     "no_tokens": "the simple prompt has no tokens",
-    "not_finite": "the model gave NaN or infinity",
-    "overflow": "a value beyond what float16 holds",
-    "absent": "the imported file has no vector of the simple prompt",
+    "not_finite": "the model returned NaN or infinity",
+    "overflow": "a value exceeds the range of float16",
+    "absent": "the imported file has no vector for the simple prompt",
 }
 """Every value of ``status``."""
 
@@ -29,17 +29,17 @@ def schema(width: int, pool: Pool) -> pa.Schema:
     """Of a part; `width` is the model's h."""
     vector = pa.list_(pa.float16(), width)
     which = {
-        "last": (vector, "the state of the prompt's last token"),
-        "mean": (vector, "the mean state of the prompt's tokens"),
-        "none": (pa.list_(vector), "the states of the prompt's tokens"),
+        "last": (vector, "hidden state of the prompt's last token"),
+        "mean": (vector, "mean hidden state of the prompt's tokens"),
+        "none": (pa.list_(vector), "hidden states of all the prompt's tokens"),
     }
     type_, words = which[pool]
     return pa.schema(
         [
             described("id", pa.string(), "sample id", nullable=False),
             described("status", pa.string(), ", ".join(STATUSES), nullable=False),
-            described("simple_prompt", pa.string(), "the text the vector is of"),
-            described("tokens", pa.int32(), "of the text, with what was put around it"),
+            described("simple_prompt", pa.string(), "the text the vector belongs to"),
+            described("tokens", pa.int32(), "in the text, including the template around it"),
             described("embedding", type_, words),
         ]
     )

@@ -24,27 +24,32 @@ class EmbedLlmParams(Params):
     layers: tuple[int, ...] = Field(
         default=(-1,),
         min_length=1,
-        description="0 is the embeddings' output, k that of block k, -1 the last (after the norm)",
+        description="0 is the output of the embeddings, k that of block k, -1 the last (after "
+        "the final norm)",
     )
     pool: Pool = Field(
-        default="last", description="last token, mean over tokens, or every token's vector"
+        default="last", description="keep the last token, the mean over tokens, or every token"
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="the model computes in; auto: bf16 on a GPU, else fp32"
+        default="auto", description="precision of the model; auto: bf16 on a GPU, else fp32"
     )
     quantize: Literal["8bit", "4bit"] | None = Field(
-        default=None, description="load the weights so, through bitsandbytes (needs a GPU)"
+        default=None, description="quantize the weights with bitsandbytes (needs a GPU)"
     )
-    template: str = Field(default="{prompt}", description="text around the prompt")
+    template: str = Field(
+        default="{prompt}", description="text around the prompt; must contain {prompt} once"
+    )
     special_tokens: bool = Field(
-        default=True, description="add what the tokenizer adds by itself (Llama: BOS)"
+        default=True, description="add the tokenizer's own special tokens (Llama: BOS)"
     )
-    max_tokens: int = Field(default=512, ge=1, description="longer prompts are cut, and marked so")
+    max_tokens: int = Field(
+        default=512, ge=1, description="longer prompts are cut off and marked as such"
+    )
     batch_tokens: int | None = runtime(
-        None, "tokens in a batch, padding included; null: 1024, on a GPU 8192", ge=1
+        None, "tokens per batch, including padding; null: 8192 on a GPU, else 1024", ge=1
     )
     device: str = runtime(
-        "auto", "auto (all GPUs, else cpu), cpu, cuda:N, several as cuda:0,cuda:1, or map"
+        "auto", "auto (all GPUs, else cpu), cpu, cuda:N, several such as cuda:0,cuda:1, or map"
     )
 
     @field_validator("template")

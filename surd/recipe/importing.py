@@ -20,7 +20,7 @@ KINDS = {
     "webdataset": "tar shards",
     "img2dataset": "img2dataset's output: webdataset, parquet or files",
     "huggingface": "Parquet files with the images inside; also hf://datasets/ORG/NAME",
-    "folder": "images with captions beside them or prompts inside; also a zip",
+    "folder": "images with captions beside them or prompts inside; also a zip archive",
     "table": "CSV, TSV, JSONL or Parquet with urls or paths",
 }
 """What can be imported -> what it looks like."""
@@ -34,7 +34,7 @@ def import_recipe(kind: str, path: str, name: str | None = None) -> Recipe:
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KINDS)}"
-        raise SurdError(f"{kind}: no such kind of dataset to import; {hint}")
+        raise SurdError(f"{kind}: not a kind of dataset that surd imports; {hint}")
     place = path
     if "://" not in path:
         place = str(Path(path).expanduser().absolute())
@@ -42,7 +42,7 @@ def import_recipe(kind: str, path: str, name: str | None = None) -> Recipe:
         if not there and not set(path) & set("*?["):
             raise SurdError(f"{path}: no such file or folder; correct the path")
     elif kind != "huggingface":
-        raise SurdError(f"{path}: {kind} is read from the local disk; download it first")
+        raise SurdError(f"{path}: {kind} can only be read from the local disk; download it first")
     try:
         source = _SOURCE_OF[kind](place)
     except OSError as error:
@@ -63,7 +63,7 @@ def _refuse_nothing(recipe: Recipe, kind: str, path: str) -> None:
     params = recipe.sources[0]
     _, pages = SOURCES[params.kind]
     if not any(page.records for page in pages(params.model_copy(update={"limit": 1}), None)):
-        raise SurdError(f"{path}: nothing of the kind {kind} there ({KINDS[kind]})")
+        raise SurdError(f"{path}: nothing here that can be imported as {kind} ({KINDS[kind]})")
 
 
 def _source(kind: str) -> Callable[[str], dict[str, Any]]:

@@ -27,17 +27,17 @@ class DemoSite(Params):
     """The loopback site that the demo collects from; it runs for as long as the build does."""
 
     port: int = Field(default=8765, ge=1, le=65535, description="port on 127.0.0.1")
-    pictures: int = Field(default=600, ge=1, description="how many pictures it offers")
-    seed: int = Field(default=0, description="what it paints depends on this alone")
+    pictures: int = Field(default=600, ge=1, description="number of pictures on the site")
+    seed: int = Field(default=0, description="seed for the pictures, which depend on nothing else")
 
 
 class Recipe(Params):
     """Everything a build needs to know. Keys left out have the defaults shown."""
 
     name: str = Field(description="short name of the dataset")
-    description: str = Field(default="", description="one line on what the dataset is")
+    description: str = Field(default="", description="one line that describes the dataset")
     part_size: int = Field(
-        default=1000, ge=1, le=100_000, description="samples in a part, the unit of work"
+        default=1000, ge=1, le=100_000, description="samples per part, the unit of work"
     )
     demo_site: DemoSite | None = Field(
         default=None, description="serve the demo world on loopback while building"
@@ -45,17 +45,26 @@ class Recipe(Params):
     sources: list[Source] = Field(min_length=1, description="where samples come from, in order")
     download: DownloadParams = Field(default=DownloadParams(), description="fetching the images")
     prompts: PromptsParams = Field(default=PromptsParams(), description="cleaning the prompts")
-    caption: CaptionParams = Field(default=CaptionParams(), description="simple prompts, by BLIP")
-    score: ScoreParams = Field(default=ScoreParams(), description="how well texts and images agree")
-    dedup: DedupParams = Field(default=DedupParams(), description="finding the same picture again")
-    filter: FilterParams = Field(default=FilterParams(), description="what a sample needs to stay")
-    publish: PublishParams = Field(default=PublishParams(), description="making the dataset")
+    caption: CaptionParams = Field(
+        default=CaptionParams(), description="proposing simple prompts, with BLIP"
+    )
+    score: ScoreParams = Field(
+        default=ScoreParams(), description="scoring how well prompts and images agree"
+    )
+    dedup: DedupParams = Field(
+        default=DedupParams(), description="finding images that show the same picture"
+    )
+    filter: FilterParams = Field(
+        default=FilterParams(), description="what a sample needs to be kept"
+    )
+    publish: PublishParams = Field(default=PublishParams(), description="writing the dataset")
     embed_llm: EmbedLlmParams = Field(
-        default=EmbedLlmParams(), description="vectors of the simple prompts; not part of a build"
+        default=EmbedLlmParams(),
+        description="a language model's vectors of the simple prompts; not part of a build",
     )
     train_adapter: TrainAdapterParams = Field(
         default=TrainAdapterParams(), description="training an adapter; not part of a build"
     )
     until: StageName | None = Field(
-        default=None, description="stage after which a build stops; the whole way when left out"
+        default=None, description="stage after which a build stops; default: run all stages"
     )

@@ -37,8 +37,8 @@ def find_recipe(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped ones: {', '.join(shipped)}"
-    raise RecipeError(f"{name}: no such recipe file, nor a shipped recipe; {hint}")
+    hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {', '.join(shipped)}"
+    raise RecipeError(f"{name}: neither a recipe file nor a shipped recipe; {hint}")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -131,7 +131,7 @@ def stored_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
             if values.get(key, value) != value
         ]
     if told:
-        log.warning("%s: no longer there, and left out: %s", where, ", ".join(told))
+        log.warning("%s: left out, since this version no longer has it: %s", where, ", ".join(told))
     return validate_recipe(kept, where)
 
 
@@ -177,7 +177,7 @@ def _child(node: Any, key: str, override: str) -> Any:
             node[key] = {}
         child = node[key]
     if not isinstance(child, dict | list):
-        raise RecipeError(f"--set {override}: {key} is a value, it has no keys below it")
+        raise RecipeError(f"--set {override}: {key} is a value and has no keys")
     return child
 
 
@@ -197,16 +197,19 @@ def _describe(problem: Any) -> str:
         removed = getattr(model, "removed", {})
         if location[-1] in removed:
             now = json.dumps(removed[location[-1]])
-            return f"{where}: this key was removed, all is done as with {now}; delete it"
+            return (
+                f"{where}: this key was removed, and surd now always behaves as with {now}; "
+                "delete it"
+            )
         known = list(model.model_fields) if model else []
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        mend = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
         return f"{where}: unknown key; {mend}"
     if problem["type"] == "union_tag_invalid":
         tag = problem["ctx"]["tag"]
         near = difflib.get_close_matches(tag, SOURCES, n=1)
-        mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
-        return f"{where}.kind: no source is called {tag}; {mend}"
+        mend = f"did you mean {near[0]}?" if near else f"known sources: {', '.join(SOURCES)}"
+        return f"{where}.kind: unknown source {tag}; {mend}"
     if problem["type"] == "union_tag_not_found":
         return f"{where}.kind: missing; one of {', '.join(SOURCES)}"
     message = problem["msg"].removeprefix("Value error, ")

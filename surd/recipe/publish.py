@@ -19,39 +19,45 @@ class PublishParams(Params):
     """How the kept samples are split, cut into files, and introduced."""
 
     validation: float = Field(
-        default=0.01, ge=0, le=1, description="share of the near-duplicate clusters for validation"
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the near-duplicate clusters for the validation split",
     )
     test: float = Field(
-        default=0.01, ge=0, le=1, description="share of the near-duplicate clusters for the test"
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the near-duplicate clusters for the test split",
     )
-    shard_mb: float = Field(default=500, gt=0, description="megabytes of images in a file")
+    shard_mb: float = Field(default=500, gt=0, description="megabytes of images per file")
     row_group_mb: float = Field(
-        default=32, gt=0, le=1000, description="megabytes of images in a row group"
+        default=32, gt=0, le=1000, description="megabytes of images per row group"
     )
-    row_group_rows: int = Field(default=100, ge=1, le=100_000, description="rows in a row group")
+    row_group_rows: int = Field(default=100, ge=1, le=100_000, description="rows per row group")
     licence: str | None = Field(
         default=None,
-        description="licence as the Hub calls it (cc-by-4.0, other, unknown); found from what the "
-        "sources say when left out",
+        description="the Hub's identifier for the licence (cc-by-4.0, other, unknown); "
+        "default: derived from what the sources say",
     )
     introduction: str = Field(
-        default="", description="Markdown of your own that the dataset card begins with"
+        default="", description="Markdown of your own at the top of the dataset card"
     )
     examples: int = Field(
-        default=EXAMPLES, ge=0, le=EXAMPLES, description="pairs of prompts that the card shows"
+        default=EXAMPLES, ge=0, le=EXAMPLES, description="number of prompt pairs on the card"
     )
 
     @field_validator("licence")
     @classmethod
     def _hub_identifier(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[a-z0-9.+-]+", value):
-            raise ValueError("a licence identifier of the Hub is expected, as cc-by-4.0 or other")
+            raise ValueError("expected a licence identifier of the Hub, such as cc-by-4.0 or other")
         return value
 
     @model_validator(mode="after")
     def _shares(self) -> PublishParams:
         if self.validation + self.test > 1:
             raise ValueError(
-                f"validation {self.validation} and test {self.test} are more than the whole"
+                f"validation {self.validation} and test {self.test} add up to more than 1"
             )
         return self

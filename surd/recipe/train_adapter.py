@@ -25,117 +25,146 @@ class TrainAdapterParams(Params):
 
     diffusion: str = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="text-to-image pipeline of diffusers: hub id, folder or demo:diffusion",
+        description="text-to-image pipeline in diffusers' format: hub id, folder or demo:diffusion",
     )
-    llm: str = Field(default="demo:llm", description="model of the vectors that embed-llm wrote")
-    layer: int = Field(default=-1, description="layer of those vectors; -1: the deepest there is")
+    llm: str = Field(default="demo:llm", description="language model whose vectors embed-llm wrote")
+    layer: int = Field(
+        default=-1, description="layer of those vectors; -1: the deepest layer available"
+    )
 
     network: Literal["sur", "encoder"] = Field(
         default="sur",
         description="sur: as published; encoder: a pre-norm encoder, which learns in fewer steps",
     )
-    adapter_weight: float = Field(default=0.1, ge=0, description="eta")
+    adapter_weight: float = Field(
+        default=0.1, ge=0, description="eta, the weight of the adapter's output in the embeddings"
+    )
     blend: Literal["mix", "residual"] = Field(
         default="mix", description="mix: eta o + (1 - eta) x; residual: x + eta o"
     )
     attend: Literal["tokens", "batch"] = Field(
-        default="tokens", description="what the encoder attends across; batch as published"
+        default="tokens", description="what the encoder attends across; batch: as published"
     )
     heads: int = Field(default=8, ge=1, description="attention heads of the encoder")
-    feed_forward: int = Field(default=2048, ge=1, description="width of its feed-forward part")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="in the encoder, while training")
+    feed_forward: int = Field(
+        default=2048, ge=1, description="width of the encoder's feed-forward layers"
+    )
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="dropout rate in the encoder during training"
+    )
     gate: bool = Field(
         default=False,
-        description="learn how much of the adapter each prompt needs, so that complex prompts can "
-        "be left as they are; wants a complex_share",
+        description="learn how much of the adapter each prompt needs, so that complex prompts "
+        "can stay as they are; needs a complex_share",
     )
 
     denoising_weight: float = Field(
         default=1.0,
         ge=0,
-        description="of the denoising loss; 0 is what the published code does, for no gradient "
-        "of that loss reaches its adapter",
+        description="weight of the denoising loss; 0 matches the published code, where no "
+        "gradient of this loss reaches the adapter",
     )
     attention_weight: float = Field(
         default=0.0,
         ge=0,
-        description="of the difference between what the UNet's cross-attention layers read from "
-        "the new embeddings and from the complex prompt; needs no UNet, where the denoising loss "
-        "has no weight",
+        description="weight of the difference between what the UNet's cross-attention layers "
+        "read from the new embeddings and what they read from the complex prompt; "
+        "with a denoising_weight of 0, the UNet runs only at the start",
     )
     attention_distance: Literal["squared", "root"] = Field(
         default="squared",
-        description="what that difference is; root: of each prompt's squared difference, so that "
-        "prompts that come out nearly right, as complex ones, still teach to leave them alone",
+        description="how that difference is measured; root: the root of each prompt's squared "
+        "difference, so that prompts that are already nearly right, such as complex ones, "
+        "still teach the adapter to leave them alone",
     )
-    llm_weight: float = Field(default=1e-5, ge=0, description="of the language model's loss")
-    prompt_weight: float = Field(default=1e-5, ge=0, description="of the complex prompt's loss")
+    llm_weight: float = Field(default=1e-5, ge=0, description="weight of the language model's loss")
+    prompt_weight: float = Field(
+        default=1e-5, ge=0, description="weight of the complex prompt's loss"
+    )
     projection: Literal["frozen", "learned"] = Field(
-        default="frozen", description="the map from the language model's width; frozen: random"
+        default="frozen",
+        description="mapping from the language model's width; frozen: random and not trained",
     )
 
     captions: Literal["best", "all"] = Field(
         default="best",
-        description="what is taken for the simple prompt: the best caption, or any that CLIP finds "
-        "as true as those, encoded as they are drawn",
+        description="what serves as the simple prompt: the best caption, or any caption that "
+        "CLIP finds as true as the best ones, encoded when drawn",
     )
     complex_share: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="share of the samples that are given their complex prompt as the simple one, "
-        "so that the model understands those as before",
+        description="share of the samples that get their complex prompt as the simple one, so "
+        "that the model continues to understand complex prompts",
     )
 
     steps: int = Field(default=5000, ge=1, description="optimizer steps")
-    batch_size: int = Field(default=1, ge=1, description="samples a step and process")
-    accumulate: int = Field(default=4, ge=1, description="batches in an optimizer step")
-    learning_rate: float = Field(default=1e-5, gt=0, description="of AdamW")
+    batch_size: int = Field(default=1, ge=1, description="samples per step and process")
+    accumulate: int = Field(default=4, ge=1, description="batches per optimizer step")
+    learning_rate: float = Field(default=1e-5, gt=0, description="learning rate of AdamW")
     schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = Field(
-        default="constant", description="of the learning rate"
+        default="constant", description="learning rate schedule"
     )
-    warmup_steps: int = Field(default=0, ge=0, description="steps of rising learning rate")
-    weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="longer gradients are shortened")
-    adam_8bit: bool = Field(default=False, description="AdamW of bitsandbytes, in 8 bits")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="steps over which the learning rate rises"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="weight decay of AdamW")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradient norm above which gradients are clipped"
+    )
+    adam_8bit: bool = Field(default=False, description="use the 8-bit AdamW of bitsandbytes")
     snr_gamma: float | None = Field(
-        default=None, gt=0, description="Min-SNR weights (arXiv:2303.09556); 5 is usual"
+        default=None, gt=0, description="Min-SNR weighting (arXiv:2303.09556); 5 is usual"
     )
-    noise_offset: float = Field(default=0.0, ge=0, description="for darker and brighter pictures")
-    ema: float | None = Field(default=None, gt=0, lt=1, description="decay of averaged weights")
+    noise_offset: float = Field(
+        default=0.0, ge=0, description="offset noise, for darker and brighter pictures"
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of the exponential moving average of the weights",
+    )
     precision: Literal["auto", "no", "fp16", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU that has it, fp16 on others, else no"
+        default="auto",
+        description="auto: bf16 on GPUs that support it, fp16 on other GPUs, else no",
     )
     resolution: int | None = Field(
-        default=None, ge=8, description="side of the pictures; null: the model's own (512 for 1.5)"
+        default=None,
+        ge=8,
+        description="side of the pictures in pixels; null: the model's own (512 for Stable "
+        "Diffusion 1.5)",
     )
     crops: int = Field(
         default=1,
         ge=1,
-        description="random square crops of each picture, drawn once; 1: the middle",
+        description="random square crops of each picture, chosen once; 1: the centre",
     )
-    flip: bool = Field(default=True, description="half of the pictures mirrored")
-    seed: int = Field(default=0, description="of everything that is drawn")
+    flip: bool = Field(default=True, description="mirror half of the pictures")
+    seed: int = Field(default=0, description="seed of everything random")
 
     validation_prompts: list[str] = Field(
         default=[],
-        description="drawn while training: prompts, or names of sets of prompts as surd evaluate "
-        "takes them (paper, demo:simple, a file)",
+        description="draw these while training: prompts, or prompt sets as surd evaluate takes "
+        "them (paper, demo:simple, a file)",
     )
-    validation_seeds: int = Field(default=1, ge=1, description="pictures of each prompt")
-    validation_steps: int = Field(default=30, ge=1, description="denoising steps of a picture")
+    validation_seeds: int = Field(default=1, ge=1, description="pictures per prompt")
+    validation_steps: int = Field(default=30, ge=1, description="denoising steps per picture")
 
-    validate_every: int = runtime(500, "steps between validations; the last is one too", ge=1)
+    validate_every: int = runtime(
+        500, "steps between validations; the last step is always validated", ge=1
+    )
     cache: bool = runtime(
         True,
-        "latents and text encodings are computed once and kept on disk; false: computed batch by "
-        "batch, which takes more time and memory and no disk",
+        "compute latents and text encodings once and keep them on disk; false: compute them "
+        "batch by batch, which takes more time and memory but no disk",
     )
     checkpoint_every: int = runtime(500, "steps between checkpoints", ge=1)
-    checkpoints_kept: int = runtime(2, "older checkpoints are deleted", ge=1)
+    checkpoints_kept: int = runtime(2, "number of checkpoints to keep", ge=1)
     report_to: str = runtime(
         "tensorboard",
-        "tracker of accelerate: tensorboard, wandb, …, or none; log.jsonl is always there",
+        "tracker for accelerate: tensorboard, wandb, …, or none; log.jsonl is always written",
     )
-    compile: bool = runtime(False, "torch.compile the UNet")
-    gradient_checkpointing: bool = runtime(False, "less memory, more time")
+    compile: bool = runtime(False, "compile the UNet with torch.compile")
+    gradient_checkpointing: bool = runtime(False, "use less memory and more time")

@@ -35,33 +35,35 @@ class CivitaiSource(SourceParams):
 
     kind: Literal["civitai"] = "civitai"
     endpoint: Literal["images", "models"] = Field(
-        default="images", description="ask for images, or for models and take their examples"
+        default="images", description="list images, or list models and take their example images"
     )
     base_url: str = Field(default="https://civitai.com", description="with or without /api/v1")
     nsfw: str | None = Field(default=None, description="None, Soft, Mature, X, true or false")
-    sort: str | None = Field(default=None, description="as in 'Most Reactions' or Newest")
+    sort: str | None = Field(default=None, description="such as 'Most Reactions' or Newest")
     period: str | None = Field(default=None, description="AllTime, Year, Month, Week or Day")
-    model_id: int | None = Field(default=None, description="only images of this model")
+    model_id: int | None = Field(default=None, description="only images made with this model")
     username: str | None = Field(default=None, description="only images of this user")
     tag: str | None = Field(default=None, description="only models or images with this tag")
     image_width: int | Literal["original"] | None = Field(
         default=None,
-        description="width to ask the image server for; left out: the url as listed",
+        description="width to request from the image server; default: the url as listed",
     )
-    page_size: int = runtime(100, "items asked for at once", ge=1, le=200)
-    contact: str | None = runtime(None, "mail address or page told to the site in User-Agent")
-    requests_per_s: float = runtime(2.0, "API requests a second, at most", gt=0)
-    retries: int = runtime(5, "tries after the first, on errors that may pass", ge=0, le=20)
-    timeout_s: float = runtime(60.0, "seconds without an answer", gt=0)
+    page_size: int = runtime(100, "items per request", ge=1, le=200)
+    contact: str | None = runtime(None, "mail address or web page sent to the site in User-Agent")
+    requests_per_s: float = runtime(2.0, "maximum API requests per second", gt=0)
+    retries: int = runtime(5, "retries after errors that may pass", ge=0, le=20)
+    timeout_s: float = runtime(60.0, "seconds to wait for an answer", gt=0)
 
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected an http or https url, as in https://civitai.com")
+            raise ValueError("expected an http or https url such as https://civitai.com")
         if parts.username or parts.password:
-            raise ValueError(f"no secrets in a recipe; put the API key into {TOKEN_VARIABLE}")
+            raise ValueError(
+                f"a recipe must not contain secrets; put the API key into {TOKEN_VARIABLE}"
+            )
         return value.rstrip("/").removesuffix("/api/v1")
 
 

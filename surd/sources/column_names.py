@@ -38,7 +38,9 @@ NSFW_LEVELS = {
 def column(purpose: str) -> Any:
     """The field of a recipe that names the column for ``purpose``."""
     usual = ", ".join(USUAL_NAMES[purpose])
-    return Field(default=None, description=f"column; left out: the first there is of {usual}")
+    return Field(
+        default=None, description=f"column name; default: the first existing one of {usual}"
+    )
 
 
 class ColumnParams(SourceParams):
@@ -50,8 +52,9 @@ class ColumnParams(SourceParams):
     prompt_column: str | None = column("prompt")
     simple_prompt_column: str | None = Field(
         default=None,
-        description="column; left out: the first there is of "
-        f"{', '.join(SIMPLE_PROMPT_KEYS)}, or text or caption where these are not the prompt",
+        description="column name; default: the first existing one of "
+        f"{', '.join(SIMPLE_PROMPT_KEYS)}, or text or caption unless they hold the "
+        "prompt",
     )
     negative_prompt_column: str | None = column("negative_prompt")
     author_column: str | None = column("author")
@@ -82,8 +85,8 @@ def find_columns(params: ColumnParams, names: Sequence[str], where: object) -> d
         elif asked is not None and names:
             near = difflib.get_close_matches(asked.lower(), by_lower_name, n=1, cutoff=0)[0]
             raise SourceError(
-                f"{where}: no column {asked!r} for {key}; "
-                f"did you mean {by_lower_name[near]!r}? There are {listed(names)}"
+                f"{where}: no column {asked!r} for {key}; did you mean "
+                f"{by_lower_name[near]!r}? Columns: {listed(names)}"
             )
     if columns.get("prompt", "caption").lower() not in CAPTION_KEYS:
         for name in ("text", "caption"):

@@ -53,17 +53,24 @@ class DiffusionDbSource(SourceParams):
     )
     images: str | None = Field(
         default=None,
-        description="folder with part-000001.zip, ..., also unpacked, also in its subfolders; "
-        "left out: the metadata's own. Rows of parts that are not there are left out",
+        description="folder with part-000001.zip, ..., packed or unpacked, also in subfolders; "
+        "default: the folder of the metadata. Rows whose part is missing are left "
+        "out",
     )
-    soft_from: float = Field(default=0.2, ge=0, description="nsfw score from which on it is soft")
-    mature_from: float = Field(default=0.5, ge=0, description="... from which on it is mature")
-    x_from: float = Field(default=0.9, ge=0, description="... from which on it is x")
+    soft_from: float = Field(
+        default=0.2, ge=0, description="nsfw score from which an image counts as soft"
+    )
+    mature_from: float = Field(
+        default=0.5, ge=0, description="nsfw score from which an image counts as mature"
+    )
+    x_from: float = Field(
+        default=0.9, ge=0, description="nsfw score from which an image counts as x"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> DiffusionDbSource:
         if not self.soft_from <= self.mature_from <= self.x_from:
-            raise ValueError("soft_from, mature_from and x_from have to rise in this order")
+            raise ValueError("soft_from, mature_from and x_from must increase in this order")
         return self
 
 
@@ -86,7 +93,7 @@ def _checked_columns(path: Path | str) -> list[str]:
     if missing:
         raise SourceError(f"{path}: not DiffusionDB's metadata: no column {', '.join(missing)}")
     if not pa.types.is_integer(schema.field("part_id").type):
-        raise SourceError(f"{path}: part_id is {schema.field('part_id').type}, not a whole number")
+        raise SourceError(f"{path}: part_id is {schema.field('part_id').type}, not an integer")
     return [*NEEDED, *(name for name in OTHERS if name in schema.names)]
 
 
@@ -106,10 +113,10 @@ def _parts(params: DiffusionDbSource, metadata: Path | str) -> dict[int, Path]:
     for path, match in fitting or found:
         earlier = parts.setdefault(int(match[1]), path)
         if earlier != path and earlier.with_suffix("") != path.with_suffix(""):
-            raise SourceError(f"{earlier} and {path} are the same part; set images to one folder")
+            raise SourceError(f"{earlier} and {path} hold the same part; set images to one folder")
     if not parts:
         raise SourceError(
-            f"{root}: no part-000001.zip or the like; get some with DiffusionDB's download.py, "
+            f"{root}: no part-000001.zip or similar; get some with DiffusionDB's download.py, "
             "and set images to their folder"
         )
     return parts
@@ -148,7 +155,7 @@ def _records(
     if skipped:
         log.warning("%s: %s; %d such rows skipped", path, first, skipped)
     if absent:
-        log.warning("%s: %d rows of parts that are not there left out", path, absent)
+        log.warning("%s: %d rows left out, since their parts are missing", path, absent)
 
 
 def _record(params: DiffusionDbSource, part: Path, row: Mapping[str, Any]) -> Record:

@@ -47,19 +47,19 @@ class FolderSource(SourceParams):
 
     kind: Literal["folder"] = "folder"
     path: str = Field(min_length=1, description="folder, or .zip archive (never unpacked)")
-    recursive: bool = Field(default=True, description="also the folders inside the folder")
+    recursive: bool = Field(default=True, description="include subfolders")
     captions: Literal["auto", "sidecar", "metadata"] = Field(
         default="auto",
         description="sidecar: only files beside the image (name.txt, name.caption, name.json, "
         "metadata.jsonl); metadata: only what the generator wrote into the image; auto: the "
-        "sidecar, and the metadata for whatever the sidecar does not say",
+        "sidecar, plus the metadata for whatever the sidecar lacks",
     )
-    author: str | None = Field(default=None, description="author of every image")
-    licence: str | None = Field(default=None, description="licence of every image")
+    author: str | None = Field(default=None, description="author of all images")
+    licence: str | None = Field(default=None, description="licence of all images")
     max_bytes: int = Field(
         default=100_000_000,
         gt=0,
-        description="a larger file is not read: its record carries no metadata",
+        description="larger files are not read, and their records have no metadata",
     )
 
 
@@ -140,7 +140,8 @@ def _open(params: FolderSource) -> Iterator[_Files]:
         ) from error
     except (OSError, *_ZIP_ERRORS) as error:
         raise SourceError(
-            f"{params.path}: neither a folder nor a readable zip ({error}); copy it again or unpack"
+            f"{params.path}: neither a folder nor a readable zip ({error}); copy it again, or "
+            "unpack it"
         ) from error
     if archive is None:
         yield _Folder(path, params)
@@ -237,7 +238,8 @@ class _Zip:
         for name in names:
             if self._members[name].flag_bits & 1:
                 raise SourceError(
-                    f"{self._params.path}: {name} is encrypted; unpack it and name the folder"
+                    f"{self._params.path}: {name} is encrypted; unpack the archive and name "
+                    "the folder"
                 )
         for name in sorted(names, key=os.fsencode):
             if os.fsencode(name) >= start and (self._params.recursive or "/" not in name):

@@ -44,14 +44,17 @@ class HuggingFaceSource(ColumnParams):
     kind: Literal["huggingface"] = "huggingface"
     path: str = Field(
         min_length=1,
-        description="folder of Parquet files, one file, or pattern; or a dataset of the Hub, "
-        "hf://datasets/ORG/NAME (a token is taken from where huggingface_hub keeps it)",
+        description="folder of Parquet files, one file, or a pattern; or a dataset on the Hub, "
+        "hf://datasets/ORG/NAME (with the token that huggingface_hub stores)",
     )
     image_column: str | None = Field(
         default=None,
-        description=f"column; left out: {', '.join(IMAGE_NAMES)}, or the only one with bytes",
+        description=f"column name; default: {', '.join(IMAGE_NAMES)}, or the only one that "
+        "holds bytes",
     )
-    key_column: str | None = Field(default=None, description="column of ids, unique in all files")
+    key_column: str | None = Field(
+        default=None, description="column of ids, unique across all files"
+    )
     url_column: str | None = column("url")
 
 
@@ -75,10 +78,10 @@ def _files_at_url(url: str) -> list[tuple[str, Any]]:
     except Exception as error:  # every file system has its own
         text = str(error).split("\n", 1)[0][:200] or type(error).__name__
         raise SourceError(
-            f"{url}: cannot be listed ({text}); is it hf://datasets/ORG/NAME?"
+            f"{url}: cannot be listed ({text}); expected hf://datasets/ORG/NAME"
         ) from error
     if not files:
-        raise SourceError(f"{url}: there is no .parquet file; correct the source's path")
+        raise SourceError(f"{url}: contains no .parquet file; correct the source's path")
     named = [
         (name.removeprefix(root).lstrip("/") or name, f"{protocol}://{name}") for name in files
     ]
@@ -95,7 +98,7 @@ def _records(
         columns = find_columns(params, names, path)
         if params.key_column is not None and params.key_column not in names:
             raise SourceError(
-                f"{path}: no column {params.key_column!r} for key_column; there are {listed(names)}"
+                f"{path}: no column {params.key_column!r} for key_column; columns: {listed(names)}"
             )
         used = set(columns.values()) | ({params.key_column} if params.key_column else set())
         skipped, first = 0, ""
@@ -140,16 +143,18 @@ def _image_column(params: HuggingFaceSource, schema: pa.Schema, path: Path | str
             return params.image_column
         found = listed(images)
         raise SourceError(
-            f"{path}: no column of bytes is called {params.image_column!r}; set image_column to "
+            f"{path}: {params.image_column!r} is not a column of bytes; set image_column to "
             f"one of these: {found}"
         )
     likely = [name for name in IMAGE_NAMES if name in images]
     if likely or len(images) == 1:
         return str((likely or images)[0])
     if images:
-        raise SourceError(f"{path}: bytes in {listed(images)}; name one with image_column")
+        raise SourceError(
+            f"{path}: several columns hold bytes, {listed(images)}; choose one with image_column"
+        )
     raise SourceError(
-        f"{path}: no column holds images; a table of urls or paths is read by the source table"
+        f"{path}: no column holds images; for a table of urls or paths, use the source table"
     )
 
 

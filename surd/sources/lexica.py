@@ -30,21 +30,23 @@ class LexicaSource(SourceParams):
     kind: Literal["lexica"] = "lexica"
     queries: list[str] = Field(min_length=1, description="words to search for, one search each")
     api: Literal["search", "infinite_prompts"] = Field(
-        default="search", description="search: the first form, 50 images a query; or the later one"
+        default="search",
+        description="search: the first API, 50 images per query; infinite_prompts: the later one",
     )
     base_url: str = Field(default="https://lexica.art", description="with or without /api")
     image_url: str = Field(
         default="https://image.lexica.art/full_jpg/{id}",
-        description="where an image lies that is listed without a url",
+        description="address of images that are listed without a url",
     )
     model: str | None = Field(
-        default=None, description="infinite_prompts: only this model, as in lexica-aperture-v2"
+        default=None,
+        description="infinite_prompts: only images by this model, such as lexica-aperture-v2",
     )
-    nsfw: bool = Field(default=True, description="false: without what the site marks as nsfw")
-    contact: str | None = runtime(None, "mail address or page told to the site in User-Agent")
-    requests_per_s: float = runtime(0.5, "API requests a second, at most", gt=0)
-    retries: int = runtime(3, "tries after the first, on errors that may pass", ge=0, le=20)
-    timeout_s: float = runtime(60.0, "seconds without an answer", gt=0)
+    nsfw: bool = Field(default=True, description="false: leave out what the site marks as nsfw")
+    contact: str | None = runtime(None, "mail address or web page sent to the site in User-Agent")
+    requests_per_s: float = runtime(0.5, "maximum API requests per second", gt=0)
+    retries: int = runtime(3, "retries after errors that may pass", ge=0, le=20)
+    timeout_s: float = runtime(60.0, "seconds to wait for an answer", gt=0)
 
     @field_validator("base_url")
     @classmethod
@@ -62,7 +64,7 @@ class LexicaSource(SourceParams):
     @classmethod
     def _with_id(cls, value: str) -> str:
         if "{id}" not in value:
-            raise ValueError("expected a url with {id} in it")
+            raise ValueError("expected a url that contains {id}")
         return value
 
 
@@ -91,8 +93,9 @@ def pages(params: LexicaSource, cursor: str | None) -> Iterator[Page]:
             records = _records(params, answer)
         except SourceError as error:
             raise SourceError(
-                f"{error}. Lexica may have closed this API: set api to the other form, base_url to "
-                "a server that answers alike, or leave the source out; other sources go on"
+                f"{error}. Lexica may have closed this API: set api to the other one, set "
+                "base_url to a server with the same API, or remove the source; other sources "
+                "continue"
             ) from error
         yield Page(here, records)
         visited.add((index, place))
@@ -111,7 +114,7 @@ def _position(params: LexicaSource, cursor: str | None) -> tuple[int, int | str 
         return int(position["query"]), position["cursor"]
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(
-            f"{params.base_url}: {cursor!r} is no cursor of lexica; start anew"
+            f"{params.base_url}: {cursor!r} is not a cursor of lexica; start again"
         ) from error
 
 

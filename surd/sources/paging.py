@@ -34,7 +34,7 @@ def find_files(path: str, suffixes: Sequence[str], what: str) -> list[tuple[str,
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not files:
-        there = "there is" if start.is_dir() else "no such file or folder, nor"
+        there = "contains" if start.is_dir() else "does not exist, or matches"
         raise SourceError(f"{path}: {there} no {what} file; correct the source's path")
     top = start if start.is_dir() else Path(os.path.commonpath([file.parent for file in files]))
     names = [(file.relative_to(top).as_posix(), file) for file in files]
@@ -79,7 +79,9 @@ def position(cursor: str | None, path: str) -> tuple[str, int]:
         place = json.loads(cursor)
         return str(place["file"]), int(place["number"])
     except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{path}: {cursor!r} is no cursor of this source; start anew") from error
+        raise SourceError(
+            f"{path}: {cursor!r} is not a cursor of this source; start again"
+        ) from error
 
 
 def files_from(

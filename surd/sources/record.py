@@ -17,7 +17,7 @@ class SourceParams(Params):
     """What every source takes."""
 
     limit: int | None = Field(
-        default=None, ge=1, description="records to look at; all there are when left out"
+        default=None, ge=1, description="number of records to look at; default: all"
     )
 
 
@@ -59,9 +59,9 @@ def plain_url(value: str) -> str:
     """The address of a site as a recipe may give it. Raises ValueError, also for a password."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("expected an http or https url, as in https://example.com")
+        raise ValueError("expected an http or https url such as https://example.com")
     if parts.username or parts.password:
-        raise ValueError("no secrets in a recipe")
+        raise ValueError("a recipe must not contain secrets")
     return value.rstrip("/")
 
 

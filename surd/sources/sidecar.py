@@ -164,7 +164,7 @@ class Sidecars:
         try:
             data = self._read(path) or b""
         except OSError as error:
-            log.warning("%s: %s; a table source reads it line by line", path, error)
+            log.warning("%s: %s; use a table source to read it line by line", path, error)
             return {}
         table: dict[str, bytes] = {}
         bad: list[int] = []
@@ -187,7 +187,7 @@ def _parse_text(data: bytes) -> Sidecar:
 def _parse_json(data: bytes) -> Sidecar:
     fields = json.loads(decode_text(data))
     if not isinstance(fields, dict):
-        raise ValueError(f"a JSON object is expected, not {type(fields).__name__}")
+        raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
     return from_fields(fields)
 
 

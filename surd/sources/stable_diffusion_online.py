@@ -27,28 +27,31 @@ class StableDiffusionOnlineSource(SourceParams):
 
     kind: Literal["stable_diffusion_online"] = "stable_diffusion_online"
     queries: list[str] = Field(min_length=1, description="words to search for, one search each")
-    base_url: str = Field(default="https://stablediffusionweb.com", description="the site")
+    base_url: str = Field(
+        default="https://stablediffusionweb.com", description="address of the site"
+    )
     search_path: str = Field(
-        default="prompts/{query}", description="page of results; {query}: the words with hyphens"
+        default="prompts/{query}",
+        description="path of a results page; {query} stands for the words, joined by hyphens",
     )
     image_pages: bool = Field(
         default=True,
-        description="ask for each image's own page, which has the whole prompt; false: take the "
-        "words beside the image, often a title",
+        description="fetch each image's own page, which has the whole prompt; false: use the words "
+        "beside the image, often just a title",
     )
-    max_pages: int = Field(default=50, ge=1, description="pages of results to read for one query")
-    contact: str | None = runtime(None, "mail address or page told to the site in User-Agent")
+    max_pages: int = Field(default=50, ge=1, description="pages of results to read per query")
+    contact: str | None = runtime(None, "mail address or web page sent to the site in User-Agent")
     requests_per_s: float = runtime(
-        0.5, "pages a second, at most; robots.txt may ask for less", gt=0
+        0.5, "maximum pages per second; robots.txt may ask for fewer", gt=0
     )
-    retries: int = runtime(3, "tries after the first, on errors that may pass", ge=0, le=20)
-    timeout_s: float = runtime(60.0, "seconds without an answer", gt=0)
+    retries: int = runtime(3, "retries after errors that may pass", ge=0, le=20)
+    timeout_s: float = runtime(60.0, "seconds to wait for an answer", gt=0)
 
     @field_validator("base_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
         if urlsplit(plain_url(value)).path:
-            raise ValueError("expected the site alone; put the path into search_path")
+            raise ValueError("expected the site only; put the path into search_path")
         return plain_url(value)
 
     @field_validator("queries")
@@ -68,8 +71,8 @@ def pages(params: StableDiffusionOnlineSource, cursor: str | None) -> Iterator[P
         yield from _pages(params, cursor)
     except SourceError as error:
         raise SourceError(
-            f"{error}. Stable Diffusion Online has no API for programs and may be closed to them: "
-            "leave the source out, or come back later; other sources go on"
+            f"{error}. Stable Diffusion Online has no API and may refuse programs: remove the "
+            "source, or try again later; other sources continue"
         ) from error
 
 
@@ -98,7 +101,7 @@ def _position(cursor: str | None) -> tuple[int, int]:
         position = json.loads(cursor) if cursor else {"query": 0, "page": 1}
         return int(position["query"]), int(position["page"])
     except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{cursor!r} is no cursor of this source; start anew") from error
+        raise SourceError(f"{cursor!r} is not a cursor of this source; start again") from error
 
 
 def _open(params: StableDiffusionOnlineSource) -> tuple[AskPage, Robots]:

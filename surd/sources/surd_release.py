@@ -35,10 +35,10 @@ class SurdReleaseSource(SourceParams):
 
     kind: Literal["surd_release"] = "surd_release"
     path: str = Field(
-        min_length=1, description="folder with metadata.jsonl, also in subfolders such as train"
+        min_length=1, description="folder with metadata.jsonl, possibly in subfolders such as train"
     )
-    author: str | None = Field(default=None, description="author of every image")
-    licence: str | None = Field(default=None, description="licence of every image")
+    author: str | None = Field(default=None, description="author of all images")
+    licence: str | None = Field(default=None, description="licence of all images")
 
 
 def pages(params: SurdReleaseSource, cursor: str | None) -> Iterator[Page]:

@@ -41,15 +41,17 @@ class TableSource(ColumnParams):
     """
 
     kind: Literal["table"] = "table"
-    path: str = Field(min_length=1, description="file, folder of files, or pattern such as t/*.csv")
+    path: str = Field(
+        min_length=1, description="file, folder of files, or a pattern such as t/*.csv"
+    )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
-        default="auto", description="auto: by the files' extension"
+        default="auto", description="auto: by file extension"
     )
     url_column: str | None = column("url")
     path_column: str | None = column("path")
     id_column: str | None = column("id")
     images_root: str | None = Field(
-        default=None, description="folder relative paths start from; left out: the table's own"
+        default=None, description="folder that relative paths start from; default: the table's own"
     )
 
 
@@ -79,10 +81,11 @@ def _position(cursor: str | None, file_count: int, path: str) -> tuple[int, int]
         position = json.loads(cursor)
         file, row = int(position["file"]), int(position["row"])
     except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{path}: {cursor!r} is no cursor of a table; start anew") from error
+        raise SourceError(f"{path}: {cursor!r} is not a cursor of a table; start again") from error
     if file >= file_count:
         raise SourceError(
-            f"{path}: was read up to file {file + 1}, but there are {file_count}; put them back"
+            f"{path}: was read up to file {file + 1}, but only {file_count} files exist; "
+            "restore the missing ones"
         )
     return file, row
 
@@ -105,7 +108,7 @@ def _files(params: TableSource) -> list[tuple[str, Path, str]]:
         )
     kinds = sorted({format_of(p, params.format) for p in found})
     if len(kinds) > 1:
-        raise SourceError(f"{params.path}: {' and '.join(kinds)} files together; set format")
+        raise SourceError(f"{params.path}: contains both {' and '.join(kinds)} files; set format")
     top = os.path.commonpath([p.parent for p in found])
     found.sort(key=os.fsencode)
     return [(p.relative_to(top).as_posix(), p, kinds[0]) for p in found]
@@ -143,7 +146,7 @@ def _records(
 def _columns(params: TableSource, names: Sequence[str], path: Path) -> dict[str, str]:
     columns = find_columns(params, names, path)
     if not columns.keys() & {"url", "path"}:
-        mend = "no column of urls or paths; name it with url_column or path_column. There are"
+        mend = "no column of urls or paths; name one with url_column or path_column. Columns:"
         log.warning("%s: %s %s", path, mend, listed(names))
     return columns
 

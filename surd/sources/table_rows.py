@@ -48,7 +48,8 @@ def format_of(path: Path, asked: str) -> str:
         if asked == name or (asked == "auto" and path.name.lower().endswith(suffixes)):
             return name
     raise SourceError(
-        f"{path}: its name does not tell its format; set format to one of {', '.join(SUFFIXES)}"
+        f"{path}: the file name does not show its format; set format to one of "
+        f"{', '.join(SUFFIXES)}"
     )
 
 
@@ -57,7 +58,9 @@ def _open_csv(path: Path, delimiter: str = ",") -> Table:
     _refuse_utf16(path)
     _, header = next(_csv_rows(path, delimiter), (1, []))
     if isinstance(header, str) or not _is_unicode(header):
-        raise SourceError(f"{path}: not a table: its first line is no UTF-8 text; save it as UTF-8")
+        raise SourceError(
+            f"{path}: not a table: its first line is not UTF-8 text; save it as UTF-8"
+        )
     names = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
 
     def rows(start: int, _used: Collection[str]) -> Rows:
@@ -67,7 +70,7 @@ def _open_csv(path: Path, delimiter: str = ",") -> Table:
             if isinstance(values, str):
                 yield number, f"line {line}: {values}"
             elif len(values) != len(names):
-                yield number, f"line {line}: {len(values)} fields, the header has {len(names)}"
+                yield number, f"line {line}: {len(values)} fields, but the header has {len(names)}"
             elif not _is_unicode(values):
                 yield number, f"line {line}: not UTF-8"
             else:
@@ -108,7 +111,7 @@ def _open_jsonl(path: Path) -> Table:
         else:
             names |= dict.fromkeys(row)
     if bad and not names:
-        raise SourceError(f"{path}: not JSON Lines: {bad}; write one object a line")
+        raise SourceError(f"{path}: not JSON Lines: {bad}; write one object per line")
     return Table(list(names), lambda start, _used: _jsonl_rows(path, start))
 
 

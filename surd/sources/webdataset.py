@@ -45,7 +45,9 @@ class WebDatasetSource(ColumnParams):
     """
 
     kind: Literal["webdataset"] = "webdataset"
-    path: str = Field(min_length=1, description=".tar file, folder of them, or pattern t/*.tar")
+    path: str = Field(
+        min_length=1, description=".tar file, folder of .tar files, or a pattern such as t/*.tar"
+    )
     url_column: str | None = column("url")
 
 
@@ -71,11 +73,11 @@ def _records(
                     else:
                         yield name, number, record
         except ValueError as error:
-            log.warning("%s: %s; mend that and look again with surd collect", path, error)
+            log.warning("%s: %s; fix that, then run surd collect again", path, error)
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
         if imageless:
-            log.warning("%s: %d samples without an image passed over", path, imageless)
+            log.warning("%s: skipped %d samples without an image", path, imageless)
 
 
 def _groups(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:

@@ -24,24 +24,39 @@ class CaptionParams(Params):
         description="BLIP, or another image-text-to-text model: hub id or folder",
     )
     candidates: int = Field(
-        default=5, ge=1, le=64, description="captions of an image: one by beams, the others drawn"
+        default=5,
+        ge=1,
+        le=64,
+        description="captions per image: one by beam search, the others sampled",
     )
-    num_beams: int = Field(default=3, ge=1, le=16, description="beams of the first candidate")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus of the others")
-    max_new_tokens: int = Field(default=40, ge=1, le=512, description="longest caption, in tokens")
+    num_beams: int = Field(default=3, ge=1, le=16, description="beams for the first candidate")
+    top_p: float = Field(
+        default=0.9, gt=0, le=1, description="nucleus (top p) for the sampled candidates"
+    )
+    max_new_tokens: int = Field(
+        default=40, ge=1, le=512, description="maximum length of a caption, in tokens"
+    )
     prompt: str | None = Field(
-        default=None, description="what models other than BLIP are asked; left out: one sentence"
+        default=None,
+        description="question for models other than BLIP; default: ask for one sentence",
     )
-    clean: bool = Field(default=True, description="take out BLIP's tics, as arafed or there is a")
+    clean: bool = Field(
+        default=True, description="remove BLIP's tics, such as arafed or there is a"
+    )
     given: Literal["only", "compete", "ignore"] = Field(
         default="only",
-        description="a simple prompt the source has: taken as it is, or one more candidate, or not",
+        description="a simple prompt from the source: use it as it is, add it as one more "
+        "candidate, or ignore it",
     )
-    seed: int = Field(default=0, ge=0, description="with the sample's id, decides what is drawn")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="together with the sample's id, determines the sampled captions",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="of the weights; auto: bf16 on a GPU, else fp32"
+        default="auto", description="precision of the weights; auto: bf16 on a GPU, else fp32"
     )
-    batch_size: int = runtime(32, "images at once", ge=1)
+    batch_size: int = runtime(32, "images per batch", ge=1)
     device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
 
 
@@ -104,8 +119,8 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
 
 def _too_large(row: int) -> str:
     return (
-        "the captioner has not enough memory for one picture; set caption.device to cpu, "
-        "caption.precision to bf16 or fp16, or take a smaller caption.model"
+        "not enough memory to caption even one picture; set caption.device to cpu, set "
+        "caption.precision to bf16 or fp16, or use a smaller caption.model"
     )
 
 

@@ -351,8 +351,8 @@ def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
             return workspace.part_info(GROUP, part)
         except DamagedPartError as error:
             raise WorkspaceError(
-                f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file and run "
-                f"{command('collect', workspace.location)}, which adds its samples again"
+                f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file "
+                f"and run {command('collect', workspace.location)} to add its samples again"
             ) from error
 
     parts = workspace.parts(GROUP)
@@ -362,8 +362,8 @@ def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
                 state = SourceState(**info.extra)
             except TypeError as error:
                 raise WorkspaceError(
-                    f"{workspace.location}/samples: part {part} has no source state ({error}); "
-                    "it was not written by this version of surd"
+                    f"{workspace.location}/samples: part {part} has no source state "
+                    f"({error}); another version of surd wrote it"
                 ) from error
             yield part, info.rows, state
 

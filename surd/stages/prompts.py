@@ -23,14 +23,15 @@ class PromptsParams(Params):
 
     repair: bool = Field(
         default=True,
-        description="undo mojibake and HTML entities (ftfy), and compose characters (Unicode NFC)",
+        description="repair mojibake and HTML entities (ftfy), and compose characters (Unicode "
+        "NFC)",
     )
     max_chars: int = Field(
         default=10_000,
         ge=1,
-        description="a longer prompt gets status too_long, and nothing is computed for it",
+        description="longer prompts get the status too_long and are not processed",
     )
-    language: bool = Field(default=True, description="guess the language of the words")
+    language: bool = Field(default=True, description="guess the language of the prompt")
 
 
 CountTokens = Callable[[Sequence[str]], list[int]]

@@ -80,10 +80,11 @@ def refresh(
     if all(map(_why_not, sources)):
         kind, why = next(iter(refused.items()))
         raise SurdError(
-            f"--refresh: {kind}: {why}; for what is new run: surd collect {workspace.location}"
+            f"--refresh: {kind}: {why}; to collect only what is new, run: surd collect "
+            f"{workspace.location}"
         )
     for kind, why in refused.items():
-        log.warning("%s: %s; only what is new is asked for", kind, why)
+        log.warning("%s: %s; collecting only what is new", kind, why)
     samples = _Samples(workspace)
     results = collect(workspace, sources, part_size, look_again=True, versions=samples, tick=tick)
     whole = {
@@ -102,9 +103,9 @@ def refresh(
 def _why_not(params: SourceParams) -> str | None:
     """Why a source cannot be looked at again."""
     if params.model_dump()["kind"] not in _FILES:
-        return "an API lists what it chooses to, so what it leaves out need not be gone"
+        return "an API chooses what to list, so an image missing from the list need not be gone"
     if isinstance(params, HuggingFaceSource) and params.key_column is None:
-        return "rows are known by their place alone; set key_column to a column of ids"
+        return "rows are known by their position only; set key_column to a column of ids"
     return None
 
 

@@ -26,20 +26,21 @@ class ScoreParams(Params):
 
     clip: str = Field(
         default="ViT-B-32/openai",
-        description="CLIP: architecture/weights of open_clip, hf-hub:org/repo, or a folder",
+        description="CLIP model: architecture/weights of open_clip, hf-hub:org/repo, or a folder",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="of the weights; auto: bf16 on a GPU, else fp32"
+        default="auto", description="precision of the weights; auto: bf16 on a GPU, else fp32"
     )
     aesthetic_head: str | None = Field(
-        default=None, description="file with an aesthetic head for this CLIP (a .pth of LAION's)"
+        default=None,
+        description="file with an aesthetic head for this CLIP model, such as LAION's .pth files",
     )
     itm: str | None = Field(
         default=None,
-        description="BLIP with an image-text matching head, as Salesforce/blip-itm-base-coco",
+        description="BLIP with an image-text matching head, such as Salesforce/blip-itm-base-coco",
     )
     nsfw: Literal["opennsfw", "none"] = Field(
-        default="opennsfw", description="image model that gives the nsfw score"
+        default="opennsfw", description="image model that computes the NSFW score"
     )
     device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
 
@@ -96,8 +97,8 @@ _OTHERS_SIDE_PX = 256
 
 def _too_large(row: int) -> str:
     return (
-        "the models that score have not enough memory for one picture; set score.device to cpu, "
-        "or score.precision to bf16 or fp16"
+        "not enough memory to score even one picture; set score.device to cpu, or "
+        "score.precision to bf16 or fp16"
     )
 
 

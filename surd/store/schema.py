@@ -20,9 +20,9 @@ SAMPLES = pa.schema(
     [
         _ID,
         described(
-            "source", pa.string(), "kind of the source, as civitai or folder", nullable=False
+            "source", pa.string(), "kind of the source, such as civitai or folder", nullable=False
         ),
-        described("source_id", pa.string(), "the source's own id of the image"),
+        described("source_id", pa.string(), "the source's own id for the image"),
         described("url", pa.string(), "where the image can be fetched"),
         described(
             "path",
@@ -32,14 +32,14 @@ SAMPLES = pa.schema(
         described("prompt", pa.string(), "the prompt as the source gave it"),
         described("negative_prompt", pa.string(), "the negative prompt as the source gave it"),
         described(
-            "simple_prompt", pa.string(), "a simple prompt or caption, where the source has one"
+            "simple_prompt", pa.string(), "a simple prompt or caption, if the source has one"
         ),
         described("author", pa.string(), "who published the image"),
-        described("licence", pa.string(), "licence or terms, as far as the source tells"),
+        described("licence", pa.string(), "licence or terms, if the source states them"),
         described("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),
         described("model", pa.string(), "the generator's checkpoint"),
         described("page_url", pa.string(), "page that shows the image"),
-        described("created_at", pa.string(), "ISO 8601 time of publication"),
+        described("created_at", pa.string(), "time of publication, in ISO 8601"),
         described("settings", pa.string(), "generator settings as a JSON object"),
     ]
 )
@@ -48,17 +48,19 @@ IMAGES = pa.schema(
     [
         _ID,
         described("status", pa.string(), "ok, or why there is no image", nullable=False),
-        described("detail", pa.string(), "one line on a status other than ok"),
-        described("http_status", pa.int16(), "last HTTP status, when one was received"),
-        described("bytes", pa.large_binary(), "the file as downloaded, or resized"),
-        described("mime", pa.string(), "media type, found in the bytes themselves"),
-        described("width", pa.int32(), "pixels, as seen upright"),
-        described("height", pa.int32(), "pixels, as seen upright"),
+        described("detail", pa.string(), "one line about any status other than ok"),
+        described("http_status", pa.int16(), "last HTTP status received, if any"),
+        described("bytes", pa.large_binary(), "the file, as downloaded or resized"),
+        described("mime", pa.string(), "media type, detected from the bytes"),
+        described("width", pa.int32(), "width in pixels, after applying the EXIF orientation"),
+        described("height", pa.int32(), "height in pixels, after applying the EXIF orientation"),
         described(
-            "exif_orientation", pa.int8(), "1 to 8; other than 1, turn the bytes to show them"
+            "exif_orientation",
+            pa.int8(),
+            "1 to 8; any value but 1 means that the bytes need turning for display",
         ),
-        described("resized", pa.bool_(), "false when the bytes are as downloaded"),
-        described("sha256", pa.string(), "of the bytes, 64 hexadecimal digits"),
+        described("resized", pa.bool_(), "false if the bytes are as downloaded"),
+        described("sha256", pa.string(), "SHA-256 of the bytes, 64 hexadecimal digits"),
         described("phash", pa.string(), "64-bit DCT perceptual hash, 16 hexadecimal digits"),
     ]
 )
@@ -67,7 +69,9 @@ PROMPTS = pa.schema(
     [
         _ID,
         described("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
-        described("complex_prompt", pa.string(), "the words of the prompt, free of syntax"),
+        described(
+            "complex_prompt", pa.string(), "the words of the prompt, without generator syntax"
+        ),
         described(
             "networks",
             pa.list_(
@@ -79,18 +83,23 @@ PROMPTS = pa.schema(
                     ]
                 )
             ),
-            "LoRA, LyCORIS, hypernetwork and embedding references split off, in order",
+            "LoRA, LyCORIS, hypernetwork and embedding references taken out of the prompt, "
+            "in order",
         ),
         described(
             "weights",
             pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("weight", pa.float32())])),
             "pieces of the text whose attention weight is not 1, in order",
         ),
-        described("wildcards", pa.list_(pa.string()), "wildcards and unresolved choices split off"),
+        described(
+            "wildcards",
+            pa.list_(pa.string()),
+            "wildcards and unresolved choices taken out of the prompt",
+        ),
         described("segments", pa.int16(), "1 + the number of BREAK and AND in the prompt"),
-        described("repaired", pa.bool_(), "true when ftfy repaired mojibake in the prompt"),
-        described("language", pa.string(), "ISO 639 code guessed from the words"),
-        described("token_count", pa.int32(), "CLIP BPE tokens, without start and end"),
+        described("repaired", pa.bool_(), "true if ftfy repaired mojibake in the prompt"),
+        described("language", pa.string(), "ISO 639 code of the language, guessed from the words"),
+        described("token_count", pa.int32(), "number of CLIP BPE tokens, without start and end"),
     ]
 )
 
@@ -112,8 +121,8 @@ CAPTIONS = pa.schema(
                     ]
                 )
             ),
-            "different simple prompts: the cleaned text, the caption as it was generated, and how "
-            "(given by the source, beam, nucleus)",
+            "distinct simple prompts: the cleaned text, the raw caption, and how it was "
+            "obtained (given by the source, beam or nucleus)",
         ),
     ]
 )
@@ -122,33 +131,47 @@ CLIP = pa.schema(
     [
         _ID,
         described("status", pa.string(), "ok, no_image or decode_error", nullable=False),
-        described("simple_prompt", pa.string(), "the candidate that is nearest to the image"),
+        described("simple_prompt", pa.string(), "the candidate closest to the image"),
         described("cos_simple", pa.float32(), "cosine(image, simple prompt), -1 to 1"),
         described("cos_complex", pa.float32(), "cosine(image, complex prompt), -1 to 1"),
-        described("candidate_scores", pa.list_(pa.float32()), "cosine(image, candidate), of each"),
-        described("complex_chunks", pa.int16(), "text windows the complex prompt was scored in"),
         described(
-            "itm", pa.float32(), "0 to 1, BLIP's image-text matching, where it was asked for"
+            "candidate_scores",
+            pa.list_(pa.float32()),
+            "cosine(image, candidate) for each candidate",
         ),
-        described("aesthetic", pa.float32(), "aesthetic score, where a head was given"),
-        described("nsfw", pa.float32(), "0 to 1, by the image model, where it was asked for"),
-        described("image_embedding", EMBEDDING, "CLIP's embedding of the image, of unit length"),
-        described("simple_embedding", EMBEDDING, "of the simple prompt, of unit length"),
-        described("complex_embedding", EMBEDDING, "of the complex prompt, of unit length"),
+        described(
+            "complex_chunks",
+            pa.int16(),
+            "number of text windows over which the complex prompt was scored",
+        ),
+        described("itm", pa.float32(), "BLIP's image-text matching score, 0 to 1, if requested"),
+        described("aesthetic", pa.float32(), "aesthetic score, if a head was given"),
+        described("nsfw", pa.float32(), "NSFW score of the image model, 0 to 1, if requested"),
+        described("image_embedding", EMBEDDING, "CLIP embedding of the image, of unit length"),
+        described(
+            "simple_embedding", EMBEDDING, "CLIP embedding of the simple prompt, of unit length"
+        ),
+        described(
+            "complex_embedding", EMBEDDING, "CLIP embedding of the complex prompt, of unit length"
+        ),
     ]
 )
 
 DUPLICATES = pa.schema(
     [
         _ID,
-        described("cluster", pa.string(), "id of the best of these samples", nullable=False),
-        described("cluster_size", pa.int32(), "samples in the cluster", nullable=False),
-        described("kind", pa.string(), "match with the best: exact, phash or clip; null for that"),
+        described("cluster", pa.string(), "id of the best sample in the cluster", nullable=False),
+        described("cluster_size", pa.int32(), "number of samples in the cluster", nullable=False),
+        described(
+            "kind",
+            pa.string(),
+            "how it matches the best sample: exact, phash or clip; null for the best itself",
+        ),
         described(
             "similarity",
             pa.float32(),
-            "to the best of the cluster: 1 for exact, share of "
-            "equal bits for phash, cosine for clip",
+            "similarity to the best sample: 1 for exact, share of equal bits for phash, "
+            "cosine for clip",
         ),
     ]
 )
@@ -156,7 +179,7 @@ DUPLICATES = pa.schema(
 VERDICTS = pa.schema(
     [
         _ID,
-        described("keep", pa.bool_(), "whether the sample is published", nullable=False),
+        described("keep", pa.bool_(), "true if the sample is to be published", nullable=False),
         described(
             "reasons",
             pa.list_(
@@ -169,8 +192,8 @@ VERDICTS = pa.schema(
                     ]
                 )
             ),
-            "every reason to drop it, with the number and the threshold behind it; manual is a "
-            "decision by hand, and where its detail is keep, the others were overruled",
+            "every reason to drop the sample, with its number and threshold; manual is a "
+            "decision by hand, which overrules the other reasons if its detail is keep",
         ),
     ]
 )
@@ -197,7 +220,7 @@ MADE_BY = {
 """Group -> the stage that makes it, which is the command too."""
 
 IMAGE_STATUSES: dict[str, str] = {
-    "ok": "the image is there",
+    "ok": "the image is available",
     "no_location": "the source gave neither url nor path",
     "bad_url": "not an http or https url with a host",
     "blocked_address": "the host is a private, loopback or otherwise non-public address",
@@ -205,19 +228,19 @@ IMAGE_STATUSES: dict[str, str] = {
     "connect_error": "no connection, or it broke before the answer",
     "timeout": "no complete answer in time",
     "http_error": "an HTTP status other than 200",
-    "too_many_redirects": "more redirects than allowed, or a circle of them",
-    "bad_redirect": "a redirect to nowhere, or to something that is not http(s)",
+    "too_many_redirects": "more redirects than allowed, or redirects in a circle",
+    "bad_redirect": "a redirect without a target, or to something other than http(s)",
     "opt_out": "X-Robots-Tag says noai or noimageai",
-    "bad_encoding": "a Content-Encoding that was not asked for and cannot be undone",
+    "bad_encoding": "a Content-Encoding that surd did not ask for and cannot undo",
     "too_large": "more bytes than allowed",
-    "truncated": "fewer bytes than promised, or an image that ends early",
-    "missing_file": "the local file, archive or member is not there",
+    "truncated": "fewer bytes than announced, or an image that ends early",
+    "missing_file": "the local file, archive or member does not exist",
     "unreadable_file": "the local file cannot be read",
     "empty": "zero bytes",
-    "not_an_image": "no known image format",
+    "not_an_image": "not a known image format",
     "unsupported_format": "an image, but not JPEG, PNG, WebP, GIF or BMP",
     "animated": "more than one frame",
     "too_many_pixels": "more pixels than allowed; not decoded",
-    "decode_error": "the image does not decode",
+    "decode_error": "the image cannot be decoded",
 }
 """Every value ``images.status`` can take."""

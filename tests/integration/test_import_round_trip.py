@@ -98,4 +98,4 @@ def test_sites_that_have_closed_are_told_and_the_other_sources_go_on(tmp_path: P
         results = collect(Workspace(str(tmp_path / "out")), sources, part_size=90)
     assert [result.new for result in results] == [0, 0, COUNT]
     lines = [result.problem or "" for result in results]
-    assert all("other sources go on" in line and "\n" not in line for line in lines[:2])
+    assert all("other sources continue" in line and "\n" not in line for line in lines[:2])

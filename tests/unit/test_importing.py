@@ -81,20 +81,24 @@ def test_every_output_format_of_img2dataset_is_known(tmp_path: Path, format_: st
 @pytest.mark.parametrize(
     ("kind", "files", "message"),
     [
-        ("webdatset", {}, "webdatset: no such kind of dataset to import; did you mean webdataset?"),
-        ("qqqq", {}, "qqqq: no such kind of dataset to import; known: surd, webdataset, "),
-        ("surd", {"a.txt": "x"}, "there is no metadata.jsonl file"),
-        ("surd", {"metadata.jsonl": ""}, "nothing of the kind surd there"),
-        ("webdataset", {"a.txt": "x"}, "there is no .tar file"),
-        ("webdataset", {"a.tar": b"x" * 2000}, "nothing of the kind webdataset there"),
+        (
+            "webdatset",
+            {},
+            "webdatset: not a kind of dataset that surd imports; did you mean webdataset?",
+        ),
+        ("qqqq", {}, "qqqq: not a kind of dataset that surd imports; known: surd, webdataset, "),
+        ("surd", {"a.txt": "x"}, "contains no metadata.jsonl file"),
+        ("surd", {"metadata.jsonl": ""}, "nothing here that can be imported as surd"),
+        ("webdataset", {"a.txt": "x"}, "contains no .tar file"),
+        ("webdataset", {"a.tar": b"x" * 2000}, "nothing here that can be imported as webdataset"),
         ("img2dataset", {"a.txt": "x"}, "is this img2dataset's output_folder?"),
         ("img2dataset", {"a.tfrecord": "x"}, "TFRecord files"),
         ("img2dataset", {"a.parquet": "x"}, "not a Parquet file"),
-        ("huggingface", {"a.arrow": "x"}, "there is no .parquet file"),
+        ("huggingface", {"a.arrow": "x"}, "contains no .parquet file"),
         ("huggingface", {"a.parquet": "x"}, "not a Parquet file"),
-        ("folder", {"a.txt": "x"}, "nothing of the kind folder there"),
+        ("folder", {"a.txt": "x"}, "nothing here that can be imported as folder"),
         ("table", {"a.txt": "x"}, "file found; correct the source's path"),
-        ("table", {"a.csv": "url,prompt\n"}, "nothing of the kind table there"),
+        ("table", {"a.csv": "url,prompt\n"}, "nothing here that can be imported as table"),
     ],
 )
 def test_what_cannot_be_imported_is_told_in_one_line(

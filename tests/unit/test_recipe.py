@@ -87,7 +87,7 @@ def test_an_unknown_key_names_the_nearest(changed: dict[str, Any], line: str) ->
 def test_an_unknown_key_that_is_near_to_none_lists_those_there_are() -> None:
     (line,) = problems(download={"resize": {"qqqq": 1}})
     assert line == (
-        "download.resize.qqqq: unknown key; known here: mode, size, quality, format, upscale"
+        "download.resize.qqqq: unknown key; known keys: mode, size, quality, format, upscale"
     )
 
 
@@ -97,7 +97,10 @@ def test_an_unknown_key_called_like_a_kind_of_source_keeps_its_name() -> None:
 
 
 def test_a_key_that_was_removed_says_so_wherever_somebody_wrote_it(tmp_path: Path) -> None:
-    line = 'train_adapter.distance: this key was removed, all is done as with "kl"; delete it'
+    line = (
+        "train_adapter.distance: this key was removed, and surd now always behaves as with "
+        '"kl"; delete it'
+    )
     assert problems(train_adapter={"distance": "cosine"}) == [line]
     assert refusal(tmp_path, MINIMAL, "train_adapter.distance=kl") == f"{tmp_path}/r.yaml: {line}"
     with pytest.raises(RecipeError, match="was removed"):
@@ -115,7 +118,7 @@ def test_a_recipe_that_an_earlier_version_saved_is_read_and_what_is_gone_is_told
     assert stored_recipe(saved, "surd.json") == recipe
     (told,) = caplog.messages
     assert told == (
-        "surd.json: no longer there, and left out: train_adapter.depth (3, now 2), "
+        "surd.json: left out, since this version no longer has it: train_adapter.depth (3, now 2), "
         'train_adapter.distance ("mse", now "kl")'
     )
     saved["train_adapter"]["never"] = 1
@@ -152,12 +155,12 @@ def test_a_key_of_another_kind_of_source_is_unknown() -> None:
 
 def test_a_misspelt_kind_names_the_nearest() -> None:
     (line,) = source_problems(kind="civitay")
-    assert line == "sources[1].kind: no source is called civitay; did you mean civitai?"
+    assert line == "sources[1].kind: unknown source civitay; did you mean civitai?"
 
 
 def test_an_unheard_of_kind_lists_those_there_are() -> None:
     (line,) = source_problems(kind="qqqq")
-    assert line.startswith("sources[1].kind: no source is called qqqq; known: civitai, lexica, ")
+    assert line.startswith("sources[1].kind: unknown source qqqq; known sources: civitai, lexica, ")
 
 
 def test_a_source_without_kind_is_told_the_kinds() -> None:
@@ -379,8 +382,8 @@ def test_later_overrides_win_and_build_on_earlier_ones(tmp_path: Path) -> None:
         ("sources.-1.limit=3", "-1 is not an index of a list of 2"),
         ("sources.first.limit=3", "first is not an index of a list of 2"),
         ("sources.²=3", "² is not an index of a list of 2"),
-        ("name.x=3", "name is a value, it has no keys below it"),
-        ("sources.0.kind.x.y=3", "kind is a value, it has no keys below it"),
+        ("name.x=3", "name is a value and has no keys"),
+        ("sources.0.kind.x.y=3", "kind is a value and has no keys"),
         ("part_size=[", "not a YAML value: line 1, column 2: "),
         ("name=!!python/name:os.system", "not a YAML value"),
     ],
@@ -456,13 +459,13 @@ def test_a_file_named_like_a_shipped_recipe_goes_first(
     [
         ("civitay", "did you mean civitai?"),
         ("demmo", "did you mean demo?"),
-        ("qqqq", "shipped ones: civitai, demo, "),
-        ("nowhere/r.yaml", "no such recipe file"),
-        ("", "no such recipe file"),
-        ("x" * 5000, "no such recipe file"),
+        ("qqqq", "shipped recipes: civitai, demo, "),
+        ("nowhere/r.yaml", "neither a recipe file"),
+        ("", "neither a recipe file"),
+        ("x" * 5000, "neither a recipe file"),
     ],
 )
 def test_a_recipe_that_is_nowhere_names_the_nearest(name: str, says: str) -> None:
-    with pytest.raises(RecipeError, match=r"no such recipe file, nor a shipped recipe") as caught:
+    with pytest.raises(RecipeError, match=r"neither a recipe file nor a shipped recipe") as caught:
         find_recipe(name)
     assert says in str(caught.value)

@@ -277,7 +277,7 @@ def test_sources_that_list_what_they_choose_are_refused(
     workspace: Workspace, pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = CivitaiSource(base_url="http://127.0.0.1:9", retries=0)
-    with pytest.raises(SurdError, match=r"--refresh: civitai: an API lists what it chooses to"):
+    with pytest.raises(SurdError, match=r"--refresh: civitai: an API chooses what to list"):
         refresh_(workspace, [api], part_size=4)
     rows = HuggingFaceSource(path=str(pictures))
     with pytest.raises(SurdError, match=r"set key_column to a column of ids"):
@@ -285,8 +285,8 @@ def test_sources_that_list_what_they_choose_are_refused(
     folder = FolderSource(path=str(pictures))
     results, _ = refresh_(workspace, [api, folder], part_size=4)
     assert results[0].problem and results[1].new == 10
-    assert "civitai: an API lists what it chooses to" in caplog.text
-    assert "only what is new is asked for" in caplog.text
+    assert "civitai: an API chooses what to list" in caplog.text
+    assert "collecting only what is new" in caplog.text
 
 
 def test_a_damaged_list_of_what_is_gone_is_one_line(workspace: Workspace, pictures: Path) -> None:
@@ -310,7 +310,7 @@ def test_only_what_depends_on_a_changed_row_is_computed_again(
     (pictures / "9.jpg").unlink()
     (pictures / "91.jpg").write_bytes(jpeg(91))
     ran = surd("collect", folder, "--refresh")
-    assert ran.code == 0 and "1 changed, 1 gone, 0 back, 1 new, 9 known before" in ran.out
+    assert ran.code == 0 and "1 new, 1 changed, 1 gone, 0 back, 9 already known" in ran.out
     (pictures / "6.jpg").unlink()  # its bytes are kept
     ran = surd("build", "folder", "-o", folder, "--json", *until)
     assert {s["stage"]: s["computed"] for s in ran.json["stages"]} == {

@@ -261,7 +261,7 @@ def _check_ranges(
     if max_hamming is not None and not 0 <= max_hamming <= hamming.MAX_DISTANCE:
         raise ValueError(f"max_hamming is {max_hamming}; it must be in 0..{hamming.MAX_DISTANCE}")
     if min_cosine is not None and not 0 < min_cosine <= 1:
-        raise ValueError(f"min_cosine is {min_cosine}; a cosine to ask for is in (0, 1]")
+        raise ValueError(f"min_cosine is {min_cosine}; it must be in (0, 1]")
     if clip_max_hamming is not None and not 0 <= clip_max_hamming <= hamming.BITS:
         raise ValueError(f"clip_max_hamming is {clip_max_hamming}; it must be in 0..{hamming.BITS}")
     if not 0 <= slack <= 1:

@@ -20,17 +20,21 @@ class DedupParams(Params):
     """When two pictures count as the same. The filter decides whether that drops one."""
 
     max_hamming: int | None = Field(
-        default=4, ge=0, le=16, description="bits in which perceptual hashes may differ; null: off"
+        default=4,
+        ge=0,
+        le=16,
+        description="number of bits by which perceptual hashes may differ; null: off",
     )
     min_cosine: float | None = Field(
-        default=0.96, gt=0, le=1, description="least cosine of CLIP image embeddings; null: off"
+        default=0.96, gt=0, le=1, description="minimum cosine of CLIP image embeddings; null: off"
     )
     max_hamming_with_cosine: int | None = Field(
         default=None,
         ge=0,
         le=64,
-        description="near by CLIP counts only when the perceptual hashes differ in at most so many "
-        "bits, as for drawings of few things; null: CLIP alone decides",
+        description="count images as near by CLIP only if their perceptual hashes differ in at "
+        "most this many bits, as for drawings with few objects; null: CLIP alone "
+        "decides",
     )
 
 

@@ -22,36 +22,44 @@ _BATCH_ROWS = 64
 class DownloadParams(Params):
     """How images are fetched and what is accepted."""
 
-    resize: Resize | None = Field(default=None, description="left out: bytes kept as downloaded")
-    decode_check: bool = Field(default=True, description="read the whole image, to find damage")
-    perceptual_hash: bool = Field(default=True, description="needs decode_check")
-    max_bytes: int = Field(default=50_000_000, ge=1, description="bytes a file may have")
-    max_pixels: int = Field(
-        default=100_000_000, ge=1, le=images.MAX_PIXELS, description="pixels an image may have"
+    resize: Resize | None = Field(default=None, description="default: keep the bytes as downloaded")
+    decode_check: bool = Field(default=True, description="decode the whole image to find damage")
+    perceptual_hash: bool = Field(
+        default=True, description="compute a perceptual hash; needs decode_check"
     )
-    max_redirects: int = Field(default=5, ge=0, le=20, description="redirects to follow")
+    max_bytes: int = Field(default=50_000_000, ge=1, description="maximum size of a file, in bytes")
+    max_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        le=images.MAX_PIXELS,
+        description="maximum number of pixels in an image",
+    )
+    max_redirects: int = Field(default=5, ge=0, le=20, description="maximum number of redirects")
     respect_noai: bool = Field(
         default=True, description="leave out images whose X-Robots-Tag says noai or noimageai"
     )
     allow_private_addresses: bool | list[str] = Field(
         default=False,
-        description="also fetch from private and loopback addresses; or a list of networks",
+        description="also fetch from private and loopback addresses; a list limits this to the "
+        "networks it names",
     )
     use_proxy: bool = runtime(
         False,
-        "through the proxies of HTTP_PROXY and HTTPS_PROXY; which addresses a name may lead to is "
-        "then theirs to judge",
+        "use the proxies of HTTP_PROXY and HTTPS_PROXY, which then decide what addresses a "
+        "host name may resolve to",
     )
-    contact: str | None = runtime(None, "mail address or page told to the sites in User-Agent")
-    concurrency: int = runtime(64, "downloads at once", ge=1, le=4096)
-    per_host: int = runtime(16, "downloads at once from one host", ge=1, le=4096)
-    threads: int | None = runtime(None, "threads that check and resize; one a core", ge=1)
-    buffer_mb: int = runtime(256, "megabytes of images held in memory at once", ge=1)
-    connect_timeout_s: float = runtime(10.0, "seconds to connect", gt=0)
-    stall_timeout_s: float = runtime(20.0, "seconds without a byte", gt=0)
-    total_timeout_s: float = runtime(120.0, "seconds for one try", gt=0)
-    retries: int = runtime(2, "tries after the first, where that may help", ge=0, le=20)
-    max_retry_after_s: float = runtime(60.0, "longest wait a site may ask for", ge=0)
+    contact: str | None = runtime(None, "mail address or web page sent to the sites in User-Agent")
+    concurrency: int = runtime(64, "parallel downloads", ge=1, le=4096)
+    per_host: int = runtime(16, "parallel downloads from one host", ge=1, le=4096)
+    threads: int | None = runtime(
+        None, "threads that check and resize; default: one per core", ge=1
+    )
+    buffer_mb: int = runtime(256, "megabytes of images held in memory", ge=1)
+    connect_timeout_s: float = runtime(10.0, "seconds to wait for a connection", gt=0)
+    stall_timeout_s: float = runtime(20.0, "seconds to wait for the next byte", gt=0)
+    total_timeout_s: float = runtime(120.0, "seconds per attempt", gt=0)
+    retries: int = runtime(2, "retries where they may help", ge=0, le=20)
+    max_retry_after_s: float = runtime(60.0, "maximum seconds a site may ask to wait", ge=0)
 
     @field_validator("allow_private_addresses")
     @classmethod

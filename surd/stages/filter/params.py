@@ -16,42 +16,56 @@ class FilterParams(Params):
     """What a sample needs to be kept. Each filter gives its own reason; null turns it off."""
 
     clip_threshold: Cosine | None = Field(
-        default=0.26, description="least cosine(image, simple prompt): a number, or pN"
+        default=0.26, description="minimum cosine(image, simple prompt): a number, or pN"
     )
     complex_threshold: Cosine | None = Field(
-        default=None, description="least cosine(image, complex prompt): a number, or pN"
+        default=None, description="minimum cosine(image, complex prompt): a number, or pN"
     )
     min_margin: Threshold | None = Field(
-        default=None, description="least cosine(image, simple) - cosine(image, complex), or pN"
+        default=None,
+        description="minimum cosine(image, simple) - cosine(image, complex): a number, or pN",
     )
     min_itm: Threshold | None = Field(
-        default=None, description="least image-text matching probability, or pN"
+        default=None, description="minimum image-text matching probability: a number, or pN"
     )
-    min_aesthetic: Threshold | None = Field(default=None, description="least aesthetic score or pN")
+    min_aesthetic: Threshold | None = Field(
+        default=None, description="minimum aesthetic score: a number, or pN"
+    )
     max_nsfw: float | None = Field(
-        default=0.5, ge=0, le=1, description="highest nsfw score of the image model"
+        default=0.5, ge=0, le=1, description="maximum NSFW score of the image model"
     )
     max_nsfw_level: NsfwLevel | None = Field(
-        default="soft", description="highest level by the source's own word"
+        default="soft", description="maximum NSFW level as the source states it"
     )
-    nsfw_words: bool = Field(default=True, description="drop prompts with explicit words")
-    min_side: int | None = Field(default=256, ge=1, description="least shorter side in pixels")
-    max_aspect: float | None = Field(default=3.0, ge=1, description="longer side / shorter side")
+    nsfw_words: bool = Field(default=True, description="drop prompts that contain explicit words")
+    min_side: int | None = Field(
+        default=256, ge=1, description="minimum length of the shorter side, in pixels"
+    )
+    max_aspect: float | None = Field(
+        default=3.0, ge=1, description="maximum ratio of longer to shorter side"
+    )
     duplicates: tuple[Literal["exact", "phash", "clip"], ...] = Field(
         default=("exact", "phash", "clip"), description="kinds of duplicates to drop"
     )
     languages: tuple[str, ...] | None = Field(
-        default=None, description="languages of the complex prompt to keep, as [en]"
+        default=None, description="languages of the complex prompt to keep, such as [en]"
     )
     min_words: int | None = Field(
-        default=3, ge=1, description="least words in the complex prompt; fewer is boilerplate"
+        default=3,
+        ge=1,
+        description="minimum number of words in the complex prompt; shorter ones are mostly "
+        "boilerplate",
     )
     max_per_prompt: int | None = Field(
-        default=None, ge=1, description="samples with the same complex prompt, the best by CLIP"
+        default=None,
+        ge=1,
+        description="maximum number of samples per complex prompt; the best by CLIP are kept",
     )
     max_per_author: int | None = Field(
-        default=None, ge=1, description="samples of one author, the best by CLIP"
+        default=None,
+        ge=1,
+        description="maximum number of samples per author; the best by CLIP are kept",
     )
     watermark_words: bool = Field(
-        default=True, description="drop images whose caption speaks of a watermark or a logo"
+        default=True, description="drop images whose caption mentions a watermark or a logo"
     )

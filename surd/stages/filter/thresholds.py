@@ -24,14 +24,14 @@ def _checked(value: Any) -> float | str:
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not math.isfinite(number):
-        raise ValueError("give a number, or a quantile from p0 to p100 such as p30")
+        raise ValueError("write a number, or a quantile from p0 to p100 such as p30")
     return number
 
 
 def _checked_cosine(value: Any) -> float | str:
     checked = _checked(value)
     if isinstance(checked, float) and not -1 <= checked <= 1:
-        raise ValueError("a cosine lies between -1 and 1; or give a quantile such as p30")
+        raise ValueError("a cosine lies between -1 and 1; or write a quantile such as p30")
     return checked
 
 

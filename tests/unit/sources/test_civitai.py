@@ -512,11 +512,11 @@ def test_retry_after_is_waited_for(waits: list[float]) -> None:
     ("fault", "says"),
     [
         ("429", "HTTP 429: too many requests; lower requests_per_s"),
-        ("500", "HTTP 500: the site fails; try again later"),
+        ("500", "HTTP 500: the site is failing; try again later"),
         ("403_html", "HTTP 403: access refused"),
         ("html_200", "answers an HTML page"),
         ("malformed_json", "answers broken JSON"),
-        ("not_an_object", "answers a JSON list where an object was expected"),
+        ("not_an_object", "answers with a JSON list instead of an object"),
         ("items_missing", "the answer has no list of items"),
         ("reset", "no answer"),
         ("stall", "no answer"),
@@ -680,5 +680,5 @@ def test_redirects_in_circles_end(monkeypatch: pytest.MonkeyPatch) -> None:
         retries=0,
         timeout_s=1,
     )
-    with pytest.raises(SourceError, match="redirects in circles"):
+    with pytest.raises(SourceError, match="redirects in a circle"):
         ask("images", {})

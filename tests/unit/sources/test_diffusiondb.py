@@ -87,7 +87,7 @@ def test_rows_of_parts_that_are_not_there_are_left_out_and_counted(
     path = write(tmp_path, [row(i, part=i % 3 + 1) for i in range(9)])
     write_part(tmp_path / "images", 2, [])
     assert [record.settings["part_id"] for record in records(path)] == [2, 2, 2]
-    assert "6 rows of parts that are not there left out" in caplog.text
+    assert "6 rows left out, since their parts are missing" in caplog.text
 
 
 def test_parts_may_be_unpacked_and_lie_elsewhere(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_one_part_in_two_places_is_told(tmp_path: Path) -> None:
     path = write(tmp_path, [row(1)])
     for folder in ("a", "b"):
         write_part(tmp_path / folder, 1, [])
-    with pytest.raises(SourceError, match="are the same part; set images to one folder"):
+    with pytest.raises(SourceError, match="hold the same part; set images to one folder"):
         records(path)
 
 
@@ -155,7 +155,7 @@ def test_the_higher_score_becomes_the_level(
 def test_thresholds_can_be_set_and_have_to_rise() -> None:
     params = DiffusionDbSource(path="x", soft_from=0.6, mature_from=0.7, x_from=2)
     assert nsfw_level(params, {"image_nsfw": 0.9}) == "mature"
-    with pytest.raises(ValidationError, match="have to rise"):
+    with pytest.raises(ValidationError, match="must increase"):
         DiffusionDbSource(path="x", soft_from=0.9, mature_from=0.5)
 
 
@@ -195,7 +195,7 @@ def test_other_columns_may_be_missing(tmp_path: Path) -> None:
 
 def test_what_is_not_diffusiondb_is_told_in_one_line(tmp_path: Path) -> None:
     path = write(tmp_path, [row(1)])
-    with pytest.raises(SourceError, match=r"no part-000001\.zip or the like"):
+    with pytest.raises(SourceError, match=r"no part-000001\.zip or similar"):
         records(path)
     with pytest.raises(SourceError, match="cannot be read"):
         records(tmp_path / "none.parquet")

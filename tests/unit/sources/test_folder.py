@@ -235,7 +235,7 @@ def test_the_nearest_metadata_jsonl_that_names_the_image_counts(tmp_path: Path) 
     ("content", "reason"),
     [
         ("{broken", "d.json: Expecting property name"),
-        ("[1]", "d.json: a JSON object is expected, not list"),
+        ("[1]", "d.json: expected a JSON object, not list"),
         ("[" * 100_000, "d.json: "),
         (" " * 2000, "d.json: more than 1500 bytes"),
     ],
@@ -345,7 +345,7 @@ def test_what_cannot_be_read_at_all_is_told_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "nowhere", "no such folder or .zip file"),
         (plain, "neither a folder nor a readable zip"),
         (broken, "neither a folder nor a readable zip"),
-        (encrypted(tmp_path / "locked.zip"), "a.png is encrypted; unpack it"),
+        (encrypted(tmp_path / "locked.zip"), "a.png is encrypted; unpack the archive"),
     ]:
         with pytest.raises(SourceError) as caught:
             all_pages(path)

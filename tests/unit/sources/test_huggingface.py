@@ -127,9 +127,13 @@ def test_a_url_without_a_dataset_is_told_in_one_line(url: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"text": ["a"]}, {}, "no column holds images; a table of urls or paths is read by"),
-        ({"a": [b"x"], "b": [b"y"]}, {}, "bytes in a, b; name one with image_column"),
-        ({"image": [b"x"]}, {"image_column": "img"}, "no column of bytes is called 'img'"),
+        ({"text": ["a"]}, {}, "no column holds images; for a table of urls or paths, use"),
+        (
+            {"a": [b"x"], "b": [b"y"]},
+            {},
+            "several columns hold bytes, a, b; choose one with image_column",
+        ),
+        ({"image": [b"x"]}, {"image_column": "img"}, "'img' is not a column of bytes"),
         ({"image": [b"x"], "text": ["a"]}, {"prompt_column": "texts"}, "did you mean 'text'"),
         ({"image": [b"x"], "text": ["a"]}, {"key_column": "id"}, "no column 'id' for key_column"),
         ({"image": [{"path": "a.png"}]}, {}, "no column holds images"),
@@ -178,5 +182,5 @@ def test_an_empty_file_among_others_is_passed_over(tmp_path: Path) -> None:
 
 def test_nothing_to_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "data-00000.arrow").write_bytes(b"x")
-    with pytest.raises(SourceError, match=r"there is no \.parquet file"):
+    with pytest.raises(SourceError, match=r"contains no \.parquet file"):
         all_pages(tmp_path)

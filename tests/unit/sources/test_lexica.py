@@ -226,7 +226,7 @@ def test_a_closed_site_is_told_in_one_line(api: str, day: str) -> None:
         read(server, api=api)
     line = str(caught.value)
     assert "\n" not in line and "Lexica may have closed this API" in line
-    assert "other sources go on" in line
+    assert "other sources continue" in line
 
 
 def test_what_came_before_the_site_closed_is_kept() -> None:
@@ -248,7 +248,7 @@ def test_a_hiccup_is_outlived() -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "[1]", "{}", '{"query": "a", "cursor": 1}'])
 def test_a_cursor_of_another_source_is_refused(cursor: str) -> None:
-    with pytest.raises(SourceError, match="no cursor of lexica"):
+    with pytest.raises(SourceError, match="not a cursor of lexica"):
         list(pages(LexicaSource(queries=["cup"]), cursor))
 
 

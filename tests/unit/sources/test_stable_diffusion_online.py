@@ -201,7 +201,7 @@ def test_a_closed_site_is_told_in_one_line(day: str) -> None:
     with serving(CLOSED[day]) as server, pytest.raises(SourceError) as caught:
         read(server)
     line = str(caught.value)
-    assert "\n" not in line and "other sources go on" in line
+    assert "\n" not in line and "other sources continue" in line
 
 
 def test_words_that_nobody_used_do_not_close_the_source() -> None:
@@ -222,7 +222,7 @@ def test_an_image_page_that_is_gone_leaves_the_words_beside() -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "[1]", "{}", '{"query": "a", "page": 1}'])
 def test_a_cursor_of_another_source_is_refused(cursor: str) -> None:
-    with pytest.raises(SourceError, match="no cursor of this source"):
+    with pytest.raises(SourceError, match="not a cursor of this source"):
         list(pages(StableDiffusionOnlineSource(queries=["a"]), cursor))
 
 

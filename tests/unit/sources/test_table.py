@@ -252,7 +252,9 @@ def test_bad_csv_rows_are_skipped_and_the_first_is_told(
         b'http://a/5,"unclosed\nhttp://a/6,six\nhttp://a/7,"seven"\nhttp://a/8,eight\n'
     )
     assert [record.prompt for record in records(path)] == ["one", "eight"]
-    assert caplog.messages == [f"{path}: line 3: 3 fields, the header has 2; 4 such rows skipped"]
+    assert caplog.messages == [
+        f"{path}: line 3: 3 fields, but the header has 2; 4 such rows skipped"
+    ]
 
 
 def test_tsv_that_quotes_nothing_may_hold_quotes(
@@ -314,7 +316,7 @@ def test_a_missing_column_is_told_with_the_nearest_one(tmp_path: Path, suffix: s
         all_pages(path, prompt_column="promt_text")
     assert str(caught.value) == (
         f"{path}: no column 'promt_text' for prompt_column; did you mean 'Prompt_Text'? "
-        "There are url, Prompt_Text"
+        "Columns: url, Prompt_Text"
     )
 
 
@@ -325,8 +327,8 @@ def test_a_table_without_urls_or_paths_is_told_and_its_rows_still_come(
     record = only(one_row(tmp_path, suffix, img="http://a/1", text="a duck"))
     assert (record.key, record.url, record.path) == (f"row t.{suffix} 1", None, None)
     (message,) = caplog.messages
-    assert "no column of urls or paths; name it with url_column or path_column" in message
-    assert message.endswith("There are img, text")
+    assert "no column of urls or paths; name one with url_column or path_column" in message
+    assert message.endswith("Columns: img, text")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_a_table_without_urls_or_paths_is_told_and_its_rows_still_come(
         ("t.jsonl", b'[{"url": 1},\n{"url": 2}]', "not JSON Lines: line 1: not JSON"),
         ("t.jsonl", b"[1]", "not JSON Lines: line 1: not a JSON object"),
         ("t.parquet", b"PAR1 no more", "not a Parquet file"),
-        ("t.txt", b"url\n", "its name does not tell its format; set format to one of csv"),
+        ("t.txt", b"url\n", "the file name does not show its format; set format to one of csv"),
     ],
 )
 def test_what_is_no_table_is_told_in_one_line(
@@ -372,7 +374,7 @@ def test_nothing_to_read_is_told(tmp_path: Path) -> None:
 def test_files_of_two_kinds_need_a_format(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [{"url": "http://a/1"}])
     write_jsonl(tmp_path / "b.jsonl", [{"url": "http://a/2"}])
-    with pytest.raises(SourceError, match="csv and jsonl files together; set format"):
+    with pytest.raises(SourceError, match="contains both csv and jsonl files; set format"):
         all_pages(tmp_path)
     assert only(tmp_path, format="jsonl").url == "http://a/2"
 
@@ -446,7 +448,7 @@ def test_rows_before_the_cursor_are_not_reported_again(
 @pytest.mark.parametrize("cursor", ["", "x", "[1]", '{"file": 3, "row": 0}'])
 def test_a_cursor_of_another_source_is_refused(tmp_path: Path, cursor: str) -> None:
     path = one_row(tmp_path, url="http://a/1")
-    with pytest.raises(SourceError, match=r"no cursor of a table|was read up to file 4"):
+    with pytest.raises(SourceError, match=r"not a cursor of a table|was read up to file 4"):
         all_pages(path, cursor)
 
 

@@ -119,7 +119,7 @@ def test_samples_without_an_image_are_told(
 ) -> None:
     files = {"1.txt": "a", "2.jpg": b"x", "2.txt": "b", "3.mp4": b"x"}
     assert only(tmp_path, files).prompt == "b"
-    assert "2 samples without an image passed over" in caplog.text
+    assert "skipped 2 samples without an image" in caplog.text
 
 
 def test_texts_too_large_are_told_and_not_read(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_damaged_shard_is_told_and_the_others_go_on(
     write_tar(tmp_path / "d.tar", {"1.jpg": b"x"})
     with caplog.at_level(logging.WARNING):
         assert [record.key for record in records(tmp_path)] == ["a.tar/0", "d.tar/1"]
-    assert caplog.text.count("mend that and look again") == 3
+    assert caplog.text.count("fix that, then run surd collect again") == 3
     assert "compressed with gzip" in caplog.text
 
 
@@ -184,5 +184,5 @@ def test_nothing_to_read_is_told(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "[1]", '{"file": 3}', '{"file": "a", "number": "x"}'])
 def test_a_cursor_of_another_source_is_refused(tmp_path: Path, cursor: str) -> None:
     write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
-    with pytest.raises(SourceError, match="no cursor of this source"):
+    with pytest.raises(SourceError, match="not a cursor of this source"):
         all_pages(tmp_path, cursor)
