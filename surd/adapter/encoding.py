@@ -54,8 +54,8 @@ def check_width(adapter: Adapter, width: int) -> None:
     """Raises ModelError where the adapter is made for other text embeddings than `width` wide."""
     if adapter.config.width != width:
         raise ModelError(
-            f"the adapter is made for text embeddings {adapter.config.width} wide, those of this "
-            f"diffusion model are {width} wide; choose the model it was trained with"
+            f"the adapter expects text embeddings of width {adapter.config.width}, but those "
+            f"of this diffusion model have width {width}; use the model it was trained with"
         )
 
 
@@ -125,6 +125,6 @@ def generate(
 
 def _too_large(row: int) -> str:
     return (
-        "the diffusion model has not enough memory for one picture; free the GPU of other "
-        "programs, or hide it (CUDA_VISIBLE_DEVICES=) to draw on the CPU"
+        "not enough memory to draw even one picture; close other programs that use the GPU, "
+        "or hide it (CUDA_VISIBLE_DEVICES=) to draw on the CPU"
     )

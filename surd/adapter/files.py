@@ -69,11 +69,11 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
     except FileNotFoundError as error:
-        raise ModelError(f"{folder}: has no {WEIGHTS_FILE}") from error
+        raise ModelError(f"{folder}: {WEIGHTS_FILE} is missing") from error
     except Exception as error:  # safetensors and torch raise kinds of their own
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{folder / WEIGHTS_FILE}: not this adapter's weights: {reason}"
+            f"{folder / WEIGHTS_FILE}: does not hold this adapter's weights: {reason}"
         ) from error
     return adapter.to(device).eval().requires_grad_(False)
 
@@ -101,7 +101,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != "surd-adapter-1":
-        raise ModelError(f"{path}: not an adapter's configuration of this surd")
+        raise ModelError(f"{path}: not an adapter configuration that this version of surd can read")
     return config
 
 
@@ -120,7 +120,7 @@ def from_official(
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except Exception as error:  # unpickling raises whatever the file makes it
-        raise ModelError(f"{path}: not a checkpoint of tensors") from error
+        raise ModelError(f"{path}: not a checkpoint that holds tensors") from error
     for name in (_WIDE, _HIDDEN):
         if not isinstance(state, Mapping) or name not in state:
             raise ModelError(f"{path}: not a published SUR-adapter: it has no {name}")
@@ -146,8 +146,8 @@ def _weight_in(path: Path) -> float:
     found = re.search(r"_adapterw([0-9.eE-]*[0-9])", path.parent.name)
     if found is None:
         raise ModelError(
-            f"{path}: the adapter weight is not in the file, nor in its folder's name "
-            "(…_adapterw0.1); give it: adapter_weight=0.1"
+            f"{path}: the adapter weight is neither in the file nor in its folder's name "
+            "(…_adapterw0.1); pass adapter_weight=0.1"
         )
     return float(found.group(1))
 

@@ -62,7 +62,7 @@ def draw(
     config = read_config(run)
     name = diffusion or config.get("training", {}).get("diffusion")
     if not name:
-        raise SurdError(f"{run}: does not say which diffusion model it is for; give --diffusion")
+        raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
     place = device_named(device)
     pipeline = load_pipeline(name, device=str(place), dtype=dtype_of("auto", place))
     adapter = load(run, device=place)
@@ -95,7 +95,7 @@ def _check_free(path: Path) -> None:
         ours = False
     if not ours:
         raise SurdError(
-            f"{path}: is there already, and surd did not draw it; choose another --output"
+            f"{path}: already exists, and surd did not draw it; choose another --output"
         )
 
 

@@ -19,7 +19,7 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
     """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
     if not workspace.parts("samples"):
         raise WorkspaceError(
-            f"{workspace.location}: holds no samples; run: {command('collect', workspace.location)}"
+            f"{workspace.location}: has no samples; run: {command('collect', workspace.location)}"
         )
     have = set(workspace.parts("samples"))
     for group in sorted(groups, key=list(MADE_BY).index):

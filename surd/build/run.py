@@ -68,7 +68,9 @@ def open_recipe(workspace: Workspace) -> Recipe:
         return stored_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
     except RecipeError as error:
         anew = command("build", "RECIPE", "-o", workspace.location, "--replace")
-        raise RecipeError(f"{error}\nmend that in the file, or take a recipe: {anew}") from error
+        raise RecipeError(
+            f"{error}\nfix that in the file, or use another recipe: {anew}"
+        ) from error
 
 
 def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[StageSummary]:
@@ -205,7 +207,7 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
     problems = [result.problem for result in results if result.problem]
     if problems:
         return "nothing was collected: " + "; ".join(problems)
-    return "nothing was collected: no source has any record; check path, query and limit"
+    return "nothing was collected: the sources have no records; check path, query and limit"
 
 
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:

@@ -38,11 +38,11 @@ def _shards(workspace: Workspace) -> Iterator[str]:
             with workspace.storage.fs.open(workspace.storage.path(name), "rb") as content:
                 while block := content.read(_BLOCK_BYTES):
                     digest.update(block)
-            why = "" if digest.hexdigest() == file["sha256"] else "its sha256 is another"
+            why = "" if digest.hexdigest() == file["sha256"] else "its sha256 differs"
         except OSError as error:
             why = error.strerror or str(error)
         if why:
             yield (
                 f"{workspace.location}/{name}: damaged ({why}); delete it and run "
-                f"{command('publish', workspace.location)}, which writes it again"
+                f"{command('publish', workspace.location)} to write it again"
             )

@@ -86,8 +86,8 @@ def build(
     )
     if differing:
         warn(
-            f"{output} was built with its own settings where {recipe} has others, {differing} "
-            "as listed above; --replace takes the recipe's"
+            f"{output} was built with its own settings, which differ from those of {recipe}, "
+            f"{differing} as listed above; --replace uses the recipe's"
         )
 
 
@@ -235,4 +235,4 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
     say(f"the recipe is valid: {', '.join(source.kind for source in recipe.sources)}")
     for step in steps:
         counts = ", ".join(f"{n} {state}" for state, n in step.items() if state != "stage")
-        say(f"{step['stage']}: {counts or 'nothing there yet'}")
+        say(f"{step['stage']}: {counts or 'nothing yet'}")

@@ -130,7 +130,7 @@ def filter_(
         moved = f"{newly_kept:,} newly kept, {newly_dropped:,} newly dropped"
         say(f"compared with the previous verdicts: {moved}")
     if result.kept == 0:
-        say("no sample is left; look at the scores: " + command("filter", folder, "--suggest"))
+        say("no samples are left; look at the scores: " + command("filter", folder, "--suggest"))
     elif dry_run:
         say("nothing was written (--dry-run)")
     else:

@@ -143,14 +143,14 @@ def push(
         with track("push", len(contents.files), quiet=quiet) as tick:
             done = send(contents, repo, private=private, revision=revision, tick=tick)
     except KeyboardInterrupt:
-        warn("stopped; rerun the same command to continue, what was sent is kept")
+        warn("stopped; rerun the same command to continue; files already sent are not sent again")
         sys.exit(130)
     if json_:
         print_json({"repo": repo, "kind": contents.kind, **asdict(done)})
     elif done.sent or done.removed:
-        removed = f", {len(done.removed):,} removed that were there before" if done.removed else ""
+        removed = f", {len(done.removed):,} old files removed" if done.removed else ""
         sent = f"{len(done.sent):,} files sent ({bytes_(done.bytes)})"
-        say(f"{done.url}: {sent}, {len(done.there):,} there already{removed}")
+        say(f"{done.url}: {sent}, {len(done.there):,} already there{removed}")
     else:
         say(f"{done.url}: is up to date")
 
@@ -209,5 +209,7 @@ def _export_prompt2vec(
 
 def _told(run: str, model: str | None, layer: int | None) -> tuple[str, int]:
     if model is None or layer is None:
-        raise SurdError(f"say whose vectors these are: {run} --model NAME --layer N")
+        raise SurdError(
+            f"say which model and layer the vectors belong to: {run} --model NAME --layer N"
+        )
     return model, layer

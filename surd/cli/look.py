@@ -136,7 +136,7 @@ def schema(
         print_json(schemas[name])
     else:
         near = difflib.get_close_matches(name, schemas, n=1)
-        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(schemas)}"
+        mend = f"did you mean {near[0]}?" if near else f"schemas: {', '.join(schemas)}"
         raise SurdError(f"{name}: no such schema; {mend}")
 
 

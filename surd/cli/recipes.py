@@ -28,11 +28,11 @@ def own_or_demo(folder: str, overrides: Sequence[str], *, replace: bool) -> tupl
     """The recipe where none is named, and what it is. Raises SurdError."""
     build = command("build", "RECIPE", "-o", folder)
     if replace:
-        raise SurdError(f"--replace: name the recipe to take: {build} --replace")
+        raise SurdError(f"--replace: name the recipe to use: {build} --replace")
     workspace = Workspace(folder)
     if workspace.has_manifest():
         own = override_recipe(open_recipe(workspace), overrides)
-        return own, f"{folder} goes on with its own, {own.name}"
+        return own, f"{folder} keeps its own, {own.name}"
     if workspace.parts("samples"):
         raise WorkspaceError(
             f"{folder}: has samples but no surd.json; name the recipe they came from: {build}"
@@ -97,8 +97,8 @@ def _overridden(folder: str, own: Recipe, overrides: Sequence[str], taking: str)
         return override_recipe(own, overrides)
     except RecipeError as error:
         raise RecipeError(
-            f"{error}; {folder} keeps its own recipe, which this does not fit; to take the other "
-            f"one: {taking}"
+            f"{error}; {folder} keeps its own recipe, which has no place for this; to use the "
+            f"other recipe: {taking}"
         ) from error
 
 
@@ -108,9 +108,9 @@ def _tell(folder: str, name: str, differing: Sequence[Difference], taking: str) 
     shortest = min(differing, key=lambda one: len(_value(one.theirs)))
     one = shlex.quote(f"{shortest.key}={_value(shortest.theirs)}")
     lines = [
-        f"{folder} keeps its own settings where {name} has others:",
+        f"{folder} keeps its own settings where {name} differs:",
         *(f"  {d.key}: {_cut(d.ours)}, not {_cut(d.theirs)}" for d in differing),
-        f"to take all of them: {taking}; to take one, as: --set {one}",
+        f"to use all of the recipe's: {taking}; to use just one: --set {one}",
     ]
     warn("\n".join(lines))
 

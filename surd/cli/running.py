@@ -81,13 +81,13 @@ def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None
         if allowed is not None and summary.stage == "download" and summary.rows:
             share = 1 - summary.counts.get("ok", 0) / summary.rows
             if share > allowed:
-                warn(f"{share:.1%} of the images failed, more than {allowed:.1%} allowed")
+                warn(f"{share:.1%} of the images failed, more than the {allowed:.1%} allowed")
                 sys.exit(1)
 
 
 def _print_summary(summary: Any) -> None:
     for problem in summary.problems:
-        warn(f"{problem} (kept what it gave)")
+        warn(f"{problem} (the records read so far are kept)")
     name = summary.stage.replace("_", "-")
     done = [_sum_up(summary)]
     counts = _counted(summary)
@@ -102,7 +102,7 @@ def _sum_up(summary: Any) -> str:
     """What was computed; of a collection, what it found."""
     if summary.stage == "collect":
         found = [f"{n:,} {kind}" for kind, n in summary.counts.items() if kind != "known"]
-        return ", ".join([*found, f"{summary.counts['known']:,} known before"])
+        return ", ".join([*found, f"{summary.counts['known']:,} already known"])
     parts = "part" if summary.computed == 1 else "parts"
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
     return f"{summary.computed} {parts} computed, {summary.fresh} up to date{failed}"

@@ -123,4 +123,4 @@ def _print_group(group: str, about: dict[str, Any]) -> None:
         why = f": {part['why']}" if part["why"] else ""
         say(f"  part {part['part']} {part['state']}{why}")
     if len(about["parts"]) > len(shown):
-        say(f"  ... and {len(about['parts']) - len(shown)} more; all with --json")
+        say(f"  ... and {len(about['parts']) - len(shown)} more; --json lists all")

@@ -63,8 +63,8 @@ def tidy(storage: Storage, wanted: str) -> None:
     names = storage.names(FOLDER)
     if names and DESCRIPTION not in names:
         raise WorkspaceError(
-            f"{storage.location}/{FOLDER}: holds files that surd did not make; "
-            "move them away and run the same command again"
+            f"{storage.location}/{FOLDER}: holds files that surd did not write; move them "
+            "away and rerun the same command"
         )
     for name in left:
         if name != wanted or read_description(storage, name) is None:
@@ -113,8 +113,8 @@ def _telling(final: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WorkspaceError(
-            f"{final}: cannot put the dataset in place: {error.strerror or error}; mend that and "
-            "run the same command again"
+            f"{final}: cannot move the dataset into place: {error.strerror or error}; fix "
+            "that and rerun the same command"
         ) from error
 
 

@@ -58,7 +58,7 @@ def _by_group(columns: Iterable[str]) -> dict[str, list[str]]:
     for column in columns:
         group, _, name = column.partition(".")
         if name not in GROUPS.get(group, pa.schema([])).names or name == "id":
-            raise SurdError(f"no column {column!r}; there are {', '.join(_small())}, and others")
+            raise SurdError(f"no column {column!r}; columns are {', '.join(_small())}, and others")
         found.setdefault(group, []).append(name)
     return found
 

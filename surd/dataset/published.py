@@ -49,7 +49,7 @@ def open_published(location: str) -> Published:
             said = json.loads(storage.read_bytes(DESCRIPTION))
             if not said["complete"]:
                 raise SurdError(
-                    f"{place}: is being replaced; finish with: {command('publish', location)}"
+                    f"{place}: was left half replaced; finish with: {command('publish', location)}"
                 )
             return Published(place, storage, tuple(said["files"]))
         except (FileNotFoundError, NotADirectoryError):
@@ -59,7 +59,7 @@ def open_published(location: str) -> Published:
                 f"{place}/{DESCRIPTION}: unreadable ({error}); delete it and run surd publish again"
             ) from error
     raise SurdError(
-        f"{location}: holds no published dataset; first run: {command('publish', location)}"
+        f"{location}: has no published dataset; first run: {command('publish', location)}"
     )
 
 
@@ -130,8 +130,8 @@ def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
     missing = set(PUBLISHED.names) - set(schema.names)
     if missing:
         raise WorkspaceError(
-            f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; "
-            "publish it again with this surd"
+            f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; publish "
+            "it again with this version of surd"
         )
 
 
@@ -153,7 +153,7 @@ def pictures(dataset: Published, split: str) -> Iterator[Picture]:
             match = _FILE_NAME.fullmatch(image["path"] or "")
             if match is None or match[1] != row["id"]:
                 raise SurdError(
-                    f"{dataset.location}: sample {row['id']!r:.80} is not named as surd names "
-                    "samples; publish the dataset again"
+                    f"{dataset.location}: sample {row['id']!r:.80} does not have an id as "
+                    "surd writes them; publish the dataset again"
                 )
             yield Picture(match[1], match[2], image["bytes"], row)

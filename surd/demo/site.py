@@ -80,7 +80,7 @@ class Site:
     def start(self) -> Site:
         """Serve until `stop`; OSError when the port is taken."""
         if self._thread is not None:
-            raise RuntimeError(f"the site already runs at {self.url}")
+            raise RuntimeError(f"the site is already running at {self.url}")
         listening = socket.create_server((self._host, self._port))
         self.url = f"http://{self._host}:{listening.getsockname()[1]}"
         self._api = replace(self._api, site_url=self.url)

@@ -43,4 +43,4 @@ def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     except Exception as error:  # whatever is wrong with a machine, the other checks go on
         reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         name = check.__name__.replace("_", " ")
-        return [Finding(name, "BAD", f"could not be looked at: {reason}")]
+        return [Finding(name, "BAD", f"could not be checked: {reason}")]

@@ -47,11 +47,11 @@ def models() -> Iterator[Finding]:
             yield _imported(name, about)
     if left and ended is None:
         named = ", ".join(f"{name} {libraries[name]['version'] or ''}".strip() for name in left)
-        found = f"{named}: not tried, for {_PATIENCE_S:g} s were over"
-        again = "run surd doctor again, the first time is slow"
+        found = f"{named}: not checked within {_PATIENCE_S:g} s"
+        again = "run surd doctor again; the first run is slow"
         yield Finding("imports", "note", found, again)
         if "torch" in left:
-            yield Finding("GPU", "note", "not looked at without torch", again)
+            yield Finding("GPU", "note", "not checked, since torch was not", again)
     if "devices" in libraries.get("torch", ()):
         yield _gpu(libraries["torch"]["devices"], driver.result())
 
@@ -74,9 +74,9 @@ def _probe() -> tuple[str | None, dict[str, dict[str, Any]]]:
             libraries[told["library"]] |= told
     if code is None:
         return None, libraries
-    last = (err.strip().splitlines() or ["it ended without a word"])[-1]
+    last = (err.strip().splitlines() or ["it ended without a message"])[-1]
     if code < 0:
-        last = f"the process was ended by {signal.Signals(-code).name}"
+        last = f"the process was killed by {signal.Signals(-code).name}"
     return last, libraries
 
 
@@ -95,16 +95,16 @@ def _torchvision(torch: dict[str, Any], torchvision: dict[str, Any]) -> Finding:
         return Finding(what, "BAD", f"{have}: not installed", "pip install torchvision")
     builds = [_build(one["version"]) for one in (torch, torchvision)]
     if not _satisfies(torch["version"], torchvision.get("asks")):
-        why = f"this torchvision asks for torch {torchvision['asks']}"
+        why = f"this torchvision needs torch {torchvision['asks']}"
     elif None not in builds and builds[0] != builds[1]:
-        why = f"built for {builds[0]} and for {builds[1]}"
+        why = f"built for {builds[0]} and {builds[1]}"
     elif error is not None:
         why = error
     else:
-        return Finding(what, "ok", f"{have} fit together")
+        return Finding(what, "ok", f"{have} match")
     if error is not None and error != why:
         why = f"{why}; {error}"
-    return Finding(what, "BAD", f"{have} do not fit together: {why}", _reinstall(builds[0]))
+    return Finding(what, "BAD", f"{have} do not match: {why}", _reinstall(builds[0]))
 
 
 def _satisfies(version: str | None, asked: str | None) -> bool:
@@ -137,15 +137,17 @@ def _gpu(devices: dict[str, Any], driver: str) -> Finding:
         toolkit = f"ROCm {devices['hip']}" if devices["hip"] else f"CUDA {devices['cuda']}"
         return Finding("GPU", "ok", f"{cards}; {toolkit}{driver and f', driver {driver}'}")
     if driver and devices["cuda"] is None:
-        mend = f"{_REINSTALL} --index-url {_INDEX}/cu126 (or what your driver takes)"
-        return Finding("GPU", "note", "there is one, but this torch is built without CUDA", mend)
+        mend = f"{_REINSTALL} --index-url {_INDEX}/cu126 (or the CUDA version your driver supports)"
+        return Finding("GPU", "note", "present, but this torch was built without CUDA", mend)
     if driver:
-        found = f"there is one, but torch for CUDA {devices['cuda']} cannot use driver {driver}"
+        found = f"present, but torch for CUDA {devices['cuda']} cannot use driver {driver}"
         return Finding(
             "GPU", "note", found, "update the driver, or install torch for an older CUDA"
         )
     if devices["mps"]:
-        return Finding("GPU", "ok", "Apple's (MPS); auto means the CPU, name it as --set KEY=mps")
+        return Finding(
+            "GPU", "ok", "Apple's (MPS); auto uses the CPU; to use the GPU, set --set KEY=mps"
+        )
     return Finding("GPU", "ok", "none; models run on the CPU")
 
 

@@ -41,7 +41,7 @@ def required() -> Iterator[Finding]:
     try:
         lines = importlib.metadata.requires("surd") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("surd", "note", "runs without being installed", "pip install -e .")
+        yield Finding("surd", "note", "not installed as a package", "pip install -e .")
         return
     wanted = [Requirement(line) for line in lines]
     for one in sorted(wanted, key=lambda one: one.name.lower()):
@@ -57,7 +57,7 @@ def _library(name: str, wanted: Requirement) -> Finding:
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "BAD", "not installed", install)
     if not wanted.specifier.contains(version, prereleases=True):
-        return Finding(name, "BAD", f"{version}, which is not {wanted.specifier}", install)
+        return Finding(name, "BAD", f"{version}, but surd needs {wanted.specifier}", install)
     return Finding(name, "ok", version)
 
 
@@ -67,7 +67,7 @@ def extras() -> Iterator[Finding]:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "ok", f"not installed; only for {use} ({install})")
+            yield Finding(name, "ok", f"not installed; only needed for {use} ({install})")
 
 
 def clip_vocabulary() -> Iterator[Finding]:

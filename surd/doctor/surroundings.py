@@ -46,10 +46,12 @@ def caches() -> Iterator[Finding]:
         there = _existing(folder)
         free = shutil.disk_usage(there).free
         if not os.access(there, os.W_OK):
-            yield Finding(what, "BAD", f"{folder}: cannot be written", f"set {move} to a folder")
+            yield Finding(
+                what, "BAD", f"{folder}: not writable", f"point {move} to a writable folder"
+            )
         elif free < _MODELS:
             found = f"{folder}: {bytes_(free)} free; models take 1 to 30 GB each"
-            yield Finding(what, "note", found, f"set {move} to a larger disk")
+            yield Finding(what, "note", found, f"point {move} to a larger disk")
         else:
             yield Finding(what, "ok", f"{folder}: {bytes_(free)} free")
 
@@ -68,7 +70,7 @@ def open_files() -> Iterator[Finding]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
         yield Finding(
-            "open files", "note", f"{soft} at once; downloads want more", "ulimit -n 4096"
+            "open files", "note", f"{soft} at once; downloads need more", "ulimit -n 4096"
         )
     else:
         yield Finding("open files", "ok", f"{soft:,} at once" if soft > 0 else "no limit")
@@ -80,18 +82,18 @@ def hub() -> Iterator[Finding]:
 
     told = asked.told_offline()
     if told is not None:
-        found = f"not asked, {told} is set; models come from the cache"
+        found = f"not contacted, since {told} is set; models come from the cache"
         yield Finding("hub", "note", found, f"unset {told} to download")
         return
     place = asked.endpoint()
-    mend = "check network and proxy; models in the cache and local folders work without"
+    mend = "check network and proxy; cached models and local folders work without the hub"
     try:
         status = asked.ask()
     except ConnectionError as error:
         yield Finding("hub", "note", f"{place} cannot be reached ({error})", mend)
         return
     if status >= 500:
-        yield Finding("hub", "note", f"{place} answers with {status}", mend)
+        yield Finding("hub", "note", f"{place} answered with {status}", mend)
     else:
         yield Finding("hub", "ok", f"{place} answers")
 
@@ -105,9 +107,9 @@ def tokens() -> Iterator[Finding]:
     elif Path(constants.HF_TOKEN_PATH).is_file():
         found = "from hf auth login"
     else:
-        found = "not set; only for gated models and surd push"
+        found = "not set; only needed for gated models and surd push"
     yield Finding("HF_TOKEN", "ok", found)
     civitai = bool(os.environ.get("CIVITAI_API_TOKEN"))
     yield Finding(
-        "CIVITAI_API_TOKEN", "ok", "set" if civitai else "not set; only for more of Civitai"
+        "CIVITAI_API_TOKEN", "ok", "set" if civitai else "not set; Civitai shows more with one"
     )

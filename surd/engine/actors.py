@@ -88,7 +88,7 @@ def over_actors(
             ready, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_PATIENCE_S)
             if not ready:
                 if not busy:
-                    log.warning("the Ray cluster has no free place for %s yet", seats)
+                    log.warning("the Ray cluster has no free resources for %s yet", seats)
                 continue
             if ready[0] in starting:
                 handle = starting.pop(ready[0])
@@ -98,8 +98,8 @@ def over_actors(
                     deaths[-1] += 1
                     if deaths[-1] == TRIES:
                         raise SurdError(
-                            f"no worker could start on the Ray cluster: {_why(error)}; the same "
-                            "surd has to be installed on all its machines"
+                            f"no worker could start on the Ray cluster: {_why(error)}; "
+                            "install the same version of surd on all its machines"
                         ) from error
                     start()
                 else:

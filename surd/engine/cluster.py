@@ -79,7 +79,7 @@ def check_answers(address: str | None) -> None:
 
 def _no_cluster(address: str | None, why: str) -> SurdError:
     return SurdError(
-        f"--ray-address {address or 'local'}: {why}; is the cluster up? start one with: "
+        f"--ray-address {address or 'local'}: {why}; is the cluster running? start one with: "
         "ray start --head"
     )
 
@@ -94,7 +94,7 @@ def _keep_stdout_clean() -> None:
     except ImportError:
         worker = None
     if not hasattr(worker, "print_to_stdstream"):
-        log.warning("Ray %s tells of dead workers on standard output", ray.__version__)
+        log.warning("Ray %s reports dead workers on standard output", ray.__version__)
         return
     worker.print_to_stdstream = lambda *args, **kwargs: None
 
@@ -118,7 +118,7 @@ def seats(
     stages that are concurrent by themselves. ``workers`` asks for another number of actors. No
     more than any limit that they share, since each gets at least one of it."""
     if not offered:
-        raise SurdError("the Ray cluster has no machine with a core to give")
+        raise SurdError("the Ray cluster has no machine with a free core")
     device: Any = getattr(params, "device", "cpu")
     gpus = [int(resources.get("GPU", 0)) for resources in offered]
     if device != "cpu" and sum(gpus):

@@ -83,7 +83,7 @@ def compute(
                 output.pull()
             if not fed:
                 if output.table is not None:
-                    raise StageError(f"{stage.name} gave more rows than it was given")
+                    raise StageError(f"{stage.name} returned more rows than it received")
                 break
             counts = _write_part(workspace, stage, settings, fed[0], output, tick)
             yield PartResult(fed.popleft().job.part, counts)
@@ -139,7 +139,7 @@ def _write_part(
                 _write(writer, piece, counts, tick)
                 run = run[piece.num_rows :]
         if writer.rows != job.rows:
-            raise StageError(f"{stage.name} gave fewer rows than it was given")
+            raise StageError(f"{stage.name} returned fewer rows than it received")
         inputs = dict(job.inputs or {})
         writer.describe(
             fingerprint=part_fingerprint(settings, inputs),
@@ -155,10 +155,10 @@ def _write_part(
 def _next_piece(stage: Stage, output: _Output, rows: int, ids: deque[str]) -> pa.Table:
     piece = output.take(rows)
     if piece is None:
-        raise StageError(f"{stage.name} gave fewer rows than it was given")
+        raise StageError(f"{stage.name} returned fewer rows than it received")
     given = [ids.popleft() for _ in range(min(piece.num_rows, len(ids)))]
     if piece["id"].to_pylist() != given:
-        raise StageError(f"{stage.name} did not keep the rows and their order")
+        raise StageError(f"{stage.name} changed the rows or their order")
     return piece
 
 

@@ -84,12 +84,13 @@ def open_on_machine(version: str, workspace: Workspace, open_: Open, params: Par
     host = socket.gethostname()
     if version != __version__:
         raise SurdError(
-            f"{host} has surd {__version__}, this machine {version}; install the same on all "
-            "machines of the cluster"
+            f"{host} has surd {__version__}, but this machine has {version}; install the same "
+            "version on all machines of the cluster"
         )
     if not workspace.parts("samples"):
         raise SurdError(
-            f"{workspace.location}: {host}, a machine of the Ray cluster, sees no samples there; "
-            "use a workspace on an object store (s3://...) or in a folder that all machines share"
+            f"{workspace.location}: {host}, a machine of the Ray cluster, sees no samples "
+            "there; use a workspace in an object store (s3://...) or in a folder that all "
+            "machines share"
         )
     return open_(params)

@@ -64,7 +64,7 @@ def known_rows(workspace: Workspace, stage: Stage, part: int, rows: PartRows) ->
     wanted = np.flatnonzero(rows.known)
     pairs = [(rows.ids[row], int(rows.keys[row])) for row in wanted]
     if not places.keys() >= set(pairs):
-        why = "rows that were there a moment ago are not"
+        why = "rows that were present a moment ago are gone"
         raise DamagedPartError(workspace.location, stage.group, part, why)
     chosen = np.array([places[pair] for pair in pairs], np.int64)
     return pa.concat_tables(tables).take(chosen)

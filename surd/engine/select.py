@@ -46,7 +46,9 @@ def opened(name: EngineName, address: str | None = None) -> Iterator[Engine]:
     """The engine ``name``; ``address`` is that of a Ray cluster, None starts one here."""
     if name == "local":
         if address is not None:
-            raise SurdError(f"--ray-address {address}: only --engine ray uses it; add that")
+            raise SurdError(
+                f"--ray-address {address}: has no effect without --engine ray; add that"
+            )
         yield LocalEngine()
         return
     from surd.engine.ray import RayEngine

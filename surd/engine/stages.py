@@ -92,7 +92,7 @@ def _alone(
     try:
         for result in compute(workspace, stage, params, function, [job], tick):
             return result
-        raise StageError(f"{stage.name} did not take any row")
+        raise StageError(f"{stage.name} did not take any rows")
     except Exception as error:
         if _is_fatal(error):
             raise

@@ -35,7 +35,7 @@ def compute_table(
             continue
         job = due[part]
         if table.num_rows != job.rows:
-            raise StageError(f"{stage.name} did not keep the rows of part {part}")
+            raise StageError(f"{stage.name} changed the rows of part {part}")
         counts = count_statuses(table)
         inputs = {group: d for group, d in (job.inputs or {}).items() if group != manual.GROUP}
         inputs |= manual.inputs(decisions)  # those that were read, should some have come since

@@ -76,7 +76,7 @@ def over_processes(
                 places.append(worker.place)
                 _end(worker)
                 if not worker.is_open:
-                    raise SurdError(f"a worker process cannot start: it {message}")
+                    raise SurdError(f"cannot start a worker process: it {message}")
                 first = next(iter(worker.left.values()), None)  # None: it had given its last result
                 if first is not None:
                     tries[first.part] += 1
@@ -124,7 +124,7 @@ def _heard(
         idle = worker.is_open and not worker.left
         limit_s = silence_s if worker.is_open else _OPENING_S
         if worker.connection not in spoke and not idle and now - worker.heard_s > limit_s:
-            yield worker, f"gave no sign for {limit_s:.0f} s"
+            yield worker, f"gave no sign of life for {limit_s:.0f} s"
 
 
 def _cause(worker: _Worker) -> str:
@@ -132,7 +132,7 @@ def _cause(worker: _Worker) -> str:
     worker.process.join(5)
     code = worker.process.exitcode
     if code == -signal.SIGKILL:
-        return "was killed, as by the system when memory runs out"
+        return "was killed, probably because memory ran out"
     if code is not None and code < 0:
         return f"died of {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

@@ -26,7 +26,7 @@ def demo_prompts(name: str) -> list[Prompt]:
     Raises SurdError.
     """
     if name not in SETS:
-        raise SurdError(f"{name}: no such set of prompts; there are: {', '.join(SETS)}")
+        raise SurdError(f"{name}: no such prompt set; sets: {', '.join(SETS)}")
     rng = random.Random("questions")
     held_out = [scene for scene in all_scenes() if split_of(scene) == "test"]
     scenes = [rng.choice(held_out) for _ in range(SCENES)]

@@ -70,13 +70,13 @@ def _find(name: str) -> Path:
             if path.suffix.lower() in SUFFIXES:
                 return path
             raise SurdError(
-                f"{path}: its name does not tell its format; end it in one of {', '.join(SUFFIXES)}"
+                f"{path}: unknown format; the name must end in one of {', '.join(SUFFIXES)}"
             )
     sets = (*KINDS, PAPER)
     near = difflib.get_close_matches(name.lower(), sets, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise SurdError(
-        f"{name}: no such prompt file, nor a bundled set; {hint}bundled ones: {', '.join(sets)}"
+        f"{name}: neither a prompt file nor a bundled set; {hint}bundled sets: {', '.join(sets)}"
     )
 
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> Iterator[Prompt]:
         prompts = _read_table(path, text, "\t" if suffix == ".tsv" else ",")
     first = next(prompts, None)
     if first is None:
-        raise SurdError(f"{path}: holds no prompts; write one a line")
+        raise SurdError(f"{path}: contains no prompts; write one per line")
     yield first
     yield from prompts
 
@@ -138,7 +138,7 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
         where = f"{path}: line {number}"
         row = json_object(line)
         if isinstance(row, str):
-            raise SurdError(f'{where}: {row}; write one object a line: {{"prompt": "..."}}')
+            raise SurdError(f'{where}: {row}; write one object per line: {{"prompt": "..."}}')
         if "prompt" not in row:
             raise SurdError(f"{where}: prompt: missing; this line has {_listed(row)}")
         kind, complex_ = row.get("kind"), row.get("complex")
@@ -159,7 +159,7 @@ def _questions(value: object, where: str) -> tuple[Question, ...]:
     questions = []
     for index, item in enumerate(value):
         if not isinstance(item, dict) or not {"question", "answer"} <= item.keys():
-            raise SurdError(f"{where}[{index}]: no question with its answer; {mend}")
+            raise SurdError(f"{where}[{index}]: needs a question and its answer; {mend}")
         asked = _sentence(item["question"], f"{where}[{index}].question")
         questions.append(Question(asked, _sentence(item["answer"], f"{where}[{index}].answer")))
     return tuple(questions)
@@ -171,9 +171,12 @@ def _sentence(value: object, where: str) -> str:
         raise SurdError(f"{where}: {value!r:.40} is not a string; put it in quotes")
     text = value.strip()
     if not text:
-        raise SurdError(f"{where}: empty; write a text or delete the line")
+        raise SurdError(f"{where}: empty; write some text or delete the line")
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise SurdError(f"{where}: holds an escape that is no character (NUL or half a pair)")
+        raise SurdError(
+            f"{where}: contains an escape that is not a character (NUL, or half of a surrogate "
+            "pair)"
+        )
     return text
 
 
@@ -182,18 +185,18 @@ def _read_table(path: Path, text: str, delimiter: str) -> Iterator[Prompt]:
     line, header = next(rows, (1, []))
     columns = {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
     if header and "prompt" not in columns:
-        raise SurdError(f"{path}: line {line}: no column prompt; this header has {_listed(header)}")
+        raise SurdError(f"{path}: line {line}: no prompt column; the header has {_listed(header)}")
     kind = next((columns[name] for name in _KIND_COLUMNS if name in columns), None)
     for line, row in rows:
         where = f"{path}: line {line}"
         if len(row) > len(header):
             raise SurdError(
-                f"{where}: {len(row)} values for {len(header)} columns; "
-                "put a text with a separator in it in quotes"
+                f"{where}: {len(row)} values for {len(header)} columns; quote any text that "
+                "contains the separator"
             )
         text = _cell(row, columns["prompt"])
         if not text:
-            raise SurdError(f"{where}: prompt: empty; write a text or delete the line")
+            raise SurdError(f"{where}: prompt: empty; write some text or delete the line")
         complex_ = _cell(row, columns.get("complex"))
         yield Prompt(text, _cell(row, kind) or path.stem, complex=complex_ or None)
 
@@ -202,9 +205,7 @@ def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
     """The rows of a table that hold anything, each with the number of its first line."""
     for line, row in delimited_rows(io.StringIO(text), delimiter):
         if isinstance(row, str):
-            raise SurdError(
-                f"{path}: line {line}: not CSV: {row}; write quotes inside a text twice"
-            )
+            raise SurdError(f"{path}: line {line}: not CSV: {row}; double any quotes inside a text")
         if any(cell.strip() for cell in row):
             yield line, row
 

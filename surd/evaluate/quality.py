@@ -30,13 +30,13 @@ def load_quality(name: str, device: torch.device) -> Quality:
         import pyiqa
     except ImportError as error:
         raise SurdError(
-            f"--quality {name} needs pyiqa ({error}); install it: pip install pyiqa"
+            f"--quality {name} needs pyiqa ({error}); install it with: pip install pyiqa"
         ) from error
     try:
         metric = pyiqa.create_metric(name, device=device)
     except Exception as error:  # unknown names and failed downloads raise many kinds
         reason = " ".join(str(error).split())[:200]
-        raise SurdError(f"--quality {name}: pyiqa cannot make this metric: {reason}") from error
+        raise SurdError(f"--quality {name}: pyiqa cannot create this metric: {reason}") from error
 
     @torch.inference_mode()
     def measure(image: Image.Image) -> float:

@@ -67,7 +67,7 @@ def evaluate(
     config = read_config(run)
     name = options.diffusion or config.get("training", {}).get("diffusion")
     if not name:
-        raise SurdError(f"{run}: does not say which diffusion model it is for; give --diffusion")
+        raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
     sets = {one: limited(load_prompts(one), options.limit) for one in options.prompts}
     device = device_named(options.device)
     dtype = dtype_of("auto", device)

@@ -27,10 +27,11 @@ class Resize(Params):
 
     mode: Literal["shorter", "longer", "center_crop"] = Field(
         default="shorter",
-        description="make the shorter side `size` pixels, or the longer, or cut a centred square",
+        description="scale the shorter or the longer side to `size` pixels, or crop a centred "
+        "square",
     )
     size: int = Field(default=512, ge=16, le=16384, description="pixels")
-    quality: int = Field(default=95, ge=1, le=100, description="of JPEG and WebP")
+    quality: int = Field(default=95, ge=1, le=100, description="JPEG and WebP quality")
     format: Literal["jpeg", "webp", "png"] = Field(default="jpeg", description="file format")
     upscale: bool = Field(default=False, description="also enlarge smaller images")
 

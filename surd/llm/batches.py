@@ -78,8 +78,8 @@ class Embedder:
 
 def _too_long(text: Tokens) -> str:
     return (
-        f"one prompt of {len(text)} tokens does not fit into the device's memory; use --device "
-        "map, --quantize, or a smaller embed_llm.max_tokens"
+        f"one prompt of {len(text)} tokens does not fit into the device's memory; use "
+        "--device map, --quantize, or a smaller embed_llm.max_tokens"
     )
 
 

@@ -55,7 +55,7 @@ class Embeddings(Mapping[str, Vector]):
     def take(self, ids: Sequence[str]) -> Vector:
         """``[n, h]`` in the order of `ids`. Raises KeyError; ValueError with vectors per token."""
         if self._ends is not None:
-            raise ValueError("samples have a vector for each token; take them one by one")
+            raise ValueError("samples have one vector per token; read them one by one")
         return self._values[[self._rows[id_] for id_ in ids]]
 
 
@@ -83,7 +83,7 @@ def group_of(workspace: Workspace, model: str, layer: int) -> str:
             return group(name, layer)
     have = ", ".join(f"{name} layer {number}" for name, number in there) or "none"
     raise WorkspaceError(
-        f"{workspace.location}: no vectors of {model}, layer {layer}; there are: {have}; run: "
+        f"{workspace.location}: no vectors of {model}, layer {layer}; available: {have}; run: "
         + command("embed-llm", workspace.location, "--model", model, "--layer", layer)
     )
 

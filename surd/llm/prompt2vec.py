@@ -30,14 +30,14 @@ def read_prompt2vec(path: str | Path) -> dict[str, torch.Tensor]:
         raise SurdError(f"{path}: no such file") from None
     except Exception as error:  # unpickling raises whatever the file makes it
         raise SurdError(
-            f"{path}: not a prompt2vec file (prompts and their tensors, by torch.save)"
+            f"{path}: not a prompt2vec file (a torch.save of prompts and their tensors)"
         ) from error
     if not isinstance(found, Mapping) or not found:
         raise SurdError(f"{path}: not a prompt2vec file: no dictionary of prompts")
     shapes = set()
     for prompt, vector in found.items():
         if not isinstance(prompt, str) or not isinstance(vector, torch.Tensor) or vector.ndim != 1:
-            raise SurdError(f"{path}: {str(prompt)[:60]!r} is no prompt with a vector of its own")
+            raise SurdError(f"{path}: {str(prompt)[:60]!r} is not a prompt with one vector")
         shapes.add(len(vector))
     if len(shapes) > 1:
         raise SurdError(f"{path}: vectors of different widths: {sorted(shapes)}")
@@ -63,7 +63,7 @@ def import_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
     matched = sum(table.num_rows - table["embedding"].null_count for table in tables.values())
     if not matched:
         raise SurdError(
-            f"{path}: none of its {len(vectors):,} prompts is a simple prompt of "
+            f"{path}: none of its {len(vectors):,} prompts is a simple prompt in "
             f"{workspace.location}; the first is {prompts[0][:60]!r}"
         )
     for part, table in tables.items():
@@ -118,8 +118,8 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
         table = workspace.read(name, part, ["simple_prompt", "embedding"])
         if not pa.types.is_fixed_size_list(table.schema.field("embedding").type):
             raise SurdError(
-                f"{workspace.location}/{name}: has a vector for each token; prompt2vec has one for "
-                "each prompt: run surd embed-llm with --pool last"
+                f"{workspace.location}/{name}: has one vector per token, but prompt2vec has "
+                "one per prompt: run surd embed-llm with --pool last"
             )
         table = table.filter(table["embedding"].is_valid())
         column = table["embedding"].combine_chunks()
@@ -127,7 +127,7 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
         for prompt, row in zip(table["simple_prompt"].to_pylist(), dense, strict=True):
             vectors.setdefault(prompt, torch.from_numpy(np.array(row)))
     if out.exists():
-        raise SurdError(f"{path}: is there already; choose another name, or delete it")
+        raise SurdError(f"{path}: already exists; choose another name, or delete it")
     try:
         with Storage(str(out.parent)).writing(out.name) as temporary:
             torch.save(vectors, temporary)

@@ -56,7 +56,7 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
     )
     if loaded["missing_keys"]:  # transformers makes up what is not there
         raise ModelError(
-            f"captioner {found!r} is not a BLIP that captions: it has no "
+            f"captioner {found!r} is not a captioning BLIP: it has no "
             f"{sorted(loaded['missing_keys'])[0]}"
         )
     model.to(device).eval().requires_grad_(False)
@@ -96,8 +96,8 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
         from surd.models.image_text import load_image_text
 
         log.warning(
-            "captioner %s: surd's own decoding does not fit transformers %s (%s); its generate "
-            "takes over, which is slower and draws other captions",
+            "captioner %s: surd's own decoding does not work with transformers %s (%s); "
+            "using its generate instead, which is slower and samples other captions",
             *(found, __version__, " ".join(str(error).split())[:200]),
         )
         return load_image_text(found, device, dtype, None)

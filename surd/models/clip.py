@@ -139,8 +139,8 @@ def load_clip(
         architecture, _, tag = found.partition("/")
         if not tag:
             raise ModelError(
-                f"CLIP model {name!r} names no weights; give architecture/weights such as "
-                "ViT-B-32/laion2b_s34b_b79k, hf-hub:org/repo, or a folder"
+                f"CLIP model {name!r} does not name its weights; write architecture/weights "
+                "such as ViT-B-32/laion2b_s34b_b79k, hf-hub:org/repo, or a folder"
             )
         pretrained = tag
         known = (open_clip.get_pretrained_cfg(architecture, tag) or {}).get("hf_hub", "")

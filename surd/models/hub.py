@@ -42,7 +42,7 @@ def loading(what: str, name: str, repo: str | None = None) -> Iterator[str]:
     if why is not None and not _is_cached(repo):
         mend = f"unset {told_offline()}" if told_offline() else "check network and proxy"
         raise ModelError(
-            f"{what} {name!r} is not in the cache of models, and {why}; {mend}, or name a folder "
+            f"{what} {name!r} is not in the model cache, and {why}; {mend}, or name a folder "
             "that holds the model"
         )
     alone = why is not None and told_offline() is None
@@ -61,7 +61,7 @@ def telling(what: str, name: str, where: str = "") -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         if "gated" in reason.lower():
             raise ModelError(
-                f"{what} {name!r} is gated: ask for access at {endpoint()}/{name}, then set "
+                f"{what} {name!r} is gated: request access at {endpoint()}/{name}, then set "
                 "HF_TOKEN to a token of your account"
             ) from error
         raise ModelError(f"{what} {name!r} cannot be loaded{where}: {reason}") from error

@@ -96,7 +96,7 @@ def load_llm(
     model.eval().requires_grad_(False)
     blocks = model.get_submodule(model.surd_blocks) if model.surd_blocks else None
     if blocks is None:
-        log.warning("%s: no list of blocks found in this architecture; computing all of it", name)
+        log.warning("%s: found no list of blocks in this architecture; computing all of it", name)
 
     noted = _note(blocks, [layer for layer in layers if layer < total]) if blocks else None
 
@@ -148,7 +148,7 @@ def _load_model(
     if loaded["missing_keys"]:
         raise ModelError(
             f"language model {found!r} lacks weights: {sorted(loaded['missing_keys'])[0]} and "
-            f"{len(loaded['missing_keys']) - 1} more; download it anew"
+            f"{len(loaded['missing_keys']) - 1} more; download it again"
         )
     return model
 

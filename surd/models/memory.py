@@ -35,7 +35,7 @@ def halving(
             raise ModelError(what(items[0])) from error
     torch.cuda.empty_cache()  # outside the handler, which holds on to the batch
     half = (len(items) + 1) // 2
-    log.warning("out of memory: going on with %d at once", half)
+    log.warning("out of memory: continuing with %d at once", half)
     return halving(work, items[:half], what) + halving(work, items[half:], what)
 
 

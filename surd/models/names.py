@@ -18,7 +18,7 @@ def resolve(name: str) -> str:
     Raises ModelError when a demo model or a path that looks like one is not there, and for a url.
     """
     if "://" in name:
-        raise ModelError(f"{name}: a model is a folder on this machine or an id on the hub")
+        raise ModelError(f"{name}: not a model; name a local folder or an id on the hub")
     if name.startswith(_PREFIX):
         return str(demo_model(name.removeprefix(_PREFIX)))
     looks_like_path = name.startswith(("/", "./", "../", "~"))
@@ -26,7 +26,7 @@ def resolve(name: str) -> str:
     if path.is_dir():
         return str(path)
     if looks_like_path:
-        raise ModelError(f"{name}: no such folder; give a model's folder or its id on the hub")
+        raise ModelError(f"{name}: no such folder; name a model's folder or its id on the hub")
     return name
 
 
@@ -80,4 +80,4 @@ def demo_model(name: str) -> Path:
     if folder.is_dir():
         return folder
     there = sorted(path.name for path in demo_models().glob("*") if path.is_dir())
-    raise ModelError(f"demo:{name}: no such demo model; there are: {', '.join(there) or 'none'}")
+    raise ModelError(f"demo:{name}: no such demo model; available: {', '.join(there) or 'none'}")

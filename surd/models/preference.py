@@ -35,15 +35,15 @@ def load_aesthetic_head(path: str, device: torch.device) -> AestheticScore:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ModelError(f"aesthetic head {path}: {reason}") from error
     except Exception as error:  # unpickling raises whatever the file makes it
-        raise ModelError(f"aesthetic head {path}: not a file of weights alone") from error
+        raise ModelError(f"aesthetic head {path}: not a file that holds only weights") from error
     layers = [(w.float().to(device), b.float().to(device)) for w, b in _layers(state, path)]
 
     def score(embeddings: torch.Tensor) -> torch.Tensor:
         width = layers[0][0].shape[1]
         if embeddings.shape[1] != width:
             raise ModelError(
-                f"aesthetic head {path} is made for CLIP embeddings of width {width}; those of "
-                f"score.clip are {embeddings.shape[1]} wide"
+                f"aesthetic head {path} expects CLIP embeddings of width {width}, but those "
+                f"of score.clip have width {embeddings.shape[1]}"
             )
         x = embeddings
         for weight, bias in layers:
@@ -64,7 +64,7 @@ def _layers(state: Any, path: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
         heights = [weight.shape[0] for weight, _ in layers]
         if layers and len(layers) == len(found) and heights == widths:
             return layers
-    raise ModelError(f"aesthetic head {path}: not linear layers that end in one score")
+    raise ModelError(f"aesthetic head {path}: not a stack of linear layers ending in one score")
 
 
 def _is_linear(weight: Any, bias: Any) -> bool:

@@ -47,7 +47,7 @@ def _answering(
     )
     if loaded["missing_keys"]:  # transformers makes up what is not there
         absent = sorted(loaded["missing_keys"])[0]
-        raise ModelError(f"VQA model {name!r} does not answer questions: it has no {absent}")
+        raise ModelError(f"VQA model {name!r} cannot answer questions: it has no {absent}")
     model.to(device).eval().requires_grad_(False)
 
     @torch.inference_mode()
@@ -72,7 +72,7 @@ def _chatting(found: str, name: str, device: torch.device, dtype: torch.dtype) -
 
     processor: Any = AutoProcessor.from_pretrained(found)
     if not getattr(processor, "chat_template", None):
-        raise ModelError(f"VQA model {name!r} has no chat template; choose a BLIP-VQA")
+        raise ModelError(f"VQA model {name!r} has no chat template; use a BLIP-VQA model")
     model = AutoModelForImageTextToText.from_pretrained(found, dtype=dtype)
     model.to(device).eval().requires_grad_(False)
 

@@ -103,7 +103,7 @@ def _asking(
                 problem = str(error)
             else:
                 raise RefusedError(f"{url}: {_refusal(status)}", status)
-        raise SourceError(f"{url}: {problem}; run the same command later, it goes on from here")
+        raise SourceError(f"{url}: {problem}; run the same command later to continue from here")
 
     return ask
 
@@ -166,7 +166,7 @@ def _send(
             url, params = target, None
     except requests.RequestException as error:
         raise SourceError(f"{url}: no answer ({_cause(error)}); is the address right?") from error
-    raise SourceError(f"{url}: redirects in circles")
+    raise SourceError(f"{url}: redirects in a circle")
 
 
 def _same_server(target: str, url: str) -> bool:
@@ -203,7 +203,7 @@ def _object(body: bytes) -> dict[str, Any]:
         raise _BrokenAnswerError(f"answers {kind}") from None
     if not isinstance(answer, dict):
         raise _BrokenAnswerError(
-            f"answers a JSON {type(answer).__name__} where an object was expected"
+            f"answers with a JSON {type(answer).__name__} instead of an object"
         )
     return answer
 
@@ -215,7 +215,7 @@ def _refusal(status: int) -> str:
         404: "no such endpoint; is base_url right?",
         429: "too many requests; lower requests_per_s",
     }
-    return f"HTTP {status}: {hints.get(status, 'the site fails; try again later')}"
+    return f"HTTP {status}: {hints.get(status, 'the site is failing; try again later')}"
 
 
 def _cause(error: BaseException) -> str:

@@ -44,12 +44,12 @@ def proxy_addresses() -> frozenset[tuple[str, int]]:
         proxy = _parsed(named[variable])
         about = f"{variable.upper()}_PROXY: {proxy.scheme}://{proxy.host}"
         if proxy.scheme not in _PORTS or not proxy.host:
-            raise SurdError(f"{about}: only http:// and https:// proxies can be used")
+            raise SurdError(f"{about}: only http:// and https:// proxies are supported")
         port = proxy.port or _PORTS[proxy.scheme]
         try:
             places = socket.getaddrinfo(proxy.host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise SurdError(f"{about}: {error.strerror}; name one that is there") from error
+            raise SurdError(f"{about}: {error.strerror}; name an existing proxy") from error
         found |= {(str(place[4][0]), port) for place in places}
     return frozenset(found)
 

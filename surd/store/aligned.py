@@ -158,5 +158,5 @@ def _nulls(group: str, names: Sequence[str], ids: pa.ChunkedArray) -> pa.Table:
 def _other_samples(
     workspace: Workspace | ReadsAround, group: str, part: int, first: str
 ) -> DamagedPartError:
-    why = f"it holds other samples than {part_name(first, part)}"
+    why = f"its samples are not those of {part_name(first, part)}"
     return DamagedPartError(workspace.location, group, part, why)

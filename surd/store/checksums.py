@@ -81,7 +81,7 @@ def read_footer(file: BinaryIO) -> pq.FileMetaData:
     if own:
         blank = footer[:own] + b"0" * 8 + footer[own + 8 :]
         if footer[own : own + 8] != _hex(zlib.crc32(blank)):
-            raise ChecksumError("the footer's checksum is another")
+            raise ChecksumError("the footer's checksum does not match")
     end = len(footer).to_bytes(4, "little") + _MAGIC
     return pq.read_metadata(pa.BufferReader(_MAGIC + footer + end))
 
@@ -101,7 +101,7 @@ def check_body(file: BinaryIO) -> None:
         found = zlib.crc32(block, found)
         left -= len(block)
     if footer[body : body + 8] != _hex(found):
-        raise ChecksumError("the checksum of its pages is another")
+        raise ChecksumError("the checksum of its pages does not match")
 
 
 def _hex(crc: int) -> bytes:
@@ -116,7 +116,7 @@ def _footer(file: BinaryIO) -> tuple[bytes, int]:
     length = int.from_bytes(tail[-_END_BYTES:-4], "little")
     start = size - _END_BYTES - length
     if tail[-4:] != _MAGIC or start < len(_MAGIC):
-        raise ChecksumError("it does not end as a Parquet file")
+        raise ChecksumError("it does not end like a Parquet file")
     if len(tail) < length + _END_BYTES:
         file.seek(start)
         tail = file.read()

@@ -94,11 +94,15 @@ def keep(storage: Storage, name: str, token: str) -> None:
             _write(storage, name, found, version)
         found = _read(storage, name)
     if found.get("token") != token:
-        by = f"by pid {found.get('pid')} on {found.get('host')}" if found else "and has ended"
+        by = (
+            f"by pid {found.get('pid')} on {found.get('host')}"
+            if found
+            else "which has ended since"
+        )
         raise LostLeaseError(
-            f"{storage.location}: another surd process has taken over here ({by}) while this one "
-            "was held up; this one stops. Run the same command again once the other has ended, "
-            "what is finished is kept"
+            f"{storage.location}: another surd process has taken over here ({by}) while this "
+            "one was held up, so this one stops. Rerun the same command once the other has "
+            "ended; finished work is kept"
         )
 
 
@@ -115,7 +119,7 @@ def _renew(storage: Storage, name: str, token: str, ended: threading.Event) -> N
 def _refusal(storage: Storage, name: str, found: Mapping[str, Any]) -> WorkspaceError:
     return WorkspaceError(
         f"{storage.location}: another surd process is writing here (pid {found.get('pid')} on "
-        f"{found.get('host')}); wait for it or stop it. If it is gone, wait "
+        f"{found.get('host')}); wait for it or stop it. If it no longer exists, wait "
         f"{LASTS_S / 60:.0f} minutes or delete {storage.location}/{name}"
     )
 

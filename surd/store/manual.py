@@ -51,7 +51,7 @@ def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> N
     the workspace cannot be written to.
     """
     if not _ID.fullmatch(sample_id):
-        raise SurdError(f"{sample_id!r}: no sample id; an id has 32 hexadecimal digits")
+        raise SurdError(f"{sample_id!r}: not a sample id; an id has 32 hexadecimal digits")
     if decision is not None:
         said = {"id": sample_id, "decision": decision, "at": _now()}
         workspace.storage.write_bytes(_name(sample_id, decision), json.dumps(said).encode() + b"\n")

@@ -184,8 +184,8 @@ class Storage:
 
     def _cannot_write(self, name: str, error: OSError) -> WorkspaceError:
         return WorkspaceError(
-            f"{self.location}: cannot write {name}: {_reason(error)}; mend that and run the same "
-            "command again, what is finished is kept"
+            f"{self.location}: cannot write {name}: {_reason(error)}; fix that and rerun the "
+            "same command; finished work is kept"
         )
 
     def _temporary_path(self, name: str) -> Path:
@@ -248,8 +248,8 @@ class Storage:
                 raise
             why = str(error).split("\n", 1)[0] or type(error).__name__
             raise WorkspaceError(
-                f"{self.location}: cannot {what}: {why}; check address, credentials and rights, "
-                "and run the same command again, what is finished is kept"
+                f"{self.location}: cannot {what}: {why}; check address, credentials and "
+                "permissions, and rerun the same command; finished work is kept"
             ) from error
 
 
@@ -264,9 +264,7 @@ def local_path(location: str | Path) -> Path:
     Raises WorkspaceError for a url, which Path would take for a folder called ``s3:``.
     """
     if _URL.match(str(location)):
-        raise WorkspaceError(
-            f"{location}: only a local path will do here; give one, and copy from there or to it"
-        )
+        raise WorkspaceError(f"{location}: must be a local path; copy the files from or to it")
     return Path(location).expanduser()
 
 

@@ -54,16 +54,16 @@ def _mend(location: str, group: str) -> str:
     """What brings a damaged part back."""
     if group == "samples":
         return (
-            f"delete this file and run {command('collect', location)}, which asks the sources for "
-            "its samples again"
+            f"delete this file and run {command('collect', location)} to fetch its samples "
+            "from the sources again"
         )
     if "/" in group:
         return (
-            f"run {command('embed-llm', location)} again as before, which computes it anew, or "
-            "import it again"
+            f"run {command('embed-llm', location)} with the same options to compute it again, "
+            "or import it again"
         )
     until = ["--until", MADE_BY[group]] if group in MADE_BY else []
-    return f"run {command('build', '-o', location, *until)} again, which computes it anew"
+    return f"run {command('build', '-o', location, *until)} to compute it again"
 
 
 class MissingPartError(WorkspaceError):
@@ -88,7 +88,9 @@ class Manifest(BaseModel):
     format_version: int = FORMAT_VERSION
     recipe: dict[str, Any] = ModelField(description="the effective recipe")
     stages: dict[str, StageRun] = {}
-    versions: dict[str, str] = ModelField(default={}, description="surd and libraries used")
+    versions: dict[str, str] = ModelField(
+        default={}, description="versions of surd and its libraries"
+    )
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ class Workspace:
             raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise WorkspaceError(
-                f"{self.location}: workspace format {version}, this surd reads up to "
-                f"{FORMAT_VERSION}; upgrade with: pip install -U surd"
+                f"{self.location}: workspace format {version}, but this surd reads formats up "
+                f"to {FORMAT_VERSION}; upgrade with: pip install -U surd"
             )
         try:
             return Manifest.model_validate(raw)
@@ -160,7 +162,7 @@ class Workspace:
 
     def _anew(self) -> str:
         anew = command("build", "RECIPE", "-o", self.location)
-        return f"delete it and run {anew} again, with your settings; finished parts are kept"
+        return f"delete it and rerun {anew} with your settings; finished parts are kept"
 
     def has_manifest(self) -> bool:
         """Whether this is a workspace already."""
@@ -330,7 +332,7 @@ class Workspace:
         except (*_READING, *self.storage.network_errors()) as error:
             reason = self.storage.system_error(error)
             if reason is not None:
-                raise WorkspaceError(f"{self.location}/{name}: cannot read: {reason}") from error
+                raise WorkspaceError(f"{self.location}/{name}: cannot be read: {reason}") from error
             why = str(error).split("\n", 1)[0]
             if footer is not None and group != "samples":  # which no build computes
                 self._note_damage(group, part, why)

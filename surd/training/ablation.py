@@ -43,7 +43,9 @@ def read_variants(path: Path | None, vary: Sequence[str]) -> dict[str, dict[str,
         for value in values.split(","):
             variants[f"{key}={value}"] = {key: read_yaml(value, f"--vary {text}")}
     if not variants:
-        raise RecipeError("nothing to compare; give a file of variants or --vary layer=10,20,30")
+        raise RecipeError(
+            "nothing to compare; name a file of variants, or use --vary layer=10,20,30"
+        )
     return variants
 
 
@@ -57,7 +59,9 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
         raise RecipeError(f"{path}: cannot be read: {reason}") from error
     raw = read_yaml(text, f"{path}: cannot be read")
     if not isinstance(raw, dict) or not all(isinstance(v, dict) for v in raw.values()):
-        raise RecipeError(f"{path}: expected names, each with settings of train-adapter below it")
+        raise RecipeError(
+            f"{path}: expected names, each with its settings of train-adapter below it"
+        )
     return {str(name): settings for name, settings in raw.items()}
 
 
@@ -100,8 +104,8 @@ def ablation_table(done: Sequence[Ablated]) -> str:
         lines = [
             f"### {prompts}",
             "",
-            f"{measures[0].pictures:,} pictures of each; behind each value its difference from "
-            "the base with the 95% interval.",
+            f"{measures[0].pictures:,} pictures each; every value is followed by its "
+            "difference from the base model, with the 95% interval.",
             "",
             "| adapter | " + " | ".join(row.measure for row in measures) + " |",
             "|---" + "|--:" * len(measures) + "|",

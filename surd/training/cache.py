@@ -165,8 +165,8 @@ def build_cache(
     cached = open_cache(place)
     if len(cached.ids) != rows:
         raise SurdError(
-            f"{place}: holds {len(cached.ids)} of {rows} samples; delete it, and have all "
-            "processes see the same folder"
+            f"{place}: holds {len(cached.ids)} of {rows} samples; delete it, and make sure "
+            "that all processes see the same folder"
         )
     return cached
 
@@ -274,8 +274,8 @@ def _latents(vae: Any, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _too_large(views: torch.Tensor) -> str:
     return (
-        f"the autoencoder has not enough memory for one picture of {views.shape[-1]} pixels; set a "
-        "smaller train_adapter.resolution, or take a GPU with more"
+        f"not enough memory to encode even one picture of {views.shape[-1]} pixels; set a "
+        "smaller train_adapter.resolution, or use a GPU with more memory"
     )
 
 

@@ -19,17 +19,17 @@ def check_tools(params: TrainAdapterParams) -> None:
     tracker_of(params.report_to)
     if not any(getattr(params, f"{term}_weight") for term in TERMS):
         raise SurdError(
-            f"train_adapter: nothing to learn, for no loss has a weight; give one to: "
+            "train_adapter: nothing to learn, since every loss has weight 0; set one of: "
             f"{', '.join(f'{term}_weight' for term in TERMS)}"
         )
     if params.adam_8bit and find_spec("bitsandbytes") is None:
         raise SurdError(
-            "train_adapter.adam_8bit: needs bitsandbytes, which is not installed; "
-            "pip install bitsandbytes, or leave it false"
+            "train_adapter.adam_8bit: needs bitsandbytes, which is not installed; pip "
+            "install bitsandbytes, or set it to false"
         )
     if params.precision == "fp16" and not torch.cuda.is_available():
         raise SurdError(
-            "train_adapter.precision: fp16 needs a GPU, and this torch sees none; use auto or no"
+            "train_adapter.precision: fp16 needs a GPU, but this torch sees none; use auto or no"
         )
 
 
@@ -43,7 +43,7 @@ def tracker_of(report_to: str) -> str | None:
         return None
     if report_to not in known:
         raise SurdError(
-            f"train_adapter.report_to: {report_to!r:.40} is no tracker; there are: "
+            f"train_adapter.report_to: {report_to!r:.40} is not a tracker; trackers: "
             f"{', '.join(['none', *known])}"
         )
     there = {str(tracker.value) for tracker in get_available_trackers()}

@@ -129,7 +129,7 @@ def _too_large(step: int, params: TrainAdapterParams) -> str:
         less = f"--batch-size {half} --set train_adapter.accumulate={twice} --resume none"
     else:
         less = "a smaller train_adapter.resolution and --resume none"
-    return f"out of memory in step {step}; run the same command with {less}"
+    return f"out of memory in step {step}; rerun the same command with {less}"
 
 
 def _prepare(

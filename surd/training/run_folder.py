@@ -71,8 +71,8 @@ def checkpoint(
             temporary.rename(final)
         except OSError as error:
             raise SurdError(
-                f"{final}: cannot be written: {error.strerror}; move it away and run the same "
-                "command again"
+                f"{final}: cannot be written: {error.strerror}; move it away and rerun the "
+                "same command"
             ) from error
         for _, old in checkpoints(folder)[: -params.checkpoints_kept]:
             remove_checkpoint(old)

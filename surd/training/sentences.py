@@ -46,7 +46,7 @@ def sentences_of(location: str, ids: Sequence[str]) -> Sentences:
     if absent:
         raise SurdError(
             f"{location}: {absent:,} samples of the dataset have no captions here; publish it "
-            "again, or leave train_adapter.captions at best"
+            "again, or set train_adapter.captions to best"
         )
     return {
         id_: list(dict.fromkeys([best, *(text for text, score in pairs if score >= lowest)]))

@@ -52,8 +52,8 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
         if there.get(key) != value:
             told = "the dataset" if key == "dataset" else f"{key} ({there.get(key)}, now {value})"
             raise SurdError(
-                f"{folder}: holds a run with another value of {told}; choose another --output, or "
-                "begin anew with --resume none"
+                f"{folder}: holds a run that differs in {told}; choose another --output, or "
+                "start over with --resume none"
             )
 
 

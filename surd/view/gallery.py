@@ -28,7 +28,7 @@ Numbers = npt.NDArray[np.float32]
 _NOBODY: tuple[Positions, Numbers] = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 _OF_CARDS = {"samples": ("prompt",), "images": ("status",), "clip": ("simple_prompt",)}
 _SEARCHED = {"samples": ("prompt",), "clip": ("simple_prompt",)}
-_LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not judged"}
+_LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not filtered yet"}
 
 
 @dataclass(frozen=True)

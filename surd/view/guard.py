@@ -63,15 +63,15 @@ def _location(error: web.HTTPException) -> dict[str, str]:
 def _refusal(request: web.Request, token: str) -> str:
     """Why a request is not answered; empty where it is."""
     if _hostname(request.host) not in _HOSTS:
-        return "this server answers to 127.0.0.1 and localhost only"
+        return "this server answers only at 127.0.0.1 and localhost"
     if request.method in ("GET", "HEAD"):
         return ""
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        return "a write from another site is refused"
+        return "writing from another site is not allowed"
     if request.headers.get("Origin", f"http://{request.host}") != f"http://{request.host}":
-        return "a write from another origin is refused"
+        return "writing from another origin is not allowed"
     if not hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), token.encode()):
-        return "a write needs the page's token; load the page again"
+        return "writing needs the page's token; reload the page"
     return ""
 
 

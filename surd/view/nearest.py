@@ -92,8 +92,9 @@ def nearest(
                 continue
             if vectors.shape[1] != len(query):
                 raise SurdError(
-                    f"the images were scored by a CLIP of {vectors.shape[1]} numbers, this text by "
-                    f"one of {len(query)}; run: {command('score', workspace.location)}"
+                    f"the images were scored by a CLIP model with {vectors.shape[1]} "
+                    f"dimensions, but this text has {len(query)}; run: "
+                    f"{command('score', workspace.location)}"
                 )
             best = np.concatenate([best, positions[usable]])
             scores = np.concatenate([scores, vectors[usable].astype(np.float32) @ query])

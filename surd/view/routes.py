@@ -120,7 +120,9 @@ class _Viewer:
             asked = json.loads(await request.read())
             sample_id, decision = asked["id"], _DECISIONS[asked["decision"]]
         except (ValueError, KeyError, TypeError):
-            raise web.HTTPBadRequest(reason="say id and decision: keep, drop or undo") from None
+            raise web.HTTPBadRequest(
+                reason="send an id and a decision: keep, drop or undo"
+            ) from None
 
         def write() -> dict[str, Any]:
             now = self.view.snapshot()

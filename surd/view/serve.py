@@ -32,7 +32,7 @@ def serve(
     view.snapshot()  # what is wrong shows now, and not in a browser
     with listen(port) as found:
         url = f"http://{HOST}:{found.getsockname()[1]}/"
-        say(f"{workspace.location}: shown at {url}; stop with Ctrl-C")
+        say(f"{workspace.location}: open {url} in a browser; stop with Ctrl-C")
         if open_browser:
             webbrowser.open(url)
         asyncio.run(_run(view, found))
@@ -53,8 +53,8 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         found.close()
         taken = error.errno == errno.EADDRINUSE
-        why = "is in use" if taken else f"cannot be had: {error.strerror}"
-        mend = "choose another with --port, or any that is free with --port 0"
+        why = "is in use" if taken else f"cannot be used: {error.strerror}"
+        mend = "choose another with --port, or a free one with --port 0"
         raise SurdError(f"port {port} {why}; {mend}") from None
     return found
 

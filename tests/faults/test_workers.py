@@ -62,10 +62,10 @@ def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("killed always", "its worker was killed, as by the system when memory runs out, 2 times"),
+        ("killed always", "its worker was killed, probably because memory ran out, 2 times"),
         ("crashes always", "its worker died of SIGABRT, 2 times"),
         ("exits always", "its worker ended with exit code 7, 2 times"),
-        ("hangs always", "its worker gave no sign for 4 s, 2 times"),
+        ("hangs always", "its worker gave no sign of life for 4 s, 2 times"),
     ],
 )
 def test_a_part_that_takes_two_workers_with_it_is_told_and_the_others_are_done(
@@ -114,5 +114,5 @@ def test_an_error_that_names_a_damaged_part_comes_through_from_a_worker() -> Non
 
 
 def test_workers_that_cannot_start_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SurdError, match="cannot start: it ended with exit code 3"):
+    with pytest.raises(SurdError, match="cannot start a worker process: it ended with exit code 3"):
         run("dies at once", tmp_path / "diary")

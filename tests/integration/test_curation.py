@@ -256,7 +256,7 @@ def test_a_captioner_whose_weights_are_cut_off_or_missing_is_one_line(tmp_path: 
     whole = load_file(folder / "model.safetensors")
     short = {name: weight for name, weight in whole.items() if "text_decoder" not in name}
     save_file(short, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match="not a BLIP that captions") as caught:
+    with pytest.raises(ModelError, match="not a captioning BLIP") as caught:
         load_captioner(str(folder))
     assert "\n" not in str(caught.value)
     content = (demo_model("captioner") / "model.safetensors").read_bytes()

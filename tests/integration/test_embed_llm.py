@@ -323,7 +323,7 @@ def test_bad_input_is_one_line_and_is_not_remembered(
 
 def test_what_is_missing_is_named(surd: Surd, tmp_path: Path, llm: tuple[str, Any]) -> None:
     workspace = make_workspace(tmp_path / "w", SAMPLES, KEEP)
-    with pytest.raises(WorkspaceError, match="no vectors of x, layer 3; there are: none"):
+    with pytest.raises(WorkspaceError, match="no vectors of x, layer 3; available: none"):
         embeddings.load(tmp_path / "w", "x", 3)
     for part in workspace.parts("verdicts"):
         workspace.storage.delete(f"verdicts/part-{part:05d}.parquet")

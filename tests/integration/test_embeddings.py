@@ -90,7 +90,7 @@ def test_prompt2vec_goes_out_and_comes_back_the_same(
     before = digests(other)
     assert surd(*brought).code == 0 and digests(other) == before
     again = surd("export", folder, "prompt2vec", "-o", out, *told)
-    assert again.code == 2 and "is there already" in again.err
+    assert again.code == 2 and "already exists" in again.err
 
 
 def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:

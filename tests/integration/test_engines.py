@@ -302,14 +302,16 @@ def test_a_worker_that_does_not_see_the_workspace_says_what_to_use(tmp_path: Pat
     from surd.engine.ray import open_on_machine
 
     workspace = Workspace(tmp_path)
-    with pytest.raises(SurdError, match=r"sees no samples there; use a workspace on an object"):
+    with pytest.raises(SurdError, match=r"sees no samples there; use a workspace in an object"):
         open_on_machine(__version__, workspace, partial(open_stage, workspace, STAGE), Shout())
 
 
 def test_a_worker_with_another_surd_says_so(workspace: Workspace) -> None:
     from surd.engine.ray import open_on_machine
 
-    with pytest.raises(SurdError, match=r"has surd .*, this machine 0\.0; install the same"):
+    with pytest.raises(
+        SurdError, match=r"has surd .*, but this machine has 0\.0; install the same"
+    ):
         open_on_machine("0.0", workspace, partial(open_stage, workspace, STAGE), Shout())
 
 
@@ -331,13 +333,16 @@ def test_a_ray_without_the_function_that_is_silenced_is_told_of_and_used_all_the
     monkeypatch.delattr(worker, "print_to_stdstream")
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     assert connect(None) is False
-    assert "tells of dead workers on standard output" in caplog.text
+    assert "reports dead workers on standard output" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--engine", "local", "--ray-address", "auto"], "only --engine ray uses it; add that"),
+        (
+            ["--engine", "local", "--ray-address", "auto"],
+            "has no effect without --engine ray; add that",
+        ),
         (["--engine", "ray", "--ray-address", "ray://there:10001"], "Ray Client is not supported"),
     ],
 )

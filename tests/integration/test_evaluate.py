@@ -209,7 +209,7 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
         "no adapter here": (tmp_path,),
         "64 wide": (wide, "--prompts", "demo:simple", "--limit", 1),
         "demo:nothing": (run, "--prompts", "demo:nothing"),
-        "no such prompt file": (run, "--prompts", tmp_path / "none.txt"),
+        "neither a prompt file nor a bundled set": (run, "--prompts", tmp_path / "none.txt"),
         "./none: no such folder": (run, "--prompts", "action", "--vqa", "./none"),
     }
     for said, told in wrong.items():

@@ -109,7 +109,9 @@ def test_sdxl_keeps_its_pooled_embedding(tmp_path: Path) -> None:
 
 
 def test_an_adapter_of_another_width_is_one_line(pipeline: Any) -> None:
-    with pytest.raises(ModelError, match=r"64 wide, those of this diffusion model are 32 wide"):
+    with pytest.raises(
+        ModelError, match=r"width 64, but those of this diffusion model have width 32"
+    ):
         generate(pipeline, make_adapter(width=64), ["a"], [0], **CALL)
 
 
@@ -140,7 +142,7 @@ def test_the_command_writes_the_same_picture_every_time(
     for name in ("two-red-cups-1.png", "a-cat-1.png"):
         there = (tmp_path / "b" / name).read_bytes()
         ran = surd(*told, "--seed", 1, "-o", tmp_path / "b")
-        assert ran.code == 2 and f"{name}: is there already" in ran.err
+        assert ran.code == 2 and f"{name}: already exists" in ran.err
         assert (tmp_path / "b" / name).read_bytes() == there
         (tmp_path / "b" / name).unlink()
     assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0
@@ -152,6 +154,6 @@ def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
     assert ran.code == 2 and "no adapter here" in ran.err
     adapters.save(make_adapter(), tmp_path / "run")
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run")
-    assert ran.code == 2 and "give --diffusion" in ran.err
+    assert ran.code == 2 and "pass --diffusion" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--diffusion", "./no")
     assert ran.code == 2 and "./no: no such folder" in ran.err

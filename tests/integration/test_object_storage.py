@@ -287,7 +287,7 @@ def test_a_lease_that_another_took_and_gave_back_is_lost_too(s3: Any) -> None:
     workspace = Workspace(f"s3://{BUCKET}/w")
     with workspace.locked():
         s3.delete_object(**LOCK)
-        with pytest.raises(LostLeaseError, match=r"taken over here \(and has ended\)"):
+        with pytest.raises(LostLeaseError, match=r"taken over here \(which has ended since\)"):
             workspace.storage.write_bytes("a", b"late")
     assert objects(s3, BUCKET, "w/") == {}
 
@@ -381,7 +381,7 @@ def test_of_two_collections_the_one_that_was_overtaken_leaves_the_next_part_alon
     monkeypatch.setattr(_Filler, "_write_part", held_up)
     ran = surd(*command(images, f"s3://{BUCKET}/w"))
     assert ran.code == 2 and ran.err.count("\n") == 1
-    assert re.match(f"surd: {TAKEN} while this one was held up; this one stops", ran.err)
+    assert re.match(f"surd: {TAKEN} while this one was held up, so this one stops", ran.err)
     found = objects(s3, BUCKET, "w/")
     assert found[part] == b"theirs"
     assert [name for name in found if name.startswith("samples/")] == [

@@ -189,7 +189,7 @@ def test_paths_of_this_machine_in_an_adapters_files_are_pointed_out(
     (run / "adapter_config.json").write_text(json.dumps(config))
     ran = surd("push", run, "--repo", REPO, "--dry-run")
     assert ran.code == 0
-    assert "adapter_config.json names a path of this machine, '/somewhere/model'" in ran.err
+    assert "adapter_config.json names a path on this machine, '/somewhere/model'" in ran.err
 
 
 @pytest.mark.parametrize("then", [Answer(500, {"error": "out of order"}), Answer(cut=True)])
@@ -197,7 +197,9 @@ def test_a_push_that_was_cut_off_goes_on_and_ends_as_if_undisturbed(
     surd: Surd, hub: Hub, workspace: Path, then: Answer
 ) -> None:
     hub.interfere = no_puts_after(2, then)
-    told = refused(surd("push", workspace, "--repo", REPO, "--quiet"), "what was sent is kept")
+    told = refused(
+        surd("push", workspace, "--repo", REPO, "--quiet"), "files already sent are not sent again"
+    )
     assert hub.url in told
     assert hub.files(DATASET) == {}
     assert len(hub.objects) == 2
@@ -259,7 +261,7 @@ def test_two_who_push_at_once_do_not_mix_their_files(surd: Surd, hub: Hub, works
         return None
 
     hub.interfere = interfere
-    refused(surd("push", workspace, "--repo", REPO, "--quiet"), "changed meanwhile", "again")
+    refused(surd("push", workspace, "--repo", REPO, "--quiet"), "changed in the meantime", "again")
     assert hub.files(DATASET) == {"README.md": b"of another"}
 
 
@@ -285,7 +287,7 @@ def test_a_private_push_to_what_is_public_sends_nothing(
     hub.asked.clear()
     (workspace / "dataset" / "README.md").write_text(CARD)
     ran = surd("push", workspace, "--repo", REPO, "--private", "--quiet")
-    refused(ran, "public already", "settings")
+    refused(ran, "already public", "settings")
     assert hub.commits() == 0 and hub.received() == []
 
 
@@ -327,10 +329,10 @@ def test_a_hub_that_says_the_token_aloud_is_not_quoted(
     ("status", "mend"),
     [
         (401, "hf auth login"),
-        (403, "give a --repo of your own"),
+        (403, "choose a --repo of your own"),
         (404, "check --repo and the token"),
-        (429, "later run the same command again"),
-        (503, "run the same command again"),
+        (429, "wait, then rerun the same command"),
+        (503, "rerun the same command"),
     ],
 )
 def test_what_the_hub_refuses_is_one_line_that_names_the_mend(
@@ -366,7 +368,9 @@ def test_without_a_token_nobody_is_asked(
     monkeypatch.delenv("HF_TOKEN")
     refused(surd("push", workspace, "--repo", REPO), "set HF_TOKEN", "hf auth login")
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\N{BULLET}")
-    refused(surd("push", workspace, "--repo", REPO), "HF_TOKEN holds signs that no token has")
+    refused(
+        surd("push", workspace, "--repo", REPO), "HF_TOKEN contains characters that no token has"
+    )
     assert hub.asked == []
 
 
@@ -387,7 +391,7 @@ def test_without_a_network_the_endpoint_is_named_without_its_password(
 def test_what_is_no_repositorys_name_is_refused_before_anything_is_asked(
     surd: Surd, hub: Hub, workspace: Path, name: str
 ) -> None:
-    refused(surd("push", workspace, "--repo", name), "give it as user/name")
+    refused(surd("push", workspace, "--repo", name), "write it as user/name")
     assert hub.asked == []
 
 
@@ -406,7 +410,7 @@ def test_a_folder_that_is_neither_dataset_nor_adapter_is_refused(
 
 def test_a_run_that_has_not_ended_is_refused(surd: Surd, hub: Hub, run: Path) -> None:
     (run / "adapter_model.safetensors").unlink()
-    refused(surd("push", run, "--repo", REPO), "adapter_model.safetensors: is missing", "train")
+    refused(surd("push", run, "--repo", REPO), "adapter_model.safetensors: missing", "train")
 
 
 @pytest.mark.parametrize(
@@ -448,10 +452,10 @@ def test_a_dataset_folder_that_is_a_link_is_refused_and_so_is_a_linked_adapter(
 ) -> None:
     (workspace / "dataset").rename(tmp_path / "elsewhere")
     (workspace / "dataset").symlink_to(tmp_path / "elsewhere")
-    refused(surd("push", workspace, "--repo", REPO), "dataset: is a symbolic link")
+    refused(surd("push", workspace, "--repo", REPO), "dataset: a symbolic link")
     (run / "loss.svg").unlink()
     (run / "loss.svg").symlink_to("/etc/hostname")
-    refused(surd("push", run, "--repo", REPO), "loss.svg: is a symbolic link")
+    refused(surd("push", run, "--repo", REPO), "loss.svg: a symbolic link")
     assert hub.asked == []
 
 
@@ -464,7 +468,7 @@ def test_a_description_that_names_other_files_is_refused(
     for name in ("../../secret.parquet", "/etc/passwd", "README.md", 7, None):
         said["files"][0]["name"] = name
         path.write_text(json.dumps(said))
-        refused(surd("push", workspace, "--repo", REPO), "not as surd writes it")
+        refused(surd("push", workspace, "--repo", REPO), "not a description that surd wrote")
     for text in (whole.replace('"files": [', '"files": [1, '), whole[:100], "[]", "{}"):
         path.write_text(text)
         refused(surd("push", workspace, "--repo", REPO), "surd-dataset.json", "publish")
@@ -477,13 +481,13 @@ def test_a_shard_that_was_cut_changed_or_lost_is_not_published(
     shard = next((workspace / "dataset").glob("*.parquet"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    refused(surd("push", workspace, "--repo", REPO), shard.name, "when it was published")
+    refused(surd("push", workspace, "--repo", REPO), shard.name, "when published")
     shard.unlink()
     refused(surd("push", workspace, "--repo", REPO), shard.name, "is missing")
     assert hub.asked == []
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     ran = surd("push", workspace, "--repo", REPO, "--quiet")
-    refused(ran, shard.name, "is not what was published")
+    refused(ran, shard.name, "has changed since it was published")
     assert hub.files(DATASET) == {}
 
 

@@ -61,10 +61,12 @@ def test_a_recipe_given_again_leaves_what_was_set_and_lists_the_differences(
     assert saved(folder)["prompts"]["max_chars"] == 7
     assert digests(folder) == before, "and so nothing is computed again"
     told = again.err.splitlines()
-    assert told[0] == f"surd: {folder} keeps its own settings where {recipe} has others:"
+    assert told[0] == f"surd: {folder} keeps its own settings where {recipe} differs:"
     assert told[1].startswith("  prompts.max_chars: 7, not ")
-    assert told[2].startswith("to take all of them: --replace; to take one, as: --set prompts.max")
-    assert told[-1].endswith("1 as listed above; --replace takes the recipe's")
+    assert told[2].startswith(
+        "to use all of the recipe's: --replace; to use just one: --set prompts.max"
+    )
+    assert told[-1].endswith("1 as listed above; --replace uses the recipe's")
 
 
 def test_the_same_command_again_differs_in_nothing(surd: Surd, tmp_path: Path, site: Site) -> None:
@@ -95,7 +97,7 @@ def test_the_key_that_is_told_to_set_is_taken_alone(surd: Surd, tmp_path: Path, 
     surd("build", recipe, "-o", folder)
     recipe_file(recipe, site, description="it's edited: null", name="yours, and longer than it")
     told = surd("build", recipe, "-o", folder).err
-    (line,) = [line for line in told.splitlines() if line.startswith("to take all")]
+    (line,) = [line for line in told.splitlines() if line.startswith("to use all")]
     option = shlex.split(line.partition("as: ")[2])
     assert surd("build", recipe, "-o", folder, *option).code == 0
     assert (saved(folder)["name"], saved(folder)["description"]) == ("mine", "it's edited: null")
@@ -131,7 +133,7 @@ def test_a_setting_that_only_the_other_recipe_could_have_names_the_way_to_take_i
     ran = surd("build", "table", "-o", folder, "--set", "sources.0.path=pairs.csv")
     assert ran.code == 2
     assert "sources[0].path: unknown key" in ran.err
-    assert ran.err.endswith("to take the other one: --replace\n")
+    assert ran.err.endswith("to use the other recipe: --replace\n")
 
 
 # The README's sequence, up to what needs no other model
@@ -169,7 +171,7 @@ def test_without_a_recipe_a_workspace_goes_on_with_its_own(
     (folder / "prompts" / "part-00000.parquet").unlink()
     ran = surd("build", "-o", folder)
     assert ran.code == 0
-    assert f"no recipe given: {folder} goes on with its own, mine" in ran.out
+    assert f"no recipe given: {folder} keeps its own, mine" in ran.out
     assert (saved(folder), digests(folder)) == before
     assert surd("build", "-o", folder, "--plan").out.startswith("no recipe given")
 
@@ -259,7 +261,7 @@ def test_collecting_by_another_recipe_adds_its_sources(
     path = ("--set", f"sources.0.path={other}")
     ran = surd("collect", folder, "--recipe", "folder", *path)
     assert ran.code == 0, ran.err
-    assert f"to take all of them: surd build folder -o {folder} --replace" in ran.err
+    assert f"to use all of the recipe's: surd build folder -o {folder} --replace" in ran.err
     assert [one["kind"] for one in saved(folder)["sources"]] == ["civitai", "folder"]
     assert saved(folder)["until"] == "prompts"
     assert surd("status", folder, "--json").json["groups"]["samples"]["rows"] == 13

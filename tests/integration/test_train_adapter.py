@@ -207,7 +207,7 @@ def test_a_run_of_the_version_before_goes_on_where_it_stopped(
     assert settings.pop("format") == "surd-run-1"
     (run / "settings.json").write_text(json.dumps({**settings, "distance": "mse"}))
     ran = surd(*told)
-    assert ran.code == 2 and "another value of distance (mse, now kl)" in ran.err
+    assert ran.code == 2 and "that differs in distance (mse, now kl)" in ran.err
     gone = {"distance": "kl", "depth": 2, "validation_clip": "demo:clip"}
     (run / "settings.json").write_text(json.dumps({**settings, **gone}))
     assert "is trained already" in surd(*told).out
@@ -248,7 +248,7 @@ def test_an_address_where_only_a_path_will_do_is_one_line_and_makes_no_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = surd(*(str(workspace) if one == "DATA" else one for one in told))
-    assert ran.code == 2 and "only a local path will do here" in ran.err
+    assert ran.code == 2 and "must be a local path" in ran.err
     assert ran.err.count("\n") == 1 and not [*tmp_path.iterdir()]
 
 
@@ -275,19 +275,22 @@ def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--steps", "7"], "another value of steps (2, now 7)"),
+        (["--steps", "7"], "that differs in steps (2, now 7)"),
         (["--llm", "other"], "no vectors of other"),
         (["--layer", "9"], "no vectors of tiny-llm, layer 9"),
         (["--diffusion", "./nowhere"], "./nowhere: no such folder"),
         (["--set", "train_adapter.learning_rate=-1"], "learning_rate"),
         (["--set", "train_adapter.heds=4"], "did you mean heads?"),
-        (["--set", "train_adapter.report_to=nowhere"], "'nowhere' is no tracker; there are: none"),
+        (
+            ["--set", "train_adapter.report_to=nowhere"],
+            "'nowhere' is not a tracker; trackers: none",
+        ),
         (["--set", "train_adapter.report_to=aim"], "aim is not installed; pip install aim"),
         (["--set", "train_adapter.adam_8bit=true"], "needs bitsandbytes"),
         (["--set", "train_adapter.heads=5"], "5 does not divide 32"),
         (["--set", "train_adapter.resolution=17"], "17 is not divisible by 2"),
         (["--set", "train_adapter.precision=fp16"], "fp16 needs a GPU"),
-        (["--set", "train_adapter.validation_prompts=[demo:other]"], "no such set of prompts"),
+        (["--set", "train_adapter.validation_prompts=[demo:other]"], "no such prompt set"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -67,7 +67,7 @@ def test_pictures_are_the_same_when_fewer_are_drawn_together(
     np.testing.assert_allclose(np.stack(found), np.stack(right), atol=1e-3)
     assert max(seen) == 5
     monkeypatch.setattr(encoding, "prompt_inputs", scarce(encoding.prompt_inputs, 0, seen))
-    with pytest.raises(ModelError, match="not enough memory for one picture"):
+    with pytest.raises(ModelError, match="not enough memory to encode even one picture"):
         encoding.generate(pipeline, None, prompts, seeds, **call)
 
 

@@ -140,7 +140,7 @@ def test_without_clip_or_verdicts_there_is_something_to_see_all_the_same(tmp_pat
     workspace = workspace_with(tmp_path / "w", without=later)
     with viewing(workspace) as site:
         page = get(site).text
-        assert shown(page) == [0, 1, 2, 3, 4, 5] and "not judged" in page
+        assert shown(page) == [0, 1, 2, 3, 4, 5] and "not filtered yet" in page
         assert get(f"{site}/sample/{id_of(0)}").status_code == 200
         assert "prompts is missing" in post(site, "/apply", {}).json()["problem"]
 

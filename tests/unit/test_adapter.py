@@ -248,13 +248,13 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
     adapters.save(make(), tmp_path / "cut")
     path = tmp_path / "cut" / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:50])
-    refused("not this adapter's weights", adapters.load, tmp_path / "cut")
+    refused("does not hold this adapter's weights", adapters.load, tmp_path / "cut")
     path.unlink()
-    refused("has no adapter_model", adapters.load, tmp_path / "cut")
+    refused("adapter_model.safetensors is missing", adapters.load, tmp_path / "cut")
     official = adapters.from_official
     refused("no such file", official, tmp_path / "x.pt", adapter_weight=0.1)
     torch.save(official_state(), tmp_path / "adapter.pt")
-    refused("give it: adapter_weight", official, tmp_path / "adapter.pt")
+    refused("pass adapter_weight", official, tmp_path / "adapter.pt")
     (tmp_path / "text.pt").write_text("hello")
     refused("not a checkpoint", official, tmp_path / "text.pt", adapter_weight=0.1)
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")

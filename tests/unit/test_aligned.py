@@ -51,7 +51,7 @@ def test_samples_that_a_stage_has_not_come_to_are_null_or_refused_as_was_asked(
     write_group(workspace, "samples", 0, samples(3))
     found = read_aligned(workspace, 0, TWO, there=parts_there(workspace, TWO))
     assert found["clip"]["simple_prompt"].to_pylist() == ["the red cup 0", "the red cup 1", None]
-    with pytest.raises(DamagedPartError, match=r"clip/part-00000.*holds other samples"):
+    with pytest.raises(DamagedPartError, match=r"clip/part-00000.*its samples are not those"):
         read_aligned(workspace, 0, TWO)
 
 
@@ -64,7 +64,7 @@ def test_batches_of_other_samples_are_refused_also_where_one_group_ends_early(
     write_group(workspace, "samples", 0, samples(6))
     batches = read_batches_aligned(workspace, 0, TWO, 2)
     assert len([next(batches), next(batches)]) == 2
-    with pytest.raises(DamagedPartError, match="other samples"):
+    with pytest.raises(DamagedPartError, match="samples are not those"):
         next(batches)
 
 
@@ -113,5 +113,7 @@ def test_parts_of_other_samples_are_refused_by_every_reader_in_the_same_words(
     workspace = make_workspace(tmp_path, [samples(3)])
     read(workspace)
     write_group(workspace, "clip", 0, samples(3, 3))
-    with pytest.raises(DamagedPartError, match=r"holds other samples than \w+/part-00000\.parquet"):
+    with pytest.raises(
+        DamagedPartError, match=r"its samples are not those of \w+/part-00000\.parquet"
+    ):
         read(workspace)

@@ -78,7 +78,7 @@ def test_libraries_that_fit_are_well_and_no_gpu_is_no_fault(machine: Callable[..
     machine()
     found = models()
     assert {finding.state for finding in found.values()} == {"ok"}
-    assert "0.19.0+cpu fit together" in found["torch and torchvision"].found
+    assert "0.19.0+cpu match" in found["torch and torchvision"].found
     assert found["GPU"].found == "none; models run on the CPU"
 
 
@@ -102,7 +102,7 @@ def test_a_torchvision_of_another_torch_is_told_by_the_versions(
     machine(torchvision="0.18.0+cpu", asks="torch (==2.3.0)", broken=NMS)
     both = models()["torch and torchvision"]
     assert both.state == "BAD"
-    assert "this torchvision asks for torch ==2.3.0" in both.found
+    assert "this torchvision needs torch ==2.3.0" in both.found
     assert "torchvision::nms" in both.found
 
 
@@ -111,7 +111,7 @@ def test_builds_for_different_devices_do_not_fit_even_when_they_import(
 ) -> None:
     machine(torchvision="0.19.0+cu121")
     both = models()["torch and torchvision"]
-    assert both.state == "BAD" and "built for cpu and for cu121" in both.found
+    assert both.state == "BAD" and "built for cpu and cu121" in both.found
 
 
 def test_versions_that_do_not_say_their_build_are_not_held_against_them(
@@ -138,7 +138,7 @@ def test_imports_that_take_too_long_are_a_note_and_the_versions_are_compared_all
     found = models()
     assert found["imports"].state == found["GPU"].state == "note"
     assert "torch 2.4.0+cpu, torchvision" in found["imports"].found
-    assert "built for cpu and for cu121" in found["torch and torchvision"].found
+    assert "built for cpu and cu121" in found["torch and torchvision"].found
 
 
 def test_a_missing_torch_is_told_and_the_others_are_looked_at(
@@ -187,7 +187,7 @@ def test_a_check_that_fails_is_bad_and_the_next_goes_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(doctor, "_CHECKS", (broken_thing, libraries.extras))
     first, *others = doctor.examine()
     assert (first.what, first.state) == ("broken thing", "BAD")
-    assert first.found == "could not be looked at: OSError: no such"
+    assert first.found == "could not be checked: OSError: no such"
     assert len(others) >= 4
 
 

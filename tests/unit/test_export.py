@@ -210,14 +210,14 @@ def test_nothing_is_overwritten(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "mine").touch()
     (tmp_path / "file").touch()
     for name in ("full", "file"):
-        with pytest.raises(SurdError, match="is there already"):
+        with pytest.raises(SurdError, match="already exists"):
             export(workspace, "csv", tmp_path / name)
     (tmp_path / "empty").mkdir()
     export(workspace, "csv", tmp_path / "empty")
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(workspace: Path, tmp_path: Path) -> None:
-    with pytest.raises(SurdError, match="no such form; forms: surd, webdataset, csv"):
+    with pytest.raises(SurdError, match="unknown format; formats: surd, webdataset, csv"):
         export(workspace, "zip", tmp_path / "out")
     with pytest.raises(SurdError, match=r"no published dataset; first run: surd publish"):
         export(tmp_path, "csv", tmp_path / "out")
@@ -241,7 +241,7 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(workspace: Path, tmp_path
     rows[0]["image"]["path"] = "../../evil.png"
     pq.write_table(pa.Table.from_pylist(rows, PUBLISHED), path)
     for form in ("surd", "webdataset"):
-        with pytest.raises(SurdError, match="not named as surd names"):
+        with pytest.raises(SurdError, match="does not have an id as surd writes them"):
             export(workspace, form, tmp_path / "out")
 
 

@@ -55,7 +55,7 @@ def test_columns_are_what_is_asked_for_in_that_order(folder: Path) -> None:
 def test_a_column_that_there_is_not_is_named_with_those_that_there_are(
     folder: Path, column: str
 ) -> None:
-    with pytest.raises(SurdError, match=rf"^no column '{column}'; there are samples.source, "):
+    with pytest.raises(SurdError, match=rf"^no column '{column}'; columns are samples.source, "):
         frame(folder, [column])
 
 

@@ -109,5 +109,5 @@ def test_a_part_that_is_finished_soon_costs_an_object_store_nothing(remote: Stor
 
 def test_where_nothing_can_be_written_one_line_says_so(local: Storage) -> None:
     (Path(local.root) / "things").write_text("a file where the folder should be")
-    with pytest.raises(WorkspaceError, match=r"cannot write things/\.unfinished/.*mend that"):
+    with pytest.raises(WorkspaceError, match=r"cannot write things/\.unfinished/.*fix that"):
         journal.Journal(local, "things", 0).append(rows(1))

@@ -211,5 +211,5 @@ def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("surd.models.hub.why_offline", lambda: None)
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
-    with pytest.raises(ModelError, match=r"ask for access at .*/org/secret, then set HF_TOKEN"):
+    with pytest.raises(ModelError, match=r"request access at .*/org/secret, then set HF_TOKEN"):
         shape_of("org/secret")

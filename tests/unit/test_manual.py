@@ -49,7 +49,7 @@ def test_a_decision_is_read_back_changed_and_taken_back(workspace: Workspace) ->
 
 def test_what_is_no_id_never_becomes_a_file(workspace: Workspace) -> None:
     for name in ("../../etc/passwd", "", id_of(1).upper() + "Z", id_of(1) + "\n"):
-        with pytest.raises(SurdError, match="no sample id"):
+        with pytest.raises(SurdError, match="not a sample id"):
             manual.decide(workspace, name, "drop")
     assert workspace.storage.names(manual.GROUP) == []
 
@@ -85,7 +85,7 @@ def test_the_published_dataset_follows(surd: Surd, workspace: Workspace) -> None
 
     ran = surd("filter", folder, "--drop", id_of(0), "--drop", id_of(5), "--keep", id_of(BAD))
     assert ran.code == 0, ran.err
-    assert "1 of them by hand" in ran.out and "1 newly kept, 2 dropped" in ran.out
+    assert "1 of them by hand" in ran.out and "1 newly kept, 2 newly dropped" in ran.out
     assert surd("publish", folder).code == 0
     assert published(workspace) == everything - {id_of(0), id_of(5)}
 

@@ -78,7 +78,7 @@ def test_a_model_that_is_nowhere_to_be_had_is_one_line_with_its_name_the_hub_and
         load()
     line = str(caught.value)
     kind = what.partition(",")[0]
-    assert line.startswith(f"{kind} {name!r} is not in the cache of models, and {nowhere} cannot")
+    assert line.startswith(f"{kind} {name!r} is not in the model cache, and {nowhere} cannot")
     assert "check network and proxy, or name a folder" in line and "\n" not in line
     assert capfd.readouterr() == ("", "")
     assert constants.HF_HUB_OFFLINE is False, "others in this process may go on asking"

@@ -34,7 +34,7 @@ def test_a_path_that_is_not_there_is_one_line(name):
 
 
 def test_a_demo_model_that_does_not_exist_names_those_that_do():
-    with pytest.raises(ModelError, match=r"demo:clop: no such demo model; there are: .*clip"):
+    with pytest.raises(ModelError, match=r"demo:clop: no such demo model; available: .*clip"):
         demo_model("clop")
 
 

@@ -261,7 +261,7 @@ def test_groups_whose_ids_differ_are_an_error_of_the_part(workspace: Workspace) 
     both = replace(STAGE, name="look", group="look", reads={"samples": ("prompt",), "loud": ()})
     results = run(workspace, both)
     assert results[0].error is None
-    assert "holds other samples than samples/part-00001.parquet" in str(results[1].error)
+    assert "its samples are not those of samples/part-00001.parquet" in str(results[1].error)
     assert results[2].error is None
 
 
@@ -422,7 +422,7 @@ def test_too_few_rows_are_an_error_of_that_part(workspace: Workspace) -> None:
 
     results = run(workspace, doing(forgetful))
     assert [results[part].error is None for part in range(3)] == [True, True, False]
-    assert "shout gave fewer rows than it was given" in str(results[2].error)
+    assert "shout returned fewer rows than it received" in str(results[2].error)
 
 
 def test_too_few_rows_in_an_early_part_do_not_shift_rows_into_it(workspace: Workspace) -> None:

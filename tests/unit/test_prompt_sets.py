@@ -177,19 +177,19 @@ def test_csv_needs_a_column_of_prompts(tmp_path):
     ("line", "message"),
     [
         ('{"prompt": "a cup"', "line 2: not JSON: "),
-        ('"a cup"', "line 2: not a JSON object; write one object a line"),
+        ('"a cup"', "line 2: not a JSON object; write one object per line"),
         ('{"Prompt": "a cup"}', "line 2: prompt: missing; this line has 'Prompt'"),
         ('{"\\u001b[31m\\n": 1}', r"line 2: prompt: missing; this line has '\x1b[31m\n'"),
         ("{}", "line 2: prompt: missing; this line has none"),
         ('{"prompt": 3}', "line 2: prompt: 3 is not a string; put it in quotes"),
         ('{"prompt": null}', "line 2: prompt: None is not a string"),
-        ('{"prompt": " "}', "line 2: prompt: empty; write a text or delete the line"),
-        ('{"prompt": "a\\u0000"}', "line 2: prompt: holds an escape that is no character"),
-        ('{"prompt": "a\\ud800"}', "line 2: prompt: holds an escape that is no character"),
+        ('{"prompt": " "}', "line 2: prompt: empty; write some text or delete the line"),
+        ('{"prompt": "a\\u0000"}', "line 2: prompt: contains an escape that is not a character"),
+        ('{"prompt": "a\\ud800"}', "line 2: prompt: contains an escape that is not a character"),
         ('{"prompt": "a", "kind": 1}', "line 2: kind: 1 is not a string"),
         ('{"prompt": "a", "complex": ["b"]}', "line 2: complex: ['b'] is not a string"),
         ('{"prompt": "a", "questions": "b?"}', "line 2: questions: not a list; write "),
-        ('{"prompt": "a", "questions": ["b?"]}', "line 2: questions[0]: no question with"),
+        ('{"prompt": "a", "questions": ["b?"]}', "line 2: questions[0]: needs a question and"),
         (
             '{"prompt": "a", "questions": [{"question": "b?", "answer": 2}]}',
             "line 2: questions[0].answer: 2 is not a string; put it in quotes",
@@ -207,10 +207,10 @@ def test_a_wrong_json_line_is_named_with_its_field_and_the_mend(tmp_path, line, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tsv", "Text\tChallenge\na\tb\n", "line 1: no column prompt; this header has 'Text', "),
-        ("a.csv", "prompt;kind\na;b\n", "line 1: no column prompt; this header has 'prompt;kind'"),
-        ("a.csv", "prompt\na cup, red\n", "line 2: 2 values for 1 columns; put a text"),
-        ("a.csv", 'prompt,id\n"two\nlines",1\n,2\n', "line 4: prompt: empty; write a text"),
+        ("a.tsv", "Text\tChallenge\na\tb\n", "line 1: no prompt column; the header has 'Text', "),
+        ("a.csv", "prompt;kind\na;b\n", "line 1: no prompt column; the header has 'prompt;kind'"),
+        ("a.csv", "prompt\na cup, red\n", "line 2: 2 values for 1 columns; quote any text"),
+        ("a.csv", 'prompt,id\n"two\nlines",1\n,2\n', "line 4: prompt: empty; write some text"),
         ("a.csv", 'prompt\n"never closed\n', "line 2: not CSV: "),
         ("a.tsv", "Prompt\tNote\na\tb\tc\n", "line 2: 3 values for 2 columns; "),
         ("a.txt", b"fine\n\xff\xfea", "line 2: not UTF-8; save it as UTF-8 text"),
@@ -227,13 +227,13 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, name, content, message):
 def test_a_file_without_prompts_or_with_nul_bytes_is_refused(tmp_path, suffix):
     for content in (b"", b"\xef\xbb\xbf", b"\r\n \n"):
         assert refusal(tmp_path, f"a.{suffix}", content).endswith(
-            "holds no prompts; write one a line"
+            "contains no prompts; write one per line"
         )
     assert "line 2: a NUL byte" in refusal(tmp_path, f"a.{suffix}", b"prompt\na\0cup\n")
 
 
 def test_a_table_of_a_header_only_holds_no_prompts(tmp_path):
-    assert "holds no prompts" in refusal(tmp_path, "a.tsv", "Prompt\tChallenge\n")
+    assert "contains no prompts" in refusal(tmp_path, "a.tsv", "Prompt\tChallenge\n")
 
 
 @pytest.mark.parametrize(
@@ -251,14 +251,14 @@ def test_an_unknown_name_lists_the_bundled_sets_and_suggests_the_nearest(name, h
     with pytest.raises(SurdError) as caught:
         load_prompts(name)
     assert str(caught.value) == (
-        f"{name}: no such prompt file, nor a bundled set; {hint}"
-        "bundled ones: action, color, counting, paper"
+        f"{name}: neither a prompt file nor a bundled set; {hint}"
+        "bundled sets: action, color, counting, paper"
     )
 
 
 def test_a_file_whose_name_tells_no_format_is_refused(tmp_path):
     assert refusal(tmp_path, "a.json", "[]").startswith(
-        "a.json: its name does not tell its format; end it in one of .jsonl, "
+        "a.json: unknown format; the name must end in one of .jsonl, "
     )
 
 

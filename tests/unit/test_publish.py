@@ -144,7 +144,7 @@ def test_a_split_without_samples_is_not_written(tmp_path: Path) -> None:
 
 
 def test_shares_beyond_the_whole_are_refused() -> None:
-    with pytest.raises(ValidationError, match="more than the whole"):
+    with pytest.raises(ValidationError, match="add up to more than 1"):
         PublishParams(validation=0.6, test=0.6)
 
 
@@ -252,13 +252,15 @@ def test_a_group_with_parts_missing_is_no_absent_group(tmp_path: Path) -> None:
 def test_parts_of_other_samples_are_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [samples(3)])
     write_group(workspace, "verdicts", 0, samples(3, 1))
-    with pytest.raises(WorkspaceError, match=r"verdicts/part-00000.*other samples"):
+    with pytest.raises(WorkspaceError, match=r"verdicts/part-00000.*samples are not those"):
         publish(workspace, SMALL)
 
 
 def test_nothing_kept_is_one_clear_line(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [[dropped(1, "small"), dropped(2, "small", "nsfw")]])
-    with pytest.raises(SurdError, match=r"none of 2 samples is kept \(dropped for small 2, nsfw 1"):
+    with pytest.raises(
+        SurdError, match=r"none of the 2 samples is kept \(dropped for small 2, nsfw 1"
+    ):
         publish(workspace, SMALL)
     assert not (tmp_path / "dataset").exists()
 
@@ -283,7 +285,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [samples(2)])
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "thesis.txt").write_text("mine")
-    with pytest.raises(WorkspaceError, match="surd did not make"):
+    with pytest.raises(WorkspaceError, match="surd did not write"):
         publish(workspace, SMALL)
     assert files(tmp_path / "dataset") == {"thesis.txt": b"mine"}
 

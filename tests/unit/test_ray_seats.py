@@ -47,7 +47,7 @@ def test_there_are_no_more_actors_than_parts_or_places() -> None:
 
 
 def test_a_cluster_without_cores_is_told_of() -> None:
-    with pytest.raises(SurdError, match="no machine with a core"):
+    with pytest.raises(SurdError, match="no machine with a free core"):
         seats(PROMPTS, PromptsParams(), None, 3, [])
 
 

@@ -43,7 +43,7 @@ def export(
     Raises SurdError when the form is unknown, nothing is published, or ``out`` is not empty.
     """
     if form not in FORMS:
-        raise SurdError(f"{form}: no such form; forms: {', '.join(FORMS)}")
+        raise SurdError(f"{form}: unknown format; formats: {', '.join(FORMS)}")
     dataset = open_published(str(location))
     out = local_path(out).absolute()
     _check_free(out)
@@ -59,8 +59,8 @@ def export(
         temporary.rename(out)
     except OSError as error:
         raise SurdError(
-            f"{out}: cannot write here: {error.strerror or error}; mend that and run the same "
-            "command again"
+            f"{out}: cannot write here: {error.strerror or error}; fix that and rerun the "
+            "same command"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -69,4 +69,4 @@ def export(
 
 def _check_free(out: Path) -> None:
     if any(out.iterdir()) if out.is_dir() else out.exists():
-        raise SurdError(f"{out}: is there already; choose another folder, or delete it")
+        raise SurdError(f"{out}: already exists; choose another folder, or delete it")

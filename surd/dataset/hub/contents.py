@@ -62,15 +62,17 @@ def contents_of(location: str) -> Contents:
     try:
         if not folder.is_dir():
             raise SurdError(
-                f"{location}: no such folder on this machine; give a workspace or a run"
+                f"{location}: no such folder on this machine; name a workspace or the folder "
+                "of a training run"
             )
         places = [p for p in (folder, folder / FOLDER) if _there(p / DESCRIPTION)]
         is_adapter = _there(folder / ADAPTER_CONFIG)
         if is_adapter and places:
             raise SurdError(
-                f"{location}: holds a dataset and an adapter; to send the dataset give {places[0]}"
+                f"{location}: holds both a dataset and an adapter; to push the dataset, name "
+                f"{places[0]}"
                 if places[0] != folder
-                else f"{location}: holds a dataset and an adapter; move one of them away"
+                else f"{location}: holds both a dataset and an adapter; move one of them away"
             )
         if is_adapter:
             return _adapter(folder)
@@ -83,7 +85,7 @@ def contents_of(location: str) -> Contents:
         ) from error
     raise SurdError(
         f"{location}: neither a published dataset nor a trained adapter; first run: "
-        f"{command('publish', location)}, or give the folder that surd train-adapter wrote"
+        f"{command('publish', location)}, or name the folder that surd train-adapter wrote"
     )
 
 
@@ -116,27 +118,29 @@ def _shard(folder: Path, said: Any) -> File:
         sound = None
     if not sound:
         raise SurdError(
-            f"{folder / DESCRIPTION}: not as surd writes it; move {folder} away and run surd "
-            "publish again"
+            f"{folder / DESCRIPTION}: not a description that surd wrote; move {folder} away "
+            "and run surd publish again"
         )
     there = _size(folder / name, "run surd publish again")
     if there != size:
         raise SurdError(
-            f"{folder / name}: has {there:,} bytes, and {size:,} when it was published; delete it "
+            f"{folder / name}: has {there:,} bytes but had {size:,} when published; delete it "
             "and run surd publish again"
         )
     return File(name, there, folder / name, digest)
 
 
 def _adapter(folder: Path) -> Contents:
-    mend = "train it to its end with: surd train-adapter DIR"
+    mend = "finish training with: surd train-adapter DIR"
     config = _text(folder, ADAPTER_CONFIG, mend)
     said = _json(folder / ADAPTER_CONFIG, config, mend)
     if not isinstance(said, Mapping) or said.get("format") != _ADAPTER_FORMAT:
-        raise SurdError(f"{folder / ADAPTER_CONFIG}: not an adapter's configuration; {mend}")
+        raise SurdError(f"{folder / ADAPTER_CONFIG}: not an adapter configuration; {mend}")
     size = _size(folder / ADAPTER_WEIGHTS, mend)
     weights = File(ADAPTER_WEIGHTS, size, folder / ADAPTER_WEIGHTS)
-    card = _text(folder, CARD, "it is the adapter's card; write it, beginning with front matter")
+    card = _text(
+        folder, CARD, "this is the adapter's card; write one that begins with front matter"
+    )
     check_front_matter(folder / CARD, card.content, "its first lines")
     more = [_text(folder, name, "") for name in _ADAPTER_MAY_HAVE if _there(folder / name)]
     files = (weights, config, card, *more)
@@ -150,12 +154,12 @@ def _adapter(folder: Path) -> Contents:
 
 
 def _local_paths(path: Path, file: File) -> Iterator[str]:
-    said = _json(path, file, "delete it, or measure again with: surd evaluate RUN")
+    said = _json(path, file, "delete it, or evaluate again with: surd evaluate RUN")
     for text in dict.fromkeys(_strings(said)):
         if text.startswith(("/", "~", "./", "../")):
             yield (
-                f"{file.name} names a path of this machine, {text!r}: readers will see it, and "
-                "will not have what it names"
+                f"{file.name} names a path on this machine, {text!r}: readers will see the "
+                "name but cannot open the path"
             )
 
 
@@ -181,7 +185,7 @@ def _json(path: Path, file: File, mend: str) -> Any:
     try:
         return json.loads(file.content)
     except (ValueError, RecursionError) as error:
-        raise SurdError(f"{path}: is no JSON ({error}); {mend}") from error
+        raise SurdError(f"{path}: not JSON ({error}); {mend}") from error
 
 
 def _size(path: Path, mend: str = "") -> int:
@@ -189,16 +193,21 @@ def _size(path: Path, mend: str = "") -> int:
     try:
         found = path.lstat()
     except FileNotFoundError:
-        raise SurdError(f"{path}: is missing; {mend}") from None
+        raise SurdError(f"{path}: missing; {mend}") from None
     if stat.S_ISLNK(found.st_mode):
         raise SurdError(_is_link(path))
     if not stat.S_ISREG(found.st_mode):
-        raise SurdError(f"{path}: is no file; move it away" + (f" and {mend}" if mend else ""))
+        raise SurdError(
+            f"{path}: not a regular file; move it away" + (f" and {mend}" if mend else "")
+        )
     return found.st_size
 
 
 def _is_link(path: Path) -> str:
-    return f"{path}: is a symbolic link, and none is followed; put what it points to in its place"
+    return (
+        f"{path}: a symbolic link, which surd does not follow; put the file it points to in its "
+        "place"
+    )
 
 
 def _others(folder: Path, files: tuple[File, ...]) -> tuple[str, ...]:

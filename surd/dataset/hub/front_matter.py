@@ -21,16 +21,16 @@ def check_front_matter(path: Path, content: bytes | Path, mend: str) -> None:
     try:
         block = _BLOCK.match(content.decode())
         if block is None:
-            raise SurdError(f"{path}: has no front matter between two lines of ---; mend {mend}")
+            raise SurdError(f"{path}: no front matter between two lines of ---; fix {mend}")
         fields = yaml.safe_load(block[1])
     except UnicodeDecodeError as error:
-        raise SurdError(f"{path}: is not UTF-8 ({error.reason}); mend {mend}") from error
+        raise SurdError(f"{path}: not UTF-8 ({error.reason}); fix {mend}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 2}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "no YAML"
-        raise SurdError(f"{path}{line}: broken front matter: {problem}; mend {mend}") from error
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        raise SurdError(f"{path}{line}: broken front matter: {problem}; fix {mend}") from error
     except (ValueError, RecursionError) as error:  # as YAML's dates that are none
-        raise SurdError(f"{path}: broken front matter: {error}; mend {mend}") from error
+        raise SurdError(f"{path}: broken front matter: {error}; fix {mend}") from error
     if not isinstance(fields, dict):
-        raise SurdError(f"{path}: its front matter is no mapping of names to values; mend {mend}")
+        raise SurdError(f"{path}: the front matter is not a mapping of names to values; fix {mend}")

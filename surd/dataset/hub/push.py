@@ -84,8 +84,8 @@ def check_repo(repo: str) -> None:
         sound = "/" in repo
     if not sound:
         raise SurdError(
-            f"--repo {repo!r}: not a repository's name; give it as user/name, of letters, digits, "
-            "'-', '_' and '.'"
+            f"--repo {repo!r}: not a repository name; write it as user/name, using letters, "
+            "digits, '-', '_' and '.'"
         )
 
 
@@ -94,14 +94,14 @@ def _token() -> str:
         token = get_token()
     except Exception as error:  # a login that is expired, or of which the file is broken
         raise SurdError(
-            f"the login of the hub cannot be read ({type(error).__name__}); run: hf auth login"
+            f"cannot read the stored login of the hub ({type(error).__name__}); run: hf auth login"
         ) from None
     if not token:
         raise SurdError(
-            "no token for the hub; set HF_TOKEN to one that may write, or run: hf auth login"
+            "no token for the hub; set HF_TOKEN to one with write access, or run: hf auth login"
         )
     if not re.fullmatch("[!-~]+", token):
-        raise SurdError("HF_TOKEN holds signs that no token has; set it anew")
+        raise SurdError("HF_TOKEN contains characters that no token has; set it again")
     return token
 
 
@@ -115,8 +115,8 @@ def _push(
     info = api.repo_info(repo, repo_type=kind, revision=branch)
     if private and not info.private:
         raise SurdError(
-            f"{repo}: is public already, and --private is for new ones; make it private on its "
-            "page's settings, or push without --private"
+            f"{repo}: already public, and --private applies to new repositories only; make it "
+            "private in its settings on the hub, or push without --private"
         )
     head = str(info.sha)
     listed = api.list_repo_tree(repo, repo_type=kind, revision=head)
@@ -162,8 +162,8 @@ def _commit(
             api.preupload_lfs_files(repo, [add], repo_type=kind, revision=branch)
             if file.sha256 not in (None, add.upload_info.sha256.hex()):
                 raise SurdError(
-                    f"{file.content}: is not what was published; delete it, run surd publish "
-                    "again, and then the same command"
+                    f"{file.content}: has changed since it was published; delete it, run surd "
+                    "publish again, and rerun the same command"
                 )
             tick({"ok": 1})
     done = api.create_commit(

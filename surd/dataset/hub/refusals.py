@@ -15,7 +15,7 @@ from surd.pages.markdown import plain
 
 _HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__bases__[0])
 """What the HTTP library under huggingface_hub raises, whichever of them it is."""
-_AGAIN = "run the same command again, what was sent is kept"
+_AGAIN = "rerun the same command; files already sent are not sent again"
 _MAX_CHARS = 300
 
 
@@ -41,9 +41,9 @@ def _told(error: BaseException, repo: str, endpoint: str) -> str:
     if answer is not None:
         return _refused(answer, repo, endpoint, host)
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{host}: HF_HUB_OFFLINE forbids to ask; unset it and run the same command again"
+        return f"{host}: HF_HUB_OFFLINE forbids network access; unset it and rerun the same command"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: cannot be read: {error.strerror}; mend that, then {_AGAIN}"
+        return f"{error.filename}: cannot be read: {error.strerror}; fix that, then {_AGAIN}"
     root = _root(error)
     if isinstance(root, _HTTP_ERROR | OSError):
         why = _first_line(root)
@@ -51,29 +51,29 @@ def _told(error: BaseException, repo: str, endpoint: str) -> str:
             f"{host}: cannot be reached ({why}); check the network and HF_ENDPOINT, then {_AGAIN}"
         )
     if isinstance(root, json.JSONDecodeError | KeyError | TypeError):
-        return f"{host}: gives no answer of a hub; check HF_ENDPOINT, then {_AGAIN}"
-    return f"{host}: {_first_line(error)}; mend that, then {_AGAIN}"
+        return f"{host}: does not answer like a hub; check HF_ENDPOINT, then {_AGAIN}"
+    return f"{host}: {_first_line(error)}; fix that, then {_AGAIN}"
 
 
 def _refused(error: HfHubHTTPError, repo: str, endpoint: str, host: str) -> str:
     status = error.response.status_code
     said = f" ({error.server_message[:_MAX_CHARS]})" if error.server_message else ""
     if not str(error.response.url).startswith(endpoint):
-        return f"{host}: its storage answers {status}; {_AGAIN}"
+        return f"{host}: its storage answered {status}; {_AGAIN}"
     tokens = f"{host}/settings/tokens"
     mends = {
-        401: f"does not accept the token{said}; make one that may write at {tokens} and set "
+        401: f"does not accept the token{said}; create one with write access at {tokens} and set "
         "HF_TOKEN, or run: hf auth login",
-        403: f"does not let this token write to {repo}{said}; change that at {tokens}, or give a "
+        403: f"does not let this token write to {repo}{said}; change that at {tokens}, or choose a "
         "--repo of your own",
-        404: f"has no {repo} that this token may see{said}; check --repo and the token",
-        409: f"{repo} was changed meanwhile{said}; {_AGAIN}",
-        412: f"{repo} was changed meanwhile{said}; {_AGAIN}",
-        429: f"asks to wait{said}; later {_AGAIN}",
+        404: f"has no repository {repo} that this token may see{said}; check --repo and the token",
+        409: f"{repo} has changed in the meantime{said}; {_AGAIN}",
+        412: f"{repo} has changed in the meantime{said}; {_AGAIN}",
+        429: f"asks to slow down{said}; wait, then {_AGAIN}",
     }
     if status >= 500:
-        return f"{host}: answers {status}{said}; {_AGAIN}"
-    return f"{host}: {mends.get(status, f'refuses with {status}{said}; mend that, then {_AGAIN}')}"
+        return f"{host}: answered {status}{said}; {_AGAIN}"
+    return f"{host}: {mends.get(status, f'refused with {status}{said}; fix that, then {_AGAIN}')}"
 
 
 def _answer(error: BaseException | None) -> HfHubHTTPError | None:

@@ -25,7 +25,7 @@ def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
     """The groups to read. Raises SurdError that names the command to run for what is missing."""
     where = workspace.location
     if not parts:
-        raise SurdError(f"{where}: no samples yet; collect some first: {command('collect', where)}")
+        raise SurdError(f"{where}: no samples yet; first run: {command('collect', where)}")
     groups = []
     for group in GROUPS:
         missing = sorted(set(parts) - set(workspace.parts(group)))

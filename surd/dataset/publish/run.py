@@ -140,9 +140,10 @@ def _write(
 def _nothing_kept(workspace: Workspace, statistics: Statistics) -> str:
     reasons = ", ".join(f"{name} {count:,}" for name, count in statistics.reasons.most_common(3))
     return (
-        f"{workspace.location}: nothing to publish: none of {statistics.collected:,} samples is "
-        f"kept{f' (dropped for {reasons})' if reasons else ''}; change the thresholds of the "
-        "filter, or look at samples with: " + command("inspect", workspace.location)
+        f"{workspace.location}: nothing to publish: none of the {statistics.collected:,} "
+        f"samples is kept{f' (dropped for {reasons})' if reasons else ''}; change the "
+        "thresholds of the filter, or look at samples with: "
+        + command("inspect", workspace.location)
     )
 
 

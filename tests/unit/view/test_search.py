@@ -69,7 +69,9 @@ def test_a_search_ends_with_the_viewer(workspace: Workspace) -> None:
 
 
 def test_a_text_of_another_clip_is_told_so(workspace: Workspace) -> None:
-    with pytest.raises(SurdError, match="scored by a CLIP of 8 numbers, this text by one of 4"):
+    with pytest.raises(
+        SurdError, match="scored by a CLIP model with 8 dimensions, but this text has 4"
+    ):
         nearest.nearest(
             workspace, load(workspace), np.ones(4, np.float32), np.ones(COUNT, np.bool_), 6
         )
