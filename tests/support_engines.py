@@ -81,7 +81,7 @@ def _hang_once(params: Shout) -> None:
 
 
 def _be_slow(params: Shout) -> None:
-    time.sleep(3.5)
+    time.sleep(10.5)
 
 
 WRONGS: dict[str, Callable[[Shout], None]] = {

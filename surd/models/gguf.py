@@ -111,7 +111,7 @@ def _convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     read = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
     config = read.config
-    del config.quantization_config  # else it says of itself that it cannot be saved
+    vars(config).pop("quantization_config", None)  # which says that it cannot be saved
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
     plain.load_state_dict(read.state_dict(), assign=True)

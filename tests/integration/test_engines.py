@@ -278,7 +278,7 @@ def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
 def test_a_worker_that_hangs_ends_itself_and_its_part_is_computed_by_another(
     ray_engine: Engine, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 6)
+    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 20)
     results = run(
         ray_engine, workspace, Shout(at="part 1 row 4", wrong="hang once", notes=str(tmp_path))
     )
@@ -289,7 +289,7 @@ def test_a_worker_that_hangs_ends_itself_and_its_part_is_computed_by_another(
 def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
     ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 6)
+    monkeypatch.setattr("surd.engine.actors.SILENCE_S", 20)
     workspace = Workspace(tmp_path / "w")
     write_samples(workspace, parts=1)
     results = run(ray_engine, workspace, Shout(at="part 0", wrong="slow", notes=str(tmp_path)))
