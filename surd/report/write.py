@@ -72,8 +72,8 @@ def _check_free(storage: Storage, file: str) -> None:
         return
     if not ours:
         raise SurdError(
-            f"{storage.location}/{file}: is there already, and no report of surd's; choose another "
-            "--output"
+            f"{storage.location}/{file}: already exists and is not a surd report; choose "
+            "another --output"
         )
 
 
@@ -95,7 +95,7 @@ def _run(workspace: Workspace) -> list[Section]:
         found = [*runs.sections(root), *runs.ablation_sections(root)]
     if not found:
         raise SurdError(
-            f"{where}: neither a workspace (no surd.json) nor a training run's folder; "
-            "make a workspace with: surd build RECIPE -o DIR"
+            f"{where}: neither a workspace (no surd.json) nor the folder of a training run; "
+            "create a workspace with: surd build RECIPE -o DIR"
         )
     return found

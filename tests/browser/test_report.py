@@ -86,7 +86,7 @@ def test_the_slider_counts_what_the_filter_would_keep_and_marks_the_samples(
     shown = page()
     drawn(shown, "scores")
     panel = shown.locator("#panel-cos_simple")
-    slider = panel.get_by_label("least cos_simple")
+    slider = panel.get_by_label("minimum cos_simple")
     assert panel.locator("output").inner_text() == "0.2500"
     slider.press("ArrowRight")
     assert panel.locator("output").inner_text() == "0.2501"
@@ -103,7 +103,7 @@ def test_the_slider_counts_what_the_filter_would_keep_and_marks_the_samples(
     assert f"filter.clip_threshold={at}" in panel.locator(".command").inner_text()
     line = panel.locator("svg .mark-rule.role-mark line").first
     before = line.get_attribute("transform")
-    panel.get_by_role("button", name="as it is").click()
+    panel.get_by_role("button", name="reset").click()
     assert panel.locator("output").inner_text() == "0.2500"
     moved = "([line, was]) => line.getAttribute('transform') !== was"
     until(shown, moved, [line.element_handle(), before])

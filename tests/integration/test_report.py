@@ -53,7 +53,7 @@ def test_a_page_that_is_no_report_is_not_replaced(surd: Surd, folder: Path, tmp_
         (tmp_path / name).write_text("<p>mine</p>")
     for output in ("site", "thesis.html"):
         ran = surd("report", folder, "-o", tmp_path / output)
-        assert ran.code == 2 and "no report of surd's" in ran.err and ran.err.count("\n") == 1
+        assert ran.code == 2 and "not a surd report" in ran.err and ran.err.count("\n") == 1
     assert (tmp_path / "site" / "index.html").read_text() == "<p>mine</p>"
     assert surd("report", folder, "-o", tmp_path / "new.html").code == 0
     assert surd("report", folder, "-o", tmp_path / "new.html").code == 0, "its own is replaced"

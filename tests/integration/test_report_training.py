@@ -36,16 +36,16 @@ def test_a_run_is_reported_while_it_is_made_and_when_it_is_measured(
     ran = surd("report", run)
     assert ran.code == 0, ran.err
     page = (run / "report" / "index.html").read_text()
-    assert contents(page) == ["Adapter: run", "While it learned", "Losses"]
+    assert contents(page) == ["Adapter: run", "Validation during training", "Losses"]
     assert page.count('<img src="data:') == 2 * 3
     ran = surd("evaluate", run, *JUDGED, "--clip", "demo:clip")
     assert ran.code == 0, ran.err
     assert ran.out.endswith(f"next: surd report {run}\n")
     assert surd("report", run).code == 0
     page = (run / "report" / "index.html").read_text()
-    assert contents(page)[1:3] == ["What it is worth", "Before and after"]
+    assert contents(page)[1:3] == ["Evaluation", "Before and after"]
     assert page.count('<img src="data:') == 2 * 3 + 2 * 3 * 2
-    assert "judged by image analysis" in page
+    assert "Image analysis judges the demo" in page
 
 
 def test_an_ablation_is_reported_with_its_workspace_and_each_of_its_runs(

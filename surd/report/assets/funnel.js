@@ -29,7 +29,7 @@
     );
     const title = reason ? `Dropped for ${reason}` : "Kept";
     region.append(surd.element("h3", title), surd.element("ul.gallery", ...cards));
-    if (!cards.length) region.append(surd.element("p.note", "No example is part of this page."));
+    if (!cards.length) region.append(surd.element("p.note", "This page contains no examples of these."));
   };
   buttons.forEach((button) => button.addEventListener("click", () => show(button)));
 })();
@@ -42,7 +42,7 @@
       const sample = surd.samples[index];
       const mark = sample.kind
         ? surd.tag(`${sample.kind} ${surd.number(sample.similarity)}`, "drop")
-        : surd.tag("the best", "keep");
+        : surd.tag("best", "keep");
       return surd.card(index, { marks: [mark], prompts: false });
     });
     const more = cluster.size - cards.length;

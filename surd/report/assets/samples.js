@@ -41,7 +41,7 @@ surd.picture = (sample) => {
   const image = surd.element("img");
   image.loading = "lazy";
   image.decoding = "async";
-  image.alt = sample.simple ?? sample.complex ?? "a picture without prompt";
+  image.alt = sample.simple ?? sample.complex ?? "a picture without a prompt";
   image.src = sample.thumb;
   return surd.element("div.picture" + (sample.unfit ? ".unfit" : ""), image);
 };

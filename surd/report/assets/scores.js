@@ -28,7 +28,7 @@
       const rest = others(sample);
       const forced = sample.keep && (sample.reasons ?? []).length > 0;
       const kind = forced ? "keep" : rest.length ? "other" : stays(value, at) ? "keep" : "drop";
-      const word = forced ? "kept by hand" : rest.length ? `dropped: ${rest[0][0]}` : kind === "keep" ? "stays" : "goes";
+      const word = forced ? "kept by hand" : rest.length ? `dropped: ${rest[0][0]}` : kind === "keep" ? "stays" : "dropped";
       const made = surd.card(index, { marks: [surd.tag(value.toFixed(4), kind), surd.tag(word, kind)] });
       made.classList.add(kind);
       return made;
@@ -53,7 +53,7 @@
       find("output.at").textContent = at.toFixed(4);
       find(".stay").textContent = surd.number(stay);
       find(".go").textContent = surd.number(go);
-      slider.setAttribute("aria-valuetext", `${at}: ${stay} stay, ${go} go`);
+      slider.setAttribute("aria-valuetext", `${at}: ${stay} stay, ${go} dropped`);
       find(".command").textContent = `surd filter DIR --set filter.${score.reason}=${at}`;
       surd.views.get("score-" + score.name.replaceAll("_", "-"))?.signal("threshold", at).runAsync();
       cancelAnimationFrame(waiting);

@@ -15,9 +15,9 @@ from surd.store.workspace import Workspace
 
 CLUSTERS, MEMBERS = 16, 6
 _KINDS = {
-    "exact": "the same bytes",
-    "phash": "the same by perceptual hash",
-    "clip": "the same by CLIP and hash",
+    "exact": "identical bytes",
+    "phash": "matching perceptual hashes",
+    "clip": "close by CLIP, with similar hashes",
 }
 _SIZES = ((2, 2), (3, 3), (4, 5), (6, 10), (11, 100), (101, None))
 
@@ -103,5 +103,5 @@ def section(
 
 def _range(low: int, high: int | None) -> str:
     if high is None:
-        return f"{low} and more"
+        return f"{low} or more"
     return str(low) if low == high else f"{low} to {high}"

@@ -21,8 +21,8 @@ _MAX_WORDS = 100_000
 OTHERS = "(others)"
 _CATEGORIES = {
     "source": "source",
-    "licence": "licence, as the source says",
-    "nsfw_level": "NSFW level, as the source says",
+    "licence": "licence according to the source",
+    "nsfw_level": "NSFW level according to the source",
     "mime": "file format",
     "language": "language of the complex prompt",
 }
@@ -164,7 +164,7 @@ def _sides(counts: npt.NDArray[np.int64]) -> Chart:
     ]
     x = alt.X("from:Q", title="shorter side in pixels", bin="binned", scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(name, format=",") for name in ("from:Q", "to:Q", "samples:Q")]
-    end = f"; the last bar holds all from {_SIDES * _SIDE_PX:,} on" if counts[-1] else ""
+    end = f"; the last bar includes everything from {_SIDES * _SIDE_PX:,} up" if counts[-1] else ""
     return Chart("sides", _histogram(rows, x, tip).to_dict(), f"Shorter side of the pictures{end}")
 
 
@@ -181,7 +181,7 @@ def _aspects(counts: npt.NDArray[np.int64]) -> Chart:
         "from:Q", title="width : height", bin="binned", axis=axis, scale=alt.Scale(domain=[-2, 2])
     )
     tip = [alt.Tooltip("ratio:N", title="about"), alt.Tooltip("samples:Q", format=",")]
-    return Chart("aspects", _histogram(rows, x, tip).to_dict(), "Shape of the pictures")
+    return Chart("aspects", _histogram(rows, x, tip).to_dict(), "Aspect ratio of the pictures")
 
 
 def _lengths(words: dict[str, Words]) -> Chart:
@@ -207,5 +207,5 @@ def _lengths(words: dict[str, Words]) -> Chart:
         )
         .properties(width="container", height=170)
     )
-    more = f"; {_LENGTHS} stands for all longer ones" if longest == _LENGTHS else ""
+    more = f"; {_LENGTHS} stands for all longer prompts" if longest == _LENGTHS else ""
     return Chart("lengths", areas.to_dict(), f"Length of the prompts in words{more}")

@@ -18,7 +18,7 @@ from surd.stages.filter.rules import REASONS
 from surd.store.aligned import Parts
 
 EXAMPLES = 12
-_UNKNOWN = "a reason that this surd does not know"
+_UNKNOWN = "a reason that this version of surd does not know"
 
 
 class Funnel:

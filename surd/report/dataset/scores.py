@@ -34,7 +34,7 @@ class Score:
 SCORES = (
     Score("cos_simple", "cosine(image, simple prompt)", "clip_threshold", -1, 1, 1e-4, 0.02),
     Score("cos_complex", "cosine(image, complex prompt)", "complex_threshold", -1, 1, 1e-4, 0.02),
-    Score("margin", "cosine of simple less that of complex", "min_margin", -1, 1, 1e-4, 0.02),
+    Score("margin", "cosine(simple) minus cosine(complex)", "min_margin", -1, 1, 1e-4, 0.02),
     Score("itm", "image-text matching, by BLIP", "min_itm", 0, 1, 1e-3, 0.05),
     Score("aesthetic", "aesthetic score", "min_aesthetic", -10, 20, 1e-2, 0.25),
     Score("nsfw", "NSFW score of the image model", "max_nsfw", 0, 1, 1e-3, 0.05, True),
@@ -211,7 +211,7 @@ def _chart(
         alt.Tooltip("from:Q", title="from"),
         alt.Tooltip("to:Q", title="to"),
         alt.Tooltip("scored:Q", title="samples", format=","),
-        alt.Tooltip("judged:Q", title="dropped by nothing else", format=","),
+        alt.Tooltip("judged:Q", title="not dropped for other reasons", format=","),
     ]
     y = alt.Y("scored:Q", title="samples", axis=alt.Axis(format=",d", tickCount=4))
     base = plot(bars)
@@ -233,5 +233,5 @@ def _chart(
     )
     layers = alt.layer(everything, others, line).add_params(at)
     spec = layers.properties(width="container", height=200).to_dict()
-    label = f"{score.title} of all that are scored, in bars of {width * score.step:.4g}"
+    label = f"{score.title} of all scored samples, in bins of {width * score.step:.4g}"
     return Chart(f"score-{score.name.replace('_', '-')}", spec, label)

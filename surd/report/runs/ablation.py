@@ -62,7 +62,7 @@ def _variants(found: Any, where: str) -> list[Variant]:
             for one in found
         ]
     except (TypeError, KeyError, AttributeError) as error:
-        raise SurdError(f"{where}: not what surd ablate writes; run it again") from error
+        raise SurdError(f"{where}: not written by surd ablate; run it again") from error
 
 
 def _told(settings: Mapping[str, Any]) -> str:

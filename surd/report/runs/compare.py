@@ -202,7 +202,7 @@ def sheet(
     name = prompts or judged[0].prompts
     sample = [pair for pair, sampled in picks(judged, name, 1) if sampled][:pairs]
     if not sample:
-        raise SurdError(f"{run}: was not evaluated with {name}")
+        raise SurdError(f"{run}: was not evaluated on {name}")
     cells = [_cell(pair, run) for pair in sample]
     return contact_sheet([cells[i : i + columns] for i in range(0, len(cells), columns)])
 
@@ -222,7 +222,7 @@ def _picture(side: Side, run: Path) -> Image.Image:
     data = opened(side.picture, run)
     if data is None:
         evaluate = command("evaluate", run)
-        raise SurdError(f"{run}: {side.picture} is not here any more; run: {evaluate}")
+        raise SurdError(f"{run}: {side.picture} no longer exists; run: {evaluate}")
     with Image.open(io.BytesIO(data)) as image:
         picture: Image.Image = image.convert("RGB")
     return picture.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)

@@ -40,12 +40,12 @@ def evaluation_section(run: Run) -> Section | None:
         shown=shown,
         interval=interval,
     )
-    return Section(f"{run.id}-evaluation", "What it is worth", text, charts)
+    return Section(f"{run.id}-evaluation", "Evaluation", text, charts)
 
 
 def _judge(how: Mapping[str, Any], sets: Sequence[str]) -> str:
     asked = [name for name in sets if not name.startswith(_DEMO)]
-    by_sight = "The demo's pictures are judged by image analysis." if len(asked) < len(sets) else ""
+    by_sight = "Image analysis judges the demo's pictures." if len(asked) < len(sets) else ""
     model = public_name(str(how.get("vqa", "a model")))
     by_model = f"{', '.join(asked)}: judged by the answers of {model}." if asked else ""
     return visible(f"{by_sight} {by_model}".strip(), 400) or ""
@@ -88,7 +88,7 @@ def rows_of(rows: Any, where: str) -> list[Row]:
     try:
         return [_row(row) for row in rows]
     except (TypeError, KeyError, AttributeError) as error:
-        raise SurdError(f"{where}: not what surd evaluate writes; run it again") from error
+        raise SurdError(f"{where}: not written by surd evaluate; run it again") from error
 
 
 def _row(row: Mapping[str, Any]) -> Row:

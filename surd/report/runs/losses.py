@@ -7,13 +7,14 @@ from surd.report.runs.read import Run, anchor
 from surd.training.loss_plots import RATE, loss_plot, loss_points, window
 
 _ABOUT = {
-    "loss": "What is minimised: the terms, each times its weight",
+    "loss": "The total that is minimised: the weighted sum of all terms",
     "denoising": "Squared error of what the UNet predicts from the adapter's text embeddings",
-    "attention": "How differently the UNet's cross-attention layers answer to the adapter's text "
-    "embeddings and to the complex prompt's, over the answers' variance",
+    "attention": "How much the answers of the UNet's cross-attention layers to the adapter's text "
+    "embeddings differ from those to the complex prompt's, relative to the variance of the "
+    "answers",
     "llm": "Distance of the adapter's features from the language model's vector",
     "prompt": "Distance of the adapter's text embeddings from the complex prompt's",
-    RATE: "Of the optimizer",
+    RATE: "Learning rate of the optimizer",
 }
 
 

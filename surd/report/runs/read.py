@@ -79,9 +79,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise SurdError(f"{path}: cannot be read: {error}; run again what wrote it") from error
+        raise SurdError(
+            f"{path}: cannot be read: {error}; rerun the command that wrote it"
+        ) from error
     if not isinstance(found, dict):
-        raise SurdError(f"{path}: not a JSON object; run again what wrote it")
+        raise SurdError(f"{path}: not a JSON object; rerun the command that wrote it")
     return found
 
 

@@ -38,7 +38,7 @@ def validation_section(run: Run) -> Section | None:
         scores=run.scores,
         count=count,
     )
-    return Section(f"{run.id}-validation", "While it learned", text, charts)
+    return Section(f"{run.id}-validation", "Validation during training", text, charts)
 
 
 def _score_charts(run: Run, names: Sequence[str]) -> list[Chart]:

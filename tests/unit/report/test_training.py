@@ -58,7 +58,7 @@ def test_what_a_run_did_not_leave_has_no_section(tmp_path: Path) -> None:
 def test_a_run_is_told_by_what_differs_from_the_published_settings(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", steps(3), accumulate=4, heads=2, feed_forward=2048)
     about = by_title(run)["Adapter: run"].body
-    assert "3 of 4" in about and "It is not" in about  # finished
+    assert "3 of 4" in about and "not finished" in about  # finished
     assert "<dd>24</dd>" in about  # pairs: 3 steps of 4 batches of 2
     assert re.findall(r"<code>(\w+)</code>", about) == ["heads"]
     assert "<bdi>sd</bdi>" in about and "/home/me" not in about
@@ -107,7 +107,7 @@ def test_a_log_that_was_cut_off_or_diverged_is_read_as_far_as_it_goes(tmp_path: 
     with (run / "log.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')
     losses = by_title(run)["Losses"]
-    assert "loss is no finite number</strong> at 2 steps" in losses.body
+    assert "loss is not finite</strong> at 2 steps" in losses.body
     assert [row["step"] for row in values(losses, 0, 0)] == [1, 2, 3, 4]
     json.dumps([chart.spec for chart in losses.charts], allow_nan=False)
 
@@ -137,7 +137,7 @@ def test_of_many_validations_the_first_the_last_and_some_between_are_shown(tmp_p
     (run / "validation" / "prompts.json").write_text(json.dumps(texts))
     scores = [{"step": n, "pictures": 12, "clip score": 0.3, "count": n / 10} for n in (0, 5, 10)]
     (run / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in scores))
-    section = by_title(run)["While it learned"]
+    section = by_title(run)["Validation during training"]
     heads = re.findall(r'<th scope="col">([^<]*)</th>', section.body)
     assert len(heads) == 7 and heads[0] == "without" and heads[-1] == "step 10,000"
     assert section.body.count("<img src=") == 8 * 7 - 1
@@ -184,12 +184,12 @@ def test_pictures_of_an_ablation_are_found_beside_its_runs_and_none_outside(tmp_
     (run / "pictures").rename(run.parent / "pictures")
     assert by_title(run)["Before and after"].body.count("<img") == 2
     (run.parent / "pictures").rename(tmp_path / "elsewhere")
-    assert "not here any more" in by_title(run)["Before and after"].body
+    assert "no longer exist" in by_title(run)["Before and after"].body
     table = pq.read_table(run / "evaluation.parquet").to_pylist()
     outside = [row | {"picture": "../../elsewhere/base/0.png"} for row in table]
     pq.write_table(pa.Table.from_pylist(outside), run / "evaluation.parquet")
     (run / "pictures").mkdir()
-    assert "not here any more" in by_title(run)["Before and after"].body
+    assert "no longer exist" in by_title(run)["Before and after"].body
 
 
 def test_pictures_of_many_sets_take_no_more_than_a_few_megabytes(tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_the_pairs_of_a_sample_make_one_picture_for_a_readme(tmp_path: Path) -> 
     assert whole.size == (3 * one.width, 2 * one.height)
     assert np.array_equal(np.asarray(whole)[: one.height, : one.width], np.asarray(one))
     assert {(179, 57, 47), (31, 122, 77)} <= {color for _, color in one.getcolors(1 << 20)}
-    with pytest.raises(SurdError, match="not evaluated with other"):
+    with pytest.raises(SurdError, match="not evaluated on other"):
         sheet(run, prompts="other")
     shutil.rmtree(run / "pictures")
-    with pytest.raises(SurdError, match="not here any more"):
+    with pytest.raises(SurdError, match="no longer exist"):
         sheet(run)
 
 
@@ -235,7 +235,7 @@ def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> Non
     brisque = {"measure": "brisque", "p": None, "lower_is_better": True}
     found["rows"].append(row | brisque | {"difference": {"value": -3, "low": -4, "high": -2}})
     (run / "evaluation.json").write_text(json.dumps(found))
-    section = by_title(run)["What it is worth"]
+    section = by_title(run)["Evaluation"]
     rows = re.findall(
         r'<th scope="row"><bdi>([^<]*)</bdi>.*?<td>([^<]*)</td></tr>', section.body, re.S
     )
