@@ -112,11 +112,14 @@ def test_a_duplicate_leads_to_the_one_that_is_kept(tmp_path: Path) -> None:
     changes = {BAD: {"width": 256}, 1: like_bad, 2: like_bad | {"width": 99}}
     with viewing(workspace_with(tmp_path, changes=changes)) as site:
         assert (
-            f'href="/sample/{id_of(1)}">The one that is kept'
+            f'href="/sample/{id_of(1)}">The copy of this picture that is kept'
             in get(f"{site}/sample/{id_of(2)}").text
         )
         for number in (BAD, 1):
-            assert "The one that is kept" not in get(f"{site}/sample/{id_of(number)}").text
+            assert (
+                "The copy of this picture that is kept"
+                not in get(f"{site}/sample/{id_of(number)}").text
+            )
 
 
 def test_more_like_this_finds_the_nearest_and_not_itself(shown_site: str) -> None:
@@ -213,7 +216,7 @@ def test_what_has_no_image_stays_dropped_and_says_why(site: str) -> None:
     said = decide(site, FOREIGN, "keep")
     assert said["state"] == "dropped" and said["label"].startswith("dropped: no_image")
     page = get(f"{site}/sample/{id_of(FOREIGN)}").text
-    assert "There is no image" in page
+    assert "No image:" in page
     assert re.search(r'data-decide="keep"[^>]* disabled', page)
 
 

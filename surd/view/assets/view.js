@@ -145,7 +145,7 @@ if (article) {
 async function lookUp(place) {
   const answer = await fetch(place.dataset.like).catch(() => null);
   if (!answer || !answer.ok) {
-    place.querySelector("p").textContent = "It cannot be looked up.";
+    place.querySelector("p").textContent = "The search failed.";
     return;
   }
   place.innerHTML = await answer.text(); // our own template's, escaped there
