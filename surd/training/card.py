@@ -38,9 +38,9 @@ tags: [sur-adapter, text-to-image]
 
 # A SUR-adapter for {base}
 
-Moves the text embeddings of plain sentences towards those of the prompts that {base} draws well;
-taught by {samples:,} pairs of a simple and a complex prompt with their image, and by vectors of
-{llm}. The method is that of Zhong et al. 2023
+This adapter moves the text embeddings of plain sentences towards those of the prompts that {base}
+draws well. It was trained on {samples:,} images, each with a simple and a complex prompt, and on
+vectors of {llm}. The method is that of Zhong et al. 2023
 ([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
 
 ```sh
@@ -54,7 +54,7 @@ from surd.adapter.encoding import generate
 pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 ```
 
-![What each loss was, step by step]({CURVES})
+![The losses at each step]({CURVES})
 
 {_validation(folder, storage)}| setting | value |
 |---|---|
@@ -81,8 +81,8 @@ def _validation(folder: Path, storage: Storage) -> str:
     told = "".join(f"{number}. {inline(text)}\n" for number, (text, _) in enumerate(pictures, 1))
     table = "\n".join(rows)
     return (
-        f"![A row a prompt, a column a step, the base model's first]({PICTURES})\n\n"
-        f"{told}\n{table}\n\n"
+        "![One row per prompt, one column per step; the first column shows the base model]"
+        f"({PICTURES})\n\n{told}\n{table}\n\n"
     )
 
 

@@ -93,7 +93,7 @@ def test_turned_pictures_keep_their_bytes_and_are_shown_upright(tmp_path: Path, 
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert found["image"].size == (24, 32) == (found["width"], found["height"])
     assert np.array_equal(np.asarray(found["image"]), np.asarray(upright))
-    assert "1 images are turned" in card_of(tmp_path)[1]
+    assert "orientation that turns them: 1;" in card_of(tmp_path)[1]
 
 
 # Croissant ---------------------------------------------------------------------------------------

@@ -41,9 +41,7 @@ def card(said: Mapping[str, Any], made: Made, params: PublishParams) -> str:
         _examples(found["examples"][: params.examples]),
         "## Loading\n\n" + _LOADING,
         "## Columns\n\n"
-        + _table(
-            ("column", "what it holds"), ((f"`{n}`", inline(doc(n))) for n in PUBLISHED.names)
-        ),
+        + _table(("column", "content"), ((f"`{n}`", inline(doc(n))) for n in PUBLISHED.names)),
         "## What was kept\n\n" + _funnel(found),
         "## Scores\n\n" + _scores(found["scores"]),
         "## Sources and licences\n\n" + _sources(found),
@@ -97,13 +95,13 @@ def _about(said: Mapping[str, Any]) -> str:
     found = said["statistics"]
     rows = ((name, f"{s['rows']:,}", bytes_(s["bytes"])) for name, s in said["splits"].items())
     return (
-        f"{found['published']:,} generated images, each with two prompts: the *complex* prompt it "
-        "was made from, in the language of image generators, and a *simple* one, a plain "
-        "sentence that is true of the picture.\n\n"
+        f"{found['published']:,} generated images, each with two prompts: the *complex* "
+        "prompt it was made from, in the language of image generators, and a *simple* one, a "
+        "plain sentence that describes the picture.\n\n"
         + _table(("split", "samples", "size"), rows)
-        + "\n\nSplits are drawn by cluster of near-duplicates, where these were looked for: no "
-        "picture of one split has a near-duplicate in another, and a sample stays in its split "
-        "while its cluster keeps its name."
+        + "\n\nSplits are drawn by cluster of near-duplicates, if the dataset was searched for "
+        "them: no picture in one split has a near-duplicate in another, and a sample stays "
+        "in its split as long as its cluster keeps its name."
     )
 
 
@@ -121,8 +119,8 @@ _LOADING = (
     'sample = dataset["train"][0]\n'
     'sample["image"], sample["simple_prompt"], sample["complex_prompt"]\n'
     "```\n\n"
-    "The files are plain Parquet. Images are byte for byte what was downloaded, or what the "
-    f"recipe's resizing made of it. `{DESCRIPTION}` lists every file with its sha256; "
+    "The files are plain Parquet. Images are byte for byte as downloaded, or as the recipe "
+    f"resized them. `{DESCRIPTION}` lists every file with its sha256; "
     "`croissant.json` describes the dataset in [Croissant](https://mlcommons.org/croissant)."
 )
 
@@ -144,7 +142,7 @@ def _funnel(found: Mapping[str, Any]) -> str:
         (inline(name), f"{n['samples']:,}", share(n["samples"], total), f"{n['alone']:,}")
         for name, n in found["reasons"].items()
     )
-    header = ("dropped for", "samples", "share", "for nothing else")
+    header = ("reason", "samples", "share", "for this reason only")
     return f"{text}\n\nA sample may be dropped for several reasons.\n\n{_table(header, rows)}"
 
 
@@ -158,8 +156,8 @@ def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     )
     header = ("percentiles", "samples", *(f"{p} %" for p in PERCENTILES))
     return (
-        "Cosines are between CLIP's embeddings of image and prompt; their scale differs between "
-        "CLIP models.\n\n" + _table(header, rows)
+        "The cosines compare CLIP's embeddings of image and prompt; their scale differs "
+        "between CLIP models.\n\n" + _table(header, rows)
     )
 
 
@@ -172,9 +170,9 @@ def _sources(found: Mapping[str, Any]) -> str:
     if rest := sources[_MAX_SOURCES:]:
         rows.append((f"{len(rest)} more", "", f"{sum(row['samples'] for row in rest):,}"))
     return (
-        _table(("source", "licence, as the source says", "samples"), rows)
-        + "\n\nThe columns `author`, `licence`, `page_url` and `url` say it of each sample; "
-        f"{found['with_author']:,} name an author."
+        _table(("source", "licence according to the source", "samples"), rows)
+        + "\n\nThe columns `author`, `licence`, `page_url` and `url` give this information for "
+        f"each sample; {found['with_author']:,} samples name an author."
     )
 
 
@@ -183,7 +181,7 @@ def _how(made: Made) -> str:
     surd = f"surd {version}" if version else "surd"
     recipe = {"sources": made.sources, **made.settings}
     text = yaml.safe_dump(recipe, sort_keys=False, width=100)
-    return f"With {surd}, by a recipe whose part that decides the result is:\n\n" + fenced(
+    return f"Made with {surd}. These parts of the recipe determine the result:\n\n" + fenced(
         text, "yaml"
     )
 
@@ -193,22 +191,23 @@ def _warnings(found: Mapping[str, Any]) -> str:
         f"{inline(level)} {count:,}" for level, count in found["nsfw_levels"].items()
     )
     points = [
-        f"**Not safe for work.** Levels as the sources give them: {levels}. They, and the scores "
-        "of the image model (`nsfw`), are often wrong; unmarked does not mean harmless.",
-        "**Licences.** That an image could be downloaded gives no right to use it. Look at "
-        "`licence` and `page_url`; most terms are those of the site and of the model that made "
-        "the image.",
-        "**Generated images.** They show what the models that made them learned, mistakes, "
-        "stereotypes and likenesses of real people included. Simple prompts may be machine-made "
-        "and wrong; the scores say how likely.",
-        "**Personal data.** Author names and links to pages are personal data, and prompts may "
-        "name people. Honour requests for removal: drop the sample and publish again.",
+        f"**Not safe for work.** Levels stated by the sources: {levels}. These levels and the "
+        "scores of the image model (`nsfw`) are often wrong; an image without a mark is not "
+        "necessarily harmless.",
+        "**Licences.** The fact that an image could be downloaded gives you no right to use "
+        "it. Check `licence` and `page_url`; usually the terms of the site and of the model "
+        "that made the image apply.",
+        "**Generated images.** The images reproduce what their models learned, including "
+        "mistakes, stereotypes and likenesses of real people. Simple prompts may be "
+        "machine-made and wrong; the scores indicate how likely that is.",
+        "**Personal data.** Author names and links to pages are personal data, and prompts "
+        "may name people. Honour requests for removal: drop the sample and publish again.",
     ]
     if found["exif_turned"]:
         points.append(
-            f"**Orientation.** {found['exif_turned']:,} images are turned by their EXIF "
-            "orientation, as `datasets` does by itself; `width` and `height` are those of the "
-            "upright picture."
+            "**Orientation.** Images with an EXIF orientation that turns them: "
+            f"{found['exif_turned']:,}; `datasets` turns them automatically. `width` and `height` "
+            "are those of the upright picture."
         )
     return "\n".join(f"- {point}" for point in points)
 

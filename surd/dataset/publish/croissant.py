@@ -63,7 +63,7 @@ def croissant(said: Mapping[str, Any], made: Made, params: PublishParams) -> str
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": plain(made.name),
         "description": plain(made.description)
-        or "Generated images with a simple and a complex prompt each",
+        or "Generated images, each with a simple and a complex prompt",
         "citeAs": CITATION,
         "license": licence_of(said, params),
         "version": "1.0.0",
@@ -120,7 +120,7 @@ def _samples() -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": "samples",
         "name": "samples",
-        "description": "an image, its simple and its complex prompt, scores and provenance",
+        "description": "an image with its simple and its complex prompt, scores and provenance",
         "key": {"@id": "samples/id"},
         "field": [split, *(_field(field) for field in PUBLISHED)],
     }
