@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# of pytest, each with whole files of tests
+# for pytest; each worker runs whole test files
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-all test-pythons test-oldest fuzz lint docs bench clean
@@ -29,21 +29,21 @@ demo: setup
 test: setup lint
 	$(BIN)/pytest $(WORKERS)
 
-# the long forms too: some sixty kills at random moments; SURD_SEED repeats those of a run
+# also the long tests: some sixty kills at random moments; SURD_SEED repeats those of a run
 test-all: setup lint
 	$(BIN)/pytest $(WORKERS) -m "long or not long"
 
-# on the oldest and the newest Python that are promised; some 7 GB for each while it runs
+# on the oldest and the newest supported Python; each needs about 7 GB while it runs
 test-pythons: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python tests/pythons.py tests/unit $(WORKERS)
 
-# with the lowest version of everything that pyproject.toml allows
+# with the lowest versions that pyproject.toml allows
 test-oldest: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python tests/pythons.py --lowest tests/unit tests/integration $(WORKERS)
 
-# bytes of strangers, for SECONDS a target; what is found stays in .fuzz/
+# untrusted bytes, for SECONDS per target; findings stay in .fuzz/
 SECONDS ?= 60
 fuzz: setup
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
@@ -59,7 +59,7 @@ lint: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
-# an hour and a half on two cores; needs nginx, and rest for what it measures
+# takes an hour and a half on two cores; needs nginx and an otherwise idle machine
 bench: setup
 	$(BIN)/python benchmarks/download.py
 	$(BIN)/python benchmarks/filter.py

@@ -18,9 +18,9 @@ from surd.cli.app import COMMANDS
 _INTRO = """\
 # Commands
 
-`surd COMMAND --help` says the same as this page, which is made from the code. Results go to the
-standard output and everything else to the standard error; `--json` prints one JSON object. Exit
-codes: 0 done, 1 done with failed parts or too many failures, 2 something to mend (one line says
+`surd COMMAND --help` shows the same text as this page, which is generated from the code. Results go
+to standard output and everything else to standard error; `--json` prints one JSON object. Exit
+codes: 0 done, 1 done with failed parts or too many failures, 2 something to fix (one line says
 what), 130 stopped by Ctrl-C. `surd --version` prints the version.
 """
 

@@ -21,12 +21,12 @@ _INTRO = """\
 
 A recipe is a YAML file. `surd build NAME -o DIR` takes the name of a shipped recipe
 ({shipped}) or a path; `--set KEY=VALUE` overrides any key, as
-in `--set sources.0.limit=100`; `--plan` checks it and says what would be done. Unknown keys are
-refused. An existing workspace keeps its own settings where the recipe differs, unless `--replace`.
-Relative paths start from the folder surd is started in. This page is made from the code.
+in `--set sources.0.limit=100`; `--plan` checks the recipe and lists what would be done. Unknown
+keys are errors. An existing workspace keeps its own settings where the recipe differs, unless you
+give `--replace`. Relative paths start from the folder in which you run surd. This page is generated
+from the code.
 
-Keys marked *runtime* change how fast or how patiently, never what comes out; changing them computes
-nothing again.
+Keys marked *runtime* affect speed and patience, never the result; changing them recomputes nothing.
 """
 
 
