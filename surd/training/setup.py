@@ -23,7 +23,9 @@ def make_accelerator(params: TrainAdapterParams, folder: Path) -> Any:
     from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs
 
-    AcceleratorState._reset_state()  # it keeps an earlier run's precision, and refuses another
+    reset = getattr(AcceleratorState, "_reset_state", None)  # private, and there since 0.7
+    if reset is not None:  # it keeps an earlier run's precision, and refuses another
+        reset()
     return Accelerator(
         mixed_precision=precision_of(params),
         gradient_accumulation_steps=params.accumulate,

@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long  # a minute and more, for what no wheel holds
 def test_trained_models_are_in_the_libraries_formats(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.demo_models.clip._BATCH", 8)
     monkeypatch.setattr("tools.demo_models.captioner._BATCH", 8)
