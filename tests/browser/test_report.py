@@ -113,7 +113,7 @@ def test_the_gallery_can_show_the_lowest_and_the_highest(page: Open) -> None:
     panel = page().locator("#panel-cos_simple")
     found = {}
     for which in ("lowest", "highest"):
-        panel.get_by_label("Samples").select_option(label=which)
+        panel.get_by_label("Samples", exact=True).select_option(label=which)
         next_frame(panel.page)
         values = [float(v) for v in panel.locator("li .tag:first-child").all_inner_texts()]
         assert values == sorted(values)

@@ -318,7 +318,7 @@ def test_a_worker_with_another_surd_says_so(workspace: Workspace) -> None:
 def test_a_cluster_that_is_not_up_is_one_line() -> None:
     from surd.engine.cluster import check_answers
 
-    with pytest.raises(SurdError, match=r"127.0.0.1:9: Connection refused; is the cluster up"):
+    with pytest.raises(SurdError, match=r"127.0.0.1:9: Connection refused; is the cluster running"):
         check_answers("127.0.0.1:9")
 
 
