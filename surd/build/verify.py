@@ -44,5 +44,5 @@ def _shards(workspace: Workspace) -> Iterator[str]:
         if why:
             yield (
                 f"{workspace.location}/{name}: damaged ({why}); delete it and run "
-                f"{command('publish', workspace.location)} to write it again"
+                f"{command('publish', workspace.location)}, which writes it again"
             )

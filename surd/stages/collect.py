@@ -352,7 +352,7 @@ def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
         except DamagedPartError as error:
             raise WorkspaceError(
                 f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file "
-                f"and run {command('collect', workspace.location)} to add its samples again"
+                f"and run {command('collect', workspace.location)}, which adds its samples again"
             ) from error
 
     parts = workspace.parts(GROUP)

@@ -54,16 +54,16 @@ def _mend(location: str, group: str) -> str:
     """What brings a damaged part back."""
     if group == "samples":
         return (
-            f"delete this file and run {command('collect', location)} to fetch its samples "
+            f"delete this file and run {command('collect', location)}, which fetches its samples "
             "from the sources again"
         )
     if "/" in group:
         return (
-            f"run {command('embed-llm', location)} with the same options to compute it again, "
-            "or import it again"
+            f"run {command('embed-llm', location)} again with the same options, or import "
+            "the vectors again"
         )
     until = ["--until", MADE_BY[group]] if group in MADE_BY else []
-    return f"run {command('build', '-o', location, *until)} to compute it again"
+    return f"run {command('build', '-o', location, *until)}, which computes it again"
 
 
 class MissingPartError(WorkspaceError):
@@ -162,7 +162,7 @@ class Workspace:
 
     def _anew(self) -> str:
         anew = command("build", "RECIPE", "-o", self.location)
-        return f"delete it and rerun {anew} with your settings; finished parts are kept"
+        return f"delete it and run {anew} again with your settings; finished parts are kept"
 
     def has_manifest(self) -> bool:
         """Whether this is a workspace already."""

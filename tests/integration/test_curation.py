@@ -210,7 +210,7 @@ def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
         (["filter", "DIR", "--max-nsfw", "2"], "filter.max_nsfw"),
         (["publish", "DIR"], "first run: surd score"),
         (["caption", "DIR", "--set", "caption.model=/nowhere"], "no such folder"),
-        (["caption", "DIR", "--set", "caption.model=demo:captionor"], "there are: "),
+        (["caption", "DIR", "--set", "caption.model=demo:captionor"], "available: "),
         (["caption", "DIR", "--set", "caption.device=tpu"], "use auto, cpu or cuda"),
         (["caption", "nowhere"], "not a surd workspace"),
     ],

@@ -207,7 +207,7 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
     wide = make_run(tmp_path / "wide", diffusion, learnt=False, width=64)
     wrong = {
         "no adapter here": (tmp_path,),
-        "64 wide": (wide, "--prompts", "demo:simple", "--limit", 1),
+        "width 64": (wide, "--prompts", "demo:simple", "--limit", 1),
         "demo:nothing": (run, "--prompts", "demo:nothing"),
         "neither a prompt file nor a bundled set": (run, "--prompts", tmp_path / "none.txt"),
         "./none: no such folder": (run, "--prompts", "action", "--vqa", "./none"),

@@ -418,7 +418,7 @@ def test_a_run_that_has_not_ended_is_refused(surd: Surd, hub: Hub, run: Path) ->
     [
         ("# No front matter\n", "no front matter"),
         ("---\ntags: [a\n---\n", "line 3: broken front matter"),
-        ("---\n- a\n---\n", "no mapping"),
+        ("---\n- a\n---\n", "not a mapping"),
         ("---\ntags: !!python/object/apply:os.system [true]\n---\n", "line 2: broken"),
         ("---\ndate: 2024-99-99\n---\n", "broken front matter"),
         ("---\nlicense: mit\n", "no front matter"),
@@ -483,7 +483,7 @@ def test_a_shard_that_was_cut_changed_or_lost_is_not_published(
     shard.write_bytes(whole[:-1])
     refused(surd("push", workspace, "--repo", REPO), shard.name, "when published")
     shard.unlink()
-    refused(surd("push", workspace, "--repo", REPO), shard.name, "is missing")
+    refused(surd("push", workspace, "--repo", REPO), shard.name, "missing")
     assert hub.asked == []
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     ran = surd("push", workspace, "--repo", REPO, "--quiet")

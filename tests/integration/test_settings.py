@@ -98,7 +98,7 @@ def test_the_key_that_is_told_to_set_is_taken_alone(surd: Surd, tmp_path: Path, 
     recipe_file(recipe, site, description="it's edited: null", name="yours, and longer than it")
     told = surd("build", recipe, "-o", folder).err
     (line,) = [line for line in told.splitlines() if line.startswith("to use all")]
-    option = shlex.split(line.partition("as: ")[2])
+    option = shlex.split(line.partition("just one: ")[2])
     assert surd("build", recipe, "-o", folder, *option).code == 0
     assert (saved(folder)["name"], saved(folder)["description"]) == ("mine", "it's edited: null")
 

@@ -67,7 +67,7 @@ def test_pictures_are_the_same_when_fewer_are_drawn_together(
     np.testing.assert_allclose(np.stack(found), np.stack(right), atol=1e-3)
     assert max(seen) == 5
     monkeypatch.setattr(encoding, "prompt_inputs", scarce(encoding.prompt_inputs, 0, seen))
-    with pytest.raises(ModelError, match="not enough memory to encode even one picture"):
+    with pytest.raises(ModelError, match="not enough memory to draw even one picture"):
         encoding.generate(pipeline, None, prompts, seeds, **call)
 
 
@@ -99,5 +99,5 @@ def test_a_training_that_runs_out_says_what_takes_less(
 
     monkeypatch.setattr(loop, "_micro_step", run_out)
     ran = surd(*command(workspace, diffusion, tmp_path / "run", 3, **settings), "-q")
-    line = f"surd: out of memory in step 1; run the same command with {mend}\n"
+    line = f"surd: out of memory in step 1; rerun the same command with {mend}\n"
     assert (ran.code, ran.err) == (2, line)

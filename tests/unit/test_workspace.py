@@ -398,7 +398,7 @@ def test_a_broken_manifest_is_one_line_that_says_what_to_do(
     with pytest.raises(WorkspaceError, match=says) as caught:
         local.read_manifest()
     assert "\n" not in str(caught.value)
-    assert f"rerun surd build RECIPE -o {local.location} with" in str(caught.value)
+    assert f"run surd build RECIPE -o {local.location} again" in str(caught.value)
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, "1", None, 1.5])
