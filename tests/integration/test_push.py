@@ -134,7 +134,7 @@ def test_the_datasets_own_folder_is_pushed_as_its_workspace_is(
 ) -> None:
     surd("push", workspace, "--repo", REPO, "--quiet")
     ran = surd("push", workspace / "dataset", "--repo", REPO, "--quiet")
-    assert "has all of it already" in ran.out
+    assert "is up to date" in ran.out
 
 
 def test_after_publishing_anew_only_the_new_goes_and_shards_of_before_are_removed(
@@ -298,7 +298,7 @@ def test_a_dry_run_lists_files_and_sizes_and_asks_nobody(
     ran = surd("push", run, "--repo", REPO, "--dry-run")
     assert ran.code == 0
     assert "    7.0 kB  adapter_model.safetensors\n" in ran.out
-    assert "stays here: checkpoint-000010/, evaluation.parquet, log.jsonl, pictures/" in ran.out
+    assert "not sent: checkpoint-000010/, evaluation.parquet, log.jsonl, pictures/" in ran.out
     assert "nothing was sent" in ran.out
     told = surd("push", run, "--repo", REPO, "--dry-run", "--json").json
     assert {"name": "loss.svg", "bytes": 6} in told["files"]

@@ -53,7 +53,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
     assert lines == (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
     told = surd(*cut)
-    assert told.code == 0 and "is trained already" in told.out
+    assert told.code == 0 and "already trained with these settings" in told.out
     assert told.out.endswith(f"next: surd evaluate {tmp_path / 'cut'}\n")
 
 
@@ -69,9 +69,8 @@ def test_another_seed_gives_another_adapter_and_the_same_seed_the_same(
     card = (tmp_path / "a" / "README.md").read_text()
     assert "| `seed` | `1` |" in card and "tiny-llm" in card
     (tmp_path / "a" / "README.md").unlink()  # killed before it was written
-    assert (
-        "is trained already" in surd(*command(workspace, diffusion, tmp_path / "a", 2, seed=1)).out
-    )
+    again = surd(*command(workspace, diffusion, tmp_path / "a", 2, seed=1))
+    assert "already trained with these settings" in again.out
     assert (tmp_path / "a" / "README.md").read_text() == card
     drawn = "".join(ElementTree.parse(tmp_path / "a" / "loss.svg").getroot().itertext())
     first = json.loads((tmp_path / "a" / "log.jsonl").read_text().splitlines()[0])
@@ -193,7 +192,7 @@ def test_begun_anew_a_run_loses_what_surd_wrote_and_nothing_else(
         | {"README.md", "loss.svg"}
     )
     assert (run / "log.jsonl").read_text().count("\n") == 1
-    assert "is trained already" in surd(*once).out
+    assert "already trained with these settings" in surd(*once).out
 
 
 def test_a_run_of_the_version_before_goes_on_where_it_stopped(
@@ -210,7 +209,7 @@ def test_a_run_of_the_version_before_goes_on_where_it_stopped(
     assert ran.code == 2 and "that differs in distance (mse, now kl)" in ran.err
     gone = {"distance": "kl", "depth": 2, "validation_clip": "demo:clip"}
     (run / "settings.json").write_text(json.dumps({**settings, **gone}))
-    assert "is trained already" in surd(*told).out
+    assert "already trained with these settings" in surd(*told).out
     (run / "adapter_model.safetensors").unlink()
     first = (run / "checkpoint-000002").stat().st_mtime_ns
     assert surd(*told, "-q").code == 0
