@@ -116,7 +116,7 @@ def find_in(table: dict, **options: object) -> Duplicates:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tables())
 def test_it_finds_what_going_through_all_pairs_finds(table):
     keeper, kinds = by_all_pairs(**table)
@@ -125,7 +125,7 @@ def test_it_finds_what_going_through_all_pairs_finds(table):
     assert [KINDS[code] for code in found.kind] == kinds
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tables())
 def test_every_cluster_has_one_kept_row_that_its_rows_match_themselves(table):
     found = find_in(table)

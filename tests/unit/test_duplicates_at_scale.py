@@ -21,7 +21,7 @@ def pairs_within(values: np.ndarray, distance: int) -> set[tuple[int, int]]:
     return set(zip(a.tolist(), b.tolist(), strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 16), st.integers(0, 400))
 def test_no_near_hash_is_missed_or_said_twice(seed, distance, n):
     rng = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def test_both_ways_of_counting_ones_agree():
     assert hamming._popcount_by_halves(values).tolist() == ones
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.floats(0, 1), st.integers(1, 4))
 def test_stars_do_not_depend_on_how_many_neighbours_are_remembered(seed, n, share, length):
     rng = np.random.default_rng(seed)

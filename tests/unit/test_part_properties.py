@@ -46,7 +46,7 @@ def write(workspace: Workspace, table: pa.Table, cuts: list[int], row_group_rows
     return info.digest
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ROWS, st.lists(st.integers(0, 25), max_size=5), st.integers(1, 9), st.integers(1, 30))
 def test_rows_come_back_in_order_however_they_were_cut(
     rows: list[dict[str, Any]], cuts: list[int], row_group_rows: int, batch_rows: int
@@ -66,7 +66,7 @@ def test_rows_come_back_in_order_however_they_were_cut(
     assert workspace.storage.read_bytes(part_name("things", 0)) == once, "the same bytes"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ROWS, ROWS)
 def test_digests_are_equal_only_when_rows_are(
     some: list[dict[str, Any]], others: list[dict[str, Any]]

@@ -71,7 +71,7 @@ def test_a_recipe_saved_and_read_again_is_the_same(name: str, tmp_path: Path) ->
     assert override_recipe(recipe, ["name=other", f"name={recipe.name}"]) == recipe
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_value_in_place_of_another_is_taken_or_refused_with_its_place(data: Any) -> None:
     raw = RECIPES[data.draw(st.sampled_from(sorted(RECIPES)))].model_dump(mode="json")
@@ -86,7 +86,7 @@ def test_any_value_in_place_of_another_is_taken_or_refused_with_its_place(data: 
     assert again.model_dump(mode="json") == recipe.model_dump(mode="json")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.text(min_size=1, max_size=20))
 def test_a_key_nobody_knows_is_refused_wherever_it_stands(data: Any, key: str) -> None:
     raw = RECIPES[data.draw(st.sampled_from(sorted(RECIPES)))].model_dump(mode="json")
@@ -101,7 +101,7 @@ def test_a_key_nobody_knows_is_refused_wherever_it_stands(data: Any, key: str) -
         validate_recipe(replaced(raw, way, 1), "x.yaml")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(max_size=60) | st.from_regex(r"(name|a\.b|sources\.\d): ?[!&*\[{\"'0-9x:.e+-]{0,12}")
 )
@@ -119,7 +119,7 @@ def test_any_text_is_a_recipe_or_one_line(tmp_path_factory: Any, text: str) -> N
     assert_says_what_to_mend(caught.value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(max_size=40)
     | st.from_regex(r"[a-z_]{1,9}(\.[0-9a-z]{0,5}){0,3}=[!&*\[{\"'0-9x:.e+-]{0,9}")
@@ -135,7 +135,7 @@ def test_any_override_is_taken_or_one_line(override: str) -> None:
         assert_says_what_to_mend(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(min_size=1, max_size=300))
 @example("nul\0here")
 @example("x" * 5000)
