@@ -83,7 +83,7 @@ def test_cleaned_prompts_hold_words_and_nothing_that_acts(
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_is_shown_on_one_line_without_effects(text: str) -> None:
     assert_harmless(shown(text))
     assert "\n" not in shown(text)
@@ -91,7 +91,7 @@ def test_any_text_is_shown_on_one_line_without_effects(text: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_warning_and_any_line_of_a_log_is_harmless(text: str) -> None:
     with contextlib.redirect_stderr(io.StringIO()) as told:
         warn(text)

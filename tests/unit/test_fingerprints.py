@@ -116,7 +116,7 @@ def test_params_are_frozen_and_refuse_unknown_fields() -> None:
 
 
 @given(DIGESTS, st.randoms(use_true_random=False))
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=100)
 def test_the_order_of_inputs_does_not_matter(inputs: dict[str, str], order: random.Random) -> None:
     pairs = list(inputs.items())
     order.shuffle(pairs)
@@ -124,7 +124,7 @@ def test_the_order_of_inputs_does_not_matter(inputs: dict[str, str], order: rand
 
 
 @given(DIGESTS, DIGESTS, st.text(max_size=8), st.text(max_size=8))
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=100)
 def test_fingerprints_are_equal_only_when_settings_and_inputs_are(
     one: dict[str, str], other: dict[str, str], here: str, there: str
 ) -> None:

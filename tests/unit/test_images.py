@@ -355,7 +355,7 @@ MAGIC = [
 
 
 @given(st.sampled_from([b"", *MAGIC]), st.binary(max_size=300))
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=200)
 def test_random_bytes_are_a_verdict(magic: bytes, tail: bytes) -> None:
     verdict(magic + tail)
 
@@ -373,7 +373,7 @@ def mutations(draw: st.DrawFn) -> bytes:
 
 
 @given(mutations())
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=200)
 def test_a_mutated_file_is_fine_or_a_verdict(data: bytes) -> None:
     verdict(data)
 

@@ -278,7 +278,7 @@ def test_a_damaged_remote_part_is_damaged_too() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 7))
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=60)
 def test_the_digest_does_not_depend_on_how_rows_were_cut(lengths: list[int], cut: int) -> None:
     total = sum(lengths)
     whole, at, slices = rows(total), 0, []

@@ -24,13 +24,13 @@ SEEDS = st.integers(0, 10**6)
 TABLES = (COUNT_WORDS, COLOR_WORDS, SHAPE_WORDS, ARRANGEMENT_WORDS, ACTION_WORDS)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(scene=SCENES, seed=SEEDS, words=st.sampled_from(["train", "heldout", "all"]))
 def test_every_sentence_reads_back_to_its_scene(scene, seed, words):
     assert matches(read_sentence(simple_sentence(scene, seed=seed, words=words)), scene, ATTRIBUTES)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(scene=SCENES, seed=SEEDS)
 def test_every_complex_prompt_has_every_attribute_as_a_tag(scene, seed):
     tags = re.sub(r"<[^>]*>|:[\d.]+|BREAK|[()\[\]{}]", ",", complex_prompt(scene, seed=seed))

@@ -416,9 +416,7 @@ def test_reading_resumed_at_any_page_gives_the_same_rest(tmp_path: Path, suffix:
         assert all_pages(tmp_path, page.cursor) == whole[i:]
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["good", "bad", "blank", "quoted"]), max_size=400), st.booleans())
 def test_bad_rows_do_not_shift_the_cursor(tmp_path: Path, kinds: list[str], as_json: bool) -> None:
     lines = {"good": "u,p", "bad": "u,p,q", "blank": "", "quoted": '"u","p\nq"'}
