@@ -46,7 +46,7 @@ def test_trained_models_are_in_the_libraries_formats(tmp_path, monkeypatch):
 def test_models_of_somebody_else_are_not_replaced(tmp_path):
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "weights").write_bytes(b"mine")
-    with pytest.raises(SurdError, match="holds what surd demo train did not make"):
+    with pytest.raises(SurdError, match="holds what this training did not make"):
         train_all(tmp_path, device="cpu")
     assert [path.name for path in tmp_path.rglob("*")] == ["clip", "weights"]
 
