@@ -71,9 +71,11 @@ def make_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(folder: Path, family: str = "llama", padding_side: str = "right") -> Any:
+def make_model(
+    folder: Path, family: str = "llama", padding_side: str = "right", seed: int = 0
+) -> Any:
     """Save a model and its tokenizer; returns the model as the library made it."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = AutoConfig.for_model(family, vocab_size=len(WORDS), **{**ids, **FAMILIES[family]})
     model = AutoModelForCausalLM.from_config(config).eval()
@@ -106,7 +108,7 @@ def states_alone(
 
 
 def make_workspace(
-    folder: Path, prompts: list[str | None], keep: list[bool], part_size: int = 4
+    folder: Path, prompts: list[str | None], keep: list[bool], part_size: int = 4, first: int = 0
 ) -> Workspace:
     """Samples that have a simple prompt and a verdict; all else is null."""
     workspace = Workspace(folder)
@@ -114,11 +116,11 @@ def make_workspace(
     workspace.write_manifest(Manifest(recipe={"name": "prompts", "sources": sources}))
     rows = [
         {"id": f"{i:032x}", "source": "folder", "status": "ok", "simple_prompt": p, "keep": k}
-        for i, (p, k) in enumerate(zip(prompts, keep, strict=True))
+        for i, (p, k) in enumerate(zip(prompts, keep, strict=True), first)
     ]
-    for part, first in enumerate(range(0, len(rows), part_size)):
+    for part, start in enumerate(range(0, len(rows), part_size)):
         for group in ("samples", "clip", "verdicts"):
-            write_group(workspace, group, part, rows[first : first + part_size])
+            write_group(workspace, group, part, rows[start : start + part_size])
     return workspace
 
 

@@ -16,12 +16,12 @@ from surd.engine import select
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, EngineName
 from surd.engine.stages import run_stage
-from surd.errors import RecipeError, SurdError, WorkspaceError, command
+from surd.errors import ModelError, RecipeError, SurdError, WorkspaceError, command
 from surd.progress import track
 from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names
-from surd.stages.base import Stage
+from surd.stages.base import Stage, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
 from surd.stages.refresh import refresh
 from surd.store import journal
@@ -87,6 +87,7 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
             _demo_site(recipe, options),
             select.opened(options.engine, options.ray_address) as engine,
         ):
+            before = manifest
             manifest = _begin(workspace, manifest, recipe)
             for name in _chosen(recipe, options):
                 if name == "collect":
@@ -96,9 +97,26 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
                 elif name == "embed_llm":
                     summary = _embed_llm(workspace, recipe, options, engine)
                 else:
-                    summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
+                    try:
+                        summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
+                    except ModelError:
+                        _forget(workspace, manifest, before, recipe, stage_named(name))
+                        raise
                 _record(workspace, manifest, recipe, summary)
                 yield summary
+
+
+def _forget(
+    workspace: Workspace, manifest: Manifest, before: Manifest | None, recipe: Recipe, stage: Stage
+) -> None:
+    """Go back to the settings a stage had before, where today's never computed a part."""
+    settings = settings_fingerprint(stage, params_of(recipe, stage))
+    infos = (workspace.part_info(stage.group, part) for part in workspace.parts(stage.group))
+    if before is None or any(info is not None and info.settings == settings for info in infos):
+        return
+    if before.recipe.get(stage.name) != manifest.recipe.get(stage.name):
+        manifest.recipe[stage.name] = before.recipe.get(stage.name)
+        workspace.write_manifest(manifest)
 
 
 @contextlib.contextmanager

@@ -60,8 +60,8 @@ def build(
 
     differing = 0
     if recipe is None:
-        output = output or "surd-demo"
-        chosen, which = own_or_demo(output, set_ or [], replace=replace)
+        named, output = output is not None, output or "surd-demo"
+        chosen, which = own_or_demo(output, set_ or [], replace=replace, named=named)
         if not json_:
             say(f"no recipe given: {which}; others: {', '.join(shipped_recipes())}")
     elif output is None:

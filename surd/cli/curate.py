@@ -9,7 +9,7 @@ import typer
 
 from surd.cli.options import Folder, Json, Overrides, Quiet
 from surd.cli.printing import print_json, say
-from surd.errors import WorkspaceError, command
+from surd.errors import SurdError, WorkspaceError, command
 
 _FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -79,6 +79,11 @@ def filter_(
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
+    twice = [id_ for ids in ((keep, drop), (keep, undo), (drop, undo)) for id_ in _both(*ids)]
+    if twice:
+        raise SurdError(f"{twice[0]}: give one of --keep, --drop and --undo for a sample")
+    if suggest and (keep or drop or undo):
+        raise SurdError("--suggest decides nothing; give --keep, --drop and --undo without it")
     if suggest:
         workspace.read_manifest()
         _suggest(workspace, json_)
@@ -149,6 +154,10 @@ def publish(
     push = command("push", folder, "--repo", "user/name")
     then = command("report", folder) + ("" if "://" in folder else f", or {push}")
     run_stage(folder, "publish", set_, json_, quiet=quiet, then=then)
+
+
+def _both(some: list[str] | None, others: list[str] | None) -> set[str]:
+    return set(some or ()) & set(others or ())
 
 
 def _print_funnel(result: Any) -> None:

@@ -24,8 +24,13 @@ _LONG = 100
 """Characters of a value on a line."""
 
 
-def own_or_demo(folder: str, overrides: Sequence[str], *, replace: bool) -> tuple[Recipe, str]:
-    """The recipe where none is named, and what it is. Raises SurdError."""
+def own_or_demo(
+    folder: str, overrides: Sequence[str], *, replace: bool, named: bool
+) -> tuple[Recipe, str]:
+    """The recipe where none is named, and what it is; of a folder that somebody `named`, its own.
+
+    Raises SurdError.
+    """
     build = command("build", "RECIPE", "-o", folder)
     if replace:
         raise SurdError(f"--replace: name the recipe to use: {build} --replace")
@@ -37,6 +42,8 @@ def own_or_demo(folder: str, overrides: Sequence[str], *, replace: bool) -> tupl
         raise WorkspaceError(
             f"{folder}: has samples but no surd.json; name the recipe they came from: {build}"
         )
+    if named:
+        raise WorkspaceError(f"{folder}: not a surd workspace; name a recipe to make one: {build}")
     return load_recipe(find_recipe("demo"), overrides), f"building the demo into {folder}"
 
 

@@ -178,8 +178,21 @@ def train_adapter(
         sys.exit(130)
     if not done.main:
         return
+    if done.lacking:
+        warn(
+            f"{done.lacking:,} of {done.samples + done.lacking:,} samples have no vector and were "
+            f"left out; run: {command('embed-llm', folder, '--model', params.llm)}"
+        )
     if json_:
-        print_json({"run": output, "samples": done.samples, "steps": done.steps, "new": done.new})
+        print_json(
+            {
+                "run": output,
+                "samples": done.samples,
+                "without_vectors": done.lacking,
+                "steps": done.steps,
+                "new": done.new,
+            }
+        )
         return
     if done.new:
         say(f"{output}: {done.steps:,} steps on {done.samples:,} samples")

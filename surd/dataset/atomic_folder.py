@@ -25,7 +25,6 @@ CROISSANT = "croissant.json"
 _OLD = f"{FOLDER}.tmp-replaced"
 _NEW = f"{FOLDER}.tmp-"
 _TEXTS = (DESCRIPTION, CARD, CROISSANT)
-_SHARD = re.compile(r"(train|validation|test)-\d{5}(-of-\d{5})?\.parquet")
 
 
 def new_folder(fingerprint: str) -> str:
@@ -120,23 +119,30 @@ def _telling(final: Path) -> Iterator[None]:
 
 def _retire(old: Path, final: Path) -> None:
     """Delete a dataset that was replaced; what surd did not make moves to the new one."""
+    ours = _names_in(Storage(str(old)), "")
     for path in old.iterdir():
-        if not _is_ours(path.name) and not (final / path.name).exists():
+        if path.name not in ours and not (final / path.name).exists():
             path.rename(final / path.name)
     shutil.rmtree(old)
 
 
-def _is_ours(name: str) -> bool:
-    return name in _TEXTS or _SHARD.fullmatch(name) is not None
+def _names_in(storage: Storage, folder: str) -> set[str]:
+    """The files that a dataset's description calls its own, whole or not."""
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+        said = json.loads(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
+        names = (file[key] for file in said["files"] for key in ("name", "written_as"))
+        return {*_TEXTS, *names}
+    return set(_TEXTS)
 
 
 def _move_files(
     storage: Storage, folder: str, moves: Mapping[str, str], said: Mapping[str, Any]
 ) -> None:
+    replaced = _names_in(storage, FOLDER)
     content = json.dumps(dict(said) | {"complete": False}).encode()
     storage.write_bytes(f"{FOLDER}/{DESCRIPTION}", content)
     for name in storage.names(FOLDER):
-        if _SHARD.fullmatch(name) and name not in moves.values():
+        if name in replaced - {*_TEXTS, *moves.values()}:
             storage.delete(f"{FOLDER}/{name}")
     waiting = storage.names(folder)
     for before, after in [*moves.items(), (CROISSANT, CROISSANT), (CARD, CARD)]:

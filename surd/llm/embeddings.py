@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.errors import WorkspaceError, command
-from surd.llm.layout import group, short_name, stored
+from surd.llm.layout import check_model, group, short_name, stored
 from surd.paths import cache_folder
+from surd.store.aligned import check_samples
 from surd.store.storage import Storage
 from surd.store.workspace import Workspace
 
@@ -68,7 +69,7 @@ def load(location: str | Path, model: str, layer: int) -> Embeddings:
     """
     workspace = Workspace(location)
     name = group_of(workspace, model, layer)
-    parts = [_read(workspace, name, part, ["id", "tokens"]) for part in workspace.parts(name)]
+    parts = [_read(workspace, name, part, ["tokens"]) for part in workspace.parts(name)]
     table = pa.concat_tables(parts)
     tokens = table["tokens"].to_pylist() if _per_token(workspace, name) else None
     rows = table.num_rows if tokens is None else sum(tokens)
@@ -80,7 +81,10 @@ def group_of(workspace: Workspace, model: str, layer: int) -> str:
     there = sorted(stored(workspace))
     for name in (model, short_name(model)):
         if (name, layer) in there:
-            return group(name, layer)
+            found = group(name, layer)
+            if name != model:  # given by the name of its folder, not below llm
+                check_model(workspace, found, model)
+            return found
     have = ", ".join(f"{name} layer {number}" for name, number in there) or "none"
     raise WorkspaceError(
         f"{workspace.location}: no vectors of {model}, layer {layer}; available: {have}; run: "
@@ -89,8 +93,9 @@ def group_of(workspace: Workspace, model: str, layer: int) -> str:
 
 
 def _read(workspace: Workspace, name: str, part: int, columns: Sequence[str]) -> pa.Table:
-    """The rows that have a vector."""
-    table = workspace.read(name, part, [*columns, "status"])
+    """The rows that have a vector. Raises DamagedPartError where they are not the samples'."""
+    table = workspace.read(name, part, ["id", *columns, "status"])
+    check_samples(workspace, name, part, table["id"])
     return table.filter(pc.is_in(table["status"], pa.array(["ok", "cut"])))
 
 

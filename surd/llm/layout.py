@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import PurePath
 
 import pyarrow as pa
 
+from surd.errors import WorkspaceError
 from surd.models.gguf import is_gguf
+from surd.models.names import identity
 from surd.recipe.embed_llm import Pool
 from surd.store.schema import described
-from surd.store.workspace import Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 STATUSES = {
     "ok": "has a vector",
@@ -69,3 +72,19 @@ def stored(workspace: Workspace) -> Iterator[tuple[str, int]]:
         names = workspace.storage.names(f"llm/{model}")
         layers = [name.removeprefix("layer-") for name in names if name.startswith("layer-")]
         yield from ((model, int(layer)) for layer in sorted(layers, key=int))
+
+
+def check_model(workspace: Workspace, group: str, model: str) -> None:
+    """Raise WorkspaceError where a group holds vectors of another model whose folder has the same
+    name; of a folder that is gone nobody can tell."""
+    for part in workspace.parts(group):
+        with contextlib.suppress(DamagedPartError):
+            info = workspace.part_info(group, part)
+            there = str((info.extra if info else {}).get("llm", {}).get("model", model))
+            gone = there == identity(there)
+            if there != model and not gone and identity(there) != identity(model):
+                raise WorkspaceError(
+                    f"{workspace.location}/{group}: holds vectors of {there}, not of {model}, "
+                    "another model in a folder of the same name; rename one of the folders"
+                )
+            return

@@ -19,7 +19,7 @@ from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine
 from surd.engine.work import Work as Computes
 from surd.llm.batches import Embedder, Live, Vectors, silent
-from surd.llm.layout import group, schema, short_name
+from surd.llm.layout import check_model, group, schema, short_name
 from surd.llm.part import READS, Rows, Tokenized, entries_of, read_rows, table_of, tokenize
 from surd.llm.share import (
     Entry,
@@ -88,6 +88,8 @@ def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
     params = params.model_copy(update={"revision": shape.revision or params.revision})
     model = short_name(params.model, params.gguf_file)
     stages = {n: _stage(model, n, shape.width, params) for n in numbers}
+    for stage in stages.values():
+        check_model(workspace, stage.group, params.model)
     due: dict[int, dict[int, PartState]] = {}
     waiting: dict[int, str] = {}
     fresh = 0

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.progress import Tick
 from surd.sources.huggingface import HuggingFaceSource
 from surd.sources.record import SourceParams
@@ -80,8 +80,8 @@ def refresh(
     if all(map(_why_not, sources)):
         kind, why = next(iter(refused.items()))
         raise SurdError(
-            f"--refresh: {kind}: {why}; to collect only what is new, run: surd collect "
-            f"{workspace.location}"
+            f"--refresh: {kind}: {why}; to collect only what is new, run: "
+            + command("collect", workspace.location)
         )
     for kind, why in refused.items():
         log.warning("%s: %s; collecting only what is new", kind, why)
@@ -90,8 +90,15 @@ def refresh(
     whole = {
         source_key(params)
         for params, result in zip(sources, results, strict=True)
-        if result.problem is None and samples.looks_at(params)
+        if result.problem is None and result.new + result.known and samples.looks_at(params)
     }
+    for params, result in zip(sources, results, strict=True):
+        if result.problem is None and not result.new + result.known and samples.looks_at(params):
+            log.warning(
+                "%s: has no records at all, as if a disk were not mounted; its samples are not "
+                "marked as gone",
+                params.model_dump()["kind"],
+            )
     changed = samples.write_changed()
     before = gone.read(workspace)
     after = samples.absent(whole) | {id_ for id_ in before if not samples.is_there(id_)}

@@ -107,6 +107,15 @@ def side_by_side(tables: Mapping[str, pa.Table]) -> pa.Table:
     return joined
 
 
+def check_samples(workspace: Workspace, group: str, part: int, ids: pa.ChunkedArray) -> None:
+    """Raise DamagedPartError where a part has other samples than those of the workspace; it may
+    lack those that were added since."""
+    if part in workspace.parts("samples"):
+        samples = workspace.read("samples", part, ["id"])["id"]
+        if not _same_samples(ids, samples, shorter=True):
+            raise _other_samples(workspace, group, part, "samples")
+
+
 class ReadsAround(Protocol):
     """A workspace, or whoever keeps what it has read of one."""
 

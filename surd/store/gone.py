@@ -13,7 +13,7 @@ from collections.abc import Set
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, command
 from surd.store.workspace import Workspace
 
 REASON = "gone"
@@ -30,8 +30,8 @@ def read(workspace: Workspace) -> frozenset[str]:
         return frozenset()
     except (ValueError, TypeError, KeyError) as error:
         raise WorkspaceError(
-            f"{workspace.location}/{_FILE}: damaged ({error}); delete it and run "
-            f"surd collect {workspace.location} --refresh"
+            f"{workspace.location}/{_FILE}: damaged ({error}); delete it and run: "
+            + command("collect", workspace.location, "--refresh")
         ) from error
 
 

@@ -47,6 +47,8 @@ class Trained:
     steps: int
     new: bool
     """Whether there was anything left to do."""
+    lacking: int
+    """Samples of the training split that have no vector, and are left out."""
     main: bool = True
     """Of several processes, whether this is the one that speaks for all."""
 
@@ -66,7 +68,9 @@ def run(
     validation_prompts(params)
     dataset = open_published(location)
     vectors = _vectors(location, params)
-    samples = sum(id_ in vectors for id_ in ids_of(dataset, "train"))
+    has_vector = [id_ in vectors for id_ in ids_of(dataset, "train")]
+    samples = sum(has_vector)
+    lacking = len(has_vector) - samples
     if not samples:
         layer = ["--layer", params.layer] if params.layer >= 0 else []
         raise SurdError(
@@ -81,7 +85,7 @@ def run(
         if main and not (folder / CARD).is_file():  # it was killed between the two
             begin_folder(folder, settings, resume=True)
             write_card(folder, lasting(params), samples)
-        return Trained(folder, samples, params.steps, new=False, main=main)
+        return Trained(folder, samples, params.steps, False, lacking, main)
     pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
     check_fits(params, pipeline)
     if main:
@@ -115,13 +119,18 @@ def run(
         )
     if main:
         write_card(folder, lasting(params), samples)
-    return Trained(folder, samples, params.steps, new=True, main=main)
+    return Trained(folder, samples, params.steps, True, lacking, main)
 
 
 def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings:
     name = short_name(params.llm)
     there = [layer for model, layer in stored(Workspace(location)) if model in (name, params.llm)]
-    layer = max(there, default=0) if params.layer < 0 else params.layer
+    if not there and params.layer < 0:
+        raise SurdError(
+            f"{location}: no vectors of {params.llm}; run: "
+            + command("embed-llm", location, "--model", params.llm)
+        )
+    layer = max(there) if params.layer < 0 else params.layer
     return embeddings.load(location, params.llm, layer)
 
 

@@ -12,7 +12,9 @@ import torch
 from support import digests
 from support_llm import KEEP, SAMPLES, make_model, make_workspace, vectors_of
 
+from surd.errors import WorkspaceError
 from surd.llm import embeddings
+from surd.store.workspace import DamagedPartError
 
 Surd = Callable[..., Any]
 
@@ -103,3 +105,30 @@ def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:
     assert surd("import", "prompt2vec", sample, "-o", tmp_path / "w", *told).code == 0
     found = embeddings.load(tmp_path / "w", "llama-13B", 39)
     assert list(found) == ["0" * 32] and found.width == 5120
+
+
+def test_another_model_in_a_folder_of_the_same_name_overwrites_nothing(
+    surd: Surd, folder: Path, llm: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere" / "tiny"
+    make_model(other, seed=1)
+    assert surd("embed-llm", folder, "--model", llm, "--layer", 2).code == 0
+    before = vectors_of(folder, 2)
+    ran = surd("embed-llm", folder, "--model", other, "--layer", 2)
+    assert ran.code == 2 and f"holds vectors of {llm}, not of {other}" in ran.err
+    assert vectors_of(folder, 2) == before
+    with pytest.raises(WorkspaceError, match="another model in a folder of the same name"):
+        embeddings.load(folder, str(other), 2)
+    assert len(embeddings.load(folder, llm, 2)) == 6
+
+
+def test_vectors_of_other_samples_are_refused_as_in_any_group(
+    surd: Surd, folder: Path, llm: str, tmp_path: Path
+) -> None:
+    theirs = make_workspace(tmp_path / "theirs", SAMPLES, KEEP, first=100)
+    for one in (folder, Path(theirs.location)):
+        assert surd("embed-llm", one, "--model", llm, "--layer", 2).code == 0
+    part = "llm/tiny/layer-2/part-00000.parquet"
+    (folder / part).write_bytes(Path(theirs.location, part).read_bytes())
+    with pytest.raises(DamagedPartError, match=r"not those of samples/part-00000"):
+        embeddings.load(folder, llm, 2)

@@ -177,7 +177,7 @@ def test_without_a_recipe_a_workspace_goes_on_with_its_own(
 
 
 def test_without_a_recipe_the_demo_is_built_only_where_nothing_is_yet(
-    surd: Surd, tmp_path: Path, site: Site
+    surd: Surd, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "w"
     surd("build", recipe_file(tmp_path / "mine.yaml", site), "-o", folder)
@@ -187,8 +187,8 @@ def test_without_a_recipe_the_demo_is_built_only_where_nothing_is_yet(
     assert ran.code == 2
     assert ran.err.endswith(f"name the recipe they came from: surd build RECIPE -o {folder}\n")
     assert digests(folder) == before
-    plan = surd("build", "-o", tmp_path / "new", "--plan")
-    assert f"building the demo into {tmp_path / 'new'}" in plan.out
+    monkeypatch.chdir(tmp_path)
+    assert "building the demo into surd-demo" in surd("build", "--plan").out
 
 
 def test_replace_needs_to_know_by_what(surd: Surd, tmp_path: Path) -> None:
@@ -349,3 +349,24 @@ def test_a_recipe_that_this_version_refuses_is_replaced(surd: Surd, tmp_path: Pa
     assert f"surd build RECIPE -o {tmp_path} --replace" in ran.err
     taken, differing = own_or_given(str(tmp_path), "civitai", [], replace=True)
     assert (taken.name, differing) == ("civitai", 0)
+
+
+def test_a_setting_with_which_no_model_could_be_loaded_does_not_stay(
+    surd: Surd, tmp_path: Path, site: Site
+) -> None:
+    folder = tmp_path / "w"
+    assert surd("build", recipe_file(tmp_path / "mine.yaml", site), "-o", folder).code == 0
+    surd("caption", folder, "--set", "caption.model=demo:captioner")
+    before = saved(folder)
+    ran = surd(
+        "caption", folder, "--set", "caption.model=/no/such", "--set", "caption.candidates=2"
+    )
+    assert ran.code == 2 and "/no/such" in ran.err
+    assert saved(folder) == before
+    assert surd("caption", folder).code == 0
+
+
+def test_a_mistyped_folder_does_not_become_a_demo(surd: Surd, tmp_path: Path) -> None:
+    ran = surd("build", "-o", tmp_path / "my-dta")
+    assert ran.code == 2 and "not a surd workspace; name a recipe to make one" in ran.err
+    assert not (tmp_path / "my-dta").exists()

@@ -142,3 +142,19 @@ def test_decisions_live_in_an_object_store_too() -> None:
     assert manual.read(workspace) == {id_of(0): "drop"}
     manual.decide(workspace, id_of(0), None)
     assert manual.read(workspace) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--keep", "{id}", "--drop", "{id}"), "give one of --keep, --drop and --undo"),
+        (("--suggest", "--keep", "{id}"), "--suggest decides nothing"),
+    ],
+)
+def test_decisions_that_contradict_or_would_be_lost_are_refused(
+    surd: Any, tmp_path: Path, options: tuple[str, ...], why: str
+) -> None:
+    make_workspace(tmp_path, [samples(2)])
+    ran = surd("filter", tmp_path, *(o.format(id=sample(0)["id"]) for o in options))
+    assert ran.code == 2 and why in ran.err
+    assert manual.read(Workspace(tmp_path)) == {}

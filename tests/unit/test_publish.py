@@ -327,3 +327,14 @@ def test_a_remote_workspace_is_published_alike(tmp_path: Path) -> None:
     assert remote_files(workspace) == files(tmp_path / "dataset")
     assert publish(workspace, SMALL).state == "fresh"
     assert not [name for name in workspace.storage.names("") if name.startswith("dataset.")]
+
+
+def test_a_file_that_only_looks_like_a_shard_stays(tmp_path: Path) -> None:
+    rows = samples(3)
+    workspace = make_workspace(tmp_path, [rows])
+    publish(workspace, SMALL)
+    theirs = tmp_path / "dataset" / "train-00007-of-00009.parquet"
+    theirs.write_bytes(b"of somebody else")
+    write_group(workspace, "verdicts", 0, [rows[0] | {"keep": False}, *rows[1:]])
+    assert publish(workspace, SMALL).state == "written"
+    assert theirs.read_bytes() == b"of somebody else"

@@ -294,7 +294,7 @@ def test_a_damaged_list_of_what_is_gone_is_one_line(workspace: Workspace, pictur
     collect(workspace, [source], part_size=4)
     Path(workspace.location, "samples", "gone.json").write_text('{"gone": 1}')
     with pytest.raises(
-        WorkspaceError, match=r"gone\.json: damaged .*delete it and run .*--refresh"
+        WorkspaceError, match=r"gone\.json: damaged .*delete it and run: .*--refresh"
     ):
         refresh(workspace, source)
 
@@ -333,3 +333,18 @@ def test_only_what_depends_on_a_changed_row_is_computed_again(
     }  # fmt: skip
     ran = surd("build", "folder", "-o", folder, "--json", *until)
     assert {s["computed"] for s in ran.json["stages"]} == {0} and digests(folder) == after
+
+
+def test_a_source_without_any_record_is_told_and_marks_nothing_as_gone(
+    workspace: Workspace, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a folder is on which a disk should be mounted, or a table that was cut to its header."""
+    table = pictures.parent / "table.csv"
+    lines = ["path,prompt", *(f"{n}.jpg,a cup {n}" for n in range(10))]
+    table.write_text("\n".join(lines))
+    source = TableSource(kind="table", path=str(table), images_root=str(pictures))
+    collect(workspace, [source], 4)
+    table.write_text(lines[0])
+    assert refresh(workspace, source) == NOTHING
+    assert "no records at all" in caplog.text
+    assert gone.read(workspace) == frozenset()
