@@ -86,8 +86,8 @@ def build(
     )
     if differing:
         warn(
-            f"{output} was built with its own settings, which differ from those of {recipe}, "
-            f"{differing} as listed above; --replace uses the recipe's"
+            f"{differing} settings of {output} differ from the recipe {recipe}, as listed above; "
+            "to use the recipe's, add --replace"
         )
 
 
@@ -113,9 +113,18 @@ def collect(
     Example: surd collect my-data
     """
     from surd.cli.running import run_stage
+    from surd.errors import command
 
     run_stage(
-        folder, "collect", set_, json_, recipe=recipe, quiet=quiet, look_again=True, refresh=refresh
+        folder,
+        "collect",
+        set_,
+        json_,
+        recipe=recipe,
+        quiet=quiet,
+        look_again=True,
+        refresh=refresh,
+        then=command("build", "-o", folder),
     )
 
 

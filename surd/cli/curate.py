@@ -28,7 +28,8 @@ def filter_(
     min_margin: Annotated[
         str | None,
         typer.Option(
-            metavar="N|pN", help="Minimum of the simple prompt's cosine less the complex one's."
+            metavar="N|pN",
+            help="Minimum difference of the cosines, simple prompt's minus complex prompt's.",
         ),
     ] = None,
     min_aesthetic: Annotated[
@@ -55,7 +56,7 @@ def filter_(
     ] = None,
     undo: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Leave this sample to the filters again; may be repeated."),
+        typer.Option(metavar="ID", help="Undo a decision made by hand; may be repeated."),
     ] = None,
     set_: Overrides = None,
     suggest: Annotated[

@@ -37,7 +37,7 @@ def own_or_demo(
     workspace = Workspace(folder)
     if workspace.has_manifest():
         own = override_recipe(open_recipe(workspace), overrides)
-        return own, f"{folder} keeps its own, {own.name}"
+        return own, f"{folder} uses its own, {own.name}"
     if workspace.parts("samples"):
         raise WorkspaceError(
             f"{folder}: has samples but no surd.json; name the recipe they came from: {build}"

@@ -71,6 +71,8 @@ def run(
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
         say(f"next: {then or ', or '.join(command(name, folder) for name in ('report', 'status'))}")
+        if any(one.stage == "collect" and not any(one.counts.values()) for one in summaries):
+            say(f"to look for new samples: {command('collect', folder)}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)
@@ -101,6 +103,8 @@ def _print_summary(summary: Any) -> None:
 def _sum_up(summary: Any) -> str:
     """What was computed; of a collection, what it found."""
     if summary.stage == "collect":
+        if not any(summary.counts.values()):
+            return "the sources were read to their end before"
         found = [f"{n:,} {kind}" for kind, n in summary.counts.items() if kind != "known"]
         return ", ".join([*found, f"{summary.counts['known']:,} already known"])
     parts = "part" if summary.computed == 1 else "parts"

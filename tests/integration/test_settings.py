@@ -66,7 +66,7 @@ def test_a_recipe_given_again_leaves_what_was_set_and_lists_the_differences(
     assert told[2].startswith(
         "to use all of the recipe's: --replace; to use just one: --set prompts.max"
     )
-    assert told[-1].endswith("1 as listed above; --replace uses the recipe's")
+    assert told[-1].endswith("as listed above; to use the recipe's, add --replace")
 
 
 def test_the_same_command_again_differs_in_nothing(surd: Surd, tmp_path: Path, site: Site) -> None:
@@ -171,7 +171,7 @@ def test_without_a_recipe_a_workspace_goes_on_with_its_own(
     (folder / "prompts" / "part-00000.parquet").unlink()
     ran = surd("build", "-o", folder)
     assert ran.code == 0
-    assert f"no recipe given: {folder} keeps its own, mine" in ran.out
+    assert f"no recipe given: {folder} uses its own, mine" in ran.out
     assert (saved(folder), digests(folder)) == before
     assert surd("build", "-o", folder, "--plan").out.startswith("no recipe given")
 
