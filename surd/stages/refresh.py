@@ -87,13 +87,13 @@ def refresh(
         log.warning("%s: %s; collecting only what is new", kind, why)
     samples = _Samples(workspace)
     results = collect(workspace, sources, part_size, look_again=True, versions=samples, tick=tick)
-    whole = {
-        source_key(params)
-        for params, result in zip(sources, results, strict=True)
-        if result.problem is None and result.new + result.known and samples.looks_at(params)
-    }
+    whole = set()
     for params, result in zip(sources, results, strict=True):
-        if result.problem is None and not result.new + result.known and samples.looks_at(params):
+        if result.problem is not None or not samples.looks_at(params):
+            continue
+        if result.new + result.known:
+            whole.add(source_key(params))
+        else:
             log.warning(
                 "%s: has no records at all, as if a disk were not mounted; its samples are not "
                 "marked as gone",
