@@ -78,7 +78,16 @@ def surd_contender(name: str, case: str, table: Path, download: dict[str, Any]) 
     recipe.write_text(yaml.safe_dump({"name": case, "sources": [source], "download": settings}))
 
     def command(folder: Path) -> list[str | Path]:
-        build = ["build", recipe, "-o", folder, "--until", "download", "-q", "--json"]
+        build: list[str | Path] = [
+            "build",
+            recipe,
+            "-o",
+            folder,
+            "--until",
+            "download",
+            "-q",
+            "--json",
+        ]
         return [sys.executable, "-m", "surd", *build]
 
     return Contender(name, case, "surd", command, read_surd, surd_seconds)
@@ -113,7 +122,7 @@ def peer_contender(name: str, case: str, table: Path, peer: Path, options: str) 
     )
 
     def command(folder: Path) -> list[str | Path]:
-        given = ["--url_list", table, "--output_folder", folder]
+        given: list[str | Path] = ["--url_list", table, "--output_folder", folder]
         return [peer, *given, *common.split(), *options.split()]
 
     return Contender(name, case, "img2dataset", command, read_peer, peer_seconds, PEER_ENV)
@@ -184,7 +193,7 @@ def peer_program(workdir: Path, python: str | None) -> Path:
     if not ready.exists():
         say(f"installing {PEER} in {folder}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, PEER, *PEER_NEEDS], check=True)
         ready.touch()
     return folder / "bin" / "img2dataset"

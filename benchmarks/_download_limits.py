@@ -23,6 +23,7 @@ LIMIT_IMAGES = 400
 def opencv_resize(data: bytes) -> None:
     """What img2dataset does to one file: decode, resize by area, encode."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None  # its own pictures can be read
     height, width = pixels.shape[:2]
     scale = SHORTER_SIDE_PX / min(height, width)
     size = (round(width * scale), round(height * scale))

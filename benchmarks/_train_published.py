@@ -89,7 +89,8 @@ def encode_pixels(setting: Setting, rows: torch.Tensor) -> torch.Tensor:
     vae = setting.pipeline.vae
     pixels = setting.pixels[rows].to(setting.device, setting.dtype)
     drawn = vae.encode(pixels).latent_dist.sample()
-    return drawn.float() * vae.config.scaling_factor
+    latents: torch.Tensor = drawn.float() * vae.config.scaling_factor
+    return latents
 
 
 @torch.no_grad()

@@ -157,11 +157,18 @@ def their_candidates(model: Any, pixels: torch.Tensor, words: int) -> None:
 
 def our_candidates(model: Any, pixels: torch.Tensor, batch: int, words: int) -> None:
     """All candidates from one context."""
-    length = {"min_new_tokens": words, "max_new_tokens": words}
     for part in pixels.split(batch):
         context = encode(model, part)
-        beam_search(model, context, BEAMS, **length)
-        nucleus_sample(model, context, SAMPLES, TOP_P, seeds=range(len(part)), **length)
+        beam_search(model, context, BEAMS, words, min_new_tokens=words)
+        nucleus_sample(
+            model,
+            context,
+            SAMPLES,
+            TOP_P,
+            seeds=range(len(part)),
+            min_new_tokens=words,
+            max_new_tokens=words,
+        )
 
 
 # the comparison ---------------------------------------------------------------------------------

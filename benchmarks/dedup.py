@@ -56,7 +56,8 @@ class Table:
 
     def embeddings(self) -> np.ndarray:
         """``[rows, DIMS]`` float16, mapped."""
-        return np.load(self.folder / "embeddings.npy", mmap_mode="r")
+        mapped: np.ndarray = np.load(self.folder / "embeddings.npy", mmap_mode="r")
+        return mapped
 
     def hashes(self) -> list[str]:
         """16 hexadecimal digits each."""
@@ -268,7 +269,14 @@ def recall(table: Table) -> dict[str, Any]:
 def run_case(name: str, table: Table) -> dict[str, Any]:
     """Run one case in a process of its own, watching its memory."""
     answer = table.folder / "answer.json"
-    command = [sys.executable, Path(__file__), "--rows", str(table.rows), "--case", name]
+    command: list[str | Path] = [
+        sys.executable,
+        Path(__file__),
+        "--rows",
+        str(table.rows),
+        "--case",
+        name,
+    ]
     peak_mb = run_watched([*command, "--workdir", table.folder.parent], table.folder / "log")
     result = {**json.loads(answer.read_text()), "peak_mb": peak_mb}
     say(f"{name}: {result['wall_s']:.1f} s, {result['cpu_s']:.1f} s of processor time")

@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from _common import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from surd.evaluate.prompt_sets import load_prompts, texts_of
+from surd.evaluate.prompt import texts_of
+from surd.evaluate.prompt_sets import load_prompts
 from surd.llm import run
 from surd.llm.batches import by_length, each, padded
 from surd.models.gguf import is_gguf, plain_folder
@@ -75,10 +77,8 @@ def main() -> None:
                     dtype=options.dtype,
                 )
                 batches = ready_batches(llm, prompts)
-                measured[f"model alone, layer {layer}"] = len(prompts) / timed(
-                    lambda ready, llm=llm, layer=layer: run_alone(llm, layer, ready),
-                    batches,
-                )
+                alone = timed(partial(run_alone, llm, layer), batches)
+                measured[f"model alone, layer {layer}"] = len(prompts) / alone
                 seconds = time_stage(workspace, params, llm, options.device)
                 measured[f"stage, layer {layer}"] = len(prompts) / seconds
             for name, rate in measured.items() if number else ():

@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    results = []
+    results, cells = [], []
     with tempfile.TemporaryDirectory(prefix="surd-filter-") as scratch:
         folder, log = Path(scratch) / "w", Path(scratch) / "log"
         say(f"making {rows:,} rows")
@@ -85,10 +85,10 @@ def main() -> None:
             usage = run_timed(command, log)
             peak_mb = run_watched([*command, "--dry-run"], log)
             results.append({"run": name, "wall_s": usage.wall_s, "peak_mb": peak_mb})
+            cells.append([name, f"{usage.wall_s:.2f}", f"{peak_mb:.0f}"])
             say(f"{name}: {usage.wall_s:.2f} s")
     facts = hardware(["pyarrow", "numpy"])
     print(hardware_line(facts))
-    cells = [[r["run"], f"{r['wall_s']:.2f}", f"{r['peak_mb']:.0f}"] for r in results]
     print(format_table(["run", "seconds", f"peak {memory_measure()} MB"], cells))
     write_results("filter", {"hardware": facts, "rows": rows, "results": results})
 

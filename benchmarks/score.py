@@ -106,7 +106,8 @@ def noisy_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
     coarse = rng.integers(0, 255, (height // 16, width // 16, 3), np.uint8)
     pixels = np.kron(coarse, np.ones((16, 16, 1), np.uint8))
     pixels = pixels[:height, :width] // 2 + rng.integers(0, 60, (height, width, 3), np.uint8)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=92)
+    encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=92)
+    return encoded
 
 
 def ready_batches(clip: Clip, images: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

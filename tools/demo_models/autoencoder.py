@@ -46,7 +46,8 @@ def train_autoencoder(
         rebuilt = rebuilt.float()
         error = functional.l1_loss(rebuilt, pixels)
         edges = sum(functional.l1_loss(rebuilt.diff(dim=d), pixels.diff(dim=d)) for d in (2, 3))
-        return error + _SHARPNESS_WEIGHT * edges + _KL_WEIGHT * latents.kl().mean()
+        loss: torch.Tensor = error + _SHARPNESS_WEIGHT * edges + _KL_WEIGHT * latents.kl().mean()
+        return loss
 
     fit("autoencoder", model, loss_of, steps=steps, lr=1e-3, checkpoint=checkpoint)
     sample = encode(model, pictures.pixels[:: max(1, len(pictures) // 2048)], device)

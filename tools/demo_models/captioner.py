@@ -57,7 +57,8 @@ def train_captioner(
     ):
         nn.init.normal_(position, std=0.02)
     teacher = _Teacher(tower).to(device)
-    student = nn.ModuleDict({"blip": model, "heads": teacher.make_heads()}).to(device)
+    heads = teacher.make_heads()
+    student = nn.ModuleDict({"blip": model, "heads": heads}).to(device)
 
     def loss_of(step: int) -> torch.Tensor:
         rng = np.random.default_rng((3, step))
@@ -73,7 +74,7 @@ def train_captioner(
         pixels = as_tensor(pictures.pixels[chosen], device)
         with torch.autocast(device.type, torch.bfloat16):
             seen = model.vision_model(pixel_values=pixels, output_hidden_states=True)
-            imitation = teacher.loss(pixels, seen.hidden_states, student["heads"])
+            imitation = teacher.loss(pixels, seen.hidden_states, heads)
             spoken: torch.Tensor = model.text_decoder(
                 input_ids=ids,
                 attention_mask=tokens.attention_mask,

@@ -195,12 +195,17 @@ def _drawn(
     pipeline: Any, prompts: Sequence[str], steps: int, guidance: float
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 ``[h, w, 3]`` of the prompts; prompt i always starts from noise seed i."""
-    how = {"num_inference_steps": steps, "guidance_scale": guidance}
     for first in range(0, len(prompts), _DRAWN_AT_ONCE):
         some = prompts[first : first + _DRAWN_AT_ONCE]
-        yield from map(
-            np.asarray, generate(pipeline, None, some, range(first, first + len(some)), **how)
+        drawn = generate(
+            pipeline,
+            None,
+            some,
+            range(first, first + len(some)),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
         )
+        yield from map(np.asarray, drawn)
 
 
 def _held_out() -> list[Scene]:

@@ -116,7 +116,8 @@ def train_diffusion(
         with torch.autocast(device.type, torch.bfloat16):
             predicted = unet(scheduler.add_noise(z, noise, t), t, context).sample
         error = functional.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-        return (error * (snr[t].clamp(max=_MIN_SNR_GAMMA) / snr[t])).mean()
+        loss: torch.Tensor = (error * (snr[t].clamp(max=_MIN_SNR_GAMMA) / snr[t])).mean()
+        return loss
 
     fit("diffusion", unet, loss_of, steps=steps, lr=1e-3, checkpoint=checkpoint)
     return StableDiffusionPipeline(
@@ -162,7 +163,8 @@ def make_scheduler() -> DDIMScheduler:
 def encode_prompts(model: CLIPTextModel, tokenizer: Any, prompts: list[str]) -> torch.Tensor:
     """``[b, CONTEXT_TOKENS, WIDTH]``, as StableDiffusionPipeline encodes them."""
     tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")
-    return model(tokens.input_ids.to(model.device)).last_hidden_state
+    states: torch.Tensor = model(tokens.input_ids.to(model.device)).last_hidden_state
+    return states
 
 
 def _prompts(pictures: Pictures, chosen: np.ndarray, rng: random.Random) -> list[str]:

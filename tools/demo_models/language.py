@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import BertTokenizerFast, CLIPTokenizer
@@ -70,9 +70,7 @@ def make_clip_tokenizer(contrasts: bool = True) -> CLIPTokenizer:
     )
 
 
-def _words() -> object:
-    from tokenizers import Regex
-
+def _words() -> Regex:
     return Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
 
 
