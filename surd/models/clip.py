@@ -17,8 +17,6 @@ from surd.errors import ModelError
 from surd.models.hub import loading
 from surd.models.names import resolve
 
-_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-
 _TEXTS_AT_ONCE = 64
 
 
@@ -37,6 +35,8 @@ class Clip:
     side_px: int
     """Of the square pictures the image tower takes."""
     device: torch.device
+    dtype: torch.dtype
+    """Of the weights, and of the pixels that go in."""
 
     @torch.inference_mode()
     def embed_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -103,12 +103,6 @@ class Clip:
     def _fits(self, text: str) -> bool:
         return self.count_tokens(text) <= self.context_tokens
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision the weights are in."""
-        parameter: torch.Tensor = next(self.model.parameters())
-        return parameter.dtype
-
 
 def _ignores_padding(model: Any) -> bool:
     """Whether nothing that counts looks at what comes after the end of a text."""
@@ -127,9 +121,10 @@ def load_clip(
 
     `name` is ``architecture/pretrained`` of open_clip's list (``ViT-B-32/laion2b_s34b_b79k``),
     ``hf-hub:org/repo``, a local folder with ``open_clip_config.json`` and weights, or
-    ``demo:clip``. Raises ModelError in one line.
+    ``demo:clip``. A model of the list computes with the activation its weights were trained with.
+    Raises ModelError in one line.
     """
-    found, repo = resolve(name), ""
+    found, repo, quick_gelu = resolve(name), "", False
     if Path(found).is_dir():
         architecture, pretrained = f"local-dir:{found}", None
     elif found.startswith("hf-hub:"):
@@ -143,18 +138,22 @@ def load_clip(
                 "such as ViT-B-32/laion2b_s34b_b79k, hf-hub:org/repo, or a folder"
             )
         pretrained = tag
-        known = (open_clip.get_pretrained_cfg(architecture, tag) or {}).get("hf_hub", "")
-        repo = "/".join(known.split("/")[:2])  # a file of it may follow
+        known = open_clip.get_pretrained_cfg(architecture, tag)
+        repo = "/".join(known.get("hf_hub", "").split("/")[:2])  # a file of it may follow
+        quick_gelu = bool(known.get("quick_gelu"))  # open_clip only warns where it differs
     logging.disable(logging.ERROR)  # what it logs on the way is in the error it raises
     try:
         with loading("CLIP model", name, repo):
             model, _, preprocess = open_clip.create_model_and_transforms(
-                architecture, pretrained=pretrained, precision=_PRECISIONS[dtype], device=device
+                architecture,
+                pretrained=pretrained,
+                device=device,
+                force_quick_gelu=quick_gelu,
             )
             tokenizer = open_clip.get_tokenizer(architecture)
     finally:
         logging.disable(logging.NOTSET)
-    model.eval().requires_grad_(False)
+    model.to(dtype).eval().requires_grad_(False)
     side = model.visual.image_size
     return Clip(
         model=model,
@@ -164,6 +163,7 @@ def load_clip(
         context_tokens=model.context_length,
         side_px=min(side) if isinstance(side, tuple) else side,
         device=torch.device(device),
+        dtype=dtype,
     )
 
 

@@ -29,7 +29,8 @@ class ScoreParams(Params):
         description="CLIP model: architecture/weights of open_clip, hf-hub:org/repo, or a folder",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="precision of the weights; auto: bf16 on a GPU, else fp32"
+        default="auto",
+        description="precision of the weights; auto: bf16 on a GPU (fp16 on older ones), else fp32",
     )
     aesthetic_head: str | None = Field(
         default=None,
@@ -192,7 +193,7 @@ def _set(columns: dict[str, list[Any]], name: str, rows: Iterable[int], values: 
 STAGE = Stage(
     name="score",
     group="clip",
-    version=1,
+    version=2,  # of 1, weights trained with QuickGELU were computed with GELU
     reads={"images": ("bytes",), "prompts": ("complex_prompt",), "captions": ("candidates",)},
     row_inputs={
         "images": ("sha256",),

@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from support_rounding import assert_only_rounded, rounding
 from torch.nn import functional
 
+from surd.errors import ModelError
 from surd.models.clip import Clip, load_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,6 +121,107 @@ def test_a_text_embeds_alike_whatever_is_beside_it(shipped: Clip) -> None:
     assert_only_rounded(shipped.embed_texts(some), exact, error)
     for i in (0, 10, 50, 149):
         assert_only_rounded(shipped.embed_texts(some[i : i + 1])[0], exact[i], error)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "ViT": {"vision_cfg": VISION, "text_cfg": TEXT},
+    "ResNet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16},
+               "text_cfg": TEXT},
+    "SigLIP": {
+        "vision_cfg": {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224",
+                       "timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"},
+        "text_cfg": TEXT | {"no_causal_mask": True, "pool_type": "last", "proj_type": "linear"},
+        "custom_text": True,
+        "init_logit_bias": -10,
+    },
+    "CoCa": {
+        "vision_cfg": VISION | {"attentional_pool": True, "output_tokens": True},
+        "text_cfg": TEXT | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"width": 16, "heads": 2, "layers": 1},
+        "custom_text": True,
+    },
+}  # fmt: skip
+"""Architectures as open_clip's list has them, but small; SigLIP's tower is timm's."""
+
+
+def make_kind(folder: Path, kind: str) -> None:
+    """One of `KINDS` with random weights, in open_clip's folder format."""
+    width = 192 if kind == "SigLIP" else 16
+    config = {"embed_dim": width, **KINDS[kind]}
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": {}})
+    )
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_model_embeds_in_the_precision_asked_for(
+    kind: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    make_kind(tmp_path, kind)
+    exact, found = load_clip(str(tmp_path)), load_clip(str(tmp_path), dtype=dtype)
+    assert found.dtype == dtype
+    assert {p.dtype for p in found.model.parameters()} == {dtype}
+    pixels = torch.randn(3, 3, exact.side_px, exact.side_px)
+    some = ["a red cat", "a dog under snow", ""]
+    for one, other in (
+        (exact.embed_pixels(pixels), found.embed_pixels(pixels)),
+        (exact.embed_texts(some), found.embed_texts(some)),
+    ):
+        assert other.dtype == torch.float32 and other.norm(dim=-1).sub(1).abs().max() < 1e-3
+        assert (one * other).sum(dim=-1).min() > 0.999
+
+
+def test_every_model_of_the_list_computes_with_the_activation_it_was_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def create(architecture: str, **how: Any) -> None:
+        asked.append(how)
+        raise ModelError("no weights here")
+
+    monkeypatch.setattr("surd.models.clip.loading", lambda *_: nullcontext())
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", create)
+    for architecture, tag in open_clip.list_pretrained():
+        with pytest.raises(ModelError, match="no weights here"):
+            load_clip(f"{architecture}/{tag}")
+        built = bool(open_clip.get_model_config(architecture).get("quick_gelu"))
+        trained = open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", built)
+        assert (asked[-1]["force_quick_gelu"] or built) == trained, (architecture, tag)
+    assert len(asked) > 150 and any(how["force_quick_gelu"] for how in asked)
+
+
+def test_weights_trained_with_quick_gelu_embed_as_they_were_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = {"embed_dim": 16, "vision_cfg": VISION, "text_cfg": TEXT}
+    (tmp_path / "ViT-tiny.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    right = open_clip.CLIP(**config, quick_gelu=True).eval()
+    for parameter in right.parameters():
+        parameter.data.mul_(3 if parameter.ndim > 1 else 1)
+    save_file(right.state_dict(), tmp_path / "weights.safetensors")
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [tmp_path])
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {})
+    open_clip.add_model_config(tmp_path / "ViT-tiny.json")
+    entry = {"hf_hub": "", "quick_gelu": True}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-tiny", {"openai": entry})
+    monkeypatch.setattr(
+        open_clip.factory, "download_pretrained", lambda *_, **__: tmp_path / "weights.safetensors"
+    )
+    clip = load_clip("ViT-tiny/openai")
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = functional.normalize(right.encode_image(pixels), dim=-1)
+    torch.testing.assert_close(clip.embed_pixels(pixels), expected)
+    assert not [w for w in recwarn if "QuickGELU" in str(w.message)]
 
 
 def words(text: str) -> list[str]:
