@@ -40,7 +40,7 @@ def embed_llm(
     ] = None,
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None,
-        typer.Option(help="Precision; auto is bf16 on a GPU, else fp32."),
+        typer.Option(help="Precision; auto is bf16 on a GPU (fp16 on older ones), else fp32."),
     ] = None,
     batch_tokens: Annotated[
         int | None,

@@ -29,7 +29,11 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """``auto`` is bf16 on a GPU and fp32 elsewhere."""
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return _DTYPES[precision]
+    """``auto`` is bf16 on GPUs that compute in it, fp16 on older ones (T4, V100), else fp32."""
+    if precision != "auto":
+        return _DTYPES[precision]
+    if device.type != "cuda":
+        return torch.float32
+    with torch.cuda.device(device):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16

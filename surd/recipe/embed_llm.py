@@ -31,7 +31,8 @@ class EmbedLlmParams(Params):
         default="last", description="keep the last token, the mean over tokens, or every token"
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="precision of the model; auto: bf16 on a GPU, else fp32"
+        default="auto",
+        description="precision of the model; auto: bf16 on a GPU (fp16 on older ones), else fp32",
     )
     quantize: Literal["8bit", "4bit"] | None = Field(
         default=None, description="quantize the weights with bitsandbytes (needs a GPU)"

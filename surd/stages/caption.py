@@ -54,7 +54,8 @@ class CaptionParams(Params):
         description="together with the sample's id, determines the sampled captions",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="precision of the weights; auto: bf16 on a GPU, else fp32"
+        default="auto",
+        description="precision of the weights; auto: bf16 on a GPU (fp16 on older ones), else fp32",
     )
     batch_size: int = runtime(32, "images per batch", ge=1)
     device: str = runtime("auto", "auto, cpu, cuda or cuda:N")

@@ -7,7 +7,8 @@ to note what its layers are asked, and never again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +34,16 @@ class Reader:
 
 @torch.no_grad()
 def readers_of(
-    unet: Any, runs: Iterable[tuple[dict[str, Any], torch.Tensor]], count: int
+    unet: Any,
+    runs: Iterable[tuple[dict[str, Any], torch.Tensor]],
+    count: int,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> list[Reader]:
     """The layers of a UNet, with `count` queries of each at most.
 
     `runs` are arguments to call the UNet with, and the indices ``[count of this run]`` of the
-    positions (batch x places, wrapped around) whose states are kept.
+    positions (batch x places, wrapped around) whose states are kept. The UNet alone runs under
+    `autocast`, as it does in training.
     """
     layers = [module for name, module in unet.named_modules() if name.endswith(f".{_LAYER}")]
     asked: dict[Any, list[torch.Tensor]] = {layer: [] for layer in layers}
@@ -55,7 +60,8 @@ def readers_of(
     try:
         for arguments, places in runs:
             now[:] = [places]
-            unet(**arguments)
+            with autocast():
+                unet(**arguments)
     finally:
         for hook in hooks:
             hook.remove()

@@ -174,8 +174,7 @@ def _readers(
             arguments = unet_arguments(unet, schedule, batch, batch.complex, noise, times)
             yield arguments, places.to(accelerator.device)
 
-    with accelerator.autocast():
-        return readers_of(unet, runs(), _QUERIES)
+    return readers_of(unet, runs(), _QUERIES, accelerator.autocast)
 
 
 def _step(training: Training, data: Data, step: int) -> dict[str, float]:

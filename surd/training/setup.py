@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surd.models.devices import device_named, dtype_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.checks import tracker_of
 
@@ -39,9 +40,8 @@ def precision_of(params: TrainAdapterParams) -> str:
     """What accelerate calls it."""
     if params.precision != "auto":
         return params.precision
-    if not torch.cuda.is_available():
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    found = dtype_of("auto", device_named("auto"))
+    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(found, "no")
 
 
 def make_optimizer(learning: Sequence[nn.Parameter], params: TrainAdapterParams) -> Any:

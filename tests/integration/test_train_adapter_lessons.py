@@ -184,11 +184,16 @@ def test_a_share_of_complex_prompts_stands_in_for_simple_ones(
     assert 30 < sum(same) < 70
 
 
-def test_runs_of_one_process_may_differ_in_precision(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention_weight", [0.0, 1.0])
+def test_runs_of_one_process_may_differ_in_precision(
+    attention_weight: float, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.training.loop._QUERIES", 100)
     pipeline = make_pipeline()
     found = {}
     for precision in ("no", "bf16", "no"):
-        params = TrainAdapterParams(**{**SMALL, "steps": 2, "precision": precision})
+        own = {"steps": 2, "precision": precision, "attention_weight": attention_weight}
+        params = TrainAdapterParams(**{**SMALL, **own})
         data = data_of(workspace, pipeline, tmp_path / "cache", params)
         folder = tmp_path / f"run-{len(found)}-{precision}"
         folder.mkdir(exist_ok=True)
