@@ -8,7 +8,7 @@ to the cache.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from surd.errors import ModelError
 from surd.models.names import resolve
+from surd.models.weights import damage_in
 
 PATIENCE_S = 5.0
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -39,25 +40,35 @@ def loading(what: str, name: str, repo: str | None = None) -> Iterator[str]:
     found = resolve(name)
     repo = found if repo is None else repo
     why = why_offline() if repo and not Path(found).is_dir() else None
-    if why is not None and not _is_cached(repo):
+    if why is not None and not _snapshots(repo):
         mend = f"unset {told_offline()}" if told_offline() else "check network and proxy"
         raise ModelError(
             f"{what} {name!r} is not in the model cache, and {why}; {mend}, or name a folder "
             "that holds the model"
         )
     alone = why is not None and told_offline() is None
-    with telling(what, name, f" from the cache, and {why}" if why else ""), _from_the_cache(alone):
+    where = f" from the cache, and {why}" if why else ""
+    with telling(what, name, where, lambda: _folder_of(found, repo)), _from_the_cache(alone):
         yield found
 
 
 @contextmanager
-def telling(what: str, name: str, where: str = "") -> Iterator[None]:
-    """Turn what the libraries raise in the block into one line, a ModelError."""
+def telling(
+    what: str, name: str, where: str = "", folder: Callable[[], Path | None] = lambda: None
+) -> Iterator[None]:
+    """Turn what the libraries raise in the block into one line, a ModelError.
+
+    Where a file of weights in the model's `folder` is not whole, that is what the line says.
+    """
     try:
         yield
     except ModelError:
         raise
     except Exception as error:  # a folder of anything else makes them raise many kinds
+        lies = folder()
+        damage = damage_in(lies) if lies is not None else None
+        if damage is not None:
+            raise ModelError(f"{what} {name!r}: {damage}") from error
         reason = " ".join(str(error).split())[:300]
         if "gated" in reason.lower():
             raise ModelError(
@@ -147,9 +158,16 @@ def endpoint() -> str:
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
-def _is_cached(repo: str) -> bool:
-    """Whether the cache holds something of a model, which may be all of it."""
+def _folder_of(found: str, repo: str) -> Path | None:
+    """Where a model lies: its own folder or file, or the newest snapshot in the cache."""
+    if Path(found).exists():
+        return Path(found)
+    return max(_snapshots(repo), key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def _snapshots(repo: str) -> list[Path]:
+    """What the cache holds of a repository on the hub, which may be all of it."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}", "snapshots")
-    return folder.is_dir() and any(folder.iterdir())
+    return list(folder.iterdir()) if repo and folder.is_dir() else []
