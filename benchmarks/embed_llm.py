@@ -108,20 +108,21 @@ def load_plain(name: str, device: str, dtype: torch.dtype) -> Callable[[list[str
     return embed
 
 
-def ready_batches(llm: Llm, prompts: list[str]) -> list[torch.Tensor]:
-    """The batches the stage makes of the same parts."""
+def ready_batches(llm: Llm, prompts: list[str]) -> list[tuple[torch.Tensor, list[int]]]:
+    """The batches the stage makes of the same parts, with the lengths of their texts."""
     batches = []
     for first in range(0, len(prompts), PART_ROWS):
         tokens = llm.tokenize(prompts[first : first + PART_ROWS], True)
         rows = by_length([len(text) for text in tokens], run.CPU_BATCH_TOKENS)
-        batches += [padded([tokens[i] for i in some], llm.pad_id) for some in rows]
+        chosen = [[tokens[i] for i in some] for some in rows]
+        batches += [(padded(texts, llm.pad_id), list(map(len, texts))) for texts in chosen]
     return batches
 
 
-def run_alone(llm: Llm, layer: int, ready: list[torch.Tensor]) -> None:
+def run_alone(llm: Llm, layer: int, ready: list[tuple[torch.Tensor, list[int]]]) -> None:
     """The model's forward and nothing else, on as many threads as the stage has."""
-    threads = torch.get_num_threads() if ready[0].device.type == "cpu" else 1
-    for _ in each(lambda batch: llm.states(batch, [layer]), ready, threads):
+    threads = torch.get_num_threads() if ready[0][0].device.type == "cpu" else 1
+    for _ in each(lambda batch: llm.states(*batch, [layer]), ready, threads):
         pass
 
 

@@ -71,8 +71,8 @@ class Embedder:
         return {n: [vector for some in pieces for vector in some[n]] for n in self._layers}
 
     def _compute(self, texts: Sequence[Tokens]) -> Vectors:
-        states = self._llm.states(padded(texts, self._llm.pad_id), self._layers)
         lengths = [len(text) for text in texts]
+        states = self._llm.states(padded(texts, self._llm.pad_id), lengths, self._layers)
         return {layer: pool(x, lengths, self._pool) for layer, x in states.items()}
 
 

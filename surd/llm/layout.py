@@ -17,10 +17,11 @@ from surd.store.workspace import DamagedPartError, Workspace
 
 STATUSES = {
     "ok": "has a vector",
-    "cut": "has a vector, of the first embed_llm.max_tokens tokens only",
+    "cut": "has a vector, of the first embed_llm.max_tokens tokens or of the model's window only",
     "dropped": "the verdict drops the sample",
     "no_prompt": "the sample has no simple prompt",
     "no_tokens": "the simple prompt has no tokens",
+    "unknown_token": "the tokenizer gives a token for which the model has no embedding",
     "not_finite": "the model returned NaN or infinity",
     "overflow": "a value exceeds the range of float16",
     "absent": "the imported file has no vector for the simple prompt",

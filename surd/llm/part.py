@@ -41,14 +41,15 @@ class Tokenized:
 
     prompts: list[str]
     tokens: list[Tokens]
-    cut: list[bool]
+    """Empty where the model cannot take the prompt."""
+    statuses: list[str]
 
     def take(self, rows: Sequence[int]) -> Tokenized:
         """Some of them."""
         return Tokenized(
             [self.prompts[row] for row in rows],
             [self.tokens[row] for row in rows],
-            [self.cut[row] for row in rows],
+            [self.statuses[row] for row in rows],
         )
 
 
@@ -63,26 +64,31 @@ def tokenize(prompts: Sequence[str], params: EmbedLlmParams, llm: Llm) -> Tokeni
     """Put the template around the prompts, cut them at the longest length allowed."""
     around = [params.template.replace("{prompt}", prompt) for prompt in prompts]
     ids = llm.tokenize(around, params.special_tokens) if around else []
-    longest = params.max_tokens
-    return Tokenized(
-        list(prompts), [some[:longest] for some in ids], [len(some) > longest for some in ids]
-    )
+    longest = min(params.max_tokens, llm.window or params.max_tokens)
+    found = Tokenized(list(prompts), [], [])
+    for some in ids:
+        kept = some[:longest]
+        if not kept:
+            status = "no_tokens"
+        elif max(kept) >= llm.vocabulary:
+            kept, status = [], "unknown_token"
+        else:
+            status = "cut" if len(some) > longest else "ok"
+        found.tokens.append(kept)
+        found.statuses.append(status)
+    return found
 
 
 def entries_of(texts: Tokenized, vectors: Sequence[npt.NDArray[np.float16]]) -> dict[str, Entry]:
     """What the model gave, as it will be written: without what is no number."""
     found: dict[str, Entry] = {}
-    for prompt, tokens, cut, vector in zip(
-        texts.prompts, texts.tokens, texts.cut, vectors, strict=True
+    for prompt, tokens, status, vector in zip(
+        texts.prompts, texts.tokens, texts.statuses, vectors, strict=True
     ):
-        if not tokens:
-            status = "no_tokens"
-        elif np.isnan(vector).any():
+        if np.isnan(vector).any():
             status = "not_finite"
         elif np.isinf(vector).any():
             status = "overflow"
-        else:
-            status = "cut" if cut else "ok"
         good = status in ("ok", "cut")
         found[prompt] = Entry(status, len(tokens), vector if good else None)
     return found

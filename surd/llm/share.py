@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from surd.store.workspace import DamagedPartError, Workspace
 
-USABLE = ("ok", "cut", "overflow", "no_tokens")
+USABLE = ("ok", "cut", "overflow", "no_tokens", "unknown_token")
 """Statuses of rows whose prompt needs no second look by the same model."""
 _COLUMNS = ("simple_prompt", "status", "tokens", "embedding")
 Reusable = Mapping[int, Sequence[int]]

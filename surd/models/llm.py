@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from surd.models.quiet import hush
 
 log = logging.getLogger("surd")
 
+_SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.05}
+"""How far off, of the norm, states may be that are the same but for rounding. A leak is far above:
+30% in a bidirectional Gemma."""
 MAP = "map"
 """The device name that spreads one model over all GPUs, through accelerate."""
 
@@ -29,15 +33,20 @@ class Llm:
 
     tokenize: Callable[[Sequence[str], bool], list[list[int]]]
     """Texts, and whether to add special tokens, to token ids of different lengths."""
-    states: Callable[[torch.Tensor, Sequence[int]], dict[int, torch.Tensor]]
-    """Token ids ``[b, s]`` int64, padded on the right, and layers, to ``[b, s, h]`` of each.
+    states: Callable[[torch.Tensor, Sequence[int], Sequence[int]], dict[int, torch.Tensor]]
+    """Token ids ``[b, s]`` int64 padded on the right, the ``b`` lengths without padding, and
+    layers, to ``[b, s, h]`` of each.
 
-    What comes before the padding does not depend on it: attention is causal, and positions count
-    from the left. Several threads may call it at once. Only layers it was loaded for are there.
+    What comes before the padding does not depend on it, which is tried out when a model is loaded.
+    Several threads may call it at once. Only layers it was loaded for are there.
     """
     width: int
     """h."""
     pad_id: int
+    window: int | None
+    """Tokens of the longest text it has positions for; None where it says nothing."""
+    vocabulary: int
+    """Token ids from here on have no embedding."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,9 @@ def load_llm(
     blocks = model.get_submodule(model.surd_blocks) if model.surd_blocks else None
     if blocks is None:
         log.warning("%s: found no list of blocks in this architecture; computing all of it", name)
-
     noted = _note(blocks, [layer for layer in layers if layer < total]) if blocks else None
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    pad_id = tokenizer.pad_token_id or 0
 
     def tokenize(texts: Sequence[str], special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(
@@ -107,17 +117,58 @@ def load_llm(
         return ids
 
     @torch.inference_mode()
-    def states(ids: torch.Tensor, wanted: Sequence[int]) -> dict[int, torch.Tensor]:
-        moved = ids.to(model.device)
+    def states(
+        ids: torch.Tensor, lengths: Sequence[int], wanted: Sequence[int], *, masked: bool = False
+    ) -> dict[int, torch.Tensor]:
+        given: dict[str, Any] = {"input_ids": ids.to(model.device), "use_cache": False}
+        if masked:
+            ends = torch.tensor(lengths)[:, None]
+            given["attention_mask"] = (torch.arange(ids.shape[1]) < ends).long().to(model.device)
         if noted is None:
-            out = model(input_ids=moved, output_hidden_states=True, use_cache=False)
+            out = model(**given, output_hidden_states=True)
             return {layer: out.hidden_states[layer] for layer in wanted}
         noted.layers = {}
-        out = model(input_ids=moved, use_cache=False)
+        out = model(**given)
         noted.layers[total] = out.last_hidden_state
         return {layer: noted.layers[layer] for layer in wanted}
 
-    return Llm(tokenize, states, config.get_text_config().hidden_size, tokenizer.pad_token_id or 0)
+    llm = Llm(
+        tokenize,
+        states,
+        config.get_text_config().hidden_size,
+        pad_id if pad_id < vocabulary else 0,
+        getattr(config.get_text_config(), "max_position_embeddings", None),
+        vocabulary,
+    )
+    with _one_line(name, gguf_file):
+        return _tried(name, llm, partial(states, masked=True), layers, dtype)
+
+
+def _tried(name: str, causal: Llm, masked: Any, layers: Sequence[int], dtype: torch.dtype) -> Llm:
+    """The model as it may be used: as it is where padding after a text changes nothing in it, as
+    in causal models, else with a mask. Raises ModelError where that does not help, and where a
+    layer is not as wide as the others."""
+    text = list(range(2, min(6, causal.vocabulary)))
+    alone = torch.tensor([text])
+    padded = torch.tensor([text + [causal.pad_id] * 3])
+    off = 1.0
+    for states in (causal.states, masked):
+        exact = states(alone, [len(text)], layers)
+        found = states(padded, [len(text)], layers)
+        for layer, wanted in exact.items():
+            if wanted.shape[-1] != causal.width:
+                raise ModelError(
+                    f"language model {name!r}: its layer {layer} is {wanted.shape[-1]} wide and "
+                    f"the others {causal.width}; use one of the others"
+                )
+        pairs = [(exact[n].float(), found[n][:, : len(text)].float()) for n in layers]
+        off = max(float((a - b).norm() / a.norm().clamp(min=1e-12)) for a, b in pairs)
+        if not off > _SAME[dtype]:  # or no number, which has a status of its own
+            return replace(causal, states=states)
+    raise ModelError(
+        f"language model {name!r} gives a text other states where padding follows it (off by "
+        f"{off:.0%}), even with a mask; use another model"
+    )
 
 
 def _load_model(
@@ -171,11 +222,15 @@ def _shortened(model_class: type[Any], deepest: int) -> type[Any]:
 
 
 def _name_of_blocks(model: Any) -> str | None:
-    """The decoder's list of blocks: the first list of as many modules as it has layers."""
-    total = model.config.get_text_config().num_hidden_layers
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == total:
-            return str(name)
+    """The decoder's list of blocks: the first list of as many modules as it has layers, in the
+    part that reads text. A vision tower beside it may have as many."""
+    text = model.config.get_text_config()
+    for owner, part in model.named_modules():
+        if not isinstance(getattr(part, "config", None), type(text)):
+            continue
+        for name, module in part.named_modules(prefix=owner):
+            if isinstance(module, nn.ModuleList) and len(module) == text.num_hidden_layers:
+                return str(name)
     return None
 
 
@@ -218,7 +273,13 @@ def _located(
 def _config(found: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(found, revision=revision)
+    config = AutoConfig.from_pretrained(found, revision=revision)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"language model {found!r} ({config.model_type}) has an encoder and a decoder; surd "
+            "embeds prompts with models of one stack, such as Llama, Qwen or Gemma"
+        )
+    return config
 
 
 @contextmanager

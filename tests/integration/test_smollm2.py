@@ -69,7 +69,7 @@ def test_vectors_of_a_padded_batch_are_those_of_each_prompt_alone(
     whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     alone = states_alone(whole, tokens, torch.float32)
     exact = states_alone(whole, tokens, torch.float64)
-    states = llm.states(padded(tokens, llm.pad_id), layers)
+    states = llm.states(padded(tokens, llm.pad_id), [len(text) for text in tokens], layers)
     vectors = Embedder(llm, layers, "last", 1000).vectors(tokens)
     for layer in layers:
         pairs = list(zip(alone, exact, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_layers_are_those_of_the_library(
     llm = load_llm(str(tmp_path), layers)
     tokens = llm.tokenize(PROMPTS, True)
     assert {text[0] for text in tokens} == {1}
-    states = llm.states(padded(tokens, llm.pad_id), list(layers))
+    states = llm.states(padded(tokens, llm.pad_id), lengths(tokens), list(layers))
     assert_states(states, model, tokens)
     assert "computing all of it" not in caplog.text
 
@@ -65,7 +66,11 @@ def test_blocks_beyond_the_deepest_layer_are_not_loaded(
     blocks = {re.search(r"\d+", name).group() for name in loaded if re.search(r"\d", name)}
     assert blocks == {str(number) for number in range(max(1, layer))}
     tokens = llm.tokenize(PROMPTS[:2], True)
-    assert_states(llm.states(padded(tokens, llm.pad_id), [layer]), model, tokens)
+    assert_states(llm.states(padded(tokens, llm.pad_id), lengths(tokens), [layer]), model, tokens)
+
+
+def lengths(tokens: list[list[int]]) -> list[int]:
+    return [len(text) for text in tokens]
 
 
 def parameters_of(llm: Any) -> list[tuple[str, torch.Tensor]]:
@@ -111,7 +116,7 @@ def test_the_last_layer_is_after_the_final_norm_and_the_one_before_is_not(tmp_pa
     model = make_model(tmp_path, "llama")
     llm = load_llm(str(tmp_path), [LAYERS - 1, LAYERS])
     ids = padded(llm.tokenize(PROMPTS[:1], True), llm.pad_id)
-    states = llm.states(ids, [LAYERS - 1, LAYERS])
+    states = llm.states(ids, [ids.shape[1]], [LAYERS - 1, LAYERS])
     with torch.inference_mode():
         inner = model.model
         position = torch.arange(ids.shape[1])[None]
@@ -133,7 +138,7 @@ def test_an_architecture_without_a_list_of_blocks_is_computed_whole_with_a_notic
         llm = load_llm(str(tmp_path), [2])
     assert "computing all of it" in caplog.text
     tokens = llm.tokenize(PROMPTS[:1], True)
-    assert_states(llm.states(padded(tokens, llm.pad_id), [2]), model, tokens)
+    assert_states(llm.states(padded(tokens, llm.pad_id), lengths(tokens), [2]), model, tokens)
 
 
 def test_memory_that_runs_out_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
@@ -143,13 +148,13 @@ def test_memory_that_runs_out_halves_the_batch_and_goes_on(tmp_path: Path) -> No
     right = Embedder(llm, [2], "last", 1000).vectors(tokens)[2]
     sizes: list[int] = []
 
-    def scarce(ids: torch.Tensor, layers: Any) -> Any:
+    def scarce(ids: torch.Tensor, lengths: Any, layers: Any) -> Any:
         sizes.append(ids.numel())
         if ids.numel() > 60:
             raise torch.OutOfMemoryError("no more")
-        return llm.states(ids, layers)
+        return llm.states(ids, lengths, layers)
 
-    small = type(llm)(llm.tokenize, scarce, llm.width, llm.pad_id)
+    small = replace(llm, states=scarce)
     embedder = Embedder(small, [2], "last", 1000)
     found = embedder.vectors(tokens)[2]
     for one, other in zip(found, right, strict=True):
@@ -159,10 +164,10 @@ def test_memory_that_runs_out_halves_the_batch_and_goes_on(tmp_path: Path) -> No
     embedder.vectors(tokens)
     assert max(sizes) <= 60  # it has learnt
 
-    def never(ids: torch.Tensor, layers: Any) -> Any:
+    def never(ids: torch.Tensor, lengths: Any, layers: Any) -> Any:
         raise torch.OutOfMemoryError("no more")
 
-    hopeless = type(llm)(llm.tokenize, never, llm.width, llm.pad_id)
+    hopeless = replace(llm, states=never)
     with pytest.raises(ModelError, match="one prompt of 11 tokens does not fit"):
         Embedder(hopeless, [2], "last", 1000).vectors(tokens)
 
