@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,22 @@ SIDE = 16
 WIDTH = 32
 
 
-def make_pipeline(prediction_type: str = "epsilon", xl: bool = False) -> Any:
-    """Stable Diffusion, or SDXL with two encoders of 32 and so 64 wide states."""
+def make_pipeline(
+    prediction_type: str = "epsilon",
+    xl: bool = False,
+    *,
+    second: int = WIDTH,
+    unet: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    **of_pipeline: Any,
+) -> Any:
+    """Stable Diffusion, or SDXL with encoders of 32 and `second`, and so 64 wide states.
+
+    `unet` and `schedule` are configured otherwise; `of_pipeline` goes to the pipeline's class.
+    """
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(demo_model("clip"))
-    width = 2 * WIDTH if xl else WIDTH
+    width = WIDTH + second if xl else WIDTH
     parts: dict[str, Any] = {
         "vae": AutoencoderKL(
             sample_size=SIDE,
@@ -55,48 +67,56 @@ def make_pipeline(prediction_type: str = "epsilon", xl: bool = False) -> Any:
             norm_num_groups=8,
         ),
         "unet": UNet2DConditionModel(
-            sample_size=SIDE // 2,
-            block_out_channels=(8, 16),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            layers_per_block=1,
-            cross_attention_dim=width,
-            attention_head_dim=2,
-            norm_num_groups=8,
-            **(_XL_UNET if xl else {}),
+            **{
+                "sample_size": SIDE // 2,
+                "block_out_channels": (8, 16),
+                "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+                "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+                "layers_per_block": 1,
+                "cross_attention_dim": width,
+                "attention_head_dim": 2,
+                "norm_num_groups": 8,
+                **(_xl_unet(second) if xl else {}),
+                **(unet or {}),
+            }
         ),
         "scheduler": DDIMScheduler(
-            beta_schedule="scaled_linear", clip_sample=False, prediction_type=prediction_type
+            **{
+                "beta_schedule": "scaled_linear",
+                "clip_sample": False,
+                "prediction_type": prediction_type,
+                **(schedule or {}),
+            }
         ),
         "tokenizer": tokenizer,
         "text_encoder": CLIPTextModel(_text_config(tokenizer)),
     }
     if xl:
-        second = CLIPTextModelWithProjection(_text_config(tokenizer))
-        pipeline = StableDiffusionXLPipeline(
-            **parts, tokenizer_2=tokenizer, text_encoder_2=second, add_watermarker=False
-        )
+        encoder = CLIPTextModelWithProjection(_text_config(tokenizer, second))
+        of_class = {"tokenizer_2": tokenizer, "text_encoder_2": encoder, "add_watermarker": False}
+        pipeline = StableDiffusionXLPipeline(**{**parts, **of_class, **of_pipeline})
     else:
-        pipeline = StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
+        without = {"safety_checker": None, "feature_extractor": None}
+        of_class = {**without, "requires_safety_checker": False}
+        pipeline = StableDiffusionPipeline(**{**parts, **of_class, **of_pipeline})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-_XL_UNET = {
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 4,
-    "projection_class_embeddings_input_dim": 6 * 4 + WIDTH,
-}
+def _xl_unet(second: int) -> dict[str, Any]:
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 6 * 4 + second,
+    }
 
 
-def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def _text_config(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
+        hidden_size=width,
         intermediate_size=64,
-        projection_dim=WIDTH,
+        projection_dim=width,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=tokenizer.model_max_length,

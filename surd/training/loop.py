@@ -25,7 +25,13 @@ from surd.training.attention import Reader, readers_of
 from surd.training.data import Data, seed_of
 from surd.training.losses import losses, unet_arguments, weighed
 from surd.training.run_folder import about_training, begin_log, checkpoint, take_up, write_log
-from surd.training.setup import frozen_unet, make_accelerator, make_average, make_optimizer
+from surd.training.setup import (
+    frozen_unet,
+    make_accelerator,
+    make_average,
+    make_optimizer,
+    noise_schedule,
+)
 from surd.training.validation import Validation, is_due, validate
 
 _QUERIES = 4096
@@ -136,7 +142,6 @@ def _prepare(
     data: Data, pipeline: Any, llm_width: int, params: TrainAdapterParams, accelerator: Any
 ) -> Training:
     from accelerate.utils import set_seed
-    from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
 
     set_seed(params.seed)
@@ -150,7 +155,7 @@ def _prepare(
         num_training_steps=params.steps * accelerator.num_processes,
     )
     unet = frozen_unet(pipeline, params, accelerator)
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    schedule = noise_schedule(pipeline.scheduler)
     readers = _readers(data, unet, schedule, params, accelerator) if params.attention_weight else ()
     student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
     average = make_average(accelerator, student, params)

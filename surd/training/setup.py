@@ -65,6 +65,21 @@ def frozen_unet(pipeline: Any, params: TrainAdapterParams, accelerator: Any) -> 
     return torch.compile(unet) if params.compile else unet
 
 
+def noise_schedule(scheduler: Any) -> Any:
+    """How a pipeline's UNet was taught: the noise that the pipeline itself assumes, at every time.
+
+    A scheduler made from another's configuration takes its own defaults for all that was left at
+    the other's, and so it is not made from that.
+    """
+    from diffusers import DDPMScheduler
+
+    signal = scheduler.alphas_cumprod.cpu()  # [times]
+    predicts = scheduler.config.get("prediction_type", "epsilon")
+    schedule = DDPMScheduler(num_train_timesteps=len(signal), prediction_type=predicts)
+    schedule.alphas_cumprod = signal
+    return schedule
+
+
 def make_average(accelerator: Any, student: nn.Module, params: TrainAdapterParams) -> Any:
     """Averages of the weights, kept in checkpoints; None where they are not asked for."""
     if params.ema is None:
