@@ -47,7 +47,11 @@ Llm = Annotated[
 Layer = Annotated[int | None, typer.Option("--layer", min=0, help="Layer of that model.")]
 Diffusion = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Diffusion model; the one it was trained with by default."),
+    typer.Option(
+        metavar="NAME",
+        help="Diffusion model: hub id, folder, or .safetensors file; by default the one it was "
+        "trained with.",
+    ),
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps.")]
 Guidance = Annotated[float, typer.Option(min=0, help="Classifier-free guidance scale.")]

@@ -111,7 +111,7 @@ def train_adapter(
     folder: Folder,
     diffusion: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Text-to-image pipeline: hub id or local folder."),
+        typer.Option(metavar="NAME", help="Diffusion model: hub id, folder, or .safetensors file."),
     ] = None,
     llm: Annotated[
         str | None,

@@ -30,21 +30,26 @@ _blocks = 0
 
 
 @contextmanager
-def loading(what: str, name: str, repo: str | None = None) -> Iterator[str]:
+def loading(
+    what: str,
+    name: str,
+    repo: str | None = None,
+    *,
+    mend: str = "name a folder that holds the model",
+) -> Iterator[str]:
     """The folder or hub id of a model that is loaded in the block.
 
-    `repo` is its id on the hub where that is another, empty where the hub has no part in it. What
-    the libraries raise becomes one line. Raises ModelError, before the block runs where they could
-    not find the model.
+    `repo` is its id on the hub where that is another, empty where the hub has no part in it; `mend`
+    is what else can be done where it is not to be had. What the libraries raise becomes one line.
+    Raises ModelError, before the block runs where they could not find the model.
     """
     found = resolve(name)
     repo = found if repo is None else repo
     why = why_offline() if repo and not Path(found).is_dir() else None
     if why is not None and not _snapshots(repo):
-        mend = f"unset {told_offline()}" if told_offline() else "check network and proxy"
+        first = f"unset {told_offline()}" if told_offline() else "check network and proxy"
         raise ModelError(
-            f"{what} {name!r} is not in the model cache, and {why}; {mend}, or name a folder "
-            "that holds the model"
+            f"{what} {name!r} is not in the model cache, and {why}; {first}, or {mend}"
         )
     alone = why is not None and told_offline() is None
     where = f" from the cache, and {why}" if why else ""

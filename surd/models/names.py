@@ -1,21 +1,25 @@
-"""What a recipe or a flag may name as a model: a hub id, a folder, or one that ships with surd."""
+"""What a recipe or a flag may name as a model: a hub id, a folder, a file, or one of the demo's."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from surd.errors import ModelError
 from surd.paths import shipped
 
 _PREFIX = "demo:"
+MODEL_FILES = (".safetensors", ".ckpt")
+"""How the name of a file ends that holds a whole diffusion model."""
 _ENDS_BYTES = 65_536
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, files: Sequence[str] = ()) -> str:
     """The folder or hub id `name` means; `demo:clip` is the folder of a shipped demo model.
 
-    Raises ModelError when a demo model or a path that looks like one is not there, and for a url.
+    With `files`, names that end so mean a file. Raises ModelError when a demo model or a path that
+    looks like one is not there, and for a url.
     """
     if "://" in name:
         raise ModelError(f"{name}: not a model; name a local folder or an id on the hub")
@@ -23,8 +27,11 @@ def resolve(name: str) -> str:
         return str(demo_model(name.removeprefix(_PREFIX)))
     looks_like_path = name.startswith(("/", "./", "../", "~"))
     path = Path(name).expanduser()
-    if path.is_dir():
+    of_file = name.lower().endswith(tuple(files))
+    if path.is_dir() or (of_file and path.is_file()):
         return str(path)
+    if of_file:
+        raise ModelError(f"{name}: no such file; name a model's file, folder or id on the hub")
     if looks_like_path:
         raise ModelError(f"{name}: no such folder; name a model's folder or its id on the hub")
     return name
@@ -32,8 +39,14 @@ def resolve(name: str) -> str:
 
 def public_name(name: str) -> str:
     """A model's name without the local folders it may lie in."""
-    local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    local = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(MODEL_FILES)
     return Path(name).name if local else name
+
+
+def config_beside(file: Path) -> Path | None:
+    """The folder of a pipeline's configuration beside a model's file, named like it."""
+    folder = file.with_suffix("")
+    return folder if (folder / "model_index.json").is_file() else None
 
 
 def identity(name: str) -> str:
@@ -62,6 +75,9 @@ def identity(name: str) -> str:
             digest.update(file.read(_ENDS_BYTES))
             file.seek(max(0, size - _ENDS_BYTES))
             digest.update(file.read())
+    beside = config_beside(found) if found.is_file() else None
+    if beside is not None:
+        digest.update(identity(str(beside)).encode())
     return digest.hexdigest()
 
 

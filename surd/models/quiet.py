@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def hush() -> None:
@@ -15,3 +17,15 @@ def hush() -> None:
     for library in filter(None, libraries):
         library.disable_progress_bar()
         library.set_verbosity_error()
+
+
+@contextmanager
+def muted(library: str) -> Iterator[None]:
+    """Not even errors while the block runs: of those that matter, the library raises one."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

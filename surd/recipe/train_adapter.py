@@ -25,7 +25,8 @@ class TrainAdapterParams(Params):
 
     diffusion: str = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="text-to-image pipeline in diffusers' format: hub id, folder or demo:diffusion",
+        description="diffusion model of the Stable Diffusion family: hub id or folder in "
+        "diffusers' format, single .safetensors file, or demo:diffusion",
     )
     llm: str = Field(default="demo:llm", description="language model whose vectors embed-llm wrote")
     layer: int = Field(

@@ -84,6 +84,14 @@ def test_a_pickle_is_one_line_and_runs_nothing(
     assert not proof.exists()
 
 
+@pytest.mark.parametrize("how", ["torch", "legacy torch", "pickle"])
+def test_a_diffusion_model_in_a_pickle_runs_nothing(tmp_path: Path, proof: Path, how: str) -> None:
+    path = pickled(tmp_path / "model.ckpt", proof, how)
+    with pytest.raises(SurdError, match=r"model\.ckpt: holds code besides weights"):
+        diffusion(path)
+    assert not proof.exists()
+
+
 # Folders of models
 
 
