@@ -51,7 +51,11 @@ class Adapted(NamedTuple):
 
 
 class Adapter(nn.Module):
-    """Section 4.2 and figure 5 of the paper, with a zero start: at first o is 0."""
+    """Section 4.2 and figure 5 of the paper.
+
+    At first o is 0; with the published network it is a small random bias, since the published code
+    zeroes the weight of its last layer alone.
+    """
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -78,8 +82,9 @@ class Adapter(nn.Module):
                 nn.Linear(config.width, config.width),
             )
         self.out = nn.Linear(config.width, config.width)
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.out.weight)
+        if not sur:
+            nn.init.zeros_(self.out.bias)
         self.gate = nn.Linear(config.width, 1) if config.gate else None
 
     def forward(self, x: torch.Tensor) -> Adapted:

@@ -129,13 +129,16 @@ def test_the_published_layout_is_read_at_full_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["sur", "encoder"])
-def test_at_the_start_nothing_or_a_tenth_is_taken_away(network: Any) -> None:
+def test_at_the_start_the_output_depends_on_no_prompt(network: Any) -> None:
     x = torch.randn(2, 5, 16)
-    mixed, _, output = Adapter(AdapterConfig(**SMALL, network=network))(x)
-    assert not output.any()
-    torch.testing.assert_close(mixed, 0.9 * x)
-    residual = Adapter(AdapterConfig(**SMALL, network=network, blend="residual"))(x)
-    torch.testing.assert_close(residual.embeddings, x, rtol=0, atol=0)
+    fresh = Adapter(AdapterConfig(**SMALL, network=network))
+    mixed, _, output = fresh(x)
+    # the published code zeroes the weight of its last layer, and leaves its bias as torch draws it
+    assert not fresh.out.weight.any() and bool(fresh.out.bias.any()) == (network == "sur")
+    torch.testing.assert_close(output, fresh.out.bias.expand_as(x), rtol=0, atol=0)
+    torch.testing.assert_close(mixed, 0.9 * x + 0.1 * fresh.out.bias)
+    residual = Adapter(AdapterConfig(**SMALL, network=network, blend="residual"))
+    torch.testing.assert_close(residual(x).embeddings, x + 0.1 * residual.out.bias)
 
 
 @pytest.mark.parametrize("network", ["sur", "encoder"])
