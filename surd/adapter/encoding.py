@@ -40,6 +40,19 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Encoded:
     return Encoded(found[0], found[2] if len(found) == 4 else None)
 
 
+def encode_negative(pipeline: Any, prompts: Sequence[str]) -> Encoded:
+    """Encode as the pipeline itself would encode negative prompts.
+
+    An empty one is none, for which SDXL is mostly made to take zeros.
+    """
+    found = encode(pipeline, prompts)
+    empty = [row for row, prompt in enumerate(prompts) if not prompt]
+    if not pipeline.config.get("force_zeros_for_empty_prompt") or found.pooled is None:
+        return found
+    places = torch.tensor(empty, dtype=torch.long, device=found.states.device)
+    return Encoded(*(some.index_fill(0, places, 0) for some in (found.states, found.pooled)))
+
+
 def text_width(pipeline: Any) -> int:
     """d, read from the model."""
     return int(pipeline.unet.config.cross_attention_dim)
@@ -69,16 +82,17 @@ def prompt_inputs(
 ) -> dict[str, torch.Tensor]:
     """What to call the pipeline with in place of ``prompt`` and ``negative_prompt``.
 
-    The negative prompt, empty by default, is left as it is; the published pipeline sends it
-    through the adapter too, which `adapt_negative` does. Raises ModelError where the adapter is
-    made for another width.
+    The negative prompt, empty by default, is left as it is. With `adapt_negative` it goes through
+    the adapter together with its prompt, as in the published pipeline. Raises ModelError where the
+    adapter is made for another width.
     """
     negative = list(negative_prompts) if negative_prompts is not None else [""] * len(prompts)
-    wanted, unwanted = encode(pipeline, prompts), encode(pipeline, negative)
-    inputs = {
-        "prompt_embeds": adapt(adapter, wanted.states),
-        "negative_prompt_embeds": adapt(adapter if adapt_negative else None, unwanted.states),
-    }
+    wanted, unwanted = encode(pipeline, prompts), encode_negative(pipeline, negative)
+    pairs = torch.stack([unwanted.states, wanted.states], dim=1)  # [n, 2, s, d]
+    first = 0 if adapt_negative else 1
+    pairs[:, first:] = adapt(adapter, pairs[:, first:])
+    unwanted_states, wanted_states = pairs.unbind(1)
+    inputs = {"prompt_embeds": wanted_states, "negative_prompt_embeds": unwanted_states}
     if wanted.pooled is not None and unwanted.pooled is not None:
         inputs["pooled_prompt_embeds"] = wanted.pooled
         inputs["negative_pooled_prompt_embeds"] = unwanted.pooled
@@ -87,13 +101,19 @@ def prompt_inputs(
 
 @torch.no_grad()
 def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
-    """The states through the adapter, in evaluation mode; as they are without one."""
+    """The states ``[n, g, s, d]`` through the adapter, in evaluation mode; as they are without one.
+
+    The n rows are adapted each by itself; within one, an adapter with ``attend: batch`` lets the g
+    texts look at each other, as the published code does.
+    """
     if adapter is None:
         return states
     check_width(adapter, states.shape[-1])
     parameter = next(adapter.parameters())
     moved = states.to(parameter.device, parameter.dtype)
-    embeddings: torch.Tensor = adapter.eval()(moved).embeddings
+    adapter.eval()
+    rows = [moved.flatten(0, 1)] if adapter.config.attend == "tokens" else moved.unbind()
+    embeddings = torch.cat([adapter(row).embeddings for row in rows]).view_as(moved)
     return embeddings.to(states.device, states.dtype)
 
 

@@ -15,6 +15,9 @@ from surd.adapter.drawing import draw_missing, open_rgb
 from surd.adapter.module import Adapter
 from surd.progress import Tick
 
+_VERSION = 2
+"""Raised when the same model, adapter, text and seed give another picture than before."""
+
 
 @dataclass(frozen=True)
 class How:
@@ -66,7 +69,7 @@ def draw(
     The folder's name is a hash of all that the pictures depend on, so that runs share what they
     have in common: the base model's pictures are drawn once for many adapters.
     """
-    about = json.dumps([asdict(how), adapter_digest if adapter else "base"])
+    about = json.dumps([_VERSION, asdict(how), adapter_digest if adapter else "base"])
     drawing = Drawing(root / hashlib.sha256(about.encode()).hexdigest()[:16])
     pairs = [(text, seed) for seed in seeds for text in dict.fromkeys(texts)]
     draw_missing(

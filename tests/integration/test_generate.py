@@ -49,7 +49,7 @@ def test_an_adapter_that_has_learnt_nothing_changes_nothing(pipeline: Any) -> No
         prompts, generator=[torch.Generator().manual_seed(seed) for seed in seeds], **CALL
     ).images
     base = generate(pipeline, None, prompts, seeds, **CALL)
-    fresh = make_adapter(learnt=False, blend="residual")
+    fresh = make_adapter(learnt=False, blend="residual", network="encoder")
     np.testing.assert_array_equal(np.stack(base), plain)
     np.testing.assert_array_equal(
         np.stack(generate(pipeline, fresh, prompts, seeds, **CALL)), plain
@@ -58,8 +58,58 @@ def test_an_adapter_that_has_learnt_nothing_changes_nothing(pipeline: Any) -> No
     assert np.abs(np.stack(learnt) - plain).max() > 1e-3
 
 
-def test_a_picture_does_not_depend_on_those_beside_it_nor_on_dropout(pipeline: Any) -> None:
-    adapter = make_adapter(dropout=0.5)
+BASES: dict[str, Callable[[], Any]] = {
+    "Stable Diffusion 1": make_pipeline,
+    "Stable Diffusion 2": lambda: make_pipeline("v_prediction"),
+    "SDXL": lambda: make_pipeline(xl=True, force_zeros_for_empty_prompt=True),
+    "SDXL without zeros": lambda: make_pipeline(xl=True, force_zeros_for_empty_prompt=False),
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_base_models_picture_is_the_one_its_own_pipeline_draws(base: str) -> None:
+    pipeline, prompts, seeds = BASES[base](), ["two red circles", "one blue star"], [3, 4]
+
+    def drawn(**negative: Any) -> Any:
+        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return pipeline(prompts, generator=noise, **negative, **CALL).images
+
+    unwanted = ["blurry", "three hearts"]
+    plain, steered = drawn(), drawn(negative_prompt=unwanted)
+    assert np.abs(plain - steered).max() > 1e-3
+    told = generate(pipeline, None, prompts, seeds, **CALL)
+    np.testing.assert_array_equal(np.stack(told), plain)
+    told = generate(pipeline, None, prompts, seeds, negative_prompts=["", ""], **CALL)
+    np.testing.assert_array_equal(np.stack(told), plain)
+    told = generate(pipeline, None, prompts, seeds, negative_prompts=unwanted, **CALL)
+    np.testing.assert_array_equal(np.stack(told), steered)
+    told = generate(pipeline, None, prompts, seeds, negative_prompts=["", "three hearts"], **CALL)
+    np.testing.assert_allclose(told[0], plain[0], atol=1e-5)
+    np.testing.assert_allclose(told[1], steered[1], atol=1e-5)
+
+
+def test_the_published_pipelines_embeddings_are_reproduced_one_prompt_at_a_time(
+    pipeline: Any,
+) -> None:
+    adapter = make_adapter(attend="batch")
+    prompts, unwanted = ["two red circles", "one blue star"], ["blurry", ""]
+    inputs = prompt_inputs(pipeline, adapter, prompts, unwanted, adapt_negative=True)
+    for row, texts in enumerate(zip(unwanted, prompts, strict=True)):
+        # as published: negative and positive below each other, through the adapter in one call
+        both = torch.cat([encode(pipeline, [text]).states for text in texts])
+        with torch.no_grad():
+            negative, positive = adapter.eval()(both).embeddings
+            apart = adapter(both[1:]).embeddings[0]
+        torch.testing.assert_close(inputs["negative_prompt_embeds"][row], negative)
+        torch.testing.assert_close(inputs["prompt_embeds"][row], positive)
+        assert (apart - positive).abs().max() > 1e-3, "they look at each other"
+
+
+@pytest.mark.parametrize("attend", ["tokens", "batch"])
+def test_a_picture_does_not_depend_on_those_beside_it_nor_on_dropout(
+    pipeline: Any, attend: Any
+) -> None:
+    adapter = make_adapter(dropout=0.5, attend=attend)
     prompts = ["two red circles", "one blue star", "three hearts"]
     together = generate(pipeline, adapter, prompts, [1, 2, 3], **CALL)
     alone = generate(pipeline, adapter, prompts[1:2], [2], **CALL)
@@ -103,6 +153,7 @@ def test_sdxl_keeps_its_pooled_embedding(tmp_path: Path) -> None:
     inputs = prompt_inputs(pipeline, make_adapter(width=64), prompts)
     assert plain.pooled is not None
     torch.testing.assert_close(inputs["pooled_prompt_embeds"], plain.pooled)
+    assert not inputs["negative_pooled_prompt_embeds"].any(), "as SDXL is made by default"
     assert inputs["prompt_embeds"].shape == plain.states.shape == (1, 40, 64)
     (picture,) = generate(pipeline, make_adapter(width=64), prompts, [0], **CALL)
     assert picture.shape == (SIDE, SIDE, 3)
