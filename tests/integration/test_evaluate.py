@@ -43,7 +43,8 @@ def diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_run(folder: Path, diffusion: Path, learnt: bool, width: int = 32) -> Path:
     torch.manual_seed(1)
-    adapter = Adapter(AdapterConfig(width=width, heads=4, feed_forward=32, blend="residual"))
+    small = {"heads": 4, "feed_forward": 32, "network": "encoder", "blend": "residual"}
+    adapter = Adapter(AdapterConfig(width=width, **small))
     if learnt:
         torch.nn.init.normal_(adapter.out.weight, std=2.0)
     adapters.save(adapter, folder, about={"training": {"diffusion": str(diffusion)}})
