@@ -16,6 +16,7 @@ import torch
 from surd.adapter.module import Adapter
 from surd.errors import ModelError
 from surd.models.memory import halving
+from surd.models.pipeline_check import SUPPORTED
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Encoded:
 
 @torch.no_grad()
 def encode(pipeline: Any, prompts: Sequence[str]) -> Encoded:
-    """Encode as the pipeline itself would; prompts beyond its window are cut."""
+    """Encode as the pipeline itself would; prompts beyond its window are cut.
+
+    Raises ModelError for a pipeline without a UNet, such as those of Stable Diffusion 3 and FLUX.
+    """
+    if getattr(pipeline, "unet", None) is None:
+        raise ModelError(f"a {type(pipeline).__name__} has no UNet; {SUPPORTED}")
     found = pipeline.encode_prompt(
         prompt=list(prompts),
         device=pipeline.device,

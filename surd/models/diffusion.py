@@ -98,9 +98,7 @@ def _from_file(name: str, path: Path, dtype: torch.dtype) -> Any:
 
 @cache  # once in a process
 def _tell_unchecked(name: str) -> None:
-    log.warning(
-        "%s: its safety checker is not loaded, since a black picture cannot be measured", name
-    )
+    log.warning("%s: loaded without its safety checker, which turns pictures black", name)
 
 
 def _whole(name: str, pipeline: Any) -> Any:

@@ -27,7 +27,7 @@ def resolve(name: str, files: Sequence[str] = ()) -> str:
         return str(demo_model(name.removeprefix(_PREFIX)))
     looks_like_path = name.startswith(("/", "./", "../", "~"))
     path = Path(name).expanduser()
-    of_file = name.lower().endswith(tuple(files))
+    of_file = name.endswith(tuple(files))
     if path.is_dir() or (of_file and path.is_file()):
         return str(path)
     if of_file:

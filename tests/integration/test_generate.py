@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import (
     ControlNetModel,
+    StableDiffusion3Pipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
 )
@@ -164,6 +165,14 @@ def test_an_adapter_of_another_width_is_one_line(pipeline: Any) -> None:
         ModelError, match=r"width 64, but those of this diffusion model have width 32"
     ):
         generate(pipeline, make_adapter(width=64), ["a"], [0], **CALL)
+
+
+def test_a_pipeline_without_a_unet_is_one_line() -> None:
+    parts = ("transformer", "scheduler", "vae", *(f"text_encoder{n}" for n in ("", "_2", "_3")))
+    tokenizers = (f"tokenizer{n}" for n in ("", "_2", "_3"))
+    pipeline = StableDiffusion3Pipeline(**dict.fromkeys((*parts, *tokenizers)))
+    with pytest.raises(ModelError, match="a StableDiffusion3Pipeline has no UNet; use a text-to"):
+        prompt_inputs(pipeline, make_adapter(), ["a"])
 
 
 def test_the_command_writes_the_same_picture_every_time(
