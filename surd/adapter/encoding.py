@@ -46,6 +46,12 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Encoded:
     return Encoded(found[0], found[2] if len(found) == 4 else None)
 
 
+def cut_short(pipeline: Any, prompts: Sequence[str]) -> list[str]:
+    """Those prompts that have more tokens than the text encoder reads."""
+    tokenizer = pipeline.tokenizer
+    return [one for one in prompts if len(tokenizer(one).input_ids) > tokenizer.model_max_length]
+
+
 def encode_negative(pipeline: Any, prompts: Sequence[str]) -> Encoded:
     """Encode as the pipeline itself would encode negative prompts.
 

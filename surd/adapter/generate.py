@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from surd.adapter.encoding import generate
+from surd.adapter.encoding import cut_short, generate
 from surd.adapter.files import load, read_config
 from surd.errors import SurdError
 from surd.files.contact_sheet import contact_sheet
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.store.storage import Storage, local_path
+
+log = logging.getLogger("surd")
 
 _MARK = ("Software", "surd")
 """Text within each PNG, by which a later run knows it for one that may be drawn anew."""
@@ -66,6 +69,9 @@ def draw(
     place = device_named(device)
     pipeline = load_pipeline(name, device=str(place), dtype=dtype_of("auto", place))
     adapter = load(run, device=place)
+    for prompt in cut_short(pipeline, [*wish.prompts, wish.negative_prompt]):
+        read = pipeline.tokenizer.model_max_length
+        log.warning("%.40s…: too long; the text encoder reads the first %d tokens", prompt, read)
     how = {"num_inference_steps": wish.steps, "guidance_scale": wish.guidance}
     storage = Storage(str(folder))
     sides = (None, adapter) if wish.compare else (adapter,)

@@ -89,10 +89,15 @@ def _encoder_of(path: Path, shapes: Shapes) -> str:
     channels = shapes.get(_FIRST_LAYER, (0, 0))[1]
     encoder = next((start for start in _CONFIGS if begins(start)), None)
     refiner = encoder is None and begins("conditioner.")
-    if channels != _LATENT_CHANNELS or refiner:
-        told = "an SDXL refiner" if refiner else f"a UNet of {channels} input channels"
-        told = told if channels else "another architecture"
-        raise ModelError(f"{path}: holds {told}; {SUPPORTED}")
+    wrong = {
+        "another architecture": not channels,
+        "an SDXL refiner": refiner,
+        "an EDM model": begins("edm_"),
+        f"a UNet of {channels} input channels": channels != _LATENT_CHANNELS,
+    }
+    for told, is_so in wrong.items():
+        if is_so:
+            raise ModelError(f"{path}: holds {told}; {SUPPORTED}")
     missing = [] if encoder else ["text encoder"]
     missing += [] if begins(*_AUTOENCODER) else ["autoencoder (VAE)"]
     if encoder is None or missing:

@@ -209,6 +209,19 @@ def test_the_command_writes_the_same_picture_every_time(
     assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0, "its own are drawn anew"
 
 
+def test_a_prompt_that_is_cut_is_told_so(
+    surd: Surd, pipeline: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.save_pretrained(tmp_path / "sd")
+    adapters.save(make_adapter(), tmp_path / "run")
+    told = ("generate", "--adapter", tmp_path / "run", "--diffusion", tmp_path / "sd", "--steps", 1)
+    assert surd(*told, "a cat", "-o", tmp_path / "a").code == 0
+    assert caplog.messages == []
+    assert surd(*told, "red " * 38, "red " * 39, "-o", tmp_path / "b").code == 0
+    (message,) = caplog.messages
+    assert message == f"{('red ' * 39)[:40]}…: too long; the text encoder reads the first 40 tokens"
+
+
 def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
     ran = surd("generate", "a cat", "--adapter", tmp_path)
     assert ran.code == 2 and "no adapter here" in ran.err

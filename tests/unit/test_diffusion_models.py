@@ -253,8 +253,9 @@ def test_a_file_without_a_part_or_with_another_one_is_told_so(tmp_path: Path) ->
     assert "a UNet of 9 input channels" in refused(path)
     write_single(make_pipeline(xl=True), path, without=["conditioner.embedders.1."])
     assert "an SDXL refiner" in refused(path)
+    write_single(pipeline, path, edm_mean=torch.zeros(4))
+    assert "an EDM model" in refused(path)
     of_two = {"cond_stage_model.model.ln_final.bias": torch.zeros(2)}
-    write_single(pipeline, path, without=["cond_stage_model."])
     write_single(pipeline, path, without=["cond_stage_model.transformer."], **of_two)
     assert "a Stable Diffusion 2 model" in refused(path)
     write_config(pipeline, tmp_path / "model")
