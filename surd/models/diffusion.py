@@ -89,6 +89,7 @@ def _from_file(name: str, path: Path, dtype: torch.dtype) -> Any:
                 pipeline = kind.from_single_file(str(path), config=found, dtype=dtype, **how)
         except NotImplementedError as error:  # of torch, about parameters that have no values
             raise ModelError(f"{path}: lacks some of the weights; download it again") from error
+        pipeline.register_to_config(_name_or_path=str(path))  # as diffusers does with folders
         if file.of_scheduler:
             pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(
                 pipeline.scheduler.config, **file.of_scheduler

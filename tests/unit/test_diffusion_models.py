@@ -190,6 +190,7 @@ def test_a_single_file_is_the_pipeline_it_was_made_from(
     in_the_cache(tmp_path / "cache", XL if xl else SD, write_config(pipeline, tmp_path / "config"))
     found = load_pipeline(str(path))
     assert_same_weights(pipeline, found)
+    assert found.name_or_path == str(path)
     for key, value in pipeline.scheduler.config.items():
         assert key.startswith("_") or found.scheduler.config[key] == value
 
