@@ -78,7 +78,7 @@ def make_model(device: torch.device) -> Any:
 
 def contenders(model: Any, pixels: torch.Tensor, batch: int, words: int) -> list[Contender]:
     """All of them; `pixels` is ``[images, 3, h, w]`` float32, on the model's device."""
-    half, half_pixels = _in_bf16(model), pixels.bfloat16()
+    half, half_pixels = in_bf16(model), pixels.bfloat16()
     return [
         Contender(LIMITS[0], "limit", "fp32", lambda: their_tower(model, pixels, batch)),
         Contender(LIMITS[1], "limit", "fp32", lambda: our_tower(model, pixels, batch)),
@@ -105,7 +105,8 @@ def contenders(model: Any, pixels: torch.Tensor, batch: int, words: int) -> list
     ]
 
 
-def _in_bf16(model: Any) -> Any:
+def in_bf16(model: Any) -> Any:
+    """The same model with its weights in bfloat16."""
     copy = BlipForConditionalGeneration(model.config).to(model.device, torch.bfloat16)
     copy.load_state_dict(model.state_dict())
     return copy.eval().requires_grad_(False)
