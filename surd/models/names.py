@@ -12,7 +12,9 @@ from surd.paths import shipped
 _PREFIX = "demo:"
 MODEL_FILES = (".safetensors", ".ckpt")
 """How the name of a file ends that holds a whole diffusion model."""
-_ENDS_BYTES = 65_536
+_WHOLE_BYTES = 1 << 24
+"""A file up to this size is read as a whole."""
+_ENDS_BYTES, _SAMPLES, _SAMPLE_BYTES = 65_536, 256, 4096
 
 
 def resolve(name: str, files: Sequence[str] = ()) -> str:
@@ -52,9 +54,9 @@ def config_beside(file: Path) -> Path | None:
 def identity(name: str) -> str:
     """What tells a model from another: a digest of its file or folder; else the name itself.
 
-    The digest takes every file's name, size, beginning and end: other weights differ there, and
-    reading gigabytes to plan a build would be too much. A folder that is not there, or not any
-    more, is its name.
+    The digest takes every file's name and size, and its content: of a large one the beginning, the
+    end and samples between, which differ where a fiftieth of the weights does. Reading gigabytes to
+    plan a build would be too much. A folder that is not there, or not any more, is its name.
     """
     found = Path(name).expanduser()
     if not found.is_file():
@@ -72,8 +74,14 @@ def identity(name: str) -> str:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(found).as_posix()} {size}\0".encode())
         with path.open("rb") as file:
+            if size <= _WHOLE_BYTES:
+                digest.update(file.read())
+                continue
             digest.update(file.read(_ENDS_BYTES))
-            file.seek(max(0, size - _ENDS_BYTES))
+            for number in range(_SAMPLES):
+                file.seek(size * number // _SAMPLES)
+                digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(size - _ENDS_BYTES)
             digest.update(file.read())
     beside = config_beside(found) if found.is_file() else None
     if beside is not None:

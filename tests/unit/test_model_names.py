@@ -45,11 +45,25 @@ def test_equal_folders_are_one_model_and_other_weights_another(tmp_path):
     begins = folder(tmp_path / "c", config=b"{}", weights=b"\1" + long[1:])
     ends = folder(tmp_path / "d", config=b"{}", weights=long[1:] + b"\1")
     renamed = folder(tmp_path / "e", config=b"{}", weight=long)
+    middle = folder(tmp_path / "f", config=b"{}", weights=long[:99_999] + b"\1" + long[100_000:])
     assert identity(str(first)) == identity(str(same))
-    assert len({identity(str(f)) for f in (first, begins, ends, renamed)}) == 4
+    assert len({identity(str(f)) for f in (first, begins, ends, renamed, middle)}) == 5
     assert identity(str(first / "weights")) != identity(str(begins / "weights"))
     assert identity("org/model") == "org/model"
     assert identity("demo:nothing") == "demo:nothing"
+
+
+def test_of_a_large_file_a_fiftieth_of_the_weights_tells(tmp_path):
+    size = 20_000_000
+    files = [tmp_path / name for name in ("base", "same", "tuned")]
+    for path in files:
+        with path.open("wb") as file:
+            file.truncate(size)
+    with files[2].open("r+b") as file:
+        file.seek(size // 3)
+        file.write(b"\1" * (size // 50))
+    base, same, tuned = (identity(str(path)) for path in files)
+    assert base == same != tuned
 
 
 def test_other_weights_in_the_same_folder_make_captions_and_scores_stale(tmp_path):
