@@ -177,14 +177,16 @@ class Storage:
             else:
                 with self._telling(f"write {name}"):
                     self.fs.put_file(str(temporary), self.path(name))
-        except OSError as error:
-            raise self._cannot_write(name, error) from error
+        except Exception as error:
+            if isinstance(error, OSError) or _errno(error) is not None:
+                raise self._cannot_write(name, error) from error
+            raise
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _cannot_write(self, name: str, error: OSError) -> WorkspaceError:
+    def _cannot_write(self, name: str, error: Exception) -> WorkspaceError:
         return WorkspaceError(
-            f"{self.location}: cannot write {name}: {_reason(error)}; fix that and rerun the "
+            f"{self.location}: cannot write {name}: {reason_of(error)}; fix that and rerun the "
             "same command; finished work is kept"
         )
 
@@ -283,15 +285,17 @@ def _remove_of_ended_processes() -> None:
                 path.unlink()
 
 
-def _reason(error: OSError) -> str:
-    """Why, in the system's words; Arrow hides the number of its error in the text."""
+def reason_of(error: BaseException) -> str:
+    """Why, on one line, in the system's words where it gave a number."""
     number = _errno(error)
-    return os.strerror(number) if number else str(error)
+    return os.strerror(number) if number else " ".join(str(error).split())[:200]
 
 
-def _errno(error: OSError) -> int | None:
-    hidden = re.search(r"\[errno (\d+)\]", str(error))
-    return error.errno or (int(hidden[1]) if hidden else None)
+def _errno(error: BaseException) -> int | None:
+    """The system's number of an error; Arrow and safetensors hide it in the text."""
+    hidden = re.search(r"\[errno (\d+)\]|\(os error (\d+)\)", str(error))
+    number = error.errno if isinstance(error, OSError) else None
+    return number or (int(hidden[1] or hidden[2]) if hidden else None)
 
 
 def fsync(path: Path) -> None:
