@@ -36,7 +36,8 @@ from surd.training.cache import (
     picture,
     pictures_at_once,
 )
-from surd.training.loop import Student, config_of
+from surd.training.loop import Student
+from surd.training.setup import config_of
 
 TOKENS = 77
 SAMPLES, PART = 16, 4
@@ -215,7 +216,7 @@ def make_setting(options: argparse.Namespace, folder: Path) -> Setting:
         device=device,
         dtype=dtype,
         cached=cached,
-        vectors=Embeddings(vectors, cached.ids, None),
+        vectors=Embeddings(vectors, cached.ids, None, 0, ""),
         pixels=torch.stack([picture(sample.image, side) for sample in samples]),
         simple=tokens[0],
         complex=tokens[1],

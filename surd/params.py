@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 
 
 class Params(BaseModel):
-    """Parameters of a stage or a source: validated, frozen, unknown keys refused."""
+    """Parameters of a stage or a source: frozen, without unknown keys or infinite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     removed: ClassVar[Mapping[str, Any]] = {}
     """Keys that earlier versions had, with the value that holds for everything now."""

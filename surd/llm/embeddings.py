@@ -33,12 +33,28 @@ class Embeddings(Mapping[str, Vector]):
     The vectors stay on disk, memory-mapped: processes that read them share one copy.
     """
 
-    def __init__(self, values: Vector, ids: Sequence[str], tokens: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        values: Vector,
+        ids: Sequence[str],
+        tokens: Sequence[int] | None,
+        layer: int,
+        digest: str,
+    ) -> None:
+        self.layer = layer
+        """Its number, from 0."""
+        self.digest = digest
+        """Equal where all vectors are."""
         self._values = values
         self._rows = {id_: row for row, id_ in enumerate(ids)}
         self._ends = None if tokens is None else np.cumsum([0, *tokens])
         self.width: int = values.shape[1]
         """h."""
+
+    @property
+    def per_token(self) -> bool:
+        """Whether every token was kept."""
+        return self._ends is not None
 
     def __getitem__(self, id_: str) -> Vector:
         """Raises KeyError for a sample without a vector."""
@@ -64,31 +80,55 @@ def load(location: str | Path, model: str, layer: int) -> Embeddings:
     """The vectors of one model and layer in a workspace, by sample id.
 
     `model` is the name given to ``surd embed-llm``, or its folder below ``llm``; `layer` counts
-    from 0, the embeddings' output. The first call copies the vectors once, from Parquet to a
-    plain array beside it, which later calls map. Raises WorkspaceError naming what there is.
+    from 0, the embeddings' output, and -1 is the deepest one there. The first call copies the
+    vectors once, from Parquet to a plain array beside it, which later calls map. Raises
+    WorkspaceError naming what there is, also where parts were made with different settings.
     """
     workspace = Workspace(location)
     name = group_of(workspace, model, layer)
+    digest = _digest(workspace, name)
     parts = [_read(workspace, name, part, ["tokens"]) for part in workspace.parts(name)]
     table = pa.concat_tables(parts)
     tokens = table["tokens"].to_pylist() if _per_token(workspace, name) else None
     rows = table.num_rows if tokens is None else sum(tokens)
-    return Embeddings(_mapped(workspace, name, rows), table["id"].to_pylist(), tokens)
+    values = _mapped(workspace, name, rows, digest)
+    number = int(name.rpartition("-")[2])
+    return Embeddings(values, table["id"].to_pylist(), tokens, number, digest)
+
+
+def sentences(location: str | Path, model: str, layer: int) -> dict[str, str]:
+    """Sample id -> the text its vector belongs to, of those that `load` gives."""
+    workspace = Workspace(location)
+    name = group_of(workspace, model, layer)
+    found: dict[str, str] = {}
+    for part in workspace.parts(name):
+        table = _read(workspace, name, part, ["simple_prompt"])
+        found |= zip(table["id"].to_pylist(), table["simple_prompt"].to_pylist(), strict=True)
+    return found
 
 
 def group_of(workspace: Workspace, model: str, layer: int) -> str:
     """The column group of a model, by either name, and a layer. Raises WorkspaceError."""
     there = sorted(stored(workspace))
     for name in (model, short_name(model)):
-        if (name, layer) in there:
-            found = group(name, layer)
+        layers = [number for one, number in there if one == name]
+        number = max(layers, default=layer) if layer == -1 else layer
+        if number in layers:
+            found = group(name, number)
             if name != model:  # given by the name of its folder, not below llm
                 check_model(workspace, found, model)
             return found
     have = ", ".join(f"{name} layer {number}" for name, number in there) or "none"
+    which = [] if layer == -1 else ["--layer", layer]
+    wanted = f", layer {layer}" if which else ""
+    if layer < -1:
+        raise WorkspaceError(
+            f"{workspace.location}: layer {layer} of {model}: count from 0, or use -1 for the "
+            f"deepest one there; available: {have}"
+        )
     raise WorkspaceError(
-        f"{workspace.location}: no vectors of {model}, layer {layer}; available: {have}; run: "
-        + command("embed-llm", workspace.location, "--model", model, "--layer", layer)
+        f"{workspace.location}: no vectors of {model}{wanted}; available: {have}; run: "
+        + command("embed-llm", workspace.location, "--model", model, *which)
     )
 
 
@@ -104,16 +144,28 @@ def _per_token(workspace: Workspace, name: str) -> bool:
     return any(pa.types.is_list(batch.schema.field("embedding").type) for batch in batches)
 
 
-def _mapped(workspace: Workspace, name: str, rows: int) -> Vector:
-    """All vectors as ``[rows, h]``, mapped from a file that is made when it is not there."""
+def _digest(workspace: Workspace, name: str) -> str:
+    """Of all parts. Raises WorkspaceError where they were not made alike."""
     infos = [workspace.part_info(name, part) for part in workspace.parts(name)]
-    digests = [info.digest for info in infos if info is not None]
-    key = hashlib.blake2b(" ".join(digests).encode(), digest_size=8).hexdigest()
+    known = [info for info in infos if info is not None]
+    if len({info.settings for info in known}) > 1:
+        about = known[0].extra.get("llm", {})
+        which = ("--model", about.get("model"), "--layer", about.get("layer"))
+        raise WorkspaceError(
+            f"{workspace.location}/{name}: its parts were made with different settings; run: "
+            + command("embed-llm", workspace.location, *which)
+        )
+    digests = [info.digest for info in known]
+    return hashlib.blake2b(" ".join(digests).encode(), digest_size=8).hexdigest()
+
+
+def _mapped(workspace: Workspace, name: str, rows: int, digest: str) -> Vector:
+    """All vectors as ``[rows, h]``, mapped from a file that is made when it is not there."""
     folder = _folder(workspace, name)
-    path = folder / f"vectors-{key}.npy"
+    path = folder / f"vectors-{digest}.npy"
     if not path.is_file():
         _copy(workspace, name, rows, path)
-        for old in folder.glob(f"vectors-{'[0-9a-f]' * len(key)}.npy"):
+        for old in folder.glob(f"vectors-{'[0-9a-f]' * len(digest)}.npy"):
             if old != path:
                 old.unlink()
     mapped: Vector = np.load(path, mmap_mode="r")

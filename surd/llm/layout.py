@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
@@ -75,15 +75,28 @@ def stored(workspace: Workspace) -> Iterator[tuple[str, int]]:
         yield from ((model, int(layer)) for layer in sorted(layers, key=int))
 
 
-def check_model(workspace: Workspace, group: str, model: str) -> None:
+def place_of(model: str) -> str | None:
+    """The folder or file of a local model, in full; None of any other."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else None
+
+
+def check_model(workspace: Workspace, group: str, model: str, content: str | None = None) -> None:
     """Raise WorkspaceError where a group holds vectors of another model whose folder has the same
-    name; of a folder that is gone nobody can tell."""
+    name; of a folder that is gone nobody can tell where an earlier version of surd wrote them.
+
+    `content` is the model's identity, where that is not the name's. A model may change in its
+    place: its vectors are stale then.
+    """
     for part in workspace.parts(group):
         with contextlib.suppress(DamagedPartError):
             info = workspace.part_info(group, part)
-            there = str((info.extra if info else {}).get("llm", {}).get("model", model))
-            gone = there == identity(there)
-            if there != model and not gone and identity(there) != identity(model):
+            about = (info.extra if info else {}).get("llm", {})
+            there = str(about.get("model", model))
+            same_place = there == model and about.get("place", place_of(model)) == place_of(model)
+            known = about.get("identity", identity(there))
+            gone = "identity" not in about and there == known
+            if not same_place and not gone and known != (content or identity(model)):
                 raise WorkspaceError(
                     f"{workspace.location}/{group}: holds vectors of {there}, not of {model}, "
                     "another model in a folder of the same name; rename one of the folders"

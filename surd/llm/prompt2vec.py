@@ -7,7 +7,7 @@ https://github.com/Qrange-group/SUR-adapter writes it, of the last token's state
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,10 @@ def import_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
     column = pa.FixedSizeListArray.from_arrays(flat, type=embedding)
     settings = f"prompt2vec {hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()}"
     name = group(short_name(model), layer)
-    tables = {part: _rows(workspace, part, rows, column, shape) for part in workspace.parts("clip")}
+    told = np.where(np.isnan(dense).any(axis=1), "not_finite", "ok")
+    told[(told == "ok") & np.isinf(dense).any(axis=1)] = "overflow"
+    parts = workspace.parts("clip")
+    tables = {part: _rows(workspace, part, rows, told.tolist(), column, shape) for part in parts}
     matched = sum(table.num_rows - table["embedding"].null_count for table in tables.values())
     if not matched:
         raise SurdError(
@@ -85,15 +88,22 @@ def import_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
 
 
 def _rows(
-    workspace: Workspace, part: int, rows: Mapping[str, int], column: pa.Array, shape: pa.Schema
+    workspace: Workspace,
+    part: int,
+    rows: Mapping[str, int],
+    told: Sequence[str],
+    column: pa.Array,
+    shape: pa.Schema,
 ) -> pa.Table:
+    """`rows` leads from a prompt to its row of `column`, whose statuses are `told`."""
     clip = workspace.read("clip", part, ["id", "simple_prompt"])
     prompts = clip["simple_prompt"].to_pylist()
-    at = [rows.get(prompt) for prompt in prompts]
+    found = [rows.get(prompt) for prompt in prompts]
     statuses = [
-        "no_prompt" if not prompt else "absent" if row is None else "ok"
-        for prompt, row in zip(prompts, at, strict=True)
+        "no_prompt" if not prompt else "absent" if row is None else told[row]
+        for prompt, row in zip(prompts, found, strict=True)
     ]
+    at = [row if status == "ok" else None for row, status in zip(found, statuses, strict=True)]
     return pa.Table.from_arrays(
         [
             clip["id"],

@@ -19,7 +19,7 @@ from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine
 from surd.engine.work import Work as Computes
 from surd.llm.batches import Embedder, Live, Vectors, silent
-from surd.llm.layout import check_model, group, schema, short_name
+from surd.llm.layout import check_model, group, place_of, schema, short_name
 from surd.llm.part import READS, Rows, Tokenized, entries_of, read_rows, table_of, tokenize
 from surd.llm.share import (
     Entry,
@@ -34,6 +34,7 @@ from surd.llm.share import (
 from surd.models.devices import device_named, dtype_of
 from surd.models.gguf import gguf_path, is_gguf
 from surd.models.llm import MAP, Llm, LlmShape, load_llm, shape_of
+from surd.models.names import identity
 from surd.progress import Tick
 from surd.recipe.embed_llm import EmbedLlmParams
 from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
@@ -89,7 +90,7 @@ def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
     model = short_name(params.model, params.gguf_file)
     stages = {n: _stage(model, n, shape.width, params) for n in numbers}
     for stage in stages.values():
-        check_model(workspace, stage.group, params.model)
+        check_model(workspace, stage.group, params.model, _content(params))
     due: dict[int, dict[int, PartState]] = {}
     waiting: dict[int, str] = {}
     fresh = 0
@@ -142,6 +143,12 @@ def _files(params: EmbedLlmParams) -> Sequence[str]:
     if is_gguf(params.model, params.gguf_file):
         return [str(gguf_path(params.model, params.gguf_file, params.revision))]
     return [params.model]
+
+
+def _content(params: EmbedLlmParams) -> str:
+    """The model's identity: of a GGUF file, its file's."""
+    (found,) = map(identity, _files(params))
+    return found
 
 
 def _of_layer(params: EmbedLlmParams, layer: int) -> EmbedLlmParams:
@@ -367,4 +374,5 @@ def _write(
 def _about(work: Work, layer: int) -> dict[str, Any]:
     """What the footer of a part says of its vectors."""
     chosen = _of_layer(work.params, layer).model_dump(mode="json", exclude={"device", "layers"})
-    return {**chosen, "layer": layer, "width": work.width, "padding": "right"}
+    found = {"identity": _content(work.params), "place": place_of(work.params.model)}
+    return {**chosen, **found, "layer": layer, "width": work.width, "padding": "right"}

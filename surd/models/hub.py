@@ -16,7 +16,7 @@ from threading import Lock, Thread
 from urllib.parse import urlsplit
 
 from surd.errors import ModelError
-from surd.models.names import resolve
+from surd.models.names import identity, resolve
 from surd.models.weights import damage_in
 
 PATIENCE_S = 5.0
@@ -176,3 +176,27 @@ def _snapshots(repo: str) -> list[Path]:
 
     folder = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}", "snapshots")
     return list(folder.iterdir()) if repo and folder.is_dir() else []
+
+
+def identity_of(name: str, file: str = "model_index.json") -> str:
+    """What tells a model from another, as :func:`surd.models.names.identity` does.
+
+    Of a model on the hub also the commit that the cache holds, by its `file`: once it is loaded,
+    that is the one in use; before, there may be none.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = identity(name)
+    if found != name:
+        return found
+    try:
+        path = try_to_load_from_cache(name, file)
+    except ValueError:  # not the id of a repository
+        return name
+    return f"{name}@{Path(path).parent.name}" if isinstance(path, str) else name
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two identities may be of one model: a commit that is not known may be any."""
+    (name, _, commit), (other_name, _, other_commit) = one.partition("@"), other.partition("@")
+    return one == other or (name == other_name and not (commit and other_commit))

@@ -132,3 +132,33 @@ def test_vectors_of_other_samples_are_refused_as_in_any_group(
     (folder / part).write_bytes(Path(theirs.location, part).read_bytes())
     with pytest.raises(DamagedPartError, match=r"not those of samples/part-00000"):
         embeddings.load(folder, llm, 2)
+
+
+def test_two_folders_of_the_same_name_never_share_vectors(
+    surd: Surd, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        make_model(tmp_path / f"run{number}" / "checkpoint-1000", seed=number)
+    told = ("embed-llm", folder, "--model", "./checkpoint-1000", "--layer", 2)
+    monkeypatch.chdir(tmp_path / "run1")
+    assert surd(*told).code == 0
+    before = digests(folder)
+    monkeypatch.chdir(tmp_path / "run2")
+    ran = surd(*told)
+    assert ran.code == 2 and "another model in a folder of the same name" in ran.err
+    with pytest.raises(WorkspaceError, match="another model in a folder of the same name"):
+        embeddings.load(folder, "./checkpoint-1000", 2)
+    (tmp_path / "run1").rename(tmp_path / "away")  # its content is known all the same
+    assert surd(*told).code == 2
+    monkeypatch.chdir(tmp_path / "away")
+    assert surd(*told).code == 0, "the same model in another place"
+    assert digests(folder) == before
+
+
+def test_minus_one_is_the_deepest_layer_there(surd: Surd, folder: Path, llm: str) -> None:
+    with pytest.raises(WorkspaceError, match=rf"no vectors of {llm}; .* --model {llm}$"):
+        embeddings.load(folder, llm, -1)
+    assert surd("embed-llm", folder, "--model", llm).code == 0
+    assert embeddings.load(folder, llm, -1).layer == 4
+    with pytest.raises(WorkspaceError, match="count from 0, or use -1"):
+        embeddings.load(folder, llm, -2)

@@ -150,3 +150,24 @@ def test_a_password_in_the_address_is_not_told(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(constants, "ENDPOINT", f"http://me:hunter2@{place}")
         why = str(hub.why_offline())
     assert place in why and "hunter2" not in why
+
+
+def test_a_model_of_the_hub_is_its_commit_once_that_is_known(tmp_path, monkeypatch):
+    from surd.models.hub import identity_of, is_same
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    unknown = identity_of("org/model")
+    assert unknown == "org/model"
+    repo = tmp_path / "models--org--model"
+    (repo / "refs").mkdir(parents=True)
+    known = []
+    for commit in ("a" * 40, "b" * 40):
+        (repo / "snapshots" / commit).mkdir(parents=True)
+        (repo / "snapshots" / commit / "model_index.json").write_text("{}")
+        (repo / "refs" / "main").write_text(commit)
+        known.append(identity_of("org/model"))
+    assert known == [f"org/model@{'a' * 40}", f"org/model@{'b' * 40}"]
+    assert is_same(known[0], unknown) and is_same(unknown, known[1])
+    assert not is_same(*known) and not is_same(known[0], "org/other")
+    assert identity_of("./nowhere at all") == "./nowhere at all"
+    assert identity_of("demo:diffusion") != "demo:diffusion"
