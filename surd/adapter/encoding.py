@@ -6,17 +6,23 @@ ControlNet, of Stable Diffusion 1, 2 and XL.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any
 
 import torch
 
-from surd.adapter.module import Adapter
+from surd.adapter.module import Adapter, Base
 from surd.errors import ModelError
+from surd.models.hub import identity_of, is_same
 from surd.models.memory import halving
+from surd.models.names import public_name
 from surd.models.pipeline_check import SUPPORTED
+
+log = logging.getLogger("surd")
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,22 @@ def check_width(adapter: Adapter, width: int) -> None:
 def prompt_inputs(
     pipeline: Any,
     adapter: Adapter | None,
-    prompts: Sequence[str],
-    negative_prompts: Sequence[str] | None = None,
+    prompts: str | Sequence[str],
+    negative_prompts: str | Sequence[str] | None = None,
     *,
     adapt_negative: bool = False,
 ) -> dict[str, torch.Tensor]:
     """What to call the pipeline with in place of ``prompt`` and ``negative_prompt``.
 
-    The negative prompt, empty by default, is left as it is. With `adapt_negative` it goes through
-    the adapter together with its prompt, as in the published pipeline. Raises ModelError where the
-    adapter is made for another width.
+    A string is one prompt; one negative prompt, empty by default, is that of all. It is left as it
+    is; with `adapt_negative` it goes through the adapter together with its prompt, as in the
+    published pipeline. Warns once of an adapter that was trained for another model. Raises
+    ModelError where the adapter is made for another width, and for another number of negative
+    prompts.
     """
-    negative = list(negative_prompts) if negative_prompts is not None else [""] * len(prompts)
+    prompts, negative = _paired(prompts, negative_prompts)
+    if adapter is not None and adapter.base is not None:
+        _tell_of_another_base(getattr(pipeline, "name_or_path", None), adapter.base)
     wanted, unwanted = encode(pipeline, prompts), encode_negative(pipeline, negative)
     pairs = torch.stack([unwanted.states, wanted.states], dim=1)  # [n, 2, s, d]
     first = 0 if adapt_negative else 1
@@ -111,12 +121,45 @@ def prompt_inputs(
     return inputs
 
 
+def _paired(
+    prompts: str | Sequence[str], negative_prompts: str | Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    """A negative prompt for each prompt. Raises ModelError."""
+    several = [prompts] if isinstance(prompts, str) else list(prompts)
+    given = "" if negative_prompts is None else negative_prompts
+    negative = [given] if isinstance(given, str) else list(given)
+    if len(negative) == 1:
+        negative *= len(several)
+    if len(negative) != len(several):
+        raise ModelError(
+            f"{len(negative)} negative prompts for {len(several)} prompts; give one for all, or "
+            "one for each"
+        )
+    return several, negative
+
+
+@cache
+def _tell_of_another_base(name: str | None, base: Base) -> None:
+    """Warn, once for each pair; of a pipeline that was made of parts nobody knows the name."""
+    if name is None or is_same(identity_of(name), base.identity):
+        return
+    trained = base.identity if base.identity != base.name else identity_of(base.name)
+    if not is_same(identity_of(name), trained):
+        log.warning(
+            "the adapter was trained for %s; this is %s, another model or another version, with "
+            "which it may do harm; train one for it with: surd train-adapter",
+            public_name(base.name),
+            public_name(name),
+        )
+
+
 @torch.no_grad()
 def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
     """The states ``[n, g, s, d]`` through the adapter, in evaluation mode; as they are without one.
 
     The n rows are adapted each by itself; within one, an adapter with ``attend: batch`` lets the g
-    texts look at each other, as the published code does.
+    texts look at each other, as the published code does. Raises ModelError where the adapter is
+    made for another width, or gives what is not finite.
     """
     if adapter is None:
         return states
@@ -126,24 +169,35 @@ def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
     adapter.eval()
     rows = [moved.flatten(0, 1)] if adapter.config.attend == "tokens" else moved.unbind()
     embeddings = torch.cat([adapter(row).embeddings for row in rows]).view_as(moved)
-    return embeddings.to(states.device, states.dtype)
+    embeddings = embeddings.to(states.device, states.dtype)
+    if states.isfinite().all() and not embeddings.isfinite().all():
+        raise ModelError(
+            "the adapter turns this prompt into NaN or infinity, so its training diverged; train "
+            "again with a smaller learning rate"
+        )
+    return embeddings
 
 
 def generate(
     pipeline: Any,
     adapter: Adapter | None,
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     seeds: Sequence[int],
     *,
-    negative_prompts: Sequence[str] | None = None,
+    negative_prompts: str | Sequence[str] | None = None,
     **call: Any,
 ) -> list[Any]:
     """One picture for each prompt and its seed, as PIL images; `call` goes to the pipeline.
 
-    A picture depends on its own prompt and seed, and not on those beside it: they are drawn
-    together as far as the memory suffices. Raises ModelError where it does not for one.
+    Prompts are those of :func:`prompt_inputs`. A picture depends on its own prompt and seed, and
+    not on those beside it: they are drawn together as far as the memory suffices. Raises ModelError
+    where it does not for one, and for another number of seeds or negative prompts.
     """
-    negative = negative_prompts or [""] * len(prompts)
+    prompts, negative = _paired(prompts, negative_prompts)
+    if len(seeds) != len(prompts):
+        raise ModelError(f"{len(seeds)} seeds for {len(prompts)} prompts; give one for each")
+    for seed in seeds:
+        check_seed(seed)
 
     def draw(rows: Sequence[int]) -> list[Any]:
         noise = [torch.Generator("cpu").manual_seed(seeds[row]) for row in rows]
@@ -153,6 +207,12 @@ def generate(
         return images
 
     return list(chain(*halving(draw, range(len(prompts)), _too_large)))
+
+
+def check_seed(seed: int) -> None:
+    """Raises ModelError for a seed that torch does not take."""
+    if not -(2**63) <= seed < 2**64:
+        raise ModelError(f"seed {seed}: must be from -2^63 to 2^64 - 1; choose a smaller one")
 
 
 def _too_large(row: int) -> str:

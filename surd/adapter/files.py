@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from surd.adapter.module import Adapter, AdapterConfig
+from surd.adapter.module import Adapter, AdapterConfig, Base
 from surd.errors import ModelError
 from surd.store.storage import Storage, local_path
 
@@ -44,13 +44,15 @@ def save(
 ) -> None:
     """Write weights and configuration, each as a whole; `about` goes into the configuration.
 
-    `projection` is what the language model's vectors went through while training.
+    `projection` is what the language model's vectors went through while training. Raises ModelError
+    for weights that are not finite, and WorkspaceError where the folder cannot be written.
     """
     storage = Storage(str(local_path(folder)))
     weights = {name: value.contiguous() for name, value in adapter.state_dict().items()}
     if projection is not None:
         named = projection.state_dict().items()
         weights |= {PROJECTION + name: value.contiguous() for name, value in named}
+    _check_finite(weights, f"{folder}: nothing was written")
     config = {"format": "surd-adapter-1", **asdict(adapter.config), **(about or {})}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     with storage.writing(WEIGHTS_FILE) as temporary:
@@ -68,14 +70,34 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
         weights = load_file(folder / WEIGHTS_FILE)
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
+        _check_finite(weights, str(folder / WEIGHTS_FILE))
     except FileNotFoundError as error:
         raise ModelError(f"{folder}: {WEIGHTS_FILE} is missing") from error
+    except ModelError:
+        raise
     except Exception as error:  # safetensors and torch raise kinds of their own
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{folder / WEIGHTS_FILE}: does not hold this adapter's weights: {reason}"
         ) from error
+    adapter.base = _base(config)
     return adapter.to(device).eval().requires_grad_(False)
+
+
+def _base(config: Mapping[str, Any]) -> Base | None:
+    training = config.get("training")
+    name = training.get("diffusion") if isinstance(training, Mapping) else None
+    return Base(str(name), str(config.get("diffusion_identity", name))) if name else None
+
+
+def _check_finite(weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Raises ModelError for NaN or infinity: all pictures would be black."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ModelError(
+                f"{where}: {name} holds NaN or infinity, so the training diverged; train again "
+                "with a smaller learning rate"
+            )
 
 
 def load_projection(folder: str | Path) -> torch.nn.Linear | None:
@@ -139,6 +161,7 @@ def from_official(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: not a published SUR-adapter: {reason}") from error
+    _check_finite(adapter.state_dict(), str(path))
     return adapter.eval().requires_grad_(False)
 
 

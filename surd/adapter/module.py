@@ -39,6 +39,15 @@ class AdapterConfig:
     model understands already can be left as they are."""
 
 
+@dataclass(frozen=True)
+class Base:
+    """The diffusion model that an adapter was trained for."""
+
+    name: str
+    identity: str
+    """As :func:`surd.models.hub.identity_of` gives it; the name in adapters of older versions."""
+
+
 class Adapted(NamedTuple):
     """What the adapter gives, ``[b, s, d]`` each."""
 
@@ -60,6 +69,8 @@ class Adapter(nn.Module):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
+        self.base: Base | None = None
+        """None where nobody noted it."""
         sur = config.network == "sur"
         layer = nn.TransformerEncoderLayer(
             config.width,

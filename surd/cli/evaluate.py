@@ -18,7 +18,7 @@ from surd.cli.options import (
     Run,
     Steps,
 )
-from surd.cli.printing import print_json, say
+from surd.cli.printing import log_to_stderr, print_json, say
 from surd.errors import command
 
 Prompts = Annotated[
@@ -64,6 +64,7 @@ def evaluate(
     from surd.evaluate.run import Options
     from surd.evaluate.run import evaluate as measure
 
+    log_to_stderr()
     options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,
@@ -119,6 +120,7 @@ def ablate(
     from surd.training.ablation import ablate as compare
     from surd.training.ablation import ablation_table, read_variants
 
+    log_to_stderr()
     options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,

@@ -18,7 +18,7 @@ from surd.cli.options import (
     RayAddress,
     Steps,
 )
-from surd.cli.printing import print_json, say, warn
+from surd.cli.printing import log_to_stderr, print_json, say, warn
 from surd.errors import command
 
 
@@ -137,6 +137,10 @@ def train_adapter(
         Literal["latest", "none"],
         typer.Option(help="Continue from the newest checkpoint, or start over."),
     ] = "latest",
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start a new run from this adapter's weights."),
+    ] = None,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -157,6 +161,7 @@ def train_adapter(
     from surd.store.workspace import Workspace
     from surd.training.run import run
 
+    log_to_stderr()
     local_path(folder)
     output = output or f"{folder}/adapter/run"
     flags = {
@@ -172,7 +177,7 @@ def train_adapter(
     recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
     params = override_recipe(recipe, set_ or []).train_adapter
     try:
-        done = run(folder, params, output, resume=resume == "latest", quiet=quiet)
+        done = run(folder, params, output, resume=resume == "latest", quiet=quiet, start=from_)
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue from the newest checkpoint")
         sys.exit(130)
@@ -228,6 +233,7 @@ def generate(
     """
     from surd.adapter.generate import Wish, draw
 
+    log_to_stderr()
     wish = Wish(
         prompts=prompts,
         seeds=range(seed, seed + count),

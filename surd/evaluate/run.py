@@ -26,7 +26,7 @@ from surd.evaluate.results import Row, table_of
 from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
-from surd.models.names import identity
+from surd.models.hub import identity_of
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
@@ -113,7 +113,7 @@ def _draw(
     adapter = load(run, device=device)
     check_width(adapter, text_width(pipeline))
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
-    how = How(identity(name), options.steps, options.guidance, options.negative_prompt)
+    how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)
     texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
     batch = drawn_at_once(side_px(pipeline), device)
     seeds = range(options.seeds)

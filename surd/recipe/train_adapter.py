@@ -103,7 +103,7 @@ class TrainAdapterParams(Params):
     steps: int = Field(default=5000, ge=1, description="optimizer steps")
     batch_size: int = Field(default=1, ge=1, description="samples per step and process")
     accumulate: int = Field(default=4, ge=1, description="batches per optimizer step")
-    learning_rate: float = Field(default=1e-5, gt=0, description="learning rate of AdamW")
+    learning_rate: float = Field(default=1e-5, gt=0, le=1e30, description="learning rate of AdamW")
     schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = Field(
         default="constant", description="learning rate schedule"
     )
@@ -143,7 +143,7 @@ class TrainAdapterParams(Params):
         description="random square crops of each picture, chosen once; 1: the centre",
     )
     flip: bool = Field(default=True, description="mirror half of the pictures")
-    seed: int = Field(default=0, description="seed of everything random")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of everything random")
 
     validation_prompts: list[str] = Field(
         default=[],

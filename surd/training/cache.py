@@ -25,10 +25,10 @@ from safetensors.torch import load_file, save_file
 
 from surd.adapter.encoding import encode
 from surd.dataset.published import Published, row_reader
-from surd.errors import SurdError
+from surd.errors import ModelError, SurdError
 from surd.files.images import decode
+from surd.models.hub import identity_of
 from surd.models.memory import AtOnce
-from surd.models.names import identity
 from surd.progress import Tick
 from surd.store.storage import Storage
 
@@ -127,7 +127,7 @@ def build_cache(
     so many parts; another team that wants the same cache waits for this one. Raises SurdError.
     """
     team = team or Alone()
-    about = [identity(diffusion), resolution, flip, split]
+    about = [identity_of(diffusion), resolution, flip, split]
     about += [file["sha256"] for file in dataset.files if file["split"] == split]
     about += [crops, seed] if crops > 1 else []
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
@@ -195,6 +195,14 @@ def _write_part(
     storage: Storage, name: str, samples: Sequence[Sample], tensors: dict[str, torch.Tensor]
 ) -> None:
     half = {key: value.half().contiguous().cpu() for key, value in tensors.items()}
+    for key, value in half.items():
+        finite = value.isfinite().flatten(1).all(dim=1)  # [n]
+        if not finite.all():
+            raise ModelError(
+                f"sample {samples[int(finite.int().argmin())].id}: what the diffusion model makes "
+                f"of it ({key}) holds NaN or exceeds float16; check that the model draws anything, "
+                "or rerun with --no-cache, which keeps float32"
+            )
     with storage.writing(name) as temporary:
         save_file(half, temporary, {"ids": json.dumps([sample.id for sample in samples])})
 

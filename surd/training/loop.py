@@ -19,19 +19,23 @@ from surd.adapter.encoding import text_width
 from surd.adapter.files import save
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
+from surd.models.hub import identity_of
 from surd.models.memory import is_out_of_memory
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.attention import Reader, readers_of
 from surd.training.data import Data, seed_of
+from surd.training.finite import check_finite, check_weights
 from surd.training.losses import losses, unet_arguments, weighed
-from surd.training.run_folder import about_training, begin_log, checkpoint, take_up, write_log
+from surd.training.run_folder import begin_log, checkpoint, take_up, write_log, writing
 from surd.training.setup import (
+    config_of,
     frozen_unet,
     make_accelerator,
     make_average,
     make_optimizer,
     noise_schedule,
 )
+from surd.training.start import Start, take_over
 from surd.training.validation import Validation, is_due, validate
 
 _QUERIES = 4096
@@ -71,21 +75,8 @@ class Training:
     """Of the weights, or None."""
     readers: Sequence[Reader]
     """Of the UNet, where attention has a weight."""
-
-
-def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
-    """The network that the parameters ask for."""
-    return AdapterConfig(
-        width=width,
-        network=params.network,
-        heads=params.heads,
-        feed_forward=params.feed_forward,
-        weight=params.adapter_weight,
-        blend=params.blend,
-        attend=params.attend,
-        dropout=params.dropout,
-        gate=params.gate,
-    )
+    about: Mapping[str, Any]
+    """What is saved beside the weights, whatever the step."""
 
 
 def train(
@@ -98,14 +89,17 @@ def train(
     *,
     accelerator: Any = None,
     validation: Validation | None = None,
+    start: Start | None = None,
 ) -> Adapter:
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
-    The newest whole checkpoint is taken up, if there is one. `on_step` is told each step's number,
-    from 1 on, and its losses. A validation changes nothing of what is learned.
+    The newest whole checkpoint is taken up, if there is one; else training begins with the weights
+    of `start`. `on_step` is told each step's number,
+    from 1 on, and its losses. A validation changes nothing of what is learned. Raises ModelError
+    where memory runs out, and in the first step whose loss, gradient or weights are not finite.
     """
     accelerator = accelerator or make_accelerator(params, folder)
-    training = _prepare(data, pipeline, llm_width, params, accelerator)
+    training = _prepare(data, pipeline, llm_width, params, accelerator, start)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
     _look(training, validation, 0)
@@ -120,9 +114,12 @@ def train(
             raise ModelError(_too_large(done, params)) from error
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
         on_step(done, sums)
+        kept = done == params.steps or done % params.checkpoint_every == 0
+        if kept:
+            check_weights(params, accelerator, done, training.learning)
         _look(training, validation, done)
-        if done % params.checkpoint_every == 0 and done < params.steps:
-            checkpoint(accelerator, training.student, params, folder, done)
+        if kept:
+            checkpoint(accelerator, training.student, params, folder, done, training.about)
     return _finish(training, folder, len(data.rows))
 
 
@@ -139,13 +136,20 @@ def _too_large(step: int, params: TrainAdapterParams) -> str:
 
 
 def _prepare(
-    data: Data, pipeline: Any, llm_width: int, params: TrainAdapterParams, accelerator: Any
+    data: Data,
+    pipeline: Any,
+    llm_width: int,
+    params: TrainAdapterParams,
+    accelerator: Any,
+    start: Start | None,
 ) -> Training:
     from accelerate.utils import set_seed
     from diffusers.optimization import get_scheduler
 
     set_seed(params.seed)
     student = Student(config_of(params, text_width(pipeline)), llm_width, params.projection)
+    if start is not None:
+        take_over(start, student.adapter, student.projection)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(learning, params)
     rate = get_scheduler(
@@ -159,9 +163,14 @@ def _prepare(
     readers = _readers(data, unet, schedule, params, accelerator) if params.attention_weight else ()
     student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
     average = make_average(accelerator, student, params)
+    about = {
+        "training": params.model_dump(mode="json"),
+        "diffusion_identity": identity_of(params.diffusion),
+    }
     return Training(
-        params, accelerator, student, learning, optimizer, rate, unet, schedule, average, readers
-    )
+        params, accelerator, student, learning, optimizer, rate, unet, schedule, average, readers,
+        about,
+    )  # fmt: skip
 
 
 def _readers(
@@ -202,6 +211,7 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
     torch.manual_seed(seed_of(params.seed, number, process, 3))
     batch = data.batch(number, accelerator.num_processes, process, accelerator.device)
     noise, times = data.noise(number, process, batch, schedule.config.num_train_timesteps)
+    norm = None
     with accelerator.accumulate(training.student), accelerator.autocast():
         terms = losses(
             training.student, training.unet, schedule, batch, noise, times, params, training.readers
@@ -209,10 +219,12 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
         loss = weighed(terms, params)
         accelerator.backward(loss)
         if accelerator.sync_gradients:
-            accelerator.clip_grad_norm_(training.learning, params.max_grad_norm)
+            norm = accelerator.clip_grad_norm_(training.learning, params.max_grad_norm)
         training.optimizer.step()
         training.rate.step()
         training.optimizer.zero_grad(set_to_none=True)
+    step = number // params.accumulate + 1
+    check_finite(params, accelerator, step, {"loss": loss, **terms}, norm, batch)
     return {"loss": loss, **terms}
 
 
@@ -238,11 +250,12 @@ def _finish(training: Training, folder: Path, samples: int) -> Adapter:
     if training.average is not None:
         training.average.copy_to(whole.parameters())
     if accelerator.is_main_process:
-        save(
-            whole.adapter,
-            folder,
-            projection=whole.projection,
-            about={**about_training(params, params.steps), "samples": samples},
-        )
+        with writing(folder, "the adapter"):
+            save(
+                whole.adapter,
+                folder,
+                projection=whole.projection,
+                about={**training.about, "step": params.steps, "samples": samples},
+            )
     accelerator.end_training()
     return whole.adapter.eval().requires_grad_(False)

@@ -112,10 +112,7 @@ def _denoising(
     times: torch.Tensor,
     params: TrainAdapterParams,
 ) -> torch.Tensor:
-    """Squared error of the prediction made from `embeddings` ``[b, s, d]``.
-
-    Source of the Min-SNR weights: arXiv:2303.09556, section 3.4.
-    """
+    """Squared error of the prediction made from `embeddings` ``[b, s, d]``."""
 
     said = unet(**unet_arguments(unet, schedule, batch, embeddings, noise, times))
     kind = schedule.config.prediction_type
@@ -125,7 +122,17 @@ def _denoising(
     if params.snr_gamma is not None:
         from diffusers.training_utils import compute_snr
 
-        snr = compute_snr(schedule, times)
-        below = snr.clamp(max=params.snr_gamma)
-        error = error * below / (snr if kind == "epsilon" else snr + 1)
+        error = error * min_snr(compute_snr(schedule, times), params.snr_gamma, kind)
     return error.mean()
+
+
+def min_snr(snr: torch.Tensor, gamma: float, kind: str) -> torch.Tensor:
+    """The weights of squared errors ``[b]``, of a prediction of that `kind`.
+
+    min(SNR, gamma) weighs the error of the picture; noise is predicted SNR times worse than that,
+    velocity SNR + 1 times (arXiv:2303.09556, section 3.4). A schedule with zero terminal SNR ends
+    at 0: the weight of noise is 1 there, its limit, and that of velocity 0.
+    """
+    if kind == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    return snr.clamp(max=gamma) / (snr + 1)

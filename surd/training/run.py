@@ -11,26 +11,25 @@ from typing import Any
 import torch
 
 from surd.adapter.encoding import encode, side_px
-from surd.adapter.files import WEIGHTS_FILE
-from surd.dataset.published import Published, open_published
+from surd.dataset.published import Published, batches, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
-from surd.llm.layout import short_name, stored
 from surd.models.diffusion import load_pipeline
+from surd.models.hub import identity_of
 from surd.params import lasting
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import local_path
-from surd.store.workspace import Workspace
 from surd.training.cache import build_cache
 from surd.training.card import CARD, write_card
 from surd.training.checks import check_fits, check_tools
 from surd.training.data import Data, Source
 from surd.training.loop import train
 from surd.training.run_folder import checkpoints
-from surd.training.sentences import Spoken, sentences_of
-from surd.training.settings import begin_folder, check_folder, settings_of
+from surd.training.sentences import Spoken, caption_digests, sentences_of
+from surd.training.settings import begin_folder, check_folder, is_done, settings_of
 from surd.training.setup import make_accelerator
+from surd.training.start import open_start
 from surd.training.uncached import ids_of, open_fresh
 from surd.training.validation import open_validation, validation_prompts
 
@@ -54,9 +53,18 @@ class Trained:
 
 
 def run(
-    location: str, params: TrainAdapterParams, folder: str | Path, *, resume: bool, quiet: bool
+    location: str,
+    params: TrainAdapterParams,
+    folder: str | Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    start: str | Path | None = None,
 ) -> Trained:
-    """Cache what is frozen, then train; what a run of the same settings left is taken up.
+    """Cache what is frozen, then train; what a run of the same settings left is taken up, also to
+    take more steps.
+
+    `start` is the folder of an adapter whose weights a new run begins with.
 
     Of several processes, as accelerate launches them, each encodes its share of the cache and
     learns from its share of the samples. Raises SurdError, for wrong settings before anything is
@@ -67,7 +75,9 @@ def run(
     check_tools(params)
     validation_prompts(params)
     dataset = open_published(location)
+    begin = None if start is None else open_start(local_path(start), folder, params)
     vectors = _vectors(location, params)
+    _check_sentences(location, dataset, params, vectors.layer)
     has_vector = [id_ in vectors for id_ in ids_of(dataset, "train")]
     samples = sum(has_vector)
     lacking = len(has_vector) - samples
@@ -77,17 +87,20 @@ def run(
             f"{location}: no sample of the training split has a vector of {params.llm}; run: "
             + command("embed-llm", location, "--model", params.llm, *layer)
         )
-    settings = settings_of(params, dataset)
+    captions = caption_digests(location) if params.captions == "all" else None
+    settings = settings_of(params, dataset, vectors, captions, begin)
     check_folder(folder, settings, resume=resume)
     accelerator = make_accelerator(params, folder)
     main = bool(accelerator.is_main_process)
-    if resume and (folder / WEIGHTS_FILE).is_file():
+    if resume and is_done(folder, params.steps):
         if main and not (folder / CARD).is_file():  # it was killed between the two
             begin_folder(folder, settings, resume=True)
             write_card(folder, lasting(params), samples)
         return Trained(folder, samples, params.steps, False, lacking, main)
     pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
     check_fits(params, pipeline)
+    settings["diffusion_identity"] = identity_of(params.diffusion)  # its commit is known only now
+    check_folder(folder, settings, resume=resume)
     if main:
         begin_folder(folder, settings, resume=resume)
     accelerator.wait_for_everyone()
@@ -116,6 +129,7 @@ def run(
             on_step,
             accelerator=accelerator,
             validation=validation,
+            start=begin,
         )
     if main:
         write_card(folder, lasting(params), samples)
@@ -123,15 +137,36 @@ def run(
 
 
 def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings:
-    name = short_name(params.llm)
-    there = [layer for model, layer in stored(Workspace(location)) if model in (name, params.llm)]
-    if not there and params.layer < 0:
+    vectors = embeddings.load(location, params.llm, params.layer)
+    if vectors.per_token:
         raise SurdError(
-            f"{location}: no vectors of {params.llm}; run: "
-            + command("embed-llm", location, "--model", params.llm)
+            f"{location}: the vectors of {params.llm}, layer {vectors.layer}, are one per token, "
+            "but an adapter learns from one per prompt; run: "
+            + command("embed-llm", location, *_which(params, vectors.layer), "--pool", "last")
         )
-    layer = max(there) if params.layer < 0 else params.layer
-    return embeddings.load(location, params.llm, layer)
+    return vectors
+
+
+def _which(params: TrainAdapterParams, layer: int) -> tuple[object, ...]:
+    return ("--model", params.llm, "--layer", layer)
+
+
+def _check_sentences(
+    location: str, dataset: Published, params: TrainAdapterParams, layer: int
+) -> None:
+    """Raises SurdError where vectors belong to other sentences than those that were published."""
+    said = embeddings.sentences(location, params.llm, layer)
+    others = sum(
+        said.get(id_, text) != text
+        for table in batches(dataset, "train", ["id", "simple_prompt"])
+        for id_, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
+    )
+    if others:
+        embed = command("embed-llm", location, *_which(params, layer))
+        raise SurdError(
+            f"{location}: {others:,} vectors of {params.llm} belong to other captions than the "
+            f"published ones; publish and embed again: {command('publish', location)}; {embed}"
+        )
 
 
 def _source(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,15 @@ import torch
 from torch import nn
 
 from surd.adapter.files import CONFIG_FILE, read_config, save
-from surd.errors import ModelError, SurdError
+from surd.errors import ModelError, SurdError, WorkspaceError
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.store.storage import fsync, give_mode
+from surd.store.storage import fsync, give_mode, reason_of
 from surd.training.logs import LOG_FILE
 
+log = logging.getLogger("surd")
+
 _CHECKPOINT = "checkpoint-"
+_FULL_BYTES = 1 << 20
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -45,28 +52,38 @@ def is_half_checkpoint(path: Path) -> bool:
 
 
 def checkpoint(
-    accelerator: Any, student: nn.Module, params: TrainAdapterParams, folder: Path, step: int
+    accelerator: Any,
+    student: nn.Module,
+    params: TrainAdapterParams,
+    folder: Path,
+    step: int,
+    about: Mapping[str, Any],
 ) -> None:
-    """Optimizer, schedule and adapter; it appears when it is whole, and the oldest goes."""
+    """Optimizer, schedule and adapter, with `about` beside its weights.
+
+    It appears when it is whole, and the oldest goes.
+    """
     accelerator.wait_for_everyone()
     temporary = folder / f".{_CHECKPOINT}{step}.tmp"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        inner = accelerator.unwrap_model(student)
-        save(
-            inner.adapter,
-            temporary,
-            projection=inner.projection,
-            about=about_training(params, step),
-        )
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary / "state"))
-    accelerator.wait_for_everyone()
+    with writing(folder, f"checkpoint {step}", temporary):
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+            inner = accelerator.unwrap_model(student)
+            save(
+                inner.adapter,
+                temporary,
+                projection=inner.projection,
+                about={**about, "step": step},
+            )
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(temporary / "state"))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            _sync(temporary)
     if accelerator.is_main_process:
         final = folder / f"{_CHECKPOINT}{step:06d}"
         if (step, final) in checkpoints(folder):
             remove_checkpoint(final)
-        _sync(temporary)
         try:
             temporary.rename(final)
         except OSError as error:
@@ -76,6 +93,28 @@ def checkpoint(
             ) from error
         for _, old in checkpoints(folder)[: -params.checkpoints_kept]:
             remove_checkpoint(old)
+
+
+@contextmanager
+def writing(folder: Path, what: str, temporary: Path | None = None) -> Iterator[None]:
+    """Turn what the system and the libraries raise in the block into one line, a SurdError.
+
+    What is half written goes.
+    """
+    try:
+        yield
+    except Exception as error:  # of safetensors and torch too, which tell a full disk in their ways
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, SurdError) and not isinstance(error, WorkspaceError):
+            raise
+        cause = error.__cause__ if isinstance(error, WorkspaceError) else error
+        full = shutil.disk_usage(folder).free < _FULL_BYTES  # which torch does not say
+        reason = os.strerror(errno.ENOSPC) if full else reason_of(cause or error)
+        raise SurdError(
+            f"{folder}: cannot write {what}: {reason}; fix that and rerun the same command, which "
+            "continues from the checkpoint before"
+        ) from error
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -95,19 +134,32 @@ def _sync(folder: Path) -> None:
 
 
 def take_up(accelerator: Any, folder: Path) -> int:
-    """Load the newest checkpoint; the step it was made after, 0 where there is none."""
+    """Load the newest checkpoint that can be read; the step it was made after, 0 without any.
+
+    Raises SurdError where there are some, all damaged.
+    """
     found = checkpoints(folder)
-    if not found:
-        return 0
-    step, path = found[-1]
-    accelerator.load_state(str(path / "state"))
-    return step
+    for step, path in reversed(found):
+        why = _load(accelerator, path)
+        if why is None:
+            return step
+        log.warning("%s: damaged (%s); trying the one before", path, why)
+    if found:
+        raise SurdError(
+            f"{folder}: none of its checkpoints can be read; start over with --resume none"
+        )
+    return 0
 
 
-def about_training(params: TrainAdapterParams, step: int) -> dict[str, Any]:
-    """What is saved beside an adapter's weights."""
-    lasting = params.model_dump(mode="json")
-    return {"step": step, "training": lasting}
+def _load(accelerator: Any, path: Path) -> str | None:
+    """What is wrong with a checkpoint, for any of the processes; None where it is loaded."""
+    why = None
+    try:
+        accelerator.load_state(str(path / "state"))
+    except Exception as error:  # unpickling raises whatever the file makes it
+        why = " ".join(str(error).split())[:100] or type(error).__name__
+    good = accelerator.gather(torch.tensor([why is None], device=accelerator.device))
+    return None if good.all() else why or "on another process"
 
 
 def begin_log(folder: Path, first: int, accelerator: Any) -> None:
@@ -133,5 +185,5 @@ def write_log(
     values = {**sums, "learning_rate": rate}
     accelerator.log(values, step=step)
     if accelerator.is_main_process:
-        with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
+        with writing(folder, LOG_FILE), (folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")

@@ -5,30 +5,45 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE
+from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, read_config
 from surd.dataset.published import Published
-from surd.errors import SurdError
+from surd.errors import ModelError, SurdError
+from surd.llm.embeddings import Embeddings
+from surd.models.hub import identity_of, is_same
 from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, is_temporary
 from surd.training.card import CARD, CURVES, PICTURES
 from surd.training.logs import FOLDER, LOG_FILE, PROMPTS_FILE, SCORES_FILE
 from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_checkpoint
+from surd.training.start import Start
 
 SETTINGS_FILE = "settings.json"
+_ENDLESS = ("constant", "constant_with_warmup")
+"""Schedules of the learning rate that are the same however many steps are to come."""
 _FORMAT = "surd-run-1"
 """What marks a folder as a run's. Runs of earlier versions are known by their settings."""
+_EVALUATED = ("evaluation.json", "evaluation.md", "evaluation.parquet")
+"""What evaluation says of weights that a longer training replaces."""
 _OF_A_RUN = (
     *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, SCORES_FILE),
     *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
-    *("evaluation.json", "evaluation.md", "evaluation.parquet"),
+    *_EVALUATED,
     "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard
 )
 """What training and evaluation write, weights first: without them no run is done."""
+_CONTENT = {
+    "dataset": "the dataset",
+    "vectors": "the language model's vectors",
+    "diffusion_identity": "the files of the diffusion model",
+    "sentences": "the captions",
+    "start": "the adapter it starts from (--from)",
+}
+"""Settings that are digests -> what they are of. Some are younger than a run."""
 _REMOVED = {
     key: value
     for key, value in TrainAdapterParams.removed.items()
@@ -36,25 +51,67 @@ _REMOVED = {
 }
 
 
-def settings_of(params: TrainAdapterParams, dataset: Published) -> dict[str, Any]:
-    """All that an adapter depends on, as JSON values."""
-    return lasting(params) | {"dataset": [file["sha256"] for file in dataset.files]}
+def settings_of(
+    params: TrainAdapterParams,
+    dataset: Published,
+    vectors: Embeddings,
+    sentences: Sequence[str] | None,
+    start: Start | None,
+) -> dict[str, Any]:
+    """All that an adapter depends on, as JSON values.
+
+    `sentences` are digests of the captions, where more than those of the dataset are used.
+    """
+    return lasting(params) | {
+        "layer": vectors.layer,
+        "diffusion_identity": identity_of(params.diffusion),
+        "dataset": [file["sha256"] for file in dataset.files],
+        "vectors": vectors.digest,
+        "sentences": list(sentences) if sentences is not None else None,
+        "start": start.digest if start is not None else None,
+    }
 
 
 def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
-    """Raises SurdError where a run cannot go on in `folder`, or begin anew there."""
+    """Raises SurdError where a run cannot go on in `folder`, or begin anew there.
+
+    More steps are no other run, with a learning rate that does not depend on their number.
+    """
     there = _settings_in(folder)
     if there is None:
         return
     settings = {**_REMOVED, **settings}
     there = _REMOVED | lasting(TrainAdapterParams()) | there  # some are younger than the run
     for key, value in settings.items() if resume else ():
-        if there.get(key) != value:
-            told = "the dataset" if key == "dataset" else f"{key} ({there.get(key)}, now {value})"
+        if _agree(key, there.get(key, value if key in _CONTENT else None), value):
+            continue
+        if key == "steps" and value > there["steps"]:
+            if there["schedule"] in _ENDLESS:
+                continue
             raise SurdError(
-                f"{folder}: holds a run that differs in {told}; choose another --output, or "
-                "start over with --resume none"
+                f"{folder}: its {there['schedule']} schedule ends at step {there['steps']:,}; "
+                f"start another run from it with --from {folder} and another --output, or start "
+                "over with --resume none"
             )
+        told = _CONTENT.get(key, f"{key} ({there.get(key)}, now {value})")
+        raise SurdError(
+            f"{folder}: holds a run that differs in {told}; choose another --output, or "
+            "start over with --resume none"
+        )
+
+
+def _agree(key: str, there: Any, now: Any) -> bool:
+    if key == "layer" and there == -1:  # as earlier versions noted the deepest one
+        return True
+    return is_same(there, now) if key == "diffusion_identity" else bool(there == now)
+
+
+def is_done(folder: Path, steps: int) -> bool:
+    """Whether the adapter in `folder` is the one of so many steps."""
+    try:
+        return bool(read_config(folder).get("step") == steps) and (folder / WEIGHTS_FILE).is_file()
+    except ModelError:
+        return False
 
 
 def _settings_in(folder: Path) -> dict[str, Any] | None:
@@ -101,7 +158,11 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     _remove_half_done(folder)
     if not resume:
         _remove_run(folder)
-    if not resume or not (folder / SETTINGS_FILE).is_file():
+    there = _settings_in(folder) or {}
+    if settings["steps"] > there.get("steps", settings["steps"]):
+        for name in _EVALUATED:
+            (folder / name).unlink(missing_ok=True)
+    if not resume or any(there.get(key) != value for key, value in settings.items()):
         text = json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n"
         Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
 

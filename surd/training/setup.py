@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surd.adapter.module import AdapterConfig
 from surd.models.devices import device_named, dtype_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.checks import tracker_of
@@ -18,18 +19,34 @@ _WAIT = timedelta(hours=24)
 """How long processes wait for each other: one may encode or draw while the others are done."""
 
 
+def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
+    """The network that the parameters ask for."""
+    return AdapterConfig(
+        width=width,
+        network=params.network,
+        heads=params.heads,
+        feed_forward=params.feed_forward,
+        weight=params.adapter_weight,
+        blend=params.blend,
+        attend=params.attend,
+        dropout=params.dropout,
+        gate=params.gate,
+    )
+
+
 def make_accelerator(params: TrainAdapterParams, folder: Path) -> Any:
     """The processes and devices this run was launched on. Raises SurdError."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     reset = getattr(AcceleratorState, "_reset_state", None)  # private, and there since 0.7
     if reset is not None:  # it keeps an earlier run's precision, and refuses another
         reset()
     return Accelerator(
         mixed_precision=precision_of(params),
-        gradient_accumulation_steps=params.accumulate,
+        # a number of steps would give way to ACCELERATE_GRADIENT_ACCUMULATION_STEPS
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=params.accumulate),
         log_with=tracker_of(params.report_to),
         project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_WAIT)],

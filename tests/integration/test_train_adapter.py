@@ -185,7 +185,7 @@ def test_begun_anew_a_run_loses_what_surd_wrote_and_nothing_else(
         (run / name).write_text("mine")
     once = command(workspace, diffusion, run, 1)
     assert surd(*once, "--resume", "none", "-q").code == 0
-    left = files(run)
+    left = {name: data for name, data in files(run).items() if "checkpoint-000001/" not in name}
     assert all(left.pop(name) == b"mine" for name in mine)
     assert sorted(left) == sorted(
         {"adapter_config.json", "adapter_model.safetensors", "settings.json", "log.jsonl"}
@@ -274,7 +274,7 @@ def test_ways_to_save_memory_or_time_change_nothing_but_rounding(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--steps", "7"], "that differs in steps (2, now 7)"),
+        (["--steps", "1"], "that differs in steps (2, now 1)"),
         (["--llm", "other"], "no vectors of other"),
         (["--layer", "9"], "no vectors of tiny-llm, layer 9"),
         (["--diffusion", "./nowhere"], "./nowhere: no such folder"),

@@ -19,9 +19,10 @@ from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.attention import Reader, attention_error, readers_of
 from surd.training.data import Data
-from surd.training.loop import Student, config_of, train
+from surd.training.loop import Student, train
 from surd.training.losses import TERMS, Batch, losses, unet_arguments, weighed
 from surd.training.sentences import Spoken, sentences_of
+from surd.training.setup import config_of
 
 Surd = Callable[..., Any]
 

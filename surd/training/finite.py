@@ -1,0 +1,79 @@
+"""NaN and infinity: no training goes on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from surd.errors import ModelError
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.losses import Batch
+
+_GIVEN = ("latents", "simple", "complex", "llm")
+"""What a batch holds of its samples."""
+
+
+def check_finite(
+    params: TrainAdapterParams,
+    accelerator: Any,
+    step: int,
+    losses: Mapping[str, torch.Tensor],
+    norm: torch.Tensor | None,
+    batch: Batch,
+) -> None:
+    """Raises ModelError where a loss, or the `norm` of the gradient, is not finite.
+
+    It says in which step, and the likely cause.
+    """
+    for name, value in losses.items():
+        if not value.isfinite():
+            what = "the loss" if name == "loss" else f"the {name} loss"
+            raise _error(params, accelerator, step, what, batch)
+    if norm is not None and not norm.isfinite() and not _will_scale_down(accelerator):
+        raise _error(params, accelerator, step, "the gradient", batch)
+
+
+def _will_scale_down(accelerator: Any) -> bool:
+    """In fp16 a gradient may overflow: the step is left out, and the next one is scaled less."""
+    return accelerator.scaler is not None and accelerator.scaler.get_scale() >= 1
+
+
+def check_weights(
+    params: TrainAdapterParams, accelerator: Any, step: int, weights: Iterable[torch.Tensor]
+) -> None:
+    """Raises ModelError before weights are written to which a last step led."""
+    if not all(weight.isfinite().all() for weight in weights):
+        raise _error(params, accelerator, step, "a weight of the adapter")
+
+
+def _error(
+    params: TrainAdapterParams, accelerator: Any, step: int, what: str, batch: Batch | None = None
+) -> ModelError:
+    wrong = [] if batch is None else [name for name in _GIVEN if not _is_finite(batch, name)]
+    if wrong:
+        why = (
+            f"the {wrong[0]} of its samples already are; check that {params.diffusion} draws "
+            "anything without an adapter"
+        )
+    elif accelerator.mixed_precision == "fp16":
+        why = (
+            "fp16 overflows easily; rerun with --set train_adapter.precision=bf16, or no, and "
+            "--resume none"
+        )
+    elif step == 1 and batch is not None:
+        why = (
+            f"nothing was learned before, so check that {params.diffusion} draws anything, or "
+            "rerun with --set train_adapter.precision=no --resume none"
+        )
+    else:
+        why = (
+            "the learning rate is probably too high; rerun with --learning-rate "
+            f"{params.learning_rate / 10:g} --resume none"
+        )
+    return ModelError(f"step {step}: {what} is NaN or infinite: {why}")
+
+
+def _is_finite(batch: Batch, name: str) -> bool:
+    return bool(getattr(batch, name).isfinite().all())

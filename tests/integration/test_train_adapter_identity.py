@@ -1,0 +1,194 @@
+"""A run is known by the content of what it learned from, and not by names alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support_diffusion import MARKS, make_pipeline, make_published
+from support_publish import samples, write_group
+from support_training import command, weights
+
+from surd import adapter as adapters
+from surd.adapter.encoding import prompt_inputs
+from surd.adapter.module import Adapter, AdapterConfig
+from surd.dataset.publish.run import publish
+from surd.llm.prompt2vec import import_prompt2vec
+from surd.models.diffusion import load_pipeline
+from surd.recipe.publish import PublishParams
+from surd.store.workspace import Workspace
+
+Surd = Callable[..., Any]
+
+pytestmark = MARKS
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Workspace:
+    """A published workspace of one's own."""
+    return make_published(tmp_path / "w", count=12)
+
+
+def embed(made: Workspace, path: Path, layer: int = 3, number: int = 1, **more: str) -> None:
+    """Vectors of "tiny-llm", others for another number; `more` are sentences by what they were."""
+    rows = [row for part in made.parts("clip") for row in made.read("clip", part).to_pylist()]
+    texts = [more.get(row["simple_prompt"], row["simple_prompt"]) for row in rows]
+    torch.save({text: torch.full((24,), float(number)) for text in texts}, path)
+    import_prompt2vec(made, path, "tiny-llm", layer)
+
+
+def test_vectors_made_anew_are_another_run(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    assert surd(*run, "-q").code == 0
+    first = weights(tmp_path / "run")
+    embed(made, tmp_path / "v.pt")
+    ran = surd(*run)
+    assert ran.code == 2 and "differs in the language model's vectors;" in ran.err
+    assert torch.equal(first["out.weight"], weights(tmp_path / "run")["out.weight"])
+    assert surd(*run, "--resume", "none", "-q").code == 0
+    assert "already trained" in surd(*run).out
+
+
+def test_the_deepest_layer_may_become_another(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    assert surd(*run, "-q").code == 0
+    embed(made, tmp_path / "v.pt", layer=5)
+    ran = surd(*run)
+    assert ran.code == 2 and "differs in layer (3, now 5)" in ran.err
+    assert "already trained" in surd(*run, "--layer", 3).out
+
+
+def test_another_model_in_the_same_folder_is_another_model(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "sd"
+    shutil.copytree(diffusion, model)
+    run = command(Path(made.location), str(model), tmp_path / "run", 2)
+    assert surd(*run, "-q").code == 0
+    pipeline = load_pipeline(str(model))
+    pipeline.unet.conv_in.weight.data.add_(0.01)
+    pipeline.save_pretrained(model)
+    ran = surd(*run)
+    assert ran.code == 2 and "differs in the files of the diffusion model;" in ran.err
+    assert surd(*run, "--resume", "none", "-q").code == 0
+    assert len([*Path(made.location, "adapter", "cache").iterdir()]) == 2
+
+
+def test_captions_published_anew_need_vectors_of_their_own(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    rows = samples(12)
+    rows[0]["simple_prompt"] = rows[5]["simple_prompt"] = "a cat"
+    write_group(made, "clip", 0, rows)
+    publish(made, PublishParams())
+    ran = surd(*run)
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "2 vectors of tiny-llm belong to other captions" in ran.err
+    assert f"embed again: surd publish {made.location}; surd embed-llm" in ran.err
+    assert not Path(made.location, "adapter").exists()
+    embed(made, tmp_path / "v.pt")
+    assert surd(*run, "-q").code == 0
+
+
+def test_where_any_caption_may_stand_in_all_of_them_count(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2, captions="all")
+    rows = samples(12, candidate_scores=[0.9])
+    write_group(made, "clip", 0, rows)
+    assert surd(*run, "-q").code == 0
+    for row in rows:
+        row["candidates"] = [{"text": "another", "raw": "x", "how": "beam"}]
+    write_group(made, "captions", 0, rows)
+    ran = surd(*run)
+    assert ran.code == 2 and "differs in the captions;" in ran.err
+
+
+def test_a_run_of_an_earlier_version_knows_less_and_goes_on(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    assert surd(*run, "-q").code == 0
+    path = tmp_path / "run" / "settings.json"
+    settings = json.loads(path.read_text())
+    for key in ("vectors", "diffusion_identity", "sentences", "start"):
+        del settings[key]
+    path.write_text(json.dumps({**settings, "layer": -1}))
+    assert "already trained" in surd(*run).out
+    (tmp_path / "run" / "adapter_model.safetensors").unlink()
+    assert surd(*run, "-q").code == 0
+    assert json.loads(path.read_text())["vectors"]
+
+
+def test_parts_that_were_made_differently_are_not_mixed(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    from support_llm import KEEP, SAMPLES, make_model, make_workspace
+
+    from surd.errors import WorkspaceError
+    from surd.llm import embeddings
+
+    make_model(tmp_path / "tiny")
+    for name, pool in (("a", "last"), ("b", "mean")):
+        make_workspace(tmp_path / name, SAMPLES, KEEP)
+        told = ("--model", tmp_path / "tiny", "--layer", 2, "--pool", pool)
+        assert surd("embed-llm", tmp_path / name, *told).code == 0
+    part = "llm/tiny/layer-2/part-00001.parquet"
+    shutil.copy(tmp_path / "b" / part, tmp_path / "a" / part)
+    with pytest.raises(WorkspaceError, match=r"different settings; run: surd embed-llm .* --layer"):
+        embeddings.load(tmp_path / "a", "tiny", 2)
+
+
+def test_vectors_of_every_token_are_refused_before_anything_is_computed(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    from support_llm import make_model
+
+    make_model(tmp_path / "tiny")
+    told = ("--model", tmp_path / "tiny", "--layer", 2, "--pool", "none")
+    assert surd("embed-llm", made.location, *told).code == 0
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    ran = surd(*run, "--llm", tmp_path / "tiny")
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "--layer 2 --pool last" in ran.err
+    assert not Path(made.location, "adapter").exists() and not (tmp_path / "run").exists()
+
+
+def test_an_adapter_with_another_base_is_told_once(
+    diffusion: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from surd.models.hub import identity_of
+
+    about = {"training": {"diffusion": diffusion}, "diffusion_identity": identity_of(diffusion)}
+    config = AdapterConfig(width=32, heads=4, feed_forward=32)
+    adapters.save(Adapter(config), tmp_path / "run", about=about)
+    adapter = adapters.load(tmp_path / "run")
+    shutil.copytree(diffusion, tmp_path / "moved")
+    for name in (diffusion, str(tmp_path / "moved")):
+        prompt_inputs(load_pipeline(name), adapter, "two cups")
+    assert not caplog.messages
+    other = make_pipeline()
+    other.unet.conv_in.weight.data.add_(0.01)
+    other.save_pretrained(tmp_path / "other")
+    for _ in range(2):
+        prompt_inputs(load_pipeline(str(tmp_path / "other")), adapter, "two cups")
+    (told,) = caplog.messages
+    assert f"was trained for {Path(diffusion).name}; this is other, another model" in told
+    caplog.clear()
+    del about["diffusion_identity"]  # as earlier versions wrote it
+    adapters.save(Adapter(config), tmp_path / "old", about=about)
+    old = adapters.load(tmp_path / "old")
+    prompt_inputs(load_pipeline(diffusion), old, "two cups")
+    assert not caplog.messages
+    prompt_inputs(load_pipeline(str(tmp_path / "other")), old, "two cups")
+    assert len(caplog.messages) == 1
