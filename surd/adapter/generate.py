@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from surd.adapter.encoding import cut_short, generate
+from surd.adapter.encoding import check_seed, cut_short, generate
 from surd.adapter.files import load, read_config
 from surd.errors import SurdError
 from surd.files.contact_sheet import contact_sheet
@@ -21,6 +22,8 @@ from surd.store.storage import Storage, local_path
 
 log = logging.getLogger("surd")
 
+_STEM_CHARS, _STEM_BYTES = 60, 120
+"""Of a prompt in a file's name, which systems limit to 255 bytes."""
 _MARK = ("Software", "surd")
 """Text within each PNG, by which a later run knows it for one that may be drawn anew."""
 
@@ -55,6 +58,8 @@ def draw(
     folder = local_path(folder)
     if not wish.prompts:
         raise SurdError('say what to draw: surd generate --adapter RUN "two red cups on a table"')
+    for seed in wish.seeds:
+        check_seed(seed)
     paths = {
         (prompt, seed): folder / f"{_stem(prompt)}-{seed}.png"
         for prompt in wish.prompts
@@ -106,5 +111,9 @@ def _check_free(path: Path) -> None:
 
 
 def _stem(prompt: str) -> str:
-    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")
-    return words[:60] or "prompt"
+    """Its words, and a hash where they are not the whole of it: other prompts have the same."""
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:_STEM_CHARS]
+    stem = words.encode()[:_STEM_BYTES].decode(errors="ignore") or "prompt"
+    if stem.replace("-", " ") == prompt:
+        return stem
+    return f"{stem}.{hashlib.sha256(prompt.encode(errors='backslashreplace')).hexdigest()[:8]}"

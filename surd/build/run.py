@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -95,28 +96,57 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
                 elif name == "publish":
                     summary = _publish(workspace, recipe, options)
                 elif name == "embed_llm":
-                    summary = _embed_llm(workspace, recipe, options, engine)
+                    made = partial(_vectors_of, workspace, recipe)
+                    with _forgetting(workspace, manifest, before, name, made):
+                        summary = _embed_llm(workspace, recipe, options, engine)
                 else:
-                    try:
-                        summary = _run_stage(workspace, recipe, stage_named(name), options, engine)
-                    except ModelError:
-                        _forget(workspace, manifest, before, recipe, stage_named(name))
-                        raise
+                    stage = stage_named(name)
+                    made = partial(_parts_of, stage, recipe)
+                    with _forgetting(workspace, manifest, before, name, made):
+                        summary = _run_stage(workspace, recipe, stage, options, engine)
                 _record(workspace, manifest, recipe, summary)
                 yield summary
 
 
-def _forget(
-    workspace: Workspace, manifest: Manifest, before: Manifest | None, recipe: Recipe, stage: Stage
-) -> None:
-    """Go back to the settings a stage had before, where today's never computed a part."""
-    settings = settings_fingerprint(stage, params_of(recipe, stage))
-    infos = (workspace.part_info(stage.group, part) for part in workspace.parts(stage.group))
-    if before is None or any(info is not None and info.settings == settings for info in infos):
-        return
-    if before.recipe.get(stage.name) != manifest.recipe.get(stage.name):
-        manifest.recipe[stage.name] = before.recipe.get(stage.name)
-        workspace.write_manifest(manifest)
+@contextlib.contextmanager
+def _forgetting(
+    workspace: Workspace,
+    manifest: Manifest,
+    before: Manifest | None,
+    name: str,
+    made: Callable[[], Iterable[tuple[str, str]]],
+) -> Iterator[None]:
+    """After a ModelError go back to the settings a stage had before, where today's never computed
+    a part: `made` gives its groups, each with the fingerprint of today's settings."""
+    try:
+        yield
+    except ModelError:
+        if before is not None and before.recipe.get(name) != manifest.recipe.get(name):
+            infos = (
+                (workspace.part_info(group, part), settings)
+                for group, settings in made()
+                for part in workspace.parts(group)
+            )
+            if not any(info is not None and info.settings == settings for info, settings in infos):
+                manifest.recipe[name] = before.recipe.get(name)
+                workspace.write_manifest(manifest)
+        raise
+
+
+def _parts_of(stage: Stage, recipe: Recipe) -> list[tuple[str, str]]:
+    """The group that a stage fills, with the fingerprint of its settings."""
+    return [(stage.group, settings_fingerprint(stage, params_of(recipe, stage)))]
+
+
+def _vectors_of(workspace: Workspace, recipe: Recipe) -> list[tuple[str, str]]:
+    """The groups that embed-llm fills, with the fingerprints of its settings."""
+    from surd.llm.run import plan_work
+
+    try:
+        work = plan_work(workspace, recipe.embed_llm)
+    except ModelError:
+        return []
+    return [(stage.group, work.settings(layer)) for layer, stage in work.stages.items()]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from PIL import Image
 
 from surd.errors import SurdError
 
+_TRIAL_PX = 256
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -24,7 +26,8 @@ class Quality:
 def load_quality(name: str, device: torch.device) -> Quality:
     """A metric of pyiqa by its name: ``brisque``, ``clipiqa``, ``musiq``, ...
 
-    Raises SurdError. Source: the paper's section 5.2; https://github.com/chaofengc/IQA-PyTorch.
+    It is tried on a picture of noise. Raises SurdError, also for a metric that needs more than one
+    picture. Source: the paper's section 5.2; https://github.com/chaofengc/IQA-PyTorch.
     """
     try:
         import pyiqa
@@ -43,4 +46,18 @@ def load_quality(name: str, device: torch.device) -> Quality:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         return float(metric(pixels.to(device)))  # of [1, 3, h, w] in 0..1
 
+    if getattr(metric, "metric_mode", "NR") != "NR":
+        raise SurdError(
+            f"--quality {name}: compares a picture with a reference, and there is none here; use "
+            "a metric of one picture, such as brisque, clipiqa or musiq"
+        )
+    noise = np.random.default_rng(0).integers(0, 256, (_TRIAL_PX, _TRIAL_PX, 3), np.uint8)
+    try:
+        measure(Image.fromarray(noise))
+    except Exception as error:  # of whatever library the metric is from
+        reason = " ".join(str(error).split())[:200]
+        raise SurdError(
+            f"--quality {name}: does not measure a single picture: {reason}; use another metric, "
+            "such as brisque, clipiqa or musiq"
+        ) from error
     return Quality(measure, bool(metric.lower_better))

@@ -37,9 +37,10 @@ class Row:
     @property
     def verdict(self) -> str:
         """What the interval allows to say."""
-        if self.difference.low <= 0 <= self.difference.high:
+        low, high = self.difference.low, self.difference.high
+        if low is None or high is None or low <= 0 <= high:
             return "may be chance"
-        return "better" if (self.difference.low > 0) != self.lower_is_better else "worse"
+        return "better" if (low > 0) != self.lower_is_better else "worse"
 
 
 def table_of(rows: Sequence[Row]) -> str:
@@ -66,7 +67,8 @@ def shown(value: float, share: bool) -> str:
 
 def interval(estimate: Estimate, share: bool) -> str:
     """A difference with its interval: ``+21.0 (15.5 to 26.5)``, in points where it is a share."""
-    if share:
-        low, high = 100 * estimate.low, 100 * estimate.high
-        return f"{100 * estimate.value:+.1f} ({low:+.1f} to {high:+.1f})"
-    return f"{estimate.value:+.3g} ({estimate.low:+.3g} to {estimate.high:+.3g})"
+    scale, digits = (100, "+.1f") if share else (1, "+.3g")
+    told = f"{scale * estimate.value:{digits}}"
+    if estimate.low is None or estimate.high is None:
+        return f"{told} (one prompt: no interval)"
+    return f"{told} ({scale * estimate.low:{digits}} to {scale * estimate.high:{digits}})"

@@ -13,20 +13,23 @@ _RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% interval."""
+    """A mean with its 95% interval, which a single prompt has not."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def mean_of(outcomes: npt.NDArray[np.floating], seed: int = 0) -> Estimate:
     """Of outcomes ``[prompts, seeds]``; the interval is over prompts, by bootstrap.
 
     Pictures of one prompt are alike, so prompts are drawn again, each with all of its seeds
-    (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 8.3).
+    (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 8.3). Of one prompt that
+    would always be the same, and tell nothing of others.
     """
     each = outcomes.mean(axis=1)  # [prompts]
+    if len(each) == 1:
+        return Estimate(float(each[0]), None, None)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(each), size=(_RESAMPLES, len(each)))
     means = each[drawn].mean(axis=1)

@@ -309,6 +309,7 @@ def test_what_is_no_number_gets_no_vector_and_is_named(
         (["--set", "embed_llm.template=hello"], "the template must contain {prompt} once"),
         (["--pool", "middle"], "middle"),
         (["--gguf-file", "x.gguf"], "x.gguf: no such GGUF file"),
+        (["--quantize", "4bit"], "bitsandbytes"),
     ],
 )
 def test_bad_input_is_one_line_and_is_not_remembered(

@@ -227,6 +227,57 @@ def test_a_quality_metric_needs_pyiqa_and_says_so(monkeypatch: pytest.MonkeyPatc
         load_quality("brisque", torch.device("cpu"))
 
 
+class Metric:
+    """As pyiqa's: of a kind, lower or higher better."""
+
+    lower_better = True
+
+    def __init__(self, mode: str, value: float | None = 1.0) -> None:
+        self.metric_mode, self.value = mode, value
+
+    def __call__(self, pixels: torch.Tensor) -> float:
+        if self.value is None:
+            raise AssertionError("needs two folders")
+        return self.value
+
+
+def test_a_metric_of_more_than_one_picture_is_refused_before_anything_is_drawn(
+    surd: Surd, diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    from types import SimpleNamespace
+
+    metrics = {"psnr": Metric("FR"), "fid": Metric("NR", None), "brisque": Metric("NR")}
+    module = SimpleNamespace(create_metric=lambda name, device: metrics[name])
+    monkeypatch.setitem(sys.modules, "pyiqa", module)
+    run = make_run(tmp_path / "run", diffusion, learnt=False)
+    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 1, "--seeds", 1, *FAST)
+    for name, says in {
+        "psnr": "compares a picture with a reference",
+        "fid": "does not measure a single picture: needs two folders",
+    }.items():
+        ran = surd(*told, "--quality", name)
+        assert ran.code == 2 and f"--quality {name}: {says}" in ran.err
+        assert ran.err.count("\n") == 1 and not (run / "pictures").exists()
+    ran = surd(*told, "--quality", "brisque")
+    assert ran.code == 0 and "brisque (lower is better)" in ran.out
+    assert "+0.0 (one prompt: no interval)" in ran.out and "may be chance" not in ran.err
+    rows = json.loads((run / "evaluation.json").read_text())["rows"]
+    assert all(row["difference"] == {"value": 0.0, "low": None, "high": None} for row in rows)
+    assert surd("report", run).code == 0
+
+
+def test_prompts_that_differ_in_a_sign_have_pictures_of_their_own(
+    diffusion: Path, tmp_path: Path
+) -> None:
+    from surd.models.diffusion import load_pipeline
+
+    texts = ["cup!", "cup?", "\U0001d4d0" * 80]
+    how = How("x", 1, 1.0, "")
+    drawing = draw(load_pipeline(str(diffusion)), None, "", texts, [0], how, tmp_path, batch=3)
+    assert len([*drawing.folder.iterdir()]) == len({drawing.name(text, 0) for text in texts}) == 3
+
+
 def test_variants_are_trained_and_measured_alike(
     surd: Surd, diffusion: Path, tmp_path: Path
 ) -> None:

@@ -184,7 +184,8 @@ def test_the_command_writes_the_same_picture_every_time(
     told = ("generate", "Two red cups!", "a cat", "--adapter", tmp_path / "run", "--steps", 2)
     ran = surd(*told, "--count", 2, "--compare", "-o", tmp_path / "a")
     assert ran.code == 0, ran.err
-    names = ["a-cat-0.png", "a-cat-1.png", "two-red-cups-0.png", "two-red-cups-1.png"]
+    cups = "two-red-cups.5fbaefdb"  # of words that are not the whole prompt, a hash too
+    names = ["a-cat-0.png", "a-cat-1.png", f"{cups}-0.png", f"{cups}-1.png"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     assert all(str(tmp_path / "a" / name) in ran.out for name in names)
     sheet = Image.open(tmp_path / "a" / names[0])
@@ -197,9 +198,9 @@ def test_the_command_writes_the_same_picture_every_time(
     assert np.abs(alone.astype(int) - right).max() <= 1, (
         "in another batch, and so rounded otherwise"
     )
-    (tmp_path / "b" / "two-red-cups-1.png").write_bytes(b"mine")
+    (tmp_path / "b" / f"{cups}-1.png").write_bytes(b"mine")
     Image.new("RGB", (8, 8)).save(tmp_path / "b" / "a-cat-1.png")
-    for name in ("two-red-cups-1.png", "a-cat-1.png"):
+    for name in (f"{cups}-1.png", "a-cat-1.png"):
         there = (tmp_path / "b" / name).read_bytes()
         ran = surd(*told, "--seed", 1, "-o", tmp_path / "b")
         assert ran.code == 2 and f"{name}: already exists" in ran.err
@@ -230,3 +231,54 @@ def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
     assert ran.code == 2 and "pass --diffusion" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--diffusion", "./no")
     assert ran.code == 2 and "./no: no such folder" in ran.err
+    for seed in (2**64 - 1, 2**64, -(2**63) - 1):
+        ran = surd("generate", "a cat", "--adapter", tmp_path, "--seed", seed, "--count", 2)
+        assert ran.code == 2 and "must be from -2^63 to 2^64 - 1" in ran.err
+        assert ran.err.count("\n") == 1
+
+
+def test_no_two_prompts_share_a_picture_and_no_name_is_too_long(
+    surd: Surd, pipeline: Any, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path / "sd")
+    about = {"training": {"diffusion": str(tmp_path / "sd")}}
+    adapters.save(make_adapter(), tmp_path / "run", about=about)
+    prompts = ["cup", "cup!", "cup?", "Cup", "!", "?", "\U0001d4d0" * 80, "\U0001d4d0" * 81]
+    prompts += ["x" * 60, "x" * 61, "two cups", "two-cups"]
+    told = (
+        "--adapter",
+        tmp_path / "run",
+        "--steps",
+        1,
+        "-o",
+        tmp_path / "out",
+        "--seed",
+        2**64 - 1,
+    )
+    ran = surd("generate", *prompts, *told)
+    assert ran.code == 0, ran.err
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len({name.lower() for name in names}) == len(prompts)
+    assert {f"{stem}-{2**64 - 1}.png" for stem in ("cup", "two-cups", "x" * 60)} <= {*names}
+
+
+def test_a_string_is_one_prompt_and_one_negative_is_that_of_all(pipeline: Any) -> None:
+    adapter, several = make_adapter(), ["two red cups", "a cat"]
+    one = prompt_inputs(pipeline, adapter, "two red cups", "blurry")
+    assert one["prompt_embeds"].shape[0] == one["negative_prompt_embeds"].shape[0] == 1
+    for negative in ("blurry", ["blurry"], ["blurry", "blurry"]):
+        both = prompt_inputs(pipeline, adapter, several, negative)
+        assert len(both["prompt_embeds"]) == len(both["negative_prompt_embeds"]) == 2
+        for name, value in one.items():
+            torch.testing.assert_close(both[name][:1], value)
+    (picture,) = generate(pipeline, adapter, "two red cups", [0], **CALL)
+    assert picture.shape == (SIDE, SIDE, 3)
+    for says, call in {
+        "3 negative prompts for 2 prompts": lambda: prompt_inputs(
+            pipeline, adapter, several, ["a", "b", "c"]
+        ),
+        "0 negative prompts for 2 prompts": lambda: prompt_inputs(pipeline, adapter, several, []),
+        "1 seeds for 2 prompts": lambda: generate(pipeline, adapter, several, [0]),
+    }.items():
+        with pytest.raises(ModelError, match=says):
+            call()

@@ -57,7 +57,8 @@ def _charts(run: Run, rows: Sequence[Row], sets: Sequence[str]) -> Iterator[Char
         name: [point(row, row.label) for row in rows if row.is_share and row.prompts == name]
         for name in sets
     }
-    ends = [one[end] for points in shares.values() for one in points for end in ("low", "high")]
+    several = [one for points in shares.values() for one in points]
+    ends = [one[end] for one in several for end in ("value", "low", "high") if one[end] is not None]
     domain = [min(0.0, *ends), max(0.0, *ends)] if ends else None  # one scale for all sets
     for name, points in shares.items():
         if points:
@@ -72,12 +73,15 @@ def _charts(run: Run, rows: Sequence[Row], sets: Sequence[str]) -> Iterator[Char
 
 
 def point(row: Row, label: str) -> dict[str, Any]:
-    """A row for a plot: the difference, of shares in percentage points."""
+    """A row for a plot: the difference, of shares in percentage points, and its interval."""
     scale = 100 if row.is_share else 1
     ends = {name: getattr(row.difference, name) for name in ("value", "low", "high")}
     return {
         "label": label,
-        **{name: float(f"{scale * value:.5g}") for name, value in ends.items()},
+        **{
+            name: None if value is None else float(f"{scale * value:.5g}")
+            for name, value in ends.items()
+        },
         "told": interval(row.difference, row.is_share),
         "verdict": row.verdict,
     }
