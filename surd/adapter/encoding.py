@@ -147,7 +147,7 @@ def _tell_of_another_base(name: str | None, base: Base) -> None:
     if not is_same(identity_of(name), trained):
         log.warning(
             "the adapter was trained for %s; this is %s, another model or another version, with "
-            "which it may do harm; train one for it with: surd train-adapter",
+            "which it may do harm; train one for it with: surd train-adapter DIR",
             public_name(base.name),
             public_name(name),
         )

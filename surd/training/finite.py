@@ -15,6 +15,9 @@ _GIVEN = ("latents", "simple", "complex", "llm")
 """What a batch holds of its samples."""
 
 
+_USUAL_RATE = 1e-4
+
+
 def check_finite(
     params: TrainAdapterParams,
     accelerator: Any,
@@ -64,13 +67,13 @@ def _error(
         )
     elif step == 1 and batch is not None:
         why = (
-            f"nothing was learned before, so check that {params.diffusion} draws anything, or "
-            "rerun with --set train_adapter.precision=no --resume none"
+            "nothing was learned before, so check that "
+            f"{params.diffusion} draws anything without an adapter"
         )
     else:
         why = (
             "the learning rate is probably too high; rerun with --learning-rate "
-            f"{params.learning_rate / 10:g} --resume none"
+            f"{min(params.learning_rate / 10, _USUAL_RATE):g} --resume none"
         )
     return ModelError(f"step {step}: {what} is NaN or infinite: {why}")
 

@@ -102,7 +102,8 @@ def train(
     training = _prepare(data, pipeline, llm_width, params, accelerator, start)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
-    _look(training, validation, 0)
+    for step in sorted({0, first}):  # where a run was killed before it had drawn
+        _look(training, validation, step)
     training.student.train()
     for step in range(first, params.steps):
         done = step + 1
@@ -224,7 +225,7 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
         training.rate.step()
         training.optimizer.zero_grad(set_to_none=True)
     step = number // params.accumulate + 1
-    check_finite(params, accelerator, step, {"loss": loss, **terms}, norm, batch)
+    check_finite(params, accelerator, step, {**terms, "loss": loss}, norm, batch)
     return {"loss": loss, **terms}
 
 

@@ -42,10 +42,10 @@ def open_start(folder: Path, run: Path, params: TrainAdapterParams) -> Start:
     theirs = asdict(adapter.config)
     for name, wanted in asdict(config_of(params, adapter.config.width)).items():
         if name not in _FREE and theirs[name] != wanted:
-            key = _SETTINGS.get(name, name)
+            setting = f"train_adapter.{_SETTINGS.get(name, name)}={theirs[name]}"
             raise SurdError(
-                f"--from {folder}: its adapter has {key} {theirs[name]}, not {wanted}; add --set "
-                f"train_adapter.{key}={theirs[name]}"
+                f"--from {folder}: its adapter has another {name} ({theirs[name]}, not {wanted}); "
+                f"add --set {setting}"
             )
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     return Start(adapter, load_projection(folder), digest)

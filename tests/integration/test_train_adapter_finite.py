@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +22,10 @@ from surd.adapter.module import Adapter, AdapterConfig
 from surd.errors import ModelError
 from surd.llm import embeddings
 from surd.llm.prompt2vec import import_prompt2vec
+from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.workspace import Workspace
-from surd.training.losses import min_snr
+from surd.training.finite import check_finite
+from surd.training.losses import Batch, min_snr
 
 Surd = Callable[..., Any]
 
@@ -83,6 +87,19 @@ def test_a_model_that_gives_nan_is_named_instead_of_the_learning_rate(
     pipeline.save_pretrained(tmp_path / "sd")
     ran = surd(*command(workspace, str(tmp_path / "sd"), tmp_path / "run", 2), *more, "-q")
     assert ran.code == 2 and says in ran.err and ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("scale", "stops"), [(1024.0, False), (0.5, True)])
+def test_in_fp16_a_gradient_may_overflow_as_long_as_it_can_be_scaled_less(
+    scale: float, stops: bool
+) -> None:
+    scaler = SimpleNamespace(get_scale=lambda: scale)
+    accelerator = SimpleNamespace(scaler=scaler, mixed_precision="fp16")
+    fine = torch.zeros(1, 1, 1)
+    given = (TrainAdapterParams(), accelerator, 5, {"loss": torch.tensor(1.0)})
+    batch = Batch(fine, fine, fine, fine, None, 8)
+    with pytest.raises(ModelError, match="fp16 overflows") if stops else nullcontext():
+        check_finite(*given, torch.tensor(torch.inf), batch)
 
 
 def make_adapter(fill: float) -> Adapter:
