@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from surd.errors import RecipeError
+from surd.errors import RecipeError, SurdError
 from surd.evaluate.results import Row, interval, shown
 from surd.evaluate.run import Options, evaluate
 from surd.recipe.keys import Recipe
@@ -82,7 +82,10 @@ def ablate(
     done = []
     for name, params in chosen.items():
         folder = root / re.sub(r"[^\w.=+-]+", "-", name)
-        train(location, params, folder, resume=True, quiet=quiet)
+        try:
+            train(location, params, folder, resume=True, quiet=quiet)
+        except SurdError as error:
+            raise SurdError(f"{name}: {error}") from error
         rows = evaluate(folder, options, pictures=root / "pictures", quiet=quiet)
         done.append(Ablated(name, variants[name], rows))
         _write(root, done)

@@ -129,10 +129,11 @@ def _denoising(
 def min_snr(snr: torch.Tensor, gamma: float, kind: str) -> torch.Tensor:
     """The weights of squared errors ``[b]``, of a prediction of that `kind`.
 
-    min(SNR, gamma) weighs the error of the picture; noise is predicted SNR times worse than that,
-    velocity SNR + 1 times (arXiv:2303.09556, section 3.4). A schedule with zero terminal SNR ends
-    at 0: the weight of noise is 1 there, its limit, and that of velocity 0.
+    min(SNR, gamma) weighs the error of the picture. The squared error of the same prediction is SNR
+    times that in noise, SNR + 1 times in velocity (arXiv:2303.09556, section 3.4). A schedule with
+    zero terminal SNR ends at 0: the weight of noise is 1 there, its limit, the others are 0.
     """
     if kind == "epsilon":
         return (gamma / snr).clamp(max=1)
-    return snr.clamp(max=gamma) / (snr + 1)
+    below = snr.clamp(max=gamma)
+    return below if kind == "sample" else below / (snr + 1)

@@ -8,11 +8,15 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from support import digests, pictures
 from support_faults import run, small_settings, surd_command
 
 from surd.demo.site import Site
+from surd.errors import WorkspaceError
+from surd.store.storage import Storage
 
 TMPFS = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 """A file system of one's own, which needs no rights where user namespaces are allowed."""
@@ -40,6 +44,20 @@ def test_a_write_that_fails_is_one_line_and_loses_nothing(tmp_path: Path) -> Non
         assert run(build(site, tmp_path / "w")).returncode == 0
         assert run(build(site, tmp_path / "other")).returncode == 0
     assert digests(tmp_path / "w") == digests(tmp_path / "other")
+
+
+def test_what_safetensors_cannot_write_is_told_as_anything_else(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with (
+            pytest.raises(WorkspaceError, match="cannot write weights: File too large"),
+            Storage(str(tmp_path)).writing("weights") as temporary,
+        ):
+            save_file({"a": np.zeros(10_000)}, temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [*tmp_path.iterdir()]
 
 
 def within(size_kb: int, disk: Path, kept: Path, command: Sequence[str]) -> list[str]:

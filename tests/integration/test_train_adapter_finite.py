@@ -134,10 +134,12 @@ def test_zero_terminal_snr_has_a_weight_for_either_kind_of_prediction() -> None:
     schedule = DDPMScheduler(rescale_betas_zero_snr=True)
     snr = compute_snr(schedule, torch.arange(1000))
     assert snr[-1] == 0
-    noise, velocity = min_snr(snr, 5.0, "epsilon"), min_snr(snr, 5.0, "v_prediction")
+    kinds = ("epsilon", "v_prediction", "sample")
+    noise, velocity, picture = (min_snr(snr, 5.0, kind) for kind in kinds)
     assert noise.isfinite().all() and velocity.isfinite().all()
-    assert noise[-1] == 1 and velocity[-1] == 0
+    assert (noise[-1], velocity[-1], picture[-1]) == (1, 0, 0)
     below = snr[:-1].clamp(max=5)
+    torch.testing.assert_close(picture[:-1], below)
     torch.testing.assert_close(noise[:-1], below / snr[:-1])
     torch.testing.assert_close(velocity[:-1], below / (snr[:-1] + 1))
 

@@ -192,3 +192,26 @@ def test_an_adapter_with_another_base_is_told_once(
     assert not caplog.messages
     prompt_inputs(load_pipeline(str(tmp_path / "other")), old, "two cups")
     assert len(caplog.messages) == 1
+
+
+def test_another_commit_of_a_model_of_the_hub_is_another_model(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached: list[str] = []  # what the cache holds before the model is loaded, and after
+
+    def identity_of(_: str) -> str:
+        return cached.pop(0)
+
+    for module in ("run", "settings"):
+        monkeypatch.setattr(f"surd.training.{module}.identity_of", identity_of)
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
+    for before, after, steps, code in (
+        ("org/model", "org/model@a", 2, 0),
+        ("org/model@a", "org/model@b", 3, 2),
+        ("org/model@b", "", 3, 2),
+        ("org/model", "org/model@a", 3, 0),
+    ):
+        cached[:] = [before, after]
+        ran = surd(*run, "--steps", steps, "-q")
+        assert ran.code == code, ran.err
+        assert (code == 2) == ("differs in the files of the diffusion model" in ran.err)
