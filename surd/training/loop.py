@@ -94,9 +94,9 @@ def train(
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
     The newest whole checkpoint is taken up, if there is one; else training begins with the weights
-    of `start`. `on_step` is told each step's number,
-    from 1 on, and its losses. A validation changes nothing of what is learned. Raises ModelError
-    where memory runs out, and in the first step whose loss, gradient or weights are not finite.
+    of `start`. `on_step` is told each step's number, from 1 on, and its losses. A validation
+    changes nothing of what is learned. Raises ModelError where memory runs out, and in the first
+    step whose loss, gradient or weights are not finite.
     """
     accelerator = accelerator or make_accelerator(params, folder)
     training = _prepare(data, pipeline, llm_width, params, accelerator, start)

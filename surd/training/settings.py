@@ -81,7 +81,8 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     if there is None:
         return
     settings = {**_REMOVED, **settings}
-    there = _REMOVED | lasting(TrainAdapterParams()) | there  # some are younger than the run
+    younger = {**_REMOVED, **lasting(TrainAdapterParams()), "start": None}  # than the run may be
+    there = younger | there
     for key, value in settings.items() if resume else ():
         if _agree(key, there.get(key, value if key in _CONTENT else None), value):
             continue
@@ -103,7 +104,9 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
 def _agree(key: str, there: Any, now: Any) -> bool:
     if key == "layer" and there == -1:  # as earlier versions noted the deepest one
         return True
-    return is_same(there, now) if key == "diffusion_identity" else bool(there == now)
+    if key == "diffusion_identity" and there is not None:
+        return is_same(there, now)
+    return bool(there == now)
 
 
 def is_done(folder: Path, steps: int) -> bool:
@@ -162,7 +165,7 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     if settings["steps"] > there.get("steps", settings["steps"]):
         for name in _EVALUATED:
             (folder / name).unlink(missing_ok=True)
-    if not resume or any(there.get(key) != value for key, value in settings.items()):
+    if not resume or not all(_agree(key, there.get(key), now) for key, now in settings.items()):
         text = json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n"
         Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
 

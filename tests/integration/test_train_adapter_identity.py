@@ -125,6 +125,9 @@ def test_a_run_of_an_earlier_version_knows_less_and_goes_on(
         del settings[key]
     path.write_text(json.dumps({**settings, "layer": -1}))
     assert "already trained" in surd(*run).out
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    ran = surd(*run, "--from", tmp_path / "other")
+    assert ran.code == 2 and "differs in the adapter it starts from" in ran.err
     (tmp_path / "run" / "adapter_model.safetensors").unlink()
     assert surd(*run, "-q").code == 0
     assert json.loads(path.read_text())["vectors"]
