@@ -13,6 +13,8 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from surd.adapter.module import Adapter, Base
@@ -36,15 +38,15 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode(pipeline: Any, prompts: Sequence[str]) -> Encoded:
-    """Encode as the pipeline itself would; prompts beyond its window are cut.
+def encode(pipeline: Any, prompts: str | Sequence[str]) -> Encoded:
+    """Encode as the pipeline itself would; prompts beyond its window are cut. A string is one.
 
     Raises ModelError for a pipeline without a UNet, such as those of Stable Diffusion 3 and FLUX.
     """
     if getattr(pipeline, "unet", None) is None:
         raise ModelError(f"a {type(pipeline).__name__} has no UNet; {SUPPORTED}")
     found = pipeline.encode_prompt(
-        prompt=list(prompts),
+        prompt=[prompts] if isinstance(prompts, str) else list(prompts),
         device=pipeline.device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=False,
@@ -203,10 +205,22 @@ def generate(
         noise = [torch.Generator("cpu").manual_seed(seeds[row]) for row in rows]
         texts = ([some[row] for row in rows] for some in (prompts, negative))
         inputs = prompt_inputs(pipeline, adapter, *texts)
-        images: list[Any] = pipeline(**inputs, generator=noise, **call).images
-        return images
+        pixels = pipeline(**inputs, generator=noise, **{**call, "output_type": "np"}).images
+        _check_pixels(pipeline, pixels)
+        as_they_are = call.get("output_type") == "np"
+        return list(pixels if as_they_are else pipeline.image_processor.numpy_to_pil(pixels))
 
     return list(chain(*halving(draw, range(len(prompts)), _too_large)))
+
+
+def _check_pixels(pipeline: Any, pixels: npt.NDArray[np.float32]) -> None:
+    """Raises ModelError where they are no numbers, of which the pipeline would make black."""
+    if not np.isfinite(pixels).all():
+        precision = str(pipeline.unet.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"the diffusion model drew NaN or infinity in {precision}; where a model overflows "
+            "there, use a GPU that computes in bfloat16, or --device cpu"
+        )
 
 
 def check_seed(seed: int) -> None:

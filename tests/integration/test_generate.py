@@ -262,6 +262,20 @@ def test_no_two_prompts_share_a_picture_and_no_name_is_too_long(
     assert {f"{stem}-{2**64 - 1}.png" for stem in ("cup", "two-cups", "x" * 60)} <= {*names}
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_picture_of_nan_is_one_line_and_not_black(pipeline: Any) -> None:
+    broken = make_pipeline()
+    with torch.no_grad():
+        broken.vae.decoder.conv_out.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"drew NaN or infinity in float32; .* --device cpu"):
+        generate(broken, None, ["two red cups"], [0], num_inference_steps=1)
+
+
+def test_encoding_a_string_is_encoding_one_prompt(pipeline: Any) -> None:
+    both = (encode(pipeline, text).states for text in ("two red cups", ["two red cups"]))
+    assert torch.equal(*both)
+
+
 def test_a_string_is_one_prompt_and_one_negative_is_that_of_all(pipeline: Any) -> None:
     adapter, several = make_adapter(), ["two red cups", "a cat"]
     one = prompt_inputs(pipeline, adapter, "two red cups", "blurry")
