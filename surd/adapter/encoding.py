@@ -219,7 +219,7 @@ def _check_pixels(pipeline: Any, pixels: npt.NDArray[np.float32]) -> None:
         precision = str(pipeline.unet.dtype).removeprefix("torch.")
         raise ModelError(
             f"the diffusion model drew NaN or infinity in {precision}; where a model overflows "
-            "there, use a GPU that computes in bfloat16, or --device cpu"
+            "there, use a GPU that computes in bfloat16, or hide it (CUDA_VISIBLE_DEVICES=)"
         )
 
 
