@@ -30,6 +30,9 @@ Prompts = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Pictures per prompt.")]
+FirstSeed = Annotated[
+    int, typer.Option(min=0, max=2**63, help="Seed of a prompt's first picture; the rest follow.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts per set.")]
 Vqa = Annotated[str, typer.Option(metavar="NAME", help="Model that answers questions.")]
 ClipName = Annotated[str, typer.Option("--clip", metavar="NAME", help="CLIP model, or none.")]
@@ -45,12 +48,13 @@ def evaluate(
     run: Run,
     prompts: Prompts = None,
     seeds: Seeds = 4,
+    first_seed: FirstSeed = 0,
     limit: Limit = None,
     steps: Steps = 30,
     guidance: Guidance = 7.5,
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
     vqa: Vqa = "Salesforce/blip-vqa-base",
-    clip: ClipName = "ViT-B-32/openai",
+    clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
     quality: Qualities = None,
     diffusion: Diffusion = None,
     quiet: Quiet = False,
@@ -68,6 +72,7 @@ def evaluate(
     options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,
+        first_seed=first_seed,
         limit=limit,
         steps=steps,
         guidance=guidance,
@@ -99,11 +104,12 @@ def ablate(
     set_: Overrides = None,
     prompts: Prompts = None,
     seeds: Seeds = 4,
+    first_seed: FirstSeed = 0,
     limit: Limit = None,
     steps: Steps = 30,
     guidance: Guidance = 7.5,
     vqa: Vqa = "Salesforce/blip-vqa-base",
-    clip: ClipName = "ViT-B-32/openai",
+    clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
     quality: Qualities = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -124,6 +130,7 @@ def ablate(
     options = Options(
         prompts=tuple(prompts or ["paper"]),
         seeds=seeds,
+        first_seed=first_seed,
         limit=limit,
         steps=steps,
         guidance=guidance,

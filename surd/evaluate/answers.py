@@ -8,14 +8,18 @@ _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 
 def is_right(said: str, wanted: str) -> bool:
-    """Whether two answers mean the same: case, articles, full stops and number words aside.
+    """Whether two answers mean the same: case, articles, full stops, number words and spelling
+    ("gray") aside. Where a number alone is wanted, what is counted may be named ("2 dogs").
 
     Source: the answer processing of https://visualqa.org/evaluation.html, simplified.
     """
-    return _plain(said) == _plain(wanted)
+    given, right = _plain(said), _plain(wanted)
+    if right.isdecimal():
+        given = next((word for word in given.split() if word.isdecimal()), given)
+    return given == right
 
 
 def _plain(answer: str) -> str:
     words = re.findall(r"[\w'-]+", answer.lower())
-    numbers = {word: str(value) for value, word in enumerate(_NUMBERS)}
-    return " ".join(numbers.get(word, word) for word in words if word not in ("a", "an", "the"))
+    alike = {word: str(value) for value, word in enumerate(_NUMBERS)} | {"gray": "grey"}
+    return " ".join(alike.get(word, word) for word in words if word not in ("a", "an", "the"))

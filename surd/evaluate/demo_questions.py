@@ -31,7 +31,12 @@ def demo_prompts(name: str) -> list[Prompt]:
     held_out = [scene for scene in all_scenes() if split_of(scene) == "test"]
     scenes = [rng.choice(held_out) for _ in range(SCENES)]
     return [
-        Prompt(text, kind, tuple(Question(a, str(getattr(scene, a))) for a in attributes))
+        Prompt(
+            text,
+            kind,
+            tuple(Question(a, str(getattr(scene, a))) for a in attributes),
+            about=" ".join(str(getattr(scene, attribute)) for attribute in ATTRIBUTES),
+        )
         for number, scene in enumerate(scenes)
         for text in [_said(name, scene, number)]
         for kind, attributes in KINDS.items()

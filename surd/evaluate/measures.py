@@ -13,10 +13,10 @@ import torch
 from surd.evaluate.answers import is_right
 from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Drawing, Pictures
-from surd.evaluate.prompt import Prompt, ask
+from surd.evaluate.prompt import Prompt, ask, scenes_of, texts_of
 from surd.evaluate.quality import Quality
 from surd.evaluate.results import Row
-from surd.evaluate.significance import difference, mcnemar, mean_of
+from surd.evaluate.significance import difference, mean_of, sign_flip
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip
@@ -52,7 +52,8 @@ def by_kind(
     }
     for kind in dict.fromkeys(prompt.kind for prompt in prompts):
         chosen = np.array([prompt.kind == kind for prompt in prompts])
-        yield row_of(name, kind, {side: found[chosen] for side, found in right.items()})
+        scenes = [prompt.scene for prompt in prompts if prompt.kind == kind]
+        yield row_of(name, kind, {side: found[chosen] for side, found in right.items()}, scenes)
 
 
 def _right(
@@ -109,14 +110,15 @@ def _answers(
 
 def clip_score(
     name: str,
-    texts: Sequence[str],
+    prompts: Sequence[Prompt],
     seeds: Sequence[int],
     drawings: Mapping[str, Drawing],
     clip: Clip,
 ) -> Row:
     """Mean cosine of picture and prompt (Hessel et al. 2021, arXiv:2104.08718, not rescaled)."""
+    texts = texts_of(prompts)
     values = {side: cosines(texts, seeds, drawing, clip) for side, drawing in drawings.items()}
-    return row_of(name, "clip score", values)
+    return row_of(name, "clip score", values, scenes_of(prompts))
 
 
 def cosines(
@@ -139,37 +141,40 @@ def cosines(
 def quality_row(
     name: str,
     metric: str,
-    texts: Sequence[str],
+    prompts: Sequence[Prompt],
     seeds: Sequence[int],
     drawings: Mapping[str, Drawing],
     quality: Quality,
 ) -> Row:
     """The mean of a metric that looks at pictures alone."""
+    texts = texts_of(prompts)
     values = {
         side: np.array(
             [[quality.measure(drawing.open(text, seed)) for seed in seeds] for text in texts]
         )
         for side, drawing in drawings.items()
     }
-    return row_of(name, metric, values, lower_is_better=quality.lower_is_better)
+    return row_of(name, metric, values, scenes_of(prompts), lower_is_better=quality.lower_is_better)
 
 
 def row_of(
     name: str,
     measure: str,
     values: Mapping[str, npt.NDArray[Any]],
+    scenes: Sequence[str],
     *,
     lower_is_better: bool = False,
 ) -> Row:
-    """The measure of values ``[prompts, seeds]`` of each side."""
+    """The measure of values ``[prompts, seeds]`` of each side; `scenes` are what prompts show."""
     base, new = (values[side] for side in SIDES)
     return Row(
         name,
         measure,
         base.size,
-        mean_of(base.astype(float)),
-        mean_of(new.astype(float)),
-        difference(new, base),
-        mcnemar(new, base) if base.dtype == bool else None,
+        mean_of(base, scenes),
+        mean_of(new, scenes),
+        difference(new, base, scenes),
+        sign_flip(new, base, scenes),
         lower_is_better,
+        base.dtype == bool,
     )

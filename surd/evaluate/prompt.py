@@ -24,11 +24,23 @@ class Prompt:
     questions: tuple[Question, ...] = ()
     complex: str | None = None
     """Another prompt of the same content, of tags and in the style of prompt writers."""
+    about: str | None = None
+    """What it shows, where several prompts show the same."""
+
+    @property
+    def scene(self) -> str:
+        """What it shows."""
+        return self.about or self.text
 
 
 def texts_of(prompts: Iterable[Prompt]) -> list[str]:
     """The different texts, in their order."""
     return list(dict.fromkeys(prompt.text for prompt in prompts))
+
+
+def scenes_of(prompts: Iterable[Prompt]) -> list[str]:
+    """What each of the different texts shows, in their order."""
+    return list({prompt.text: prompt.scene for prompt in prompts}.values())
 
 
 def limited(prompts: Sequence[Prompt], texts: int | None) -> list[Prompt]:

@@ -33,7 +33,7 @@ def load_prompts(name: str) -> list[Prompt]:
             (``demo:simple``, whose texts come once for each kind), or the path of a file:
 
             - ``.jsonl``: a JSON object a line, as data/prompts/README.md describes it: ``prompt``,
-              and where wanted ``kind``, ``questions`` and ``complex``.
+              and where wanted ``kind``, ``questions``, ``complex`` and ``scene``.
             - ``.tsv``: PartiPrompts, https://github.com/google-research/parti, whose columns are
               Prompt, Category, Challenge and Note. The kind is the Challenge ("Quantity",
               "Properties & Positioning"): it says what makes a prompt hard, while the Category
@@ -141,12 +141,13 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
             raise SurdError(f'{where}: {row}; write one object per line: {{"prompt": "..."}}')
         if "prompt" not in row:
             raise SurdError(f"{where}: prompt: missing; this line has {_listed(row)}")
-        kind, complex_ = row.get("kind"), row.get("complex")
+        kind, complex_, about = row.get("kind"), row.get("complex"), row.get("scene")
         yield Prompt(
             _sentence(row["prompt"], f"{where}: prompt"),
             path.stem if kind is None else _sentence(kind, f"{where}: kind"),
             _questions(row.get("questions"), f"{where}: questions"),
             None if complex_ is None else _sentence(complex_, f"{where}: complex"),
+            None if about is None else _sentence(about, f"{where}: scene"),
         )
 
 

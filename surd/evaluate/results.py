@@ -21,13 +21,10 @@ class Row:
     difference: Estimate
     """Of the same prompts and seeds, paired."""
     p: float | None = None
-    """Of McNemar's test, for what is right or wrong."""
+    """Of the sign-flip test over scenes."""
     lower_is_better: bool = False
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it is a share of pictures; else a score."""
-        return self.p is not None
+    is_share: bool = False
+    """Whether it is a share of pictures; else a score."""
 
     @property
     def label(self) -> str:
@@ -70,5 +67,5 @@ def interval(estimate: Estimate, share: bool) -> str:
     scale, digits = (100, "+.1f") if share else (1, "+.3g")
     told = f"{scale * estimate.value:{digits}}"
     if estimate.low is None or estimate.high is None:
-        return f"{told} (one prompt: no interval)"
+        return f"{told} (one scene: no interval)"
     return f"{told} ({scale * estimate.low:{digits}} to {scale * estimate.high:{digits}})"

@@ -30,6 +30,9 @@ from surd.models.hub import identity_of
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
+JUDGE = "ViT-B-32/laion2b_s34b_b79k"
+"""Another CLIP than the one that chooses captions, whose choices it would find good."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,6 +42,8 @@ class Options:
     """Names of prompt sets, or files."""
     seeds: int = 4
     """Pictures of each prompt."""
+    first_seed: int = 0
+    """Of the noise; the others follow."""
     limit: int | None = None
     """Of prompts in a set."""
     steps: int = 30
@@ -47,11 +52,16 @@ class Options:
     diffusion: str | None = None
     """Another model than the adapter was trained with."""
     vqa: str = "Salesforce/blip-vqa-base"
-    clip: str = "ViT-B-32/openai"
+    clip: str = JUDGE
     """``none``: no CLIP score."""
     quality: Sequence[str] = ()
     """Metrics of pyiqa."""
     device: str = "auto"
+
+    @property
+    def noise(self) -> range:
+        """Its seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 def evaluate(
@@ -75,16 +85,15 @@ def evaluate(
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
     drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
     clip = load_clip(options.clip, device=device) if options.clip != "none" else None
-    seeds = range(options.seeds)
+    seeds = options.noise
     rows: list[Row] = []
     outcomes = Outcomes()
     for one, prompts in sets.items():
         rows += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
-        texts = texts_of(prompts)
         if clip is not None:
-            rows.append(clip_score(one, texts, seeds, drawings, clip))
+            rows.append(clip_score(one, prompts, seeds, drawings, clip))
         for metric, quality in metrics.items():
-            rows.append(quality_row(one, metric, texts, seeds, drawings, quality))
+            rows.append(quality_row(one, metric, prompts, seeds, drawings, quality))
     _write(run, name, options, rows, outcomes)
     return rows
 
@@ -116,7 +125,7 @@ def _draw(
     how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)
     texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
     batch = drawn_at_once(side_px(pipeline), device)
-    seeds = range(options.seeds)
+    seeds = options.noise
     total = 2 * len(texts) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:
         return {

@@ -72,9 +72,7 @@ def telling(
     except Exception as error:  # a folder of anything else makes them raise many kinds
         lies = folder()
         damage = damage_in(lies) if lies is not None else None
-        if damage is not None:
-            raise ModelError(f"{what} {name!r}: {damage}") from error
-        reason = " ".join(str(error).split())[:300]
+        reason = damage or " ".join(str(error).split())[:300]
         if "gated" in reason.lower():
             raise ModelError(
                 f"{what} {name!r} is gated: request access at {endpoint()}/{name}, then set "

@@ -112,7 +112,7 @@ def ablation_table(done: Sequence[Ablated]) -> str:
             "",
             "| adapter | " + " | ".join(row.measure for row in measures) + " |",
             "|---" + "|--:" * len(measures) + "|",
-            "| none | " + " | ".join(shown(r.base.value, r.p is not None) for r in measures) + " |",
+            "| none | " + " | ".join(shown(r.base.value, r.is_share) for r in measures) + " |",
         ]
         for one in done:
             cells = [_cell(row) for row in one.rows if row.prompts == prompts]
@@ -122,5 +122,5 @@ def ablation_table(done: Sequence[Ablated]) -> str:
 
 
 def _cell(row: Row) -> str:
-    share = row.p is not None
+    share = row.is_share
     return f"{shown(row.adapter.value, share)}, {interval(row.difference, share)}"

@@ -67,8 +67,10 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
     assert {row["measure"] for row in found["rows"]} == {*KINDS, "clip score"}
     for row in found["rows"]:
         assert row["pictures"] == 8
-        assert row["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
-        assert row["p"] == (None if row["measure"] == "clip score" else 1.0)
+        bound = 0 if row["measure"] == "clip score" else pytest.approx(1 - 0.05 ** (1 / 4))
+        found = row["difference"]
+        assert (found["value"], -found["low"], found["high"]) == (0, bound, bound)
+        assert row["p"] == 1.0
     assert (run / "evaluation.md").read_text().strip() in ran.out
     assert len(pictures(run)) == 2 * 4 * 2
 
@@ -143,14 +145,16 @@ def test_accuracy_is_counted_by_kind_and_paired() -> None:
     action, counting = judged
     assert (action.measure, action.pictures) == ("action", 4)
     assert (action.base.value, action.adapter.value, action.difference.value) == (0.5, 1.0, 0.5)
-    assert action.p == 0.5  # two pairs differ, both for the better
+    assert action.p == 1.0  # of two scenes one differs
     assert (counting.base.value, counting.adapter.value, counting.p) == (0, 0, 1.0)
     assert sum(outcomes.columns["right"]) == 2 + 4
 
 
-def test_what_is_no_yes_or_no_has_no_p_value() -> None:
-    row = row_of("mine", "brisque", {"base": np.array([[30.0]]), "adapter": np.array([[20.0]])})
-    assert row.p is None and row.difference.value == -10
+def test_what_is_no_yes_or_no_is_no_share() -> None:
+    sides = {"base": np.array([[30.0], [31.0]]), "adapter": np.array([[20.0], [25.0]])}
+    row = row_of("mine", "brisque", sides, ["a", "b"])
+    assert not row.is_share and (row.p, row.difference.value) == (0.5, -8)
+    assert row_of("mine", "right", {s: v > 20 for s, v in sides.items()}, ["a", "b"]).is_share
 
 
 def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
@@ -174,7 +178,12 @@ def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
 
 def test_answers_are_compared_by_meaning() -> None:
     assert is_right("Two", "2") and is_right("a red.", "Red")
+    assert is_right("grey", "gray") and is_right("Gray cat", "grey cat")
+    assert is_right("2 dogs", "2") and is_right("there are two dogs", "2")
     assert not is_right("3", "two") and not is_right("", "yes")
+    assert (
+        not is_right("2 dogs", "3") and not is_right("dogs", "2") and not is_right("red 2", "red")
+    )
 
 
 def test_a_killed_drawing_leaves_whole_pictures(
@@ -261,7 +270,7 @@ def test_a_metric_of_more_than_one_picture_is_refused_before_anything_is_drawn(
         assert ran.err.count("\n") == 1 and not (run / "pictures").exists()
     ran = surd(*told, "--quality", "brisque")
     assert ran.code == 0 and "brisque (lower is better)" in ran.out
-    assert "+0.0 (one prompt: no interval)" in ran.out and "may be chance" not in ran.err
+    assert "+0.0 (one scene: no interval)" in ran.out and "may be chance" not in ran.err
     rows = json.loads((run / "evaluation.json").read_text())["rows"]
     assert all(row["difference"] == {"value": 0.0, "low": None, "high": None} for row in rows)
     assert surd("report", run).code == 0

@@ -97,7 +97,9 @@ def rows_of(rows: Any, where: str) -> list[Row]:
 
 def _row(row: Mapping[str, Any]) -> Row:
     estimates = {name: Estimate(**row[name]) for name in ("base", "adapter", "difference")}
-    return Row(**{**row, **estimates, "measure": visible(row["measure"], 80)})
+    share = row.get("is_share", row.get("p") is not None)  # only shares once had a p
+    told = {"measure": visible(row["measure"], 80), "is_share": share}
+    return Row(**{**row, **estimates, **told})
 
 
 def interval_spec(
