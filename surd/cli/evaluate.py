@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,6 +57,14 @@ def evaluate(
     clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
     quality: Qualities = None,
     diffusion: Diffusion = None,
+    gap: Annotated[
+        bool,
+        typer.Option(
+            "--gap",
+            help="Before training: draw a dataset's simple and complex prompts with the bare "
+            "model, to see whether there is anything to gain. RUN is the workspace.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -82,6 +90,9 @@ def evaluate(
         quality=tuple(quality or []),
         diffusion=diffusion,
     )
+    if gap:
+        _gap(run, options, quiet=quiet, json_=json_)
+        return
     rows = measure(run, options, quiet=quiet)
     if json_:
         print_json({"run": run, "rows": [asdict(row) for row in rows]})
@@ -89,6 +100,28 @@ def evaluate(
     say(table_of(rows))
     say(f"{run}: evaluation.md, evaluation.json, and evaluation.parquet with every picture")
     say(f"next: {command('report', run)}")
+
+
+def _gap(folder: str, options: Any, *, quiet: bool, json_: bool) -> None:
+    from surd.build.run import open_recipe
+    from surd.errors import SurdError
+    from surd.evaluate.gap import NAMES, verdict
+    from surd.evaluate.gap import gap as measure
+    from surd.evaluate.results import table_of
+    from surd.store.workspace import Workspace
+
+    if options.quality or options.prompts != ("paper",):
+        raise SurdError("--gap draws the dataset's own prompts; leave out --prompts and --quality")
+    recipe = open_recipe(Workspace(folder))
+    rows = measure(
+        folder, options.diffusion or recipe.train_adapter.diffusion, options, quiet=quiet
+    )
+    if json_:
+        print_json({"workspace": folder, "rows": [asdict(row) for row in rows]})
+        return
+    say(table_of(rows, NAMES))
+    say(verdict(rows))
+    say(f"next: {command('train-adapter', folder)}")
 
 
 def ablate(

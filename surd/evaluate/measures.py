@@ -12,7 +12,7 @@ import torch
 
 from surd.evaluate.answers import is_right
 from surd.evaluate.judges import Judge
-from surd.evaluate.pictures import Drawing, Pictures
+from surd.evaluate.pictures import Pictures
 from surd.evaluate.prompt import Prompt, ask, scenes_of, texts_of
 from surd.evaluate.quality import Quality
 from surd.evaluate.results import Row
@@ -41,7 +41,7 @@ def by_kind(
     name: str,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
-    drawings: Mapping[str, Drawing],
+    drawings: Mapping[str, Pictures],
     judge: Judge,
     outcomes: Outcomes,
 ) -> Iterator[Row]:
@@ -59,7 +59,7 @@ def by_kind(
 def _right(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
-    drawing: Drawing,
+    drawing: Pictures,
     judge: Judge,
     outcomes: Outcomes,
     about: Mapping[str, str],
@@ -112,7 +112,7 @@ def clip_score(
     name: str,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
-    drawings: Mapping[str, Drawing],
+    drawings: Mapping[str, Pictures],
     clip: Clip,
 ) -> Row:
     """Mean cosine of picture and prompt (Hessel et al. 2021, arXiv:2104.08718, not rescaled)."""
@@ -143,7 +143,7 @@ def quality_row(
     metric: str,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
-    drawings: Mapping[str, Drawing],
+    drawings: Mapping[str, Pictures],
     quality: Quality,
 ) -> Row:
     """The mean of a metric that looks at pictures alone."""

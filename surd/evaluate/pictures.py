@@ -33,6 +33,9 @@ class How:
 class Pictures(Protocol):
     """Drawn pictures, of each text with each seed."""
 
+    def name(self, text: str, seed: int) -> str:
+        """Where a picture lies, below the folder of all drawings."""
+
     def open(self, text: str, seed: int) -> Image.Image:
         """A picture, RGB."""
 

@@ -40,10 +40,11 @@ class Row:
         return "better" if (low > 0) != self.lower_is_better else "worse"
 
 
-def table_of(rows: Sequence[Row]) -> str:
-    """Each measure without and with the adapter, what that changes, and how sure that is."""
+def table_of(rows: Sequence[Row], sides: tuple[str, str] = ("base", "adapter")) -> str:
+    """Each measure of both sides, what the second changes, and how sure that is."""
     lines = [
-        "| prompts | measure | pictures | base | adapter | difference (95% interval) | p |",
+        f"| prompts | measure | pictures | {sides[0]} | {sides[1]} "
+        "| difference (95% interval) | p |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:

@@ -30,6 +30,8 @@ from surd.models.hub import identity_of
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
+NOBODY = "none"
+"""In place of a model's name."""
 JUDGE = "ViT-B-32/laion2b_s34b_b79k"
 """Another CLIP than the one that chooses captions, whose choices it would find good."""
 
@@ -84,7 +86,7 @@ def evaluate(
     judges = _judges(sets, options, device, dtype)
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
     drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
-    clip = load_clip(options.clip, device=device) if options.clip != "none" else None
+    clip = load_clip(options.clip, device=device) if options.clip != NOBODY else None
     seeds = options.noise
     rows: list[Row] = []
     outcomes = Outcomes()

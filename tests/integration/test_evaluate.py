@@ -22,6 +22,7 @@ from surd.demo.vocabulary import read_sentence
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
 from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
+from surd.evaluate.gap import verdict
 from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Outcomes, by_kind, row_of
 from surd.evaluate.pictures import How, draw
@@ -327,3 +328,34 @@ def test_a_wrong_setting_stops_an_ablation_before_it_trains(surd: Surd, tmp_path
         ran = surd("ablate", tmp_path / "ws", *told)
         assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err
     assert not (tmp_path / "ws" / "adapter").exists()
+
+
+def test_a_gap_is_looked_for_before_an_adapter_is_trained(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "w"
+    make_published(workspace)
+    told = ("evaluate", workspace, "--gap", "--diffusion", diffusion, "--vqa", "none")
+    ran = surd(*told, "--limit", 3, "--seeds", 2, *FAST)
+    assert ran.code == 0, ran.err
+    (row,) = json.loads((workspace / "adapter" / "gap" / "gap.json").read_text())["rows"]
+    assert (row["measure"], row["pictures"]) == ("clip score", 6)
+    assert "| simple | complex |" in ran.out and "no gap is seen" in ran.out
+    drawn = sorted((workspace / "adapter" / "gap" / "pictures").glob("*/*.png"))
+    assert len(drawn) == 2 * 3 * 2
+    before = {path: path.stat().st_mtime_ns for path in drawn}
+    again = surd(*told, "--limit", 3, "--seeds", 2, *FAST)
+    assert again.out == ran.out and {p: p.stat().st_mtime_ns for p in drawn} == before
+    nobody = surd(*told, "--steps", 2, "--clip", "none")
+    assert nobody.code == 2 and "nobody judges" in nobody.err
+    sets = surd(*told, "--prompts", "paper", "--quality", "brisque")
+    assert sets.code == 2 and "leave out --prompts and --quality" in sets.err
+
+
+def test_a_gap_is_told_only_where_the_interval_shows_one() -> None:
+    new, base = np.array([[1.0], [2], [3], [4]]), np.zeros((4, 1))
+    scenes = ["a", "b", "c", "d"]
+    better = row_of("dataset", "clip score", {"base": base, "adapter": new}, scenes)
+    assert verdict([better]).endswith("there is a gap for an adapter to close")
+    worse = row_of("dataset", "clip score", {"base": new, "adapter": base}, scenes)
+    assert "no gap is seen" in verdict([worse])
