@@ -43,6 +43,8 @@ def make(folder: Path, kind: str, **settings: Any) -> Any:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(folder)
+    saved = folder / "config.json"  # some versions save a window as they halved it when loading
+    saved.write_text(json.dumps(json.loads(saved.read_text()) | settings))
     make_tokenizer().save_pretrained(folder)
     return model
 
