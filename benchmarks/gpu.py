@@ -151,20 +151,23 @@ def llm_outputs(name: str, device: Any, dtype: Any) -> list[Any]:
 
 
 def unet_outputs(name: str, device: Any, dtype: Any) -> list[Any]:
-    """A pipeline's text embeddings, and latents after two steps from the same noise."""
+    """A pipeline's text embeddings, and what its UNet makes of them and of noise."""
     import torch
 
-    from surd.adapter.encoding import encode, prompt_inputs
+    from surd.adapter.encoding import encode
     from surd.models.diffusion import load_pipeline
 
     pipeline = load_pipeline(name, device=str(device), dtype=dtype)
-    texts = sentences(2)
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(2)]
-    latents = pipeline(
-        **prompt_inputs(pipeline, None, texts), generator=generators, num_inference_steps=2,
-        output_type="latent",
-    ).images  # fmt: skip
-    return [encode(pipeline, texts).states, latents]
+    unet, found = pipeline.unet, encode(pipeline, sentences(2))
+    side = unet.config.sample_size
+    noise = torch.randn(2, unet.config.in_channels, side, side, generator=torch.manual_seed(0))
+    extra = None
+    if found.pooled is not None:
+        sizes = torch.tensor([[side, side, 0, 0, side, side]] * 2, device=device, dtype=dtype)
+        extra = {"text_embeds": found.pooled, "time_ids": sizes}
+    with torch.inference_mode():
+        said = unet(noise.to(device, dtype), 500, found.states, added_cond_kwargs=extra).sample
+    return [found.states, said]
 
 
 # what must be fast ------------------------------------------------------------------------------
