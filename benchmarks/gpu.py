@@ -103,7 +103,8 @@ def checks(models: Mapping[str, Any]) -> dict[str, partial[list[Any]]]:
     clips = ("ViT-B-32/openai", "ViT-B-32/laion2b_s34b_b79k")
     found = {name: partial(clip_outputs, name) for name in clips}
     for kind, run in kinds.items():
-        found |= {name: partial(run, name) for name in models if kind in name}
+        mine = (name for name in models if name.rpartition("/")[2].startswith(kind))
+        found |= {name: partial(run, name) for name in mine}
     return found
 
 
