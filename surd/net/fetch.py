@@ -24,7 +24,17 @@ from surd.net.proxies import proxy_addresses, proxy_for
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = {0x00005EFE, 0x02005EFE}
+"""What stands before the IPv4 address in the last half: RFC 5214, section 6.1."""
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "2001::/23", "2001:db8::/32", "3fff::/20"
+    )
+]  # fmt: skip
+"""Some that a Python calls global, depending on its age. Source:
+https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +85,19 @@ def user_agent(contact: str | None) -> str:
 def is_public(address: str) -> bool:
     """Whether an IP address is one that the public internet routes to.
 
-    Addresses that wrap an IPv4 address (mapped, 6to4, NAT64) count as what they wrap.
+    Addresses that wrap an IPv4 address (mapped, 6to4, NAT64, ISATAP) count as what they wrap.
     """
     ip = ipaddress.ip_address(address.split("%", 1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in _NAT64:
+        if inner is None and (ip in _NAT64 or (int(ip) >> 32) & 0xFFFFFFFF in _ISATAP):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
         if ip.teredo is not None or ip not in _GLOBAL_UNICAST:
             return False
-    return ip.is_global and not ip.is_multicast
+    special = any(ip in network for network in _SPECIAL)
+    return ip.is_global and not ip.is_multicast and not special
 
 
 def address_guard(

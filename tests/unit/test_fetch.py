@@ -80,6 +80,14 @@ NOT_PUBLIC = [
     "fec0::1",  # site-local, RFC 3879
     "::7f00:1",  # IPv4-compatible, RFC 4291 section 2.5.5.1
     "::ffff:0:7f00:1",  # IPv4-translated, RFC 2765
+    "192.0.0.192",  # once a cloud's metadata
+    "192.0.0.9",
+    "192.88.99.1",  # relays of 6to4, RFC 7526
+    "3fff::1",  # documentation, RFC 9637
+    "2001:20::1",  # ORCHIDv2, RFC 7343
+    "2001:2::1",  # benchmarks, RFC 5180
+    "2a00:1450:4001:80b::5efe:a00:1",  # ISATAP, RFC 5214
+    "2a00:1450:4001:80b:200:5efe:7f00:1",
 ]
 
 
