@@ -22,6 +22,9 @@ _INTRO = """\
 to standard output and everything else to standard error; `--json` prints one JSON object. Exit
 codes: 0 done, 1 done with failed parts or too many failures, 2 something to fix (one line says
 what), 130 stopped by Ctrl-C. `surd --version` prints the version.
+
+An option that is not given comes from the environment, if it is there: `SURD_EVALUATE_LIMIT=10` is
+`surd evaluate --limit 10`, and `SURD_TRAIN_ADAPTER_STEPS=100` is `surd train-adapter --steps 100`.
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from surd.cli import build, curate, evaluate, exchange, look, train
 from surd.cli.status import status
@@ -54,17 +54,26 @@ class _ByPurpose(TyperGroup):
                 formatter.write_dl(rows)
 
 
+class _Command(TyperCommand):
+    """Help that does not name each option's variable, which follows from command and option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            parameter.show_envvar = False  # type: ignore[attr-defined]
+
+
 app = typer.Typer(
     name="surd",
     cls=_ByPurpose,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SURD"},
     rich_markup_mode=None,
 )
 for _commands in COMMANDS.values():
     for _name, _function in _commands.items():
-        app.command(_name)(_function)
+        app.command(_name, cls=_Command)(_function)
 
 
 def _version(asked: bool) -> None:
@@ -78,7 +87,14 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Print the version.",
+        ),
     ] = False,
 ) -> None:
     """Build (simple prompt, complex prompt, image) datasets and train adapters on them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -10,6 +11,8 @@ from surd.errors import ModelError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+PRETEND_VARIABLE = "SURD_PRETEND_GPU_DTYPE"
+"""What ``auto`` is to be here, as if on a GPU: for tests on machines without one."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -29,11 +32,22 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """``auto`` is bf16 on GPUs that compute in it, fp16 on older ones (T4, V100), else fp32."""
+    """``auto`` is bf16 on GPUs that compute in it, fp16 on older ones (T4, V100), else fp32.
+
+    Raises ModelError where the environment has it pretend something else.
+    """
     if precision != "auto":
         return _DTYPES[precision]
+    if os.environ.get(PRETEND_VARIABLE):
+        return _pretended(os.environ[PRETEND_VARIABLE])
     if device.type != "cuda":
         return torch.float32
     with torch.cuda.device(device):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float16
+
+
+def _pretended(name: str) -> torch.dtype:
+    if name not in _DTYPES:
+        raise ModelError(f"{PRETEND_VARIABLE}={name}: no precision; use bf16, fp16 or fp32")
+    return _DTYPES[name]

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from surd import __version__
+from surd.net.endpoints import endpoint_addresses
 from surd.net.hosts import Hosts, Silence
 from surd.net.proxies import proxy_addresses, proxy_for
 
@@ -101,17 +102,18 @@ def is_public(address: str) -> bool:
 
 
 def address_guard(
-    networks: Sequence[str] | None, proxies: Collection[tuple[str, int]] = ()
+    networks: Sequence[str] | None, named: Collection[tuple[str, int]] = ()
 ) -> Callable[[Any], socket.socket]:
     """A socket factory for aiohttp that refuses addresses outside the public internet.
 
     It looks at the very address the socket is about to connect to, so a literal address, a name
-    that resolves to one, a redirect, or a DNS answer that changes all end here.
+    that resolves to one, a redirect, or a DNS answer that changes all end here. The addresses and
+    ports that the environment named are no strangers.
     """
 
     def factory(info: Any) -> socket.socket:
         family, kind, proto, _, address = info
-        if address[:2] not in proxies:
+        if address[:2] not in named:
             _check_address(address[0], networks)
         return socket.socket(family, kind, proto)
 
@@ -129,13 +131,13 @@ def _check_address(address: str, networks: Sequence[str] | None) -> None:
 def open_session(limits: FetchLimits, *, contact: str | None) -> aiohttp.ClientSession:
     """A session whose every connection passes the address guard; to be used as a context.
 
-    Raises SurdError for a proxy that cannot be used.
+    Raises SurdError for a proxy that cannot be used, or an address of the environment that is none.
     """
-    proxies = proxy_addresses() if limits.use_proxy else ()
+    named = endpoint_addresses() | (proxy_addresses() if limits.use_proxy else frozenset())
     connector = aiohttp.TCPConnector(
         limit=0,
         ttl_dns_cache=60,
-        socket_factory=address_guard(limits.allowed_networks, proxies),
+        socket_factory=address_guard(limits.allowed_networks, named),
     )
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.stall_timeout_s

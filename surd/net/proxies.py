@@ -39,19 +39,26 @@ def proxy_addresses() -> frozenset[tuple[str, int]]:
     Raises SurdError for one of a kind that is not spoken, or that has no address.
     """
     named = urllib.request.getproxies()
-    found = set()
+    found: set[tuple[str, int]] = set()
     for variable in sorted({"http", "https", "all"} & named.keys()):
         proxy = _parsed(named[variable])
         about = f"{variable.upper()}_PROXY: {proxy.scheme}://{proxy.host}"
         if proxy.scheme not in _PORTS or not proxy.host:
             raise SurdError(f"{about}: only http:// and https:// proxies are supported")
-        port = proxy.port or _PORTS[proxy.scheme]
         try:
-            places = socket.getaddrinfo(proxy.host, port, type=socket.SOCK_STREAM)
+            found |= addresses_of(proxy)
         except OSError as error:
             raise SurdError(f"{about}: {error.strerror}; name an existing proxy") from error
-        found |= {(str(place[4][0]), port) for place in places}
     return frozenset(found)
+
+
+def addresses_of(url: URL) -> set[tuple[str, int]]:
+    """The addresses of an http or https url's host, with the port. Raises OSError, ValueError."""
+    if url.scheme not in _PORTS or not url.host:
+        raise ValueError("not a whole http or https url")
+    port = url.port or _PORTS[url.scheme]
+    places = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    return {(str(place[4][0]), port) for place in places}
 
 
 def _is_here(host: str) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
+from surd.net.endpoints import endpoint
 from surd.net.http_api import Ask, open_api
 from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams
@@ -74,8 +75,8 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
     before it, which some pages repeat.
     """
     ask = open_api(
-        f"{params.base_url}/api/v1",
-        token=os.environ.get(TOKEN_VARIABLE),
+        f"{endpoint(params.base_url)}/api/v1",
+        token=_token(),
         contact=params.contact,
         requests_per_s=params.requests_per_s,
         retries=params.retries,
@@ -96,6 +97,14 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
         if not following or _encode(following) in visited:
             return
         position, after = following, records[-1].key if records else after
+
+
+def _token() -> str | None:
+    """Raises SourceError for what no header can hold, such as a page's placeholder."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token and not (token.isascii() and token.isprintable()):
+        raise SourceError(f"{TOKEN_VARIABLE}: not an API key; set it to yours, or unset it")
+    return token
 
 
 def _encode(position: Mapping[str, str]) -> str:

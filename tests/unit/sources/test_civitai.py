@@ -631,6 +631,18 @@ def test_the_key_comes_from_the_environment_and_goes_into_the_header(
         assert "s3cret" not in "".join(site.api_requests)
 
 
+@pytest.mark.parametrize("token", ["…", "a\nb"])
+def test_a_placeholder_in_the_place_of_the_key_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    with (
+        Site([picture(1)]) as site,
+        pytest.raises(SourceError, match=f"^{TOKEN_VARIABLE}: not an API key; .*unset it$"),
+    ):
+        read(site)
+
+
 def test_no_key_means_no_header(monkeypatch: pytest.MonkeyPatch) -> None:
     headers = Headers(monkeypatch)
     with Site([picture(1)]) as site:
