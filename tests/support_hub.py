@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,10 +38,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the hub says; with `cut` it closes the connection instead."""
+    """What the hub says, as JSON; a `file` in its place; with `cut` it closes the connection."""
 
     status: int = 200
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
     cut: bool = False
 
 
@@ -102,13 +105,25 @@ def serving_hub() -> Iterator[Hub]:
                 self.close_connection = True
                 return
             data = b"" if given.body is None else json.dumps(given.body).encode()
-            self.send_response(given.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            size = given.file.stat().st_size if given.file else len(data)
+            first = _first_byte(self.headers.get("Range")) if given.file else 0
+            self.send_response(206 if first else given.status)
+            for name, value in given.headers.items():
+                self.send_header(name, value)
+            if first:
+                self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+            self.send_header("Content-Length", str(size - first))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command == "HEAD":
+                return
+            if given.file is None:
+                self.wfile.write(data)
+                return
+            with given.file.open("rb") as content:
+                content.seek(first)
+                shutil.copyfileobj(content, self.wfile, 1 << 20)
 
-        do_GET = do_PUT = do_POST  # noqa: N815
+        do_HEAD = do_GET = do_PUT = do_POST  # noqa: N815
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") == "chunked":
@@ -134,6 +149,12 @@ def serving_hub() -> Iterator[Hub]:
         finally:
             http.shutdown()
             thread.join()
+
+
+def _first_byte(asked: str | None) -> int:
+    """Of the rest of a file that is asked for: ``bytes=120-``."""
+    found = re.fullmatch(r"bytes=(\d+)-", asked or "")
+    return int(found[1]) if found else 0
 
 
 @contextmanager

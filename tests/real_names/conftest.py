@@ -1,0 +1,24 @@
+"""One zoo for all processes of a run, and in each a hub that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support_hub import Hub
+
+from real_names.hub import serving_models
+from real_names.zoo import Zoo
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Zoo:
+    """Models that are built when they are first asked for."""
+    base = tmp_path_factory.getbasetemp()
+    return Zoo((base if worker_id == "master" else base.parent) / "zoo")
+
+
+@pytest.fixture(scope="session")
+def hub(zoo: Zoo) -> Iterator[Hub]:
+    with serving_models(zoo) as served:
+        yield served

@@ -1,0 +1,111 @@
+"""A reader of the documentation at a shell: types what stands there, and nothing else.
+
+What this world lacks is in the environment alone: where the hub and Civitai are, and, where a test
+says so, how often something is done.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+from support_docs import ROOT, Block, Command, blocks, commands
+
+BLANK = "…"
+"""Where a page leaves something for its reader to fill in."""
+_SERVES = ("surd view",)
+
+
+class Shell:
+    """A folder, an environment, and surd on the path."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        here = folder / ".bin"
+        here.mkdir()
+        program = here / "surd"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m surd "$@"\n')
+        program.chmod(0o755)
+        (here / "python").symlink_to(sys.executable)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "SURD_"))}
+        python = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+        self.environment = {
+            **kept,
+            "PATH": f"{here}{os.pathsep}{kept['PATH']}",
+            "PYTHONPATH": python,
+            "BROWSER": "true",  # takes an address and opens nothing
+            **environment,
+        }
+
+    def types(self, page: Path, section: str) -> dict[str, str]:
+        """Run a section's commands and Python blocks; what each printed. Fails where one fails."""
+        printed = {}
+        for block in section_of(page, section):
+            where = f"{page.name}:{block.line}"
+            if block.language == "python":
+                printed[block.text] = self.runs(where, [sys.executable, "-c", block.text])
+            elif block.language == "sh":
+                for command in commands(block):
+                    printed[command.text] = self._types(page, command)
+        return printed
+
+    def _types(self, page: Path, command: Command) -> str:
+        where = f"{page.name}:{command.line}: {command.text}"
+        if command.text.startswith("export "):
+            name, _, value = command.text.removeprefix("export ").partition("=")
+            self.environment[name] = "a-key" if value == BLANK else value
+            return ""
+        if command.text.startswith(_SERVES):
+            return self._looks_at(where, command.text)
+        return self.runs(where, ["sh", "-c", command.text])
+
+    def runs(self, where: str, command: list[str]) -> str:
+        done = self.tries(command)
+        assert done.returncode == 0, f"{where}\n{done.stderr}{done.stdout}"
+        assert "Traceback" not in done.stderr, f"{where}\n{done.stderr}"
+        return done.stdout
+
+    def tries(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, check=False, capture_output=True,
+            text=True,
+        )  # fmt: skip
+
+    def _looks_at(self, where: str, text: str) -> str:
+        """Open the page that a command serves, and stop it."""
+        with subprocess.Popen(
+            shlex.split(text), cwd=self.folder, env=self.environment,
+            stdout=subprocess.PIPE, text=True,
+        ) as server:  # fmt: skip
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            try:
+                found = re.search(r"http://127\.0\.0\.1:\d+/", said)
+                assert found is not None, f"{where}\n{said}"
+                assert requests.get(found[0], timeout=60).status_code == 200, where
+            finally:
+                server.send_signal(signal.SIGINT)
+            said += server.stdout.read()
+        assert server.returncode == 0, f"{where}\n{said}"
+        return said
+
+
+def section_of(page: Path, heading: str) -> list[Block]:
+    """The blocks between a heading and the next; all of a page for an empty one."""
+    text = page.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if not heading:
+        return blocks(page)
+    first = lines.index(heading) + 1
+    rest = [n for n, line in enumerate(lines, 1) if n > first and line.startswith("## ")]
+    last = rest[0] if rest else len(lines) + 1
+    found = [block for block in blocks(page) if first < block.line < last]
+    assert found, f"{page.name} has no commands below {heading!r}"
+    return found
