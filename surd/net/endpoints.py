@@ -9,12 +9,20 @@ from yarl import URL
 from surd.errors import SurdError
 from surd.net.proxies import addresses_of
 
-_VARIABLES = {"https://civitai.com": "CIVITAI_ENDPOINT"}
+_VARIABLES = {
+    "https://civitai.com": "CIVITAI_ENDPOINT",
+    "https://lexica.art": "LEXICA_ENDPOINT",
+    "https://stablediffusionweb.com": "STABLE_DIFFUSION_ONLINE_ENDPOINT",
+}
 
 
-def endpoint(site: str) -> str:
-    """Where a site is asked: where its variable says, else at its own address."""
-    return (os.environ.get(_VARIABLES.get(site, "")) or site).rstrip("/")
+def endpoint(url: str) -> str:
+    """A url at the address that its site's variable names; as it is where none does."""
+    for site, variable in _VARIABLES.items():
+        given = os.environ.get(variable)
+        if given and f"{url}/".startswith(f"{site}/"):
+            return given.rstrip("/") + url.removeprefix(site)
+    return url
 
 
 def endpoint_addresses() -> frozenset[tuple[str, int]]:

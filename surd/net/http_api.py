@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from surd.errors import SourceError
+from surd.net.endpoints import endpoint
 from surd.net.fetch import opted_out, user_agent
 from surd.net.proxies import proxies_of
 
@@ -42,10 +43,12 @@ def open_api(
 
     It keeps to ``requests_per_s``, waits as Retry-After says (two minutes at most), tries again
     with backoff and jitter on 429 and 5xx, on broken connections and on answers that are no
-    JSON. It goes through a proxy that HTTP_PROXY or HTTPS_PROXY name. The token goes to the base
+    JSON. It asks where the environment says that a site is (:mod:`surd.net.endpoints`), through a
+    proxy that HTTP_PROXY or HTTPS_PROXY name. The token goes to the base
     url's host alone: redirects to another host are refused.
     Raises SourceError with one line.
     """
+    base_url = endpoint(base_url)
     session = _session(base_url, retries, contact, "application/json")
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
@@ -61,6 +64,7 @@ def open_pages(
     As polite and as stubborn as :func:`open_api`. A page whose X-Robots-Tag opts out of AI is
     refused like one that is forbidden.
     """
+    base_url = endpoint(base_url)
     session = _session(base_url, retries, contact, "text/html, text/plain;q=0.9")
     send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
     return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))

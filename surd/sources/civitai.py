@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
-from surd.net.endpoints import endpoint
 from surd.net.http_api import Ask, open_api
 from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams
@@ -75,7 +74,7 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
     before it, which some pages repeat.
     """
     ask = open_api(
-        f"{endpoint(params.base_url)}/api/v1",
+        f"{params.base_url}/api/v1",
         token=_token(),
         contact=params.contact,
         requests_per_s=params.requests_per_s,

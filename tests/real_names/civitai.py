@@ -19,10 +19,15 @@ SIDE_PX = 512
 @contextmanager
 def serving_civitai(count: int) -> Iterator[Site]:
     """The site while the block runs; ask it through ``CIVITAI_ENDPOINT``."""
-    pictures = [_large(picture) for picture in demo_pictures(count, seed=0)]
-    pictures[0] = replace(pictures[0], prompt=f"a woman in a red dress, {pictures[0].prompt}")
-    with Site(pictures) as site:
+    with Site(large_pictures(count)) as site:
         yield site
+
+
+def large_pictures(count: int) -> list[Picture]:
+    """Of the demo's world, with a woman and a portrait among the circles."""
+    pictures = [_large(picture) for picture in demo_pictures(count, seed=0)]
+    words = f"portrait of a woman in a red dress, {pictures[0].prompt}"
+    return [replace(pictures[0], prompt=words), *pictures[1:]]
 
 
 def _large(picture: Picture) -> Picture:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support_hub import Hub
 
-from real_names.hub import serving_models
+from real_names.hub import serving_models, surroundings
+from real_names.shell import Forked
 from real_names.zoo import Zoo
 
 
@@ -22,3 +24,15 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Zoo:
 def hub(zoo: Zoo) -> Iterator[Hub]:
     with serving_models(zoo) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hub's libraries keep of it, by test process."""
+    return tmp_path_factory.mktemp("hf-home")
+
+
+@pytest.fixture(scope="session")
+def forked(hub: Hub, home: Path) -> Iterator[Forked]:
+    with Forked(surroundings(hub, home)) as commands:
+        yield commands

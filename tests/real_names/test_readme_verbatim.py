@@ -17,7 +17,7 @@ from support_llm import make_workspace
 
 from real_names.civitai import serving_civitai
 from real_names.hub import surroundings
-from real_names.shell import Shell
+from real_names.shell import Forked, Shell
 
 FEW = {
     "SURD_TRAIN_ADAPTER_STEPS": "3",
@@ -29,29 +29,30 @@ GPU = {"SURD_PRETEND_GPU_DTYPE": "bf16"}
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_the_readmes_commands_run_as_they_stand(device: str, hub: Hub, tmp_path: Path) -> None:
-    types_it_all(hub, tmp_path, FEW | (GPU if device == "gpu" else {}))
+def test_the_readmes_commands_run_as_they_stand(
+    device: str, hub: Hub, home: Path, forked: Forked, tmp_path: Path
+) -> None:
+    environment = surroundings(hub, home) | FEW | (GPU if device == "gpu" else {})
+    types_it_all(hub, Shell(tmp_path, environment, forked))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_the_readmes_commands_run_as_they_stand_to_the_last_step(hub: Hub, tmp_path: Path) -> None:
-    types_it_all(hub, tmp_path, {})
+    types_it_all(hub, Shell(tmp_path, surroundings(hub, tmp_path / "hf-home")))
     log = (tmp_path / "my-data" / "adapter" / "run" / "log.jsonl").read_text().splitlines()
     assert json.loads(log[-1])["step"] == 5000
 
 
-def types_it_all(hub: Hub, folder: Path, more: dict[str, str]) -> None:
+def types_it_all(hub: Hub, shell: Shell) -> None:
     with serving_civitai(24) as site:
-        environment = surroundings(hub, folder / "hf-home")
-        told = {"CIVITAI_ENDPOINT": site.url, "SURD_VIEW_PORT": "0"}
-        shell = Shell(folder, environment | told | more)
+        shell.environment |= {"CIVITAI_ENDPOINT": site.url, "SURD_VIEW_PORT": "0"}
         printed = shell.types(ROOT / "README.md", "## From Civitai to a trained adapter")
     assert sum(command.startswith("surd ") for command in printed) >= 14
     assert hub.files("datasets/me/my-data").keys() >= {"README.md", "croissant.json"}
-    run = folder / "my-data" / "adapter" / "run"
+    run = shell.folder / "my-data" / "adapter" / "run"
     assert (run / "evaluation.parquet").is_file()
-    assert list((folder / "pictures").glob("*.png"))
+    assert list((shell.folder / "pictures").glob("*.png"))
 
 
 def test_a_gated_model_without_a_token_is_one_line(hub: Hub, tmp_path: Path) -> None:
@@ -61,4 +62,4 @@ def test_a_gated_model_without_a_token_is_one_line(hub: Hub, tmp_path: Path) -> 
     done = shell.tries(["surd", "embed-llm", "my-data", "--model", name, "--layer", "39"])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert f"{name!r} is gated: request access at {hub.url}/{name}, then set HF_TOKEN" in done.stderr
+    assert f"is gated: request access at {hub.url}/{name}, then set HF_TOKEN" in done.stderr

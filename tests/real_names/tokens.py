@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +108,24 @@ def bert_tokenizer(folder: Path, window: int = 512, **more: Any) -> None:
 
 
 def byte_level(
-    special: tuple[str, ...] = (), first: tuple[str, ...] = (), **kind: Any
+    special: tuple[str, ...] = (), first: tuple[str, ...] = (), special_from: int = 0
 ) -> Tokenizer:
-    """GPT-2's kind: letters are bytes. `first` have the lowest ids, `special` come last."""
-    tokenizer = Tokenizer(models.BPE(**kind))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    """GPT-2's kind: letters are bytes. `first` have the lowest ids, `special` those from a number
+    on, up to which it knows words that nobody writes."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         vocab_size=600, special_tokens=list(first), show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in special])
+    trained.train_from_iterator(SENTENCES, trainer)
+    known = json.loads(trained.to_str())["model"]
+    words = known["vocab"] | {f"unused{n}": n for n in range(len(known["vocab"]), special_from)}
+    merges = [tuple(merge) for merge in known["merges"]]
+    tokenizer = Tokenizer(models.BPE(words, merges))
+    tokenizer.pre_tokenizer = trained.pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in (*first, *special)])
     return tokenizer
 
 
