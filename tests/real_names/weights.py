@@ -32,11 +32,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def edit_json(path: Path, **changed: Any) -> None:
-    """Set keys that the library does not write as the published file has them."""
-    write_json(path, json.loads(path.read_text(encoding="utf-8")) | changed)
-
-
 def as_bin(folder: Path, safe: str = "model.safetensors", bin_: str = "pytorch_model.bin") -> None:
     """Put pickled weights beside the safe ones, as older repositories have them."""
     from safetensors.torch import load_file
