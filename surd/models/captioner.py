@@ -54,6 +54,8 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
     model, loaded = BlipForConditionalGeneration.from_pretrained(
         found, dtype=dtype, output_loading_info=True
     )
+    if any(key.startswith("text_encoder.") for key in loaded["unexpected_keys"]):
+        raise ModelError(f"captioner {found!r} is a BLIP that answers questions, not a captioner")
     if loaded["missing_keys"]:  # transformers makes up what is not there
         raise ModelError(
             f"captioner {found!r} is not a captioning BLIP: it has no "

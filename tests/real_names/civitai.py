@@ -39,3 +39,9 @@ def _large(picture: Picture) -> Picture:
     return replace(
         picture, data=buffer.getvalue(), mime="image/jpeg", width=image.width, height=image.height
     )
+
+
+def opened_pictures(count: int) -> list[Image.Image]:
+    """The same, opened."""
+    found = large_pictures(count)
+    return [Image.open(io.BytesIO(picture.data)).convert("RGB") for picture in found]

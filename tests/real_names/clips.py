@@ -50,6 +50,21 @@ def agree(model: Any, tokenizer: Any) -> None:
     model.text_projection.copy_(model.text_projection @ _spread(texts))
 
 
+def _sigl(folder: Path) -> None:
+    """Trained with a sigmoid: no softmax, a head that looks for what counts, T5's kind of words."""
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16-SigLIP")
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    mean, std = open_clip.constants.INCEPTION_MEAN, open_clip.constants.INCEPTION_STD
+    preprocess = {"mean": list(mean), "std": list(std), "interpolation": "bicubic",
+                  "resize_mode": "squash"}  # fmt: skip
+    config = dict(open_clip.get_model_config("ViT-B-16-SigLIP") or {})
+    write_json(
+        folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess}
+    )
+    tokens.t5_tokenizer(folder, pad="</s>", model_max_length=64)
+
+
 def _opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
@@ -77,4 +92,8 @@ MODELS = {
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": functools.partial(
         _vit, architecture="ViT-B-32", quick_gelu=False
     ),
+    "timm/vit_large_patch14_clip_224.openai": functools.partial(
+        _vit, architecture="ViT-L-14", quick_gelu=True
+    ),
+    "timm/ViT-B-16-SigLIP": _sigl,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import normalizers
 from tokenizers import processors as post
 from transformers import (
     AutoConfig,
@@ -224,18 +224,7 @@ def _t5(folder: Path) -> None:
         "eos_token_id": 1, "decoder_start_token_id": 0, "is_encoder_decoder": True,
         "relative_attention_num_buckets": 32, "feed_forward_proj": "relu", "n_positions": 512,
     })  # fmt: skip
-    tokenizer = Tokenizer(models.Unigram(
-        [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-        + [(f"▁{word}", -3.0) for word in tokens.WORDS], unk_id=2,
-    ))  # fmt: skip
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.post_processor = post.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    tokens.save_fast(
-        folder, tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>", extra_ids=100,
-        model_max_length=512, tokenizer_class="T5Tokenizer",
-    )  # fmt: skip
+    tokens.t5_tokenizer(folder, extra_ids=100)
 
 
 def _bert(folder: Path) -> None:

@@ -145,6 +145,22 @@ def metaspace_bpe(first: tuple[str, ...], bytes_from: int = 3) -> Tokenizer:
     return tokenizer
 
 
+def t5_tokenizer(folder: Path, pad: str = "<pad>", **more: Any) -> None:
+    """Of T5 and SigLIP: whole words by their probability, an end and no beginning."""
+    tokenizer = Tokenizer(models.Unigram(
+        [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+        + [(f"▁{word}", -3.0) for word in WORDS], unk_id=2,
+    ))  # fmt: skip
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = post.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    save_fast(folder, tokenizer, **{
+        "eos_token": "</s>", "pad_token": pad, "unk_token": "<unk>", "model_max_length": 512,
+        "tokenizer_class": "T5Tokenizer", **more,
+    })  # fmt: skip
+
+
 def save_fast(folder: Path, tokenizer: Tokenizer, **config: Any) -> None:
     """tokenizer.json, and tokenizer_config.json as given; vocab and merges beside where asked."""
     folder.mkdir(parents=True, exist_ok=True)
