@@ -94,7 +94,8 @@ def embed_llm(
         given = {"gguf_file": None, "revision": None} | given
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), set_ or [])
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
-    then = command("train-adapter", folder)
+    embedded, learnt = recipe.embed_llm.model, recipe.train_adapter.llm
+    then = command("train-adapter", folder, *(["--llm", embedded] if embedded != learnt else []))
     run(
         folder,
         recipe,

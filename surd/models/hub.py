@@ -72,13 +72,30 @@ def telling(
     except Exception as error:  # a folder of anything else makes them raise many kinds
         lies = folder()
         damage = damage_in(lies) if lies is not None else None
+        refusal = None if damage else _refusal(name, error)
+        if refusal is not None:
+            raise ModelError(f"{what} {name!r} {refusal}") from error
         reason = damage or " ".join(str(error).split())[:300]
-        if "gated" in reason.lower():
-            raise ModelError(
-                f"{what} {name!r} is gated: request access at {endpoint()}/{name}, then set "
-                "HF_TOKEN to a token of your account"
-            ) from error
         raise ModelError(f"{what} {name!r} cannot be loaded{where}: {reason}") from error
+
+
+def _refusal(name: str, error: BaseException | None) -> str | None:
+    """What the hub said no to, where it did; the libraries wrap its errors in their own."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    while error is not None:
+        if isinstance(error, GatedRepoError):
+            return (
+                f"is gated: request access at {endpoint()}/{name}, then set HF_TOKEN to a token of "
+                "your account"
+            )
+        if isinstance(error, RepositoryNotFoundError):
+            return (
+                f"is not on {endpoint()}, or it is private; check the name, or set HF_TOKEN to a "
+                "token that may read it"
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def test_the_status_counts_the_parts_of_each_layer(
 ) -> None:
     assert "llm/" not in surd("status", folder).out
     ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 2, "--layer", 3)
-    assert f"next: surd train-adapter {folder}\n" in ran.out
+    assert f"next: surd train-adapter {folder} --llm {llm[0]}\n" in ran.out
     (folder / "llm" / "tiny" / "layer-3" / "part-00000.parquet").unlink()
     (folder / "llm" / "tiny" / "layer-3" / "part-00001.parquet").write_bytes(b"cut")
     told = surd("status", folder).out

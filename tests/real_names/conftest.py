@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support_hub import Hub
+from support_hub import TOKEN, Hub
 
 from real_names.hub import serving_models, surroundings
 from real_names.shell import Forked
@@ -36,3 +36,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forked(hub: Hub, home: Path) -> Iterator[Forked]:
     with Forked(surroundings(hub, home)) as commands:
         yield commands
+
+
+@pytest.fixture
+def online(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process takes the stand-in for the hub."""
+    from huggingface_hub import constants, hf_api
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

@@ -48,8 +48,8 @@ def pictures(count: int = 3) -> list[Image.Image]:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing() -> Iterator[pytest.ExceptionInfo[SurdError]]:
     """Passes where the block is refused in one line."""
     with pytest.raises(SurdError) as refusal:
-        yield
+        yield refusal
     assert "\n" not in str(refusal.value)

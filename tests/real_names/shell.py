@@ -102,7 +102,8 @@ class Shell:
         where = f"{page.name}:{command.line}: {command.text}"
         if command.text.startswith("export "):
             name, _, value = command.text.removeprefix("export ").partition("=")
-            self.environment[name] = "a-key" if value == BLANK else value
+            filled = self.environment.get(name, "a-key") if value == BLANK else value
+            self.environment[name] = filled
             return ""
         if command.text.startswith(_SERVES):
             return self._looks_at(where, command.text)

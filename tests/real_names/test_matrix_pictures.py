@@ -9,7 +9,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from support_hub import Hub
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -45,18 +44,6 @@ CAPTIONERS = (
     "florence-community/Florence-2-base",
     "Qwen/Qwen2.5-VL-3B-Instruct",
 )
-
-
-@pytest.fixture
-def online(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process takes the stand-in for the hub."""
-    from huggingface_hub import constants
-
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 @pytest.mark.parametrize("kind", types())

@@ -208,13 +208,3 @@ def test_weights_that_are_missing_are_said_and_not_made_up(tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"lacks weights: layers\.1\.mlp\.up_proj"):
         load_llm(str(tmp_path), [3])
     load_llm(str(tmp_path), [1])
-
-
-def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it")
-
-    monkeypatch.setattr("surd.models.hub.why_offline", lambda: None)
-    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
-    with pytest.raises(ModelError, match=r"request access at .*/org/secret, then set HF_TOKEN"):
-        shape_of("org/secret")
