@@ -85,8 +85,8 @@ def evaluate(
     dtype = dtype_of("auto", device)
     judges = _judges(sets, options, device, dtype)
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
-    drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
     clip = load_clip(options.clip, device=device) if options.clip != NOBODY else None
+    drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
     seeds = options.noise
     rows: list[Row] = []
     outcomes = Outcomes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from surd.params import Params, runtime
 
@@ -22,6 +22,11 @@ class TrainAdapterParams(Params):
         "validation_limit": None,
         "validation_clip": None,
     }
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _yaml_reads_no_as_false(cls, value: Any) -> Any:
+        return "no" if value is False else value
 
     diffusion: str = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",

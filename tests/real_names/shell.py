@@ -142,6 +142,10 @@ class Shell:
         return said
 
 
+def headings(page: Path) -> list[str]:
+    return [line for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "## "]
+
+
 def section_of(page: Path, heading: str) -> list[Block]:
     """The blocks between a heading and the next; all of a page for an empty one."""
     text = page.read_text(encoding="utf-8")

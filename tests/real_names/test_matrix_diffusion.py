@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,10 @@ def test_an_adapter_learns_draws_and_is_measured(
         prompts=("color",), seeds=1, limit=1, steps=2, clip="demo:clip",
         vqa=str(zoo.folder("Salesforce/blip-vqa-base")),
     )  # fmt: skip
+    for wrong in ({"clip": "ViT-B-32/nothing"}, {"vqa": str(zoo.folder("openai-community/gpt2"))}):
+        with refusing():
+            evaluate(run, replace(options, **wrong), quiet=True)
+        assert not (run / "pictures").exists()  # nothing is drawn that nobody can judge
     rows: list[Any] = evaluate(run, options, quiet=True)
     assert all(math.isfinite(e.value) for row in rows for e in (row.base, row.adapter))
 

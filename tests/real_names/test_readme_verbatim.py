@@ -24,15 +24,18 @@ FEW = {
     "SURD_EVALUATE_LIMIT": "1",
     "SURD_EVALUATE_SEEDS": "1",
 }
-GPU = {"SURD_PRETEND_GPU_DTYPE": "bf16"}
+DEVICES = {"cpu": "", "gpu": "bf16", "older gpu": "fp16"}
+"""What ``auto`` is there; on the CPU that this is, nothing is said."""
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize(
+    "device", ["cpu", "gpu", pytest.param("older gpu", marks=pytest.mark.long)]
+)
 def test_the_readmes_commands_run_as_they_stand(
     device: str, hub: Hub, home: Path, forked: Forked, tmp_path: Path
 ) -> None:
-    environment = surroundings(hub, home) | FEW | (GPU if device == "gpu" else {})
+    environment = surroundings(hub, home) | FEW | {"SURD_PRETEND_GPU_DTYPE": DEVICES[device]}
     types_it_all(hub, Shell(tmp_path, environment, forked))
 
 

@@ -469,3 +469,11 @@ def test_a_recipe_that_is_nowhere_names_the_nearest(name: str, says: str) -> Non
     with pytest.raises(RecipeError, match=r"neither a recipe file nor a shipped recipe") as caught:
         find_recipe(name)
     assert says in str(caught.value)
+
+
+def test_the_precision_no_may_be_written_without_quotes(tmp_path: Path) -> None:
+    """To YAML it is false."""
+    path = tmp_path / "r.yaml"
+    path.write_text("name: r\ndescription: d\nsources: [{kind: folder, path: .}]\n")
+    recipe = load_recipe(path, ["train_adapter.precision=no"])
+    assert recipe.train_adapter.precision == "no"
