@@ -8,6 +8,7 @@ to the cache.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,8 +76,20 @@ def telling(
         refusal = None if damage else _refusal(name, error)
         if refusal is not None:
             raise ModelError(f"{what} {name!r} {refusal}") from error
-        reason = damage or " ".join(str(error).split())[:300]
+        reason = damage or _reason_in(what, error)
         raise ModelError(f"{what} {name!r} cannot be loaded{where}: {reason}") from error
+
+
+def _reason_in(what: str, error: Exception) -> str:
+    """What an error says; of a model or a repository of another kind, that it is one."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, RemoteEntryNotFoundError):
+        file = str(error.response.url).partition("/resolve/")[2].partition("/")[2]
+        return f"it has no {file}, as a {what} has"
+    kind = re.match(r"Unrecognized configuration class <class '[\w.]*\.(\w+)Config'>", text)
+    return f"a {kind[1]} is no {what}" if kind else text[:300]
 
 
 def _refusal(name: str, error: BaseException | None) -> str | None:

@@ -14,7 +14,7 @@ from tokenizers import processors as post
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoModelForSeq2SeqLM,
 )
 
@@ -229,7 +229,7 @@ def _t5(folder: Path) -> None:
 
 def _bert(folder: Path) -> None:
     """Sees both ways."""
-    write_model(folder, AutoModelForMaskedLM, {
+    write_model(folder, AutoModelForPreTraining, {
         "model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
         "num_attention_heads": 4, "vocab_size": 30522, "max_position_embeddings": 512,
         "type_vocab_size": 2, "pad_token_id": 0, "hidden_act": "gelu", "layer_norm_eps": 1e-12,

@@ -74,12 +74,15 @@ def test_a_clip_that_the_hub_does_not_know_is_one_line(online: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "name"),
-    [("draw", "openai-community/gpt2"), ("embed", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-     ("caption", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-     ("judge", "stabilityai/stable-diffusion-xl-base-1.0")],
+    ("role", "name", "said"),
+    [("draw", "openai-community/gpt2", "it has no model_index.json, as a diffusion model has"),
+     ("caption", "openai-community/gpt2", "a GPT2 is no captioner"),
+     ("judge", "google-bert/bert-base-uncased", "has no chat template"),
+     ("embed", "stable-diffusion-v1-5/stable-diffusion-v1-5", "Unrecognized model"),
+     ("caption", "stable-diffusion-v1-5/stable-diffusion-v1-5", "Unrecognized model"),
+     ("judge", "stabilityai/stable-diffusion-xl-base-1.0", "Unrecognized model")],
 )  # fmt: skip
-def test_a_model_of_another_kind_is_one_line(role: str, name: str, online: None) -> None:
+def test_a_model_of_another_kind_is_one_line(role: str, name: str, said: str, online: None) -> None:
     with refusing() as refusal:
         ROLES[role](name)
-    assert name in str(refusal.value)
+    assert name in str(refusal.value) and said in str(refusal.value)

@@ -26,6 +26,7 @@ WORKING = (
     "openai-community/gpt2",
     "facebook/opt-350m",
     "Qwen/Qwen2.5-VL-3B-Instruct",
+    "google-bert/bert-base-uncased",
 )
 LONG = "a red cup on a table, " * 20
 
@@ -73,7 +74,7 @@ def test_a_last_layer_of_another_width_is_refused(name: str, zoo: Zoo) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["google-t5/t5-small", "google-bert/bert-base-uncased", "Salesforce/blip-vqa-base",
+    ["google-t5/t5-small", "Salesforce/blip-vqa-base",
      "stable-diffusion-v1-5/stable-diffusion-v1-5"],
 )  # fmt: skip
 def test_what_does_not_continue_a_text_is_refused(name: str, zoo: Zoo) -> None:
