@@ -98,10 +98,8 @@ def _refusal(name: str, error: BaseException | None) -> str | None:
 
     while error is not None:
         if isinstance(error, GatedRepoError):
-            return (
-                f"is gated: request access at {endpoint()}/{name}, then set HF_TOKEN to a token of "
-                "your account"
-            )
+            page = f"{endpoint()}/{name.removeprefix('hf-hub:')}"
+            return f"is gated: request access at {page}, then set HF_TOKEN to a token of yours"
         if isinstance(error, RepositoryNotFoundError):
             return (
                 f"is not on {endpoint()}, or it is private; check the name, or set HF_TOKEN to a "

@@ -60,7 +60,11 @@ class Forked:
 
 def _clean() -> dict[str, str]:
     """The environment without what whoever runs the tests told surd and the hub's libraries."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "SURD_", "CIVITAI_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "SURD_", "CIVITAI_")) and not name.endswith("_ENDPOINT")
+    }
     python = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     return kept | {"PYTHONPATH": python}
 
