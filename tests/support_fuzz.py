@@ -12,11 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from surd.files import images
+from surd.files.carriers.find import hidden_texts_in, texts_in
 from surd.files.resize import Resize, needs_resize, resize
 from surd.sources import metadata, sidecar
 from surd.stages.prompts import _remove_invisible, _repair
 from surd.store.schema import IMAGE_STATUSES
 from surd.text.caption_cleaning import clean_caption
+from surd.text.generation import dialects
+from surd.text.generation.found import Text
 from surd.text.prompt_syntax import ParsedPrompt, parse
 
 MAX_PIXELS = 1_000_000
@@ -54,21 +57,40 @@ def _check(problem: images.ImageProblem) -> None:
 
 def generation(data: bytes) -> None:
     """What a generator left in an image file."""
+    texts = texts_in(data) + hidden_texts_in(data)
+    _check_reading(texts)
     found = metadata.read(data)
-    if found is None:
-        return
-    for text in (found.prompt, found.negative_prompt, found.model):
-        assert text is None or isinstance(text, str)
     json.dumps(found.settings, allow_nan=False)
+
+
+def _check_reading(texts: list[Text]) -> None:
+    """Nothing raises, and no text of some length is lost."""
+    reading = dialects.read(texts)
+    assert len(reading.used) + len(reading.not_understood) == len(texts)
+    if reading.generation is not None:
+        for text in (reading.generation.negative_prompt, reading.generation.model):
+            assert text is None or (isinstance(text, str) and text)
+        json.dumps(sidecar.json_able(reading.generation.settings), allow_nan=False)
 
 
 def texts(data: bytes) -> None:
     """The same from texts alone: pairs of a name and a value, each ended by a zero byte."""
     pieces = sidecar.decode_text(data).split("\0")
-    named = dict(zip(pieces[::2], pieces[1::2], strict=False))
-    info = metadata._parse(named)
-    if info is not None:
-        json.dumps(metadata._generation(info, named).settings, allow_nan=False)
+    named = zip(pieces[::2], pieces[1::2], strict=False)
+    _check_reading([Text(name, name, value) for name, value in named])
+
+
+def graph(data: bytes) -> None:
+    """A graph of ComfyUI, made of the bytes: nodes with inputs of the names that are known."""
+    names = ("positive", "text", "clip", "select", "text_a", "text_b", "delimiter", "seed", "steps")
+    nodes: dict[str, dict[str, object]] = {}
+    for place in range(0, len(data) - 2, 3):
+        key, name, value = data[place : place + 3]
+        inputs = nodes.setdefault(str(key % 32), {})
+        linked = [str(value % 32), value >> 5]
+        inputs[names[name % len(names)]] = linked if name & 0x80 else (chr(value), value)[name & 1]
+    text = json.dumps({k: {"class_type": "KSampler", "inputs": v} for k, v in nodes.items()})
+    _check_reading([Text("prompt", "prompt", text)])
 
 
 def beside(data: bytes) -> None:
@@ -101,5 +123,5 @@ def prompt(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (image, generation, texts, beside, prompt)
+    target.__name__: target for target in (image, generation, texts, graph, beside, prompt)
 }

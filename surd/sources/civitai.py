@@ -1,8 +1,9 @@
 """Civitai's site API, as it answers since 2023. https://developer.civitai.com/site/reference
 
 Handled: images and models endpoints; cursors as numbers or strings, page numbers before them;
-``meta`` missing, null, flat or nested one deeper; ``nsfw`` as bool or level, ``nsfwLevel`` as
-word or bitmask; a cursor page that begins with the last item of the one before.
+``meta`` missing, null, flat, nested one deeper, or with nothing but ComfyUI's graph; ``nsfw`` as
+bool or level, ``nsfwLevel`` as word or bitmask; a cursor page that begins with the last item of the
+one before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from surd.errors import SourceError
 from surd.net.http_api import Ask, open_api
 from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams
+from surd.text.generation import dialects
 
 TOKEN_VARIABLE = "CIVITAI_API_TOKEN"  # noqa: S105  (the name of the variable)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -201,6 +203,7 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
     meta = _mapping(item.get("meta"))
     if "meta" in meta:  # nested one deeper
         meta = _mapping(meta["meta"])
+    told = None if _text(meta.get("prompt")) else dialects.read_object(meta)
     url = item.get("url") if isinstance(item.get("url"), str) else None
     number = item.get("id")
     settings = {k: v for k, v in meta.items() if k not in ("prompt", "negativePrompt")}
@@ -215,12 +218,13 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
         key=_key(item, url),
         source_id=None if number is None else str(number),
         url=_sized(url, params.image_width),
-        prompt=_text(meta.get("prompt")),
-        negative_prompt=_text(meta.get("negativePrompt")),
+        prompt=(told.prompt if told else None) or _text(meta.get("prompt")),
+        negative_prompt=_text(meta.get("negativePrompt"))
+        or (told.negative_prompt if told else None),
         author=_text(item.get("username") or about.get("author")),
         licence=_text(about.get("licence")),
         nsfw_level=nsfw_level(item),
-        model=_text(meta.get("Model") or about.get("model_name")),
+        model=_text(meta.get("Model") or about.get("model_name") or (told.model if told else None)),
         page_url=None if number is None else f"{params.base_url}/images/{number}",
         created_at=_text(item.get("createdAt")),
         settings=settings | {k: v for k, v in extra.items() if v is not None},

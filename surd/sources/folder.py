@@ -117,15 +117,9 @@ def _read(
     if data is None:
         return hashlib.sha256(os.fsencode(name)).hexdigest(), Sidecar()
     said = sidecars.of(name) if params.captions != "metadata" else Sidecar()
-    if params.captions != "sidecar" and (generation := metadata.read(data)) is not None:
-        said = said.over(
-            Sidecar(
-                generation.prompt,
-                generation.negative_prompt,
-                generation.model,
-                generation.settings,
-            )
-        )
+    if params.captions != "sidecar":
+        found = metadata.read(data)
+        said = said.over(Sidecar(found.prompt, found.negative_prompt, found.model, found.settings))
     return hashlib.sha256(data).hexdigest(), said
 
 

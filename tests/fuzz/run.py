@@ -19,7 +19,7 @@ def main() -> None:
     """Never returns: libFuzzer ends the process."""
     name, seconds = sys.argv[1], sys.argv[2]
     sys.path.insert(0, str(HERE.parent))
-    with atheris.instrument_imports(include=["surd", "PIL", "sd_parsers"]):
+    with atheris.instrument_imports(include=["surd", "PIL"]):
         from support_fuzz import TARGETS
     found = Path(".fuzz", name)
     found.mkdir(parents=True, exist_ok=True)

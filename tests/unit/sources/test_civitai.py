@@ -694,3 +694,28 @@ def test_redirects_in_circles_end(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(SourceError, match="redirects in a circle"):
         ask("images", {})
+
+
+def test_a_prompt_that_only_comfyuis_graph_holds_is_read_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "catMix"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": ["1", 1]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "a dog", "clip": ["1", 1]}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                "seed": 1,
+                "steps": 2,
+                "model": ["1", 0],
+                "positive": ["2", 0],
+                "negative": ["3", 0],
+            },
+        },
+    }
+    for comfy in (json.dumps({"prompt": graph}), {"prompt": json.dumps(graph)}):
+        for meta in ({"comfy": comfy}, {"id": 5, "meta": {"comfy": comfy, "prompt": ""}}):
+            record = parsed(monkeypatch, {"id": 5, "url": URL, "meta": meta})
+            assert (record.prompt, record.negative_prompt) == ("a cat", "a dog")
+            assert record.model == "catMix"

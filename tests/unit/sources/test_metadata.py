@@ -76,14 +76,14 @@ def comfy_graph(**more: Any) -> dict[str, Any]:
     }
 
 
-def read(data: bytes) -> metadata.Generation:
+def read(data: bytes) -> metadata.Found:
     generation = metadata.read(data)
-    assert generation is not None
+    assert generation.generator is not None
     json.dumps(generation.settings, allow_nan=False)
     return generation
 
 
-def assert_is_the_a1111_example(generation: metadata.Generation) -> None:
+def assert_is_the_a1111_example(generation: metadata.Found) -> None:
     assert generation.generator == "AUTOMATIC1111"
     assert generation.prompt == "a duck, (flat:1.2)"
     assert generation.negative_prompt == "blurry"
@@ -97,9 +97,9 @@ def assert_is_the_a1111_example(generation: metadata.Generation) -> None:
         "width": 512,
         "height": 768,
         "Clip skip": "2",
-        "raw": {"parameters": A1111},
     }
     assert {key: generation.settings[key] for key in wanted} == wanted
+    assert list(generation.settings["raw"].values()) == [A1111]
 
 
 def test_automatic1111_writes_a_png_text_chunk() -> None:
@@ -123,12 +123,11 @@ def test_automatic1111_writes_a_user_comment_in_any_charset(format_: str, commen
 
 
 def test_each_image_gets_its_own_comment() -> None:
-    """sd-parsers keeps the last one by the address of its image, which is soon another's."""
     for i in range(50):
         text = A1111.replace("a duck", f"duck {i}")
         data = with_comment("JPEG", b"UNICODE\0" + text.encode("utf-16-be"))
         assert (read(data).prompt or "").startswith(f"duck {i},")
-        assert metadata.read(saved("JPEG")) is None
+        assert metadata.read(saved("JPEG")) == metadata.Found()
 
 
 def test_a_second_negative_prompt_stays_in_the_negative_prompt() -> None:
@@ -215,7 +214,7 @@ def test_comfyui_prompts_of_sdxl_and_flux_encoders_are_read() -> None:
     graph["6"] = {"class_type": "CLIPTextEncodeFlux", "inputs": {"t5xxl": "a tall duck"}}
     graph["7"] = {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "dark", "text_l": "x"}}
     generation = read(png(prompt=json.dumps(graph)))
-    assert (generation.prompt, generation.negative_prompt) == ("a tall duck", "dark")
+    assert (generation.prompt, generation.negative_prompt) == ("a tall duck", "dark, x")
 
 
 def test_comfyui_samplers_in_pieces_are_put_together() -> None:
@@ -267,7 +266,7 @@ def test_invokeai_metadata_of_version_3_and_4_is_read() -> None:
         generation = read(png(invokeai_metadata=json.dumps(fields)))
         assert generation.generator == "InvokeAI"
         assert (generation.prompt, generation.negative_prompt) == ("a duck", "blurry")
-        assert generation.model == ("duckMix" if name != "key" else None)
+        assert generation.model == ("duckMix" if name != "key" else "c0d1")
         assert generation.settings["sampler"] == "euler"
         assert generation.settings["seed"] == 42
 
@@ -359,13 +358,12 @@ def test_a_prompt_of_a_megabyte_with_nul_and_lone_surrogates_passes_through() ->
     assert generation.settings["raw"] == {}
 
 
-def test_files_without_parameters_give_none() -> None:
+def test_files_without_parameters_give_nothing() -> None:
     for format_ in ("PNG", "JPEG", "WEBP"):
-        assert metadata.read(saved(format_)) is None
-    assert metadata.read(png(Comment="Created with GIMP", Description="my holidays")) is None
-    assert metadata.read(png(parameters="no numbers at all")) is None
-    assert metadata.read(b"") is None
-    assert metadata.read(b"<html>") is None
+        assert metadata.read(saved(format_)) == metadata.Found()
+    assert metadata.read(png(Comment="Created with GIMP", Description="holidays")).settings == {}
+    assert metadata.read(b"") == metadata.Found()
+    assert metadata.read(b"<html>") == metadata.Found()
 
 
 def test_parameters_are_read_whatever_size_the_picture_claims_to_have() -> None:
@@ -376,19 +374,19 @@ def test_parameters_are_read_whatever_size_the_picture_claims_to_have() -> None:
         assert_is_the_a1111_example(read(bytes(data)))
 
 
-def test_a_jpeg_of_too_many_pixels_is_not_opened() -> None:
+def test_a_jpeg_of_too_many_pixels_is_read_without_decoding_one() -> None:
     data = bytearray(with_comment("JPEG", b"UNICODE\0" + A1111.encode("utf-16-be")))
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert metadata.read(bytes(data)) is None
+        assert_is_the_a1111_example(read(bytes(data)))
 
 
 def test_text_bombs_are_not_expanded() -> None:
     bomb = zlib.compress(bytes(50_000_000))
     start = saved("PNG")[:33]
-    assert metadata.read(start + chunk(b"zTXt", b"parameters\0\0" + bomb)) is None
+    assert metadata.read(start + chunk(b"zTXt", b"parameters\0\0" + bomb)) == metadata.Found()
     harmless = chunk(b"zTXt", b"Holidays\0\0" + bomb)
     text = chunk(b"tEXt", b"parameters\0" + A1111.encode())
     assert_is_the_a1111_example(read(start + harmless + text))
@@ -446,8 +444,7 @@ def test_damaged_files_never_raise(kind: str, seed: int) -> None:
             "photograph of victorian woman with wings, sky clouds, meadow grass",
             "watermark, text", "v1-5-pruned-emaonly.ckpt",
             {"sampler": "sample_dpmpp_2m", "seed": 280823642470253, "steps": 20,
-             "cfg_scale": 8.0, "denoise": 0.8700000000000001,
-             "LoadImage": [{"id": "10", "image": "example.png"}]},
+             "cfg_scale": 8.0, "denoise": 0.8700000000000001},
         ),
         (
             "invokeai_sdmeta1.png", "InvokeAI",

@@ -1,0 +1,53 @@
+"""Texts among EXIF tags (Exif 2.32, sections 4.6.4 and 4.6.5; the XP tags are Windows')."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from surd.files.carriers.decoding import MAX_TEXT_BYTES, decode_comment, decode_plain, decode_utf16
+from surd.text.generation.found import Text
+
+HEADER = b"Exif\0\0"
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_XP = range(0x9C9B, 0x9CA0)
+
+
+def texts(tiff: bytes) -> Iterator[Text]:
+    """Texts of the main tags and the user comment, which some writers put among the main tags."""
+    tiff = tiff.removeprefix(HEADER)
+    if not tiff:
+        return
+    exif = Image.Exif()
+    try:
+        exif.load(tiff)
+        tags: dict[int, Any] = dict(exif)
+        comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or tags.get(_USER_COMMENT)
+    except Exception:  # hostile bytes make Pillow raise anything from SyntaxError to MemoryError
+        return
+    if comment:
+        yield from _text("UserComment", decode_comment(_bytes(comment)))
+    for tag, value in tags.items():
+        if isinstance(value, str | bytes | tuple) and tag not in (_USER_COMMENT, _EXIF_IFD):
+            name = ExifTags.TAGS.get(tag, f"tag {tag:#06x}")
+            data = _bytes(value)
+            if tag in _XP:
+                yield from _text(name, decode_utf16(data, "utf-16-le"))
+            elif isinstance(value, str):
+                yield from _text(name, decode_plain(data))
+
+
+def _text(name: str, value: str) -> Iterator[Text]:
+    if value and len(value) <= MAX_TEXT_BYTES:
+        yield Text(f"EXIF {name}", name, value)
+
+
+def _bytes(value: Any) -> bytes:
+    """A tag's bytes. Pillow decodes ASCII tags as Latin-1, which loses nothing."""
+    if isinstance(value, str):
+        return value.encode("latin-1", "replace")
+    if isinstance(value, tuple):
+        return bytes(v for v in value if isinstance(v, int) and 0 <= v < 256)
+    return bytes(value) if isinstance(value, bytes) else b""

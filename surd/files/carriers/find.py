@@ -1,0 +1,63 @@
+"""The texts in an image file, by the carriers of its format."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import BytesIO
+
+from PIL import Image
+
+from surd.files.carriers import exif, jpeg, png, stealth, webp, xmp
+from surd.files.carriers.decoding import decode_plain
+from surd.text.generation.found import Text
+
+Carrier = Callable[[bytes], Iterator[Text]]
+
+MAX_TEXTS = 1_000
+
+
+def texts_in(data: bytes) -> list[Text]:
+    """Texts that a file tells without decoding a pixel; never raises for what is in it."""
+    return _texts(_carrier(data), data)
+
+
+def hidden_texts_in(data: bytes) -> list[Text]:
+    """Texts in the alpha channel, which is decoded where there is one; never raises."""
+    return _texts(stealth.texts, data) if stealth.may_hold(data) else []
+
+
+def _texts(carrier: Carrier, data: bytes) -> list[Text]:
+    """The distinct texts, of a damaged file those before the damage."""
+    texts: dict[Text, None] = {}
+    with suppress(Exception), warnings.catch_warnings():
+        # hostile bytes make Pillow raise anything from SyntaxError to MemoryError
+        warnings.simplefilter("ignore")
+        for text in carrier(data):
+            if text.value.strip() and len(texts) < MAX_TEXTS:
+                texts[text] = None
+    return list(texts)
+
+
+def _carrier(data: bytes) -> Carrier:
+    if data.startswith(png.SIGNATURE):
+        return png.texts
+    if data.startswith(b"\xff\xd8"):
+        return jpeg.texts
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return webp.texts
+    return _other
+
+
+def _other(data: bytes) -> Iterator[Text]:
+    """What Pillow tells of any other format (AVIF, TIFF, GIF)."""
+    with Image.open(BytesIO(data)) as image:
+        comment, packet = image.info.get("comment"), image.info.get("xmp")
+        if isinstance(comment, bytes | str):
+            value = comment if isinstance(comment, str) else decode_plain(comment)
+            yield Text("comment", "comment", value)
+        if isinstance(packet, bytes):
+            yield from xmp.texts(packet)
+        tiff = image.info.get("exif") or image.getexif().tobytes()
+    yield from exif.texts(tiff)
