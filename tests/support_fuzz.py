@@ -20,6 +20,7 @@ from surd.store.schema import IMAGE_STATUSES
 from surd.text.caption_cleaning import clean_caption
 from surd.text.generation import dialects
 from surd.text.generation.found import Text
+from surd.text.prompt_reader import SYNTAX
 from surd.text.prompt_syntax import ParsedPrompt, parse
 
 MAX_PIXELS = 1_000_000
@@ -110,12 +111,15 @@ def prompt(data: bytes) -> None:
     acting = {c for c in clean if unicodedata.category(c) in ("Cc", "Cs")} - set("\n\t")
     assert not acting, acting
     for written in (text, clean):
+        for generator in SYNTAX:
+            parse(written, generator)
         parsed = parse(written)
         assert parsed.segments >= 1
-        if "\\" in written:
-            continue  # it makes brackets words
+        if "\\" in written or "_(" in written or parsed.text[:1] in ("{", "["):
+            continue  # the first two make brackets words, and JSON stays whole
         assert not set(parsed.text) & set("()[]{}")
-        if "<" not in written and "__" not in written:  # what brackets kept apart may become syntax
+        if not any(mark in written for mark in ("<", "__", "#", "//", "/*", "--")):
+            # what brackets kept apart may become syntax
             assert parse(parsed.text) == ParsedPrompt(parsed.text), f"words read again: {written!r}"
         assert all(abs(some.weight) <= 100 for some in (*parsed.weights, *parsed.networks))
     once = clean_caption(text)

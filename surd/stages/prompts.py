@@ -15,6 +15,7 @@ from pydantic import Field
 from surd.params import Params
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.store.schema import PROMPTS
+from surd.text.generation.found import as_object
 from surd.text.prompt_syntax import ParsedPrompt, parse
 
 
@@ -58,8 +59,9 @@ def _describe(
     count_tokens: CountTokens,
     guess_language: GuessLanguage | None,
 ) -> pa.Table:
-    """Columns ``id`` and ``prompt`` -> the columns of the group."""
-    rows = [_read(prompt, params) for prompt in table["prompt"].to_pylist()]
+    """Columns ``id``, ``prompt`` and ``settings`` -> the columns of the group."""
+    told = zip(table["prompt"].to_pylist(), table["settings"].to_pylist(), strict=True)
+    rows = [_read(prompt, _generator(settings), params) for prompt, settings in told]
     ok = [row for row in rows if row["status"] == "ok"]
     counts = count_tokens([row["complex_prompt"] for row in ok])
     for row, count in zip(ok, counts, strict=True):
@@ -73,7 +75,15 @@ def _describe(
     return pa.Table.from_arrays([table["id"], *columns], schema=PROMPTS)
 
 
-def _read(prompt: str | None, params: PromptsParams) -> dict[str, Any]:
+def _generator(settings: str | None) -> str | None:
+    """The generator that a sample's settings name, whose syntax its prompt has."""
+    if settings is None or '"generator"' not in settings:
+        return None
+    generator = as_object(settings).get("generator")
+    return generator if isinstance(generator, str) else None
+
+
+def _read(prompt: str | None, generator: str | None, params: PromptsParams) -> dict[str, Any]:
     """One row, less what is counted and guessed in batches. What is not there is null."""
     if prompt is None:
         return {"status": "missing"}
@@ -83,7 +93,7 @@ def _read(prompt: str | None, params: PromptsParams) -> dict[str, Any]:
     text = _remove_invisible(text)
     if params.repair:
         text = unicodedata.normalize("NFC", text)
-    return {"repaired": repaired, **_row(parse(text))}
+    return {"repaired": repaired, **_row(parse(text, generator))}
 
 
 def _row(parsed: ParsedPrompt) -> dict[str, Any]:
@@ -181,8 +191,8 @@ def _load_language() -> GuessLanguage:
 STAGE = Stage(
     name="prompts",
     group="prompts",
-    version=1,
-    reads={"samples": ("prompt",)},
+    version=2,
+    reads={"samples": ("prompt", "settings")},
     schema=PROMPTS,
     params=PromptsParams,
     open=open_,

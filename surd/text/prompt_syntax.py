@@ -6,8 +6,13 @@ The syntax understood, each as its users find it documented:
   ``\(``; prompt editing ``[from:to:when]``; alternating words ``[cow|horse]``; composable
   diffusion ``AND``; ``BREAK``; extra networks ``<lora:name:0.8>``
 - ComfyUI: ``embedding:name``
-- NovelAI: ``{words}``
-- Dynamic Prompts: choices ``{red|blue}`` and wildcards ``__colour__``
+- NovelAI: ``{words}``, ``1.3::words::``
+- Dynamic Prompts: choices ``{red|blue}``, wildcards ``__colour__``, variables ``${a=red}``
+- comments: ``# …``, ``// …``, ``/* … */``
+- regional prompting: ``ADDCOMM``, ``ADDCOL``, ``ADDROW``, ``AND_PERP``
+- compel, of InvokeAI: ``(words)++``, ``word--``, ``.swap()``, ``.blend()``, ``.and()``
+- SwarmUI: ``<fromto[0.5]:cat,dog>``, ``<random:red,blue>``, ``<break>``
+- Midjourney: ``--ar 3:2``, ``::2``
 
 :mod:`.prompt_reader` turns a text into a flat list of nodes, which are read off here. Both are
 linear in the length of the text and neither recurses, so no text, however hostile, is slow.
@@ -15,10 +20,12 @@ linear in the length of the text and neither recurses, so no text, however hosti
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 
-from surd.text.prompt_reader import MAX_WEIGHT, Mark, Network, Node, read
+from surd.text import prompt_templates
+from surd.text.prompt_reader import A1111, MAX_WEIGHT, SYNTAX, Mark, Network, Node, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +51,35 @@ class ParsedPrompt:
     """1 + the number of ``BREAK`` and ``AND``."""
 
 
-def parse(text: str) -> ParsedPrompt:
-    """Take ``text`` apart; any text at all."""
+def parse(text: str, generator: str | None = None) -> ParsedPrompt:
+    """Take ``text`` apart, any text at all, as ``generator`` would; None: as AUTOMATIC1111.
+
+    A prompt that is JSON is what a language model was given as it stands, and stays whole.
+    """
+    if _is_json(text):
+        return ParsedPrompt(text.strip())
+    text, kept = prompt_templates.translated(text, generator)
     writer = _Writer(source=text)
-    for node in read(text):
+    for node in read(text, SYNTAX.get(generator or "", A1111)):
         writer.write(node)
     return ParsedPrompt(
         text=_tidy("".join(writer.words)),
         networks=tuple(writer.networks),
         weights=tuple(writer.weights),
-        wildcards=tuple(writer.wildcards),
+        wildcards=tuple(kept(wildcard) for wildcard in writer.wildcards),
         segments=writer.segments,
     )
+
+
+def _is_json(text: str) -> bool:
+    """An object with a string in it, or a list of such."""
+    start = text.lstrip()[:20].replace(" ", "").replace("\n", "")
+    if not start.startswith(('{"', '[{"')):
+        return False
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 # Words on either side of syntax are set apart, unless one side is punctuation that joins them.

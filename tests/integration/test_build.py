@@ -246,7 +246,7 @@ def test_parts_that_wait_or_fail_are_not_counted_as_fresh(
 
     for path in (tmp_path / "prompts").glob("part-*.parquet"):
         path.unlink()
-    monkeypatch.setattr("surd.stages.prompts.parse", lambda text: 1 / 0)
+    monkeypatch.setattr("surd.stages.prompts.parse", lambda *_: 1 / 0)
     (summary,) = surd("prompts", tmp_path, "--json").json["stages"]
     assert (summary["computed"], summary["fresh"]) == (0, 0)
     assert list(summary["failed"]) == [str(part) for part in range(len(parts))]

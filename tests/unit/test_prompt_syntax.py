@@ -321,7 +321,8 @@ def test_no_syntax_is_left_in_real_prompts() -> None:
     for prompt in filter(None, real_prompts()):
         parsed = parse(prompt)
         assert not re.search(r"<\w+:|\bBREAK\b|__|[{}\[\]]|^,|,$|,,|  ", parsed.text)
-        assert parsed.text.count("(") == prompt.count(r"\(")
+        names = re.findall(r"[^\W_]_\([^(),:]*\)", prompt)
+        assert parsed.text.count("(") == prompt.count(r"\(") + len(names)
         assert len(parsed.networks) == len(re.findall("<(?:lora|hypernet):", prompt))
         outside = re.sub(r"\([^()]*\)", "", prompt)
         assert set(re.findall(r":\d*\.\d+", parsed.text)) <= set(re.findall(r":\d*\.\d+", outside))
@@ -332,3 +333,171 @@ def test_every_word_of_real_prompts_is_kept_in_order() -> None:
         if not re.search(r"[<\[|{]|BREAK|__", prompt):
             words = re.findall(r"[^\W\d_]+", prompt)
             assert re.findall(r"[^\W\d_]+", parse(prompt).text) == words
+
+
+@pytest.mark.parametrize(
+    ("generator", "prompt", "words", "weights"),
+    [
+        ("InvokeAI", "a (red cat)++ here", "a red cat here", [("red cat", 1.21)]),
+        ("InvokeAI", "a cat++, dog-", "a cat, dog", [("cat", 1.21), ("dog", 0.9)]),
+        ("InvokeAI", "(red cat)1.3, (dog)0.5", "red cat, dog", [("red cat", 1.3), ("dog", 0.5)]),
+        ("InvokeAI", "a (cat) here", "a cat here", []),
+        ("InvokeAI", "a (big (cat)+)--", "a big cat", [("big", 0.81), ("cat", 0.891)]),
+        ("InvokeAI", "a well-lit (star)-shaped room", "a well-lit star-shaped room", []),
+        ("InvokeAI", "a (cat).swap(dog) on a mat", "a dog on a mat", []),
+        ("InvokeAI", 'a ("red cat").swap("dog", s_end=0.5) here', "a dog here", []),
+        ("InvokeAI", "a cat.swap(dog) here", "a dog here", []),
+        ("InvokeAI", '("a cat", "a dog").blend(1, 0.5)', "a cat, a dog", []),
+        ("InvokeAI", '("a cat", "a (dog)+").and()', "a cat, a dog", [("dog", 1.1)]),
+        ("NovelAI", "man, 1.3::laughing, loud::, hat", "man, laughing, loud, hat",
+         [("laughing, loud", 1.3)]),
+        ("NovelAI", "1.5::a cat 0.5::a dog:: a fox", "a cat a dog a fox",
+         [("a cat", 1.5), ("a dog", 0.5)]),
+        ("NovelAI", "-1::hat::, {{cat}}, [dog]", "hat, cat, dog",
+         [("hat", -1.0), ("cat", 1.1025), ("dog", 0.9524)]),
+        ("NovelAI", "miku (vocaloid), a :(", "miku (vocaloid), a", []),
+        ("NovelAI", "a cat | a dog", "a cat, a dog", []),
+        ("SwarmUI", "a <fromto[0.5]:cat,dog> here", "a dog here", []),
+        ("SwarmUI", "a <alternate:cat,dog>, (sun:1.3)", "a cat, dog, sun", [("sun", 1.3)]),
+        ("SwarmUI", "<setvar[pet]:cat> and a <var:pet><comment:no>", "cat and a cat", []),
+        ("SwarmUI", "a cat <break> a dog <trigger>", "a cat, a dog", []),
+        ("Midjourney", "https://x.example/a.png a cat::2 a dog::-0.5 --ar 3:2", "a cat, a dog", []),
+    ],
+)  # fmt: skip
+def test_each_generator_has_its_own_syntax(
+    generator: str, prompt: str, words: str, weights: list[tuple[str, float]]
+) -> None:
+    parsed = parse(prompt, generator)
+    assert parsed.text == words
+    assert [(piece.text, piece.weight) for piece in parsed.weights] == weights
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "wildcards"),
+    [
+        ("a <random:red,blue> cat", "a cat", ["<random:red,blue>"]),
+        ("a <random:red,<random:a,b>> cat", "a cat", ["<random:red,<random:a,b>>"]),
+        ("a <wildcard:pets/small>", "a", ["<wildcard:pets/small>"]),
+        ("a <fromto[0.5]:<random:a,b>,<random:c,d>> cat", "a cat", ["<random:c,d>"]),
+    ],
+)
+def test_nested_tags_of_swarmui_are_templates(
+    prompt: str, words: str, wildcards: list[str]
+) -> None:
+    parsed = parse(prompt, "SwarmUI")
+    assert parsed.text == words
+    assert list(parsed.wildcards) == wildcards
+    assert parse("<lora:ink:0.6>", "SwarmUI").networks == (Network("lora", "ink", 0.6),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "segments"),
+    [
+        ("a cat ADDCOMM a dog ADDCOL a fox ADDROW an owl", "a cat, a dog, a fox, an owl", 4),
+        ("a cat AND_PERP a dog :0.5", "a cat, a dog", 2),
+        ("ADDBASE a cat", "a cat", 2),
+        ("ADDCOMMA addcol", "ADDCOMMA addcol", 1),
+    ],
+)
+def test_regional_keywords_separate_segments(prompt: str, words: str, segments: int) -> None:
+    parsed = parse(prompt)
+    assert parsed.text == words
+    assert parsed.segments == segments
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a cat --ar 16:9 --v 6.1", "a cat"),
+        ("a cat --style raw --s 250 --no text, blur --q 2", "a cat"),
+        ("a cat —ar 3:2 --niji 6 --tile", "a cat"),
+        ("a cat --chaos 10 --sref https://x.example/a.png", "a cat"),
+        ("a cat -- a dog, well--known --arbitrary", "a cat -- a dog, well--known --arbitrary"),
+    ],
+)
+def test_flags_of_midjourney_are_no_words(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+def test_variables_of_templates_are_split_off() -> None:
+    parsed = parse("${pet={cat|dog}} a ${pet}, a ${colour=red} hat")
+    assert parsed.text == "a, a hat"
+    assert parsed.wildcards == ("${pet={cat|dog}}", "${pet}", "${colour=red}")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("# what I wanted\na cat\n// later: a dog\nhat", "a cat, hat"),
+        ("a /* red */ cat /* and", "a cat /* and"),
+        ("#1 dad, c# note, https://x.example", "#1 dad, c# note, https://x.example"),
+    ],
+)
+def test_comments_are_no_words(prompt: str, words: str) -> None:
+    assert parse(prompt).text == words
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        '{"scene": "a cat", "style": {"light": "(soft:1.2)"}}',
+        '[{"subject": "a cat"}]',
+        '{\n "scene": "a cat, [a hat]"\n}',
+    ],
+)
+def test_a_prompt_that_is_json_stays_whole(prompt: str) -> None:
+    assert parse(f" {prompt}\n") == ParsedPrompt(prompt)
+
+
+@pytest.mark.parametrize("face", [":(", ";(", "=(", ":-(", ":[", ":{", ":'("])
+def test_faces_are_no_brackets(face: str) -> None:
+    parsed = parse(f"a cat, {face}, rain, night")
+    assert parsed.text == "a cat, rain, night"
+    assert parsed.weights == ()
+
+
+def test_a_name_with_its_series_is_a_word() -> None:
+    parsed = parse("saber_(fate), 1girl, (miku_(vocaloid):1.2), rain (heavy)")
+    assert parsed.text == "saber_(fate), 1girl, miku_(vocaloid), rain heavy"
+    assert parsed.weights == (Weighted("miku_(vocaloid)", 1.2), Weighted("heavy", 1.1))
+
+
+OF_GENERATORS = [
+    *'()[]{}<>|:+-"#/.=',
+    "1.2::",
+    "::",
+    "(a)++",
+    "a--",
+    ").swap(",
+    '("a", "b").blend(',
+]
+OF_GENERATORS += [
+    "<random:",
+    "<fromto[1]:a,",
+    "<var:a>",
+    "<setvar[a]:",
+    "--no ",
+    "--ar ",
+    "||",
+    "${",
+]
+OF_GENERATORS += ["/*", "*/", "_(a)", " :( ", "https://", '{"a": ', "ADDCOL ", "cat ", ", "]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", OF_GENERATORS)
+@pytest.mark.parametrize("generator", [None, "InvokeAI", "NovelAI", "SwarmUI", "Midjourney"])
+def test_no_generators_syntax_makes_a_prompt_slow(generator: str | None, piece: str) -> None:
+    parse(piece * (200_000 // len(piece)), generator)
+
+
+@given(
+    st.lists(st.sampled_from(OF_GENERATORS)).map("".join),
+    st.sampled_from(["InvokeAI", "NovelAI", "SwarmUI", "Midjourney", "Fooocus"]),
+)
+def test_any_generators_text_is_read_and_every_number_is_usable(text: str, generator: str) -> None:
+    parsed = parse(text, generator)
+    assert all(abs(piece.weight) <= 100 and piece.text for piece in parsed.weights)
+    assert not set(parsed.text) & set("\ue000\ue001")
+    assert all("\ue000" not in wildcard for wildcard in parsed.wildcards)
+    assert parsed.text == parsed.text.strip(" ,") or parsed.text[:1] in "[{"

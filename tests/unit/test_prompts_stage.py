@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +21,10 @@ from surd.store.schema import PROMPTS
 Run = Callable[..., list[dict[str, Any]]]
 
 
-def batch(prompts: list[str | None]) -> Batch:
+def batch(prompts: list[str | None], settings: str | None = None) -> Batch:
     ids = [f"{index:032x}" for index in range(len(prompts))]
-    return Batch(pa.table({"id": ids, "prompt": pa.array(prompts, type=pa.string())}))
+    columns = {"prompt": prompts, "settings": [settings] * len(prompts)}
+    return Batch(pa.table({"id": ids} | {k: pa.array(v, pa.string()) for k, v in columns.items()}))
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +178,18 @@ def test_parameters_that_make_no_sense_are_refused(params: dict[str, Any]) -> No
         PromptsParams(**params)
 
 
-def test_the_stage_reads_only_the_prompt() -> None:
-    assert STAGE.reads == {"samples": ("prompt",)}
+def test_the_stage_reads_the_prompt_and_who_wrote_it() -> None:
+    assert STAGE.reads == {"samples": ("prompt", "settings")}
     assert STAGE.schema is PROMPTS
+    written = "man, 1.3::laughing::, hat (red)"
+    for settings, words in (
+        (json.dumps({"generator": "NovelAI", "raw": {}}), "man, laughing, hat (red)"),
+        (json.dumps({"generator": "AUTOMATIC1111"}), "man, 1.3::laughing::, hat red"),
+        (json.dumps({"generator": ["NovelAI"]}), "man, 1.3::laughing::, hat red"),
+        ('{"generator": broken', "man, 1.3::laughing::, hat red"),
+    ):
+        (table,) = STAGE.open(PromptsParams(language=False))([batch([written], settings)])
+        assert table["complex_prompt"].to_pylist() == [words]
 
 
 FORBIDDEN = {
