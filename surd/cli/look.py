@@ -16,7 +16,12 @@ from surd.errors import SurdError
 
 
 def inspect(
-    folder: Folder,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|FILE", help="The workspace, or an image file.", show_default=False
+        ),
+    ],
     query: Annotated[
         str | None,
         typer.Argument(metavar="QUERY", help="An id or its beginning, a URL, or words."),
@@ -24,18 +29,26 @@ def inspect(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches to list.")] = 20,
     json_: Json = False,
 ) -> None:
-    """Show one sample in full, or list those that match.
+    """Show one sample in full, or list those that match; or what an image file tells of its making.
+
+    Of a file it shows every text in it and where it lies, how it was read, and what a folder source
+    takes from it and from the files beside it.
 
     Example: surd inspect my-data "red circle"
     """
+    if Path(place).is_file():
+        if query is not None:
+            raise SurdError(f"{place}: a file takes no QUERY; leave it out, or name a workspace")
+        _inspect_image(Path(place), json_=json_)
+        return
     from surd.dataset.inspect import find, sample
     from surd.store.workspace import Workspace
 
-    workspace = Workspace(folder)
+    workspace = Workspace(place)
     workspace.read_manifest()
     matches = find(workspace, query, limit)
     if not matches:
-        raise SurdError(f"{folder}: no sample has {query!r} in its id, url, path or prompt")
+        raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompt")
     if len(matches) == 1:
         found = sample(workspace, matches[0])
         if json_:
@@ -52,6 +65,34 @@ def inspect(
     for match in matches:
         say(f"{match.id}  {match.source}  {shown(match.prompt)[:100]}")
     say(f"{len(matches)} shown; give an id to see one in full")
+
+
+def _inspect_image(path: Path, *, json_: bool) -> None:
+    from surd.sources.image_report import report_image
+
+    told = report_image(path)
+    if json_:
+        print_json(told)
+        return
+    say(f"{shown(told['file'])}: {told['image']}")
+    texts = told.pop("texts")
+    say("texts:" if texts else "texts: none")
+    for text in texts:
+        say(f"  {shown(text['where'])} ({text['chars']:,} characters): {shown(text['text'])[:200]}")
+    told["read as"] = told.pop("generator") or ("nothing that surd knows" if texts else None)
+    for key in ("read as", "prompt_from", "prompt", "complex_prompt", "negative_prompt", "model"):
+        if told[key]:
+            say(f"{key.replace('_', ' ')}: {shown(told[key])}")
+    for key in ("settings", "not_understood", "collected"):
+        if told[key]:
+            say(f"{key.replace('_', ' ')}:")
+            for name, value in told[key].items():
+                if value is not None:
+                    say(f"  {shown(name).replace('_', ' ')}: {shown(value)[:1000]}")
+    if told["collected"] is None:
+        say("collected: no; folder sources read no files with this suffix")
+    elif not told["collected"]["prompt"]:
+        say("  no prompt; surd found none in the file and none beside it")
 
 
 def report(

@@ -154,9 +154,7 @@ def test_a_user_comment_of_other_scripts_is_read_in_either_order_of_bytes() -> N
 
 
 def test_tags_of_text_are_utf_8() -> None:
-    assert values(with_tags(description=TEXT.encode())) == {
-        "EXIF ImageDescription": TEXT
-    }
+    assert values(with_tags(description=TEXT.encode())) == {"EXIF ImageDescription": TEXT}
     windows = TEXT.encode("utf-16-le") + b"\0\0"
     assert values(with_tags(xp=windows)) == {"EXIF XPComment": TEXT}
 

@@ -81,6 +81,8 @@ SAMPLING = frozenset(
     .split(", ")
 )
 """Inputs of samplers: two of them beside a conditioning make one."""
+NUMBERS = ("seed", "noise_seed", "steps", "cfg", "denoise", "sampler_name", "scheduler")
+"""Inputs of samplers that are read also where they are linked."""
 MODELS = (
     *("ckpt_name", "base_ckpt_name", "unet_name", "gguf_name", "model_name", "model_path", "model"),
     *("base_model", "checkpoint"),

@@ -18,6 +18,7 @@ from surd.text.generation.comfy_graph import (
     DELIMITER,
     DISPLAYED,
     MODELS,
+    NUMBERS,
     OTHER,
     PARTS,
     PIPE,
@@ -293,7 +294,7 @@ class _Walk:
         numbers: dict[str, Any] = {}
         for node in reversed(pieces):
             for name, value in node.inputs.items():
-                value = self.value(value) if name in SAMPLING else value
+                value = self.value(value) if name in NUMBERS else value
                 if isinstance(value, str | int | float) and not _is_role(name):
                     numbers[name] = value
         return found.settings({**self._size(samplers[0]), **numbers})

@@ -111,7 +111,7 @@ def number(value: Any) -> Any:
 
 
 def settings(fields: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str, Any]:
-    """``fields`` less those of ``without`` and empty ones, with the common names added."""
+    """``fields`` less those of ``without`` and empty ones, under the common names where known."""
     left_out = set(without)
     given = {
         str(k): v for k, v in fields.items() if k not in left_out and v is not None and v != ""
@@ -120,11 +120,13 @@ def settings(fields: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str
     for name in ("Size", "size", "resolution", "Resolution"):
         if match := _SIZE.fullmatch(str(given.get(name, ""))[:40]):
             known |= {"width": int(match[1]), "height": int(match[2])}
+            del given[name]
     for name, others in COMMON.items():
-        for other in others:
-            if isinstance(given.get(other), str | int | float):
-                known[name] = number(given[other]) if name != "sampler" else given[other]
-                break
+        other = next((o for o in others if isinstance(given.get(o), str | int | float)), None)
+        if other is not None:
+            known[name] = given[other] if name == "sampler" else number(given[other])
+            if other != "scheduler":
+                del given[other]
     return given | known
 
 
