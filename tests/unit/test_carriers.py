@@ -246,7 +246,7 @@ CARRIERS = {
     "PNG tEXt": lambda text: png(chunk(b"tEXt", b"Anything\0" + text.encode())),
     "PNG zTXt": lambda text: png(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text.encode()))),
     "PNG iTXt": lambda text: png(chunk(b"iTXt", b"Description\0\0\0\0\0" + text.encode())),
-    "UserComment": lambda text: with_comment(b"UNICODE\0" + text.encode("utf-16-le")),
+    "UserComment": lambda text: with_comment(b"ASCII\0\0\0" + text.encode()),
     "ImageDescription": lambda text: with_tags(description=text),
     "XPComment": lambda text: with_tags(xp=text.encode("utf-16-le")),
     "Make with a label": lambda text: with_tags("WEBP", make=f'prompt:{{"x": "{text}"}}'),
@@ -275,6 +275,17 @@ def test_text_that_is_not_understood_is_kept_and_told(carrier: str) -> None:
     assert len(missed) == 1
     assert text in next(iter(missed.values()))
     assert found.prompt == (WORDS if carrier == "beside a prompt" else None)
+
+
+def test_words_alone_in_a_unicode_comment_are_a_prompt_unless_a_camera_is_named() -> None:
+    comment = b"UNICODE\0" + WORDS.encode("utf-16-be")
+    assert metadata.read(with_comment(comment)).prompt == WORDS
+    exif = Image.Exif()
+    exif[0x10F] = "A Camera Maker"
+    exif.get_ifd(0x8769)[USER_COMMENT] = comment
+    found = metadata.read(saved("JPEG", exif=exif))
+    assert found.prompt is None
+    assert metadata.NOT_UNDERSTOOD not in found.settings or found.settings[metadata.NOT_UNDERSTOOD]
 
 
 def test_short_texts_and_those_of_cameras_are_not_counted_as_missed() -> None:

@@ -28,7 +28,9 @@ def texts(tiff: bytes) -> Iterator[Text]:
     except Exception:  # hostile bytes make Pillow raise anything from SyntaxError to MemoryError
         return
     if comment:
-        yield from _text("UserComment", decode_comment(_bytes(comment)))
+        data = _bytes(comment)
+        name = "UserComment (Unicode)" if data[:7].upper() == b"UNICODE" else "UserComment"
+        yield from _text("UserComment", decode_comment(data), name)
     for tag, value in tags.items():
         if isinstance(value, str | bytes | tuple) and tag not in (_USER_COMMENT, _EXIF_IFD):
             name = ExifTags.TAGS.get(tag, f"tag {tag:#06x}")
@@ -39,9 +41,9 @@ def texts(tiff: bytes) -> Iterator[Text]:
                 yield from _text(name, decode_plain(data))
 
 
-def _text(name: str, value: str) -> Iterator[Text]:
+def _text(tag: str, value: str, name: str | None = None) -> Iterator[Text]:
     if value and len(value) <= MAX_TEXT_BYTES:
-        yield Text(f"EXIF {name}", name, value)
+        yield Text(f"EXIF {tag}", name or tag, value)
 
 
 def _bytes(value: Any) -> bytes:

@@ -107,7 +107,9 @@ def _link(value: Any) -> Any:
     if isinstance(value, list) and len(value) == 2 and type(value[1]) is int:
         return Link(str(value[0]), value[1]) if isinstance(value[0], str | int) else value
     if isinstance(value, Mapping) and "__value__" in value:  # how the editor protects lists
-        return value["__value__"]
+        value = value["__value__"]
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return value
 
 

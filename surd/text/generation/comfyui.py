@@ -182,18 +182,18 @@ class _Walk:
             for name, value in node.inputs.items()
             if isinstance(value, str | Link | bool | int) and not against.fullmatch(name)
         }
-        for kind in (self._switched, self._of_role, self._conditioned, self._encoded_together):
+        if names := chosen(inputs, self.value):
+            return self._each(names, inputs, role)
+        found_empty: Texts = ()
+        for kind in (
+            *(self._of_role, self._conditioned, self._encoded_together, self._displayed),
+            *(self._concatenated, self._named, self._passed_on, self._any),
+        ):
             texts = kind(inputs, role)
-            if texts:
+            if any(text.strip() for text in texts):
                 return texts
-        for kind in (self._displayed, self._concatenated, self._named, self._passed_on, self._any):
-            texts = kind(inputs, role)
-            if texts:
-                return texts
-        return ()
-
-    def _switched(self, inputs: Inputs, role: Role) -> Texts:
-        return self._each(chosen(inputs, self.value), inputs, role)
+            found_empty = found_empty or texts
+        return found_empty
 
     def _of_role(self, inputs: Inputs, role: Role) -> Texts:
         return self._each((name for name in inputs if ROLES[role].fullmatch(name)), inputs, role)

@@ -43,11 +43,13 @@ TEXTS: tuple[Callable[[str], Generation | None], ...] = (lines.read, infotext.re
 
 FIRST = (
     *("parameters", "generation_data", "invokeai_metadata", "sd-metadata", "Comment", "prompt"),
-    *("Dream", "UserComment"),
+    *("Dream", "UserComment", "UserComment (Unicode)"),
 )
 """Places, those first whose words are nearest to what the generator was given."""
 PLAIN = ("parameters", "prompt", "Prompt", "positive_prompt")
 """Places whose text is a prompt, whatever it looks like."""
+UNICODE_COMMENT = "UserComment (Unicode)"
+"""The same where no camera is named: cameras write their comments in ASCII, if any."""
 FACTS = frozenset(
     """
     Software, Make, Model, Artist, Copyright, DateTime, HostComputer, Author, Creation Time, Source,
@@ -140,10 +142,13 @@ def _read_one(text: Text, around: Around) -> Generation | None:
     if text.name == "Description" and novelai.is_novelai(around):
         return novelai.read({"uc": None}, around)
     generation = next(filter(None, (read(value) for read in TEXTS)), None)
+    if generation is None and text.name == UNICODE_COMMENT:
+        return None if {"Make", "Model"} & around.keys() else infotext.read(value, plain=True)
     if generation is None and text.name in PLAIN:
         others = {k: found.number(v) for k, v in around.items() if k in fields.SEPARATE}
-        generation = fields.read({**others, "prompt": value})
-        return generation if others else infotext.read(value, plain=True)
+        if others:
+            return fields.read({**others, "prompt": value})
+        return infotext.read(value, plain=True)
     return generation
 
 

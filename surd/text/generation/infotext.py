@@ -20,7 +20,8 @@ KNOWN = frozenset(
     clip skip, created date, civitai resources, civitai metadata, denoising strength,
     distilled cfg scale, guidance, guidance scale, vae, vae hash, hires upscale, hires steps,
     hires upscaler, lora hashes, ti hashes, hashes, ensd, rng, eta, variation seed, batch size,
-    batch pos, face restoration, module 1, app, backend, pipeline, parser, template,
+    batch pos, postprocess upscale by, postprocess upscaler, face restoration, module 1, app,
+    backend, pipeline, parser, template,
     negative template, quality, aspectratio, width, height, cfg, refiner, workflow, engine
     """.replace("\n    ", " ")
     .strip()

@@ -85,6 +85,11 @@ LINKED = {
     ),
     "a reroute": node("Reroute", **{"": ["33", 0]}),
     "a bridge of any name": node("Bridge", whatever=["33", 0], trigger=5),
+    "texts for two encoders left empty": node("Words", text_g="", text_l="", text=WANTED),
+    "a list of texts": node("ShowText|pysssss", text=["31", 0], text_0=[WANTED]),
+    "the first of several that says anything": node(
+        "Any Switch (rgthree)", any_01=["99", 0], any_02=["33", 0]
+    ),
     "any text": node("Poem", verse=WANTED, mode="fast"),
 }  # fmt: skip
 OTHERS = {

@@ -105,6 +105,11 @@ def test_only_a_line_that_begins_with_it_is_negative() -> None:
     assert (generation.prompt, generation.negative_prompt) == (prompt, "blurry")
 
 
+def test_settings_alone_are_no_prompt() -> None:
+    assert read_at(parameters="Postprocess upscale by: 4, Postprocess upscaler: Big").prompt == ""
+    assert read_at(parameters=SETTINGS).prompt == ""
+
+
 def test_words_alone_are_a_prompt_only_where_generators_write_prompts() -> None:
     assert check(read_at(parameters=WANTED), None).generator == "AUTOMATIC1111"
     assert read_text(WANTED) is None
