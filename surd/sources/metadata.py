@@ -50,6 +50,16 @@ def read(data: bytes) -> Found:
         return Found()
 
 
+def read_texts(texts: Mapping[str, str]) -> Found:
+    """What texts say that lie somewhere else than in an image, by the names of their places.
+
+    ``parameters``, ``prompt``, ``Comment`` and so on are what they are in PNG files; any other name
+    has no meaning.
+    """
+    listed = tuple(Text(name, name, value) for name, value in texts.items())
+    return _found(listed, dialects.read(listed))
+
+
 def _found(texts: tuple[Text, ...], reading: dialects.Reading) -> Found:
     generation = reading.generation
     settings: dict[str, Any] = {}

@@ -63,9 +63,9 @@ def read(fields: Mapping[str, Any], *, depth: int = 3) -> Generation | None:
     """Read any object with a field that is named as prompts are, itself or under ``meta``."""
     if found.first(fields, PROMPTS) is None:
         for name in _INNER if depth else ():
-            inner = read(found.as_object(fields.get(name)), depth=depth - 1)
-            if inner is not None:
-                return inner
+            inner = found.as_object(fields.get(name))
+            if inner and (generation := read(inner, depth=depth - 1)) is not None:
+                return generation
         return None
     generator = next(
         (name for name, known in GENERATORS if all(some in fields for some in known)), "unknown"

@@ -358,6 +358,12 @@ def test_a_prompt_of_a_megabyte_with_nul_and_lone_surrogates_passes_through() ->
     assert generation.settings["raw"] == {}
 
 
+def test_texts_from_somewhere_else_are_read_alike() -> None:
+    found = metadata.read_texts({"parameters": A1111, "note": "written beside the picture"})
+    assert (found.prompt, found.model) == ("a duck, (flat:1.2)", "duckMix_v1")
+    assert found.settings["not_understood"] == {"note": "written beside the picture"}
+
+
 def test_files_without_parameters_give_nothing() -> None:
     for format_ in ("PNG", "JPEG", "WEBP"):
         assert metadata.read(saved(format_)) == metadata.Found()
