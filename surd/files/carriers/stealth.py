@@ -6,7 +6,6 @@ gzip or not; pixel after pixel, column by column, from the highest bit of each b
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ SIGNATURES = {b"stealth_pnginfo": False, b"stealth_pngcomp": True}
 """-> whether the text is compressed."""
 MAX_PIXELS = 100_000_000
 _LENGTH = 15
-_WHERE = "alpha channel"
 
 
 def may_hold(data: bytes) -> bool:
@@ -34,24 +32,14 @@ def may_hold(data: bytes) -> bool:
 
 
 def texts(data: bytes) -> Iterator[Text]:
-    """The hidden text; of NovelAI's, which is an object of texts, each by itself."""
+    """The hidden text."""
     with Image.open(BytesIO(data), formats=("PNG", "WEBP")) as image:
         if image.width * image.height > MAX_PIXELS or "A" not in image.mode:
             return
         alpha = np.asarray(image.getchannel("A"), dtype=np.uint8)
     text = _read((alpha & 1).T)
-    if text is None:
-        return
-    try:
-        inner = json.loads(text)
-    except (ValueError, RecursionError):
-        inner = None
-    if isinstance(inner, dict) and isinstance(inner.get("Comment"), str):
-        for name, value in inner.items():
-            if isinstance(value, str):
-                yield Text(f"{_WHERE}, {name}", name, value)
-    else:
-        yield Text(_WHERE, "parameters", text)
+    if text is not None:
+        yield Text("alpha channel", "parameters", text)
 
 
 def _read(bits: np.ndarray) -> str | None:

@@ -44,9 +44,7 @@ OTHER = re.compile(
 )
 """Links that no prompt comes along, however long one follows them."""
 ROLES = {
-    role: re.compile(
-        rf"(?:\w+_)?(?:{role}|{role[:3]})(?:_?(?:prompts?|text|g|l|cond(?:itioning)?|embeds|\d+))?"
-    )
+    role: re.compile(rf"(?:\w+_)?(?:{role}|{role[:3]})(?:_?\d+|_\w+)?")
     for role in ("positive", "negative")
 }
 TEXTS = (
@@ -68,6 +66,17 @@ PARTS = re.compile(
 BEFORE = re.compile(r"(?:text_|string_)?(?:prefix|prepend)|pre_?text|before")
 AFTER = re.compile(r"(?:text_|string_)?(?:suffix|append)|post_?text|after")
 DELIMITER = re.compile(r"delimiter|delim|separator|sep|joiner|join_with|concat_with|glue")
+JOINS = re.compile(r"concat|join|append|combine|merge|add|affix|fix|build|compos", re.I)
+"""What nodes that join texts call themselves."""
+ASKING = frozenset(
+    """
+    temperature, max_tokens, max_new_tokens, system, system_prompt, system_message, top_p, top_k,
+    keep_alive, api_key, llm_model, llm, instruction
+    """.replace("\n    ", " ")
+    .strip()
+    .split(", ")
+)
+"""Inputs of nodes that ask a language model."""
 SELECTOR = re.compile(
     r"select(?:ed|or|ion)?(?:_?(?:index|input|channel))?|index|input|choice|switch|boolean|bool"
     r"|cond(?:ition)?|which|toggle|use_\w+|pick|number|text_?index|int"
@@ -116,6 +125,20 @@ def _link(value: Any) -> Any:
 def is_graph(fields: Mapping[str, Any]) -> bool:
     """Whether an object is a ``prompt`` of ComfyUI."""
     return any(isinstance(node, Mapping) and "class_type" in node for node in fields.values())
+
+
+def is_language_model(node: Node) -> bool:
+    """Whether a node asks a language model: what that answered is not in the graph."""
+    clip = isinstance(node.inputs.get("clip"), Link)
+    asked = isinstance(node.inputs.get("model"), str) or not ASKING.isdisjoint(node.inputs)
+    return asked and not clip
+
+
+def is_several(node: Node) -> bool:
+    """Whether the texts of a node have an output each, since nothing says that it joins them."""
+    joins = JOINS.search(node.kind) or any(DELIMITER.fullmatch(name) for name in node.inputs)
+    parts = any(PARTS.fullmatch(name) for name in node.inputs)
+    return parts and not joins and all(isinstance(v, str) for v in node.inputs.values())
 
 
 def chosen(inputs: Inputs, value_of: Callable[[Any], Any]) -> list[str]:

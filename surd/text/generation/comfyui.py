@@ -7,6 +7,7 @@ no way is followed further than people build, so no graph is slow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from surd.text.generation import fields as plain_fields
@@ -32,11 +33,14 @@ from surd.text.generation.comfy_graph import (
     Node,
     chosen,
     is_graph,
+    is_language_model,
+    is_several,
     parse,
 )
 from surd.text.generation.found import Generation
 
 MAX_HOPS = 100
+MAX_OUTPUT = 8
 MAX_JOINED_CHARS = 200_000
 """Texts that nodes join are not followed beyond this."""
 
@@ -61,9 +65,7 @@ def read(fields: Mapping[str, Any]) -> Generation | None:
     graph = parse(fields)
     walk = _Walk(graph)
     samplers = _samplers(graph)
-    prompt = walk.prompt(samplers, "positive")
-    if prompt is None:
-        samplers, prompt = [], walk.of_nodes_without_sampler()
+    prompt = walk.prompt(samplers, "positive") if samplers else walk.without_sampler()
     negative = walk.prompt(samplers, "negative") or None
     if extra is not None:  # Civitai's generator says beside the graph what it was asked for
         prompt, negative = extra.prompt, extra.negative_prompt
@@ -107,7 +109,7 @@ class _Walk:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known: dict[tuple[str, Role], Texts] = {}
+        self._known: dict[tuple[str, Role, int], Texts] = {}
         self._hops = 0
 
     def prompt(self, samplers: list[Node], role: Role) -> str | None:
@@ -131,14 +133,20 @@ class _Walk:
         )
         return self._first([*both, *one], node.inputs, role)
 
-    def of_nodes_without_sampler(self) -> str | None:
-        """Prompts of nodes that draw by themselves, such as those of paid services; else the
-        longest text that any encoder was given."""
-        nodes = self._graph.values()
+    def without_sampler(self) -> str | None:
+        """The prompt of a node that draws by itself, such as those of paid services; else the
+        longest text that any encoder was given, but for negative ones."""
+        negative = {
+            value.node
+            for node in self._graph.values()
+            for name, value in node.inputs.items()
+            if isinstance(value, Link) and ROLES["negative"].fullmatch(name)
+        }
+        nodes = [node for key, node in self._graph.items() if key not in negative]
         drawing = [n for n in nodes if "seed" in n.inputs and "prompt" in n.inputs]
         encoding = [n for n in nodes if isinstance(n.inputs.get("clip"), Link)]
         for some in (drawing, encoding):
-            texts = [found.join(self._of_node(node, "positive")) for node in some]
+            texts = [found.join(self._of_node(n, "positive", drawing=True)) for n in some]
             if any(texts):
                 return max(texts, key=len).strip()
         return None
@@ -151,11 +159,11 @@ class _Walk:
             return (value,)
         if not isinstance(value, Link) or value.node not in self._graph:
             return ()
-        key = (value.node, role)
+        key = (value.node, role, min(value.output, MAX_OUTPUT))
         if key not in self._known and self._hops < MAX_HOPS:
             self._known[key] = ()  # what is found on the way round in a circle
             self._hops += 1
-            self._known[key] = self._of_node(self._graph[value.node], role)
+            self._known[key] = self._of_node(self._graph[value.node], role, key[2])
             self._hops -= 1
         return self._known.get(key, ())
 
@@ -173,8 +181,9 @@ class _Walk:
             found_empty = found_empty or texts
         return found_empty
 
-    def _of_node(self, node: Node, role: Role) -> Texts:
-        if "zeroout" in node.kind.lower():
+    def _of_node(self, node: Node, role: Role, output: int = 0, *, drawing: bool = False) -> Texts:
+        kind = node.kind.lower()
+        if "zeroout" in kind:
             return ()
         against = ROLES["negative" if role == "positive" else "positive"]
         inputs = {
@@ -184,12 +193,13 @@ class _Walk:
         }
         if names := chosen(inputs, self.value):
             return self._each(names, inputs, role)
+        ways = [self._of_role, self._conditioned, self._encoded_together, self._displayed]
+        if drawing or not is_language_model(node):
+            parts = self._one_of_several if is_several(node) else self._concatenated
+            ways += [partial(parts, output=output), self._named, self._passed_on, self._any]
         found_empty: Texts = ()
-        for kind in (
-            *(self._of_role, self._conditioned, self._encoded_together, self._displayed),
-            *(self._concatenated, self._named, self._passed_on, self._any),
-        ):
-            texts = kind(inputs, role)
+        for way in ways:
+            texts = way(inputs, role)
             if any(text.strip() for text in texts):
                 return texts
             found_empty = found_empty or texts
@@ -213,7 +223,12 @@ class _Walk:
             return ()
         return self._first((n for n in shown if isinstance(inputs[n], str)), inputs, role)
 
-    def _concatenated(self, inputs: Inputs, role: Role) -> Texts:
+    def _one_of_several(self, inputs: Inputs, role: Role, output: int) -> Texts:
+        """Of a node that only holds texts, each with an output of its own."""
+        names = [name for name in inputs if name in TEXTS or PARTS.fullmatch(name)]
+        return self._each(names[output : output + 1], inputs, role)
+
+    def _concatenated(self, inputs: Inputs, role: Role, output: int) -> Texts:
         texts = [name for name, value in inputs.items() if _is_text(value)]
         before = [name for name in texts if BEFORE.fullmatch(name)]
         after = [name for name in texts if AFTER.fullmatch(name)]

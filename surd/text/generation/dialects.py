@@ -83,7 +83,8 @@ def read(texts: Sequence[Text]) -> Reading:
     partly: list[tuple[Generation, Text]] = []
     rest = []
     for text in labelled:
-        generation = _read_one(text, around)
+        again = text.name == "workflow" and whole  # the editor's form of what was read
+        generation = None if again else _read_one(text, around)
         if generation is None:
             rest.append(text)
         else:
@@ -134,6 +135,9 @@ def _read_one(text: Text, around: Around) -> Generation | None:
     if object_ is not None:
         if text.name == "invokeai_metadata":
             return invokeai.read(object_, certain=True)
+        if isinstance(object_.get("Comment"), str):  # NovelAI's texts where there is but one place
+            around = {name: told for name, told in object_.items() if isinstance(told, str)}
+            return _read_one(Text(text.where, "Comment", around["Comment"]), around)
         if isinstance(object_.get("parameters"), str):
             return infotext.read(object_["parameters"], plain=True)
         return read_object(object_, around)

@@ -90,6 +90,7 @@ LINKED = {
     "the first of several that says anything": node(
         "Any Switch (rgthree)", any_01=["99", 0], any_02=["33", 0]
     ),
+    "one of several texts": node("Text String", text=WANTED, text_b="no, no", text_c="", text_d=""),
     "any text": node("Poem", verse=WANTED, mode="fast"),
 }  # fmt: skip
 OTHERS = {
@@ -230,6 +231,36 @@ def test_any_sampler_is_known_by_its_inputs(name: str) -> None:
 def test_a_prompt_of_no_words_is_no_failure_to_find_one() -> None:
     assert read(graph("")).prompt == ""
     assert read({"1": node("KSampler", seed=1, steps=1, positive=["9", 0])}).prompt is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        node("OllamaGenerate", prompt="describe a cat in a few words", model="llama"),
+        node("Chat", prompt="describe a cat in a few words", system_prompt="be brief", seed=1),
+        node("Ask", text="describe a cat in a few words", temperature=0.7, max_tokens=90),
+    ],
+)
+def test_what_a_language_model_was_asked_is_not_the_prompt(asked: dict[str, Any]) -> None:
+    """Nor is any other text in the graph."""
+    assert read(graph(["20", 0], n20=asked)).prompt is None
+    shown = node("ShowText|pysssss", text=["20", 0], text_0=WANTED)
+    assert read(graph(["21", 0], n20=asked, n21=shown)).prompt == WANTED
+    assert read(graph(["21", 0], n20=asked, n21=node("ShowText", text=["20", 0]))).prompt is None
+
+
+def test_a_second_output_gives_the_second_text() -> None:
+    texts = node("Text String", text="no, no", text_b=WANTED, text_c="", text_d="")
+    assert read(graph(["20", 1], n20=texts)).prompt == WANTED
+
+
+def test_an_unknown_sampler_is_no_reason_to_take_the_negative_prompt() -> None:
+    nodes = {
+        "1": node("CLIPTextEncode", text=WANTED, clip=["9", 0]),
+        "2": node("CLIPTextEncode", text="blurry, text, words, and more of it", clip=["9", 0]),
+        "3": node("Draw", positive=["1", 0], negative=["2", 0]),
+    }
+    assert read(nodes).prompt == WANTED
 
 
 def test_a_service_that_draws_by_itself_is_read() -> None:

@@ -208,6 +208,13 @@ def test_novelai_is_read_without_any_one_of_its_texts(left_out: str) -> None:
     assert generation.model == (None if left_out == "Source" else "NovelAI Diffusion V4")
 
 
+def test_novelais_texts_are_read_from_one_object() -> None:
+    texts = {"Software": "NovelAI", "Source": "NovelAI Diffusion V4 37442FCA"}
+    texts |= {"Comment": json.dumps({"prompt": WANTED, "uc": "blurry, text"})}
+    generation = check(read_text(json.dumps(texts)))
+    assert (generation.generator, generation.model) == ("NovelAI", "NovelAI Diffusion V4")
+
+
 LINES = {
     "a downloader of Civitai": f"prompt: {WANTED}\nnegativePrompt: blurry, text\nsampler: Euler",
     "another": f"Prompt:\n{WANTED}\n\nNegative prompt:\nblurry, text\n\nSteps: 12\n",
