@@ -25,6 +25,8 @@ from surd.text.prompt_syntax import ParsedPrompt, parse
 
 MAX_PIXELS = 1_000_000
 """A larger picture says nothing new, and takes time."""
+APART = ("<", "__", "#", "//", "/*", "--", "embedding")
+"""What becomes syntax when a bracket between its characters goes."""
 _RESIZE = Resize(size=16, format="jpeg")
 
 
@@ -118,7 +120,7 @@ def prompt(data: bytes) -> None:
         if "\\" in written or "_(" in written or parsed.text[:1] in ("{", "["):
             continue  # the first two make brackets words, and JSON stays whole
         assert not set(parsed.text) & set("()[]{}")
-        if not any(mark in written for mark in ("<", "__", "#", "//", "/*", "--")):
+        if not any(mark in written for mark in APART):
             # what brackets kept apart may become syntax
             assert parse(parsed.text) == ParsedPrompt(parsed.text), f"words read again: {written!r}"
         assert all(abs(some.weight) <= 100 for some in (*parsed.weights, *parsed.networks))
