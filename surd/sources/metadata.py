@@ -30,7 +30,8 @@ class Found:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able: ``generator``, ``sampler``, ``seed``, ``steps``, ``cfg_scale``, ``width`` and
     ``height`` where known, what else the generator wrote under its own names; ``raw``, the texts
-    that were understood, by where they lie, and ``not_understood``, those that were not."""
+    that were understood or are no prompts, by where they lie, and ``not_understood``, the others
+    of some length."""
     texts: tuple[Text, ...] = ()
     """All texts, understood or not."""
     prompt_from: Text | None = None
@@ -63,9 +64,12 @@ def read_texts(texts: Mapping[str, str]) -> Found:
 def _found(texts: tuple[Text, ...], reading: dialects.Reading) -> Found:
     generation = reading.generation
     settings: dict[str, Any] = {}
-    raw = {text.where: text.value for text in reading.used if len(text.value) <= MAX_RAW_CHARS}
     if generation is not None:
-        settings |= {**generation.settings, "generator": generation.generator, "raw": raw}
+        settings |= {**generation.settings, "generator": generation.generator}
+    kept = [text for text in reading.used if generation is not None or dialects.is_long(text)]
+    raw = {text.where: text.value for text in kept if len(text.value) <= MAX_RAW_CHARS}
+    if generation is not None or raw:
+        settings["raw"] = raw
     if reading.not_understood:
         settings[NOT_UNDERSTOOD] = {
             text.where: text.value[:MAX_RAW_CHARS] for text in reading.not_understood

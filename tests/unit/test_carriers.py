@@ -290,8 +290,12 @@ def test_words_alone_in_a_unicode_comment_are_a_prompt_unless_a_camera_is_named(
 
 def test_short_texts_and_those_of_cameras_are_not_counted_as_missed() -> None:
     assert metadata.read(with_tags(description="holidays")).settings == {}
-    assert metadata.read(with_tags(make="A Camera Maker of Great Renown")).settings == {}
-    assert metadata.read(png(chunk(b"tEXt", b"Software\0An Editor for Photographs"))).settings == {}
+    assert metadata.read(with_tags(make="A Camera Maker")).settings == {}
+    made = metadata.read(with_tags(make="A Camera Maker of Great Renown")).settings
+    assert made == {"raw": {"EXIF Make": "A Camera Maker of Great Renown"}}
+    packet = "<x><xmp:CreatorTool>An Editor for Photographs</xmp:CreatorTool></x>"
+    edited = metadata.read(saved("JPEG", xmp=packet.encode())).settings
+    assert edited == {"raw": {"XMP xmp:CreatorTool": "An Editor for Photographs"}}
 
 
 def test_what_was_used_is_kept_whole_in_the_settings() -> None:

@@ -54,12 +54,18 @@ FACTS = frozenset(
     """
     Software, Make, Model, Artist, Copyright, DateTime, HostComputer, Author, Creation Time, Source,
     Title, date:create, date:modify, date:timestamp, fooocus_scheme, signature, Disclaimer, Warning,
-    xmp:CreatorTool, Generation time, DocumentName, URL, invokeai_graph, invokeai_workflow
+    Generation time, DocumentName, URL, invokeai_graph, invokeai_workflow
     """.replace("\n    ", " ")
     .strip()
     .split(", ")
 )
 """Places that hold something else than a prompt."""
+
+PROSE_OF_XMP = (
+    *("dc:description", "dc:title", "dc:subject", "exif:UserComment"),
+    *("tiff:ImageDescription", "xmp:Description", "xmp:Label"),
+)
+"""Properties whose text is somebody's; those of any other are facts."""
 
 _LABEL = re.compile(r"(prompt|workflow|parameters)\s*:\s*(?=\{)", re.I)
 
@@ -158,11 +164,21 @@ def _read_one(text: Text, around: Around) -> Generation | None:
 
 def _is_missed(text: Text, generation: Generation | None) -> bool:
     """Whether a text that no dialect read should have been: not when it only says things again."""
-    if text.name in FACTS or (generation and text.name in fields.SEPARATE):
+    if is_fact(text) or (generation and text.name in fields.SEPARATE):
         return False
     if generation and generation.prompt is not None and text.name == "workflow":
         return False
-    if generation and generation.prompt and generation.prompt in text.value:
-        return False
+    said_again = generation and generation.prompt and generation.prompt in text.value
+    return not said_again and is_long(text)
+
+
+def is_fact(text: Text) -> bool:
+    """Whether a text lies where no prompts do."""
+    of_xmp = text.where.startswith("XMP") and text.name not in PROSE_OF_XMP
+    return text.name in FACTS or (of_xmp and not text.value.startswith("{"))
+
+
+def is_long(text: Text) -> bool:
+    """Whether a text has as many letters as MIN_LETTERS."""
     letters = filter(str.isalpha, text.value)
     return sum(1 for _ in zip(letters, range(MIN_LETTERS), strict=False)) == MIN_LETTERS

@@ -56,7 +56,10 @@ SEPARATE = frozenset(
     .split(", ")
 )
 """Names of places beside ``prompt``, of generators that give each field a place of its own."""
-_INNER = ("meta", "generation_data", "generationData", "params", "image_params", "v2")
+_INNER = (
+    *("meta", "metadata", "image_metadata", "generation_data", "generationData", "generation"),
+    *("params", "image_params", "v2"),
+)
 
 
 def read(fields: Mapping[str, Any], *, depth: int = 3) -> Generation | None:

@@ -31,7 +31,7 @@ KNOWN = frozenset(
 
 _STEPS = re.compile(r"[ \t]*Steps:[ \t]*\d{1,9}[ \t]*(?:$|([,|])[ \t]*(?:$|[^\W\d_][^:,|]{0,60}:))")
 """``Steps: 20, Sampler: …``, SD.Next's ``Steps: 20| Sampler: …``, or nothing but the steps."""
-_NEGATIVE_LINE = re.compile(rf"^[ \t]*{NEGATIVE}", re.M | re.I)
+_NEGATIVE_LINE = re.compile(rf"^[ \t]*{NEGATIVE}", re.M)
 _BETWEEN = re.compile(r"[\s,|]*")
 _NAME = re.compile(r"([^\W_][^:,|\"{}\[\]\n]{0,60}):[ \t]*")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"(?=[ \t]*(?:[,|\n]|\Z))', re.S)

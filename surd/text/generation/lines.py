@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 
-from surd.text.generation import found
+from surd.text.generation import found, infotext
 from surd.text.generation.found import Generation
 
 _LINE = re.compile(r"^[ \t]*([^\W\d_][\w /.()-]{0,40}?)[ \t]*[:=](?=\s)[ \t]*", re.M)
+_LABEL = re.compile(r"Prompt:\s*", re.I)
 _PROMPT = re.compile(r"(?:positive[ _]?)?prompts?", re.I)
 _NEGATIVE = re.compile(r"negative(?:[ _]?prompts?)?", re.I)
 _FIELDS = frozenset(
@@ -44,6 +45,10 @@ def read(text: str) -> Generation | None:
     if job := _JOB.search(text[-80:]):
         prompt = text[: -len(job[0])]
         return Generation("Midjourney", prompt.strip(), settings={"Job ID": job[1]})
+    if label := _LABEL.match(text):
+        generation = infotext.read(text[label.end() :])
+        if generation is not None and "steps" in generation.settings:
+            return generation
     fields: dict[str, str] = {}
     matches = [match for match in _LINE.finditer(text) if match[1].lower() in _FIELDS]
     if not matches or matches[0].start():

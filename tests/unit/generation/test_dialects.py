@@ -221,6 +221,7 @@ LINES = {
     "links first": f"url: https://x.example/1\nprompt: {WANTED}\nnegative prompt: blurry, text",
     "Easy Diffusion": f"Prompt: {WANTED}\nSeed: 3\nStable Diffusion model: base\nWidth: 640\n"
     "Negative Prompt: blurry, text\nInference Steps: 12",
+    "an infotext with a label": f"Prompt: {WORDS}\n{SETTINGS}",
     "Mochi Diffusion": f"Include in Image: {WANTED}; Exclude from Image: blurry, text; "
     "Model: base; Steps: 12; Seed: 3",
 }
