@@ -35,7 +35,7 @@ class Node:
 Graph = dict[str, Node]
 
 # What an input is for, by its name in lower case. Nodes of extensions differ in everything else.
-CONDITIONING = re.compile(r"cond(?:itioning)?s?(?:[_\d ].*)?|conditioning.*|text_embeds?|guider|c")
+CONDITIONING = re.compile(r"cond(?:itioning)?s?(?:[_\d ].*)?|conditioning.*|text_embeds?|guider")
 PIPE = re.compile(r".*(?:pipe|context|bundle|ctx|tuple)(?:_?\d*)|script")
 OTHER = re.compile(
     r".*(?:model|clip|vae|images?|pixels|samples|latents?|masks?|control_net|controlnet|sigmas|noise"
@@ -44,7 +44,7 @@ OTHER = re.compile(
 )
 """Links that no prompt comes along, however long one follows them."""
 ROLES = {
-    role: re.compile(rf"(?:\w+_)?(?:{role}|{role[:3]})(?:_?\d+|_\w+)?")
+    role: re.compile(rf"(?:\w+[ _])?(?:{role}|{role[:3]})(?:_?\d+|[ _][\w ]+)?")
     for role in ("positive", "negative")
 }
 TEXTS = (
@@ -134,11 +134,15 @@ def is_language_model(node: Node) -> bool:
     return asked and not clip
 
 
-def is_several(node: Node) -> bool:
-    """Whether the texts of a node have an output each, since nothing says that it joins them."""
-    joins = JOINS.search(node.kind) or any(DELIMITER.fullmatch(name) for name in node.inputs)
-    parts = any(PARTS.fullmatch(name) for name in node.inputs)
-    return parts and not joins and all(isinstance(v, str) for v in node.inputs.values())
+def is_joining(node: Node) -> bool:
+    """Whether a node says that it joins its texts, in its name or with a delimiter."""
+    return bool(JOINS.search(node.kind)) or any(map(DELIMITER.fullmatch, node.inputs))
+
+
+def is_holding(node: Node) -> bool:
+    """Whether a node only holds texts, which then have an output each."""
+    parts = any(map(PARTS.fullmatch, node.inputs))
+    return parts and all(isinstance(value, str) for value in node.inputs.values())
 
 
 def chosen(inputs: Inputs, value_of: Callable[[Any], Any]) -> list[str]:

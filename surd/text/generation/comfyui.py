@@ -6,7 +6,7 @@ no way is followed further than people build, so no graph is slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -33,8 +33,9 @@ from surd.text.generation.comfy_graph import (
     Node,
     chosen,
     is_graph,
+    is_holding,
+    is_joining,
     is_language_model,
-    is_several,
     parse,
 )
 from surd.text.generation.found import Generation
@@ -126,12 +127,11 @@ class _Walk:
         guider = node.inputs.get("guider")
         if isinstance(guider, Link) and guider.node in self._graph and hops:
             return self._of_sampler(self._graph[guider.node], role, hops - 1)
-        # What passes on a prompt of either kind, and what only a positive one comes along.
+        # Pipes pass on prompts of either kind, a conditioning of no kind is a positive one.
         both = [name for name in node.inputs if _pipe(name) or name.startswith("text_embed")]
-        one = (
-            [name for name in node.inputs if CONDITIONING.fullmatch(name)] if role[0] == "p" else []
-        )
-        return self._first([*both, *one], node.inputs, role)
+        if role == "positive":
+            both += [name for name in node.inputs if CONDITIONING.fullmatch(name)]
+        return self._first(both, node.inputs, role)
 
     def without_sampler(self) -> str | None:
         """The prompt of a node that draws by itself, such as those of paid services; else the
@@ -182,8 +182,7 @@ class _Walk:
         return found_empty
 
     def _of_node(self, node: Node, role: Role, output: int = 0, *, drawing: bool = False) -> Texts:
-        kind = node.kind.lower()
-        if "zeroout" in kind:
+        if "zeroout" in node.kind.lower():
             return ()
         against = ROLES["negative" if role == "positive" else "positive"]
         inputs = {
@@ -193,10 +192,16 @@ class _Walk:
         }
         if names := chosen(inputs, self.value):
             return self._each(names, inputs, role)
+        ways: list[Callable[[Inputs, Role], Texts]]
         ways = [self._of_role, self._conditioned, self._encoded_together, self._displayed]
         if drawing or not is_language_model(node):
-            parts = self._one_of_several if is_several(node) else self._concatenated
-            ways += [partial(parts, output=output), self._named, self._passed_on, self._any]
+            if is_joining(node):
+                ways.append(partial(self._concatenated, joining=True))
+            elif is_holding(node):
+                ways.append(partial(self._held, output=output))
+            else:
+                ways.append(self._concatenated)
+            ways += [self._named, self._passed_on, self._any]
         found_empty: Texts = ()
         for way in ways:
             texts = way(inputs, role)
@@ -223,16 +228,17 @@ class _Walk:
             return ()
         return self._first((n for n in shown if isinstance(inputs[n], str)), inputs, role)
 
-    def _one_of_several(self, inputs: Inputs, role: Role, output: int) -> Texts:
-        """Of a node that only holds texts, each with an output of its own."""
+    def _held(self, inputs: Inputs, role: Role, output: int) -> Texts:
+        """Of a node that only holds texts, the one of an output."""
         names = [name for name in inputs if name in TEXTS or PARTS.fullmatch(name)]
         return self._each(names[output : output + 1], inputs, role)
 
-    def _concatenated(self, inputs: Inputs, role: Role, output: int) -> Texts:
+    def _concatenated(self, inputs: Inputs, role: Role, *, joining: bool = False) -> Texts:
+        """Texts whose names say that they belong together; all texts of a node that joins them."""
         texts = [name for name, value in inputs.items() if _is_text(value)]
         before = [name for name in texts if BEFORE.fullmatch(name)]
         after = [name for name in texts if AFTER.fullmatch(name)]
-        parts = [name for name in texts if PARTS.fullmatch(name)]
+        parts = [n for n in texts if PARTS.fullmatch(n) or (joining and n in TEXTS)]
         if before or after:
             parts = parts or [name for name in TEXTS if name in texts][:1]
         if not before and not after and len(parts) < 2:

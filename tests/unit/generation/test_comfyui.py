@@ -72,6 +72,10 @@ LINKED = {
     "numbered parts": node("JoinStringMulti", inputcount=2, string_1="a clay fox",
                            string_2="under a lamp", delimiter=", ", return_list=False),
     "concatenated without delimiter": node("Concat", text1="a clay fox, ", text2="under a lamp"),
+    "a text and others with letters": node(
+        "Join", text="a clay fox", text_b=["34", 0], c="", separator=", "
+    ),
+    "links with letters": node("Join Four", a=["35", 0], c=["34", 0], separator=", "),
     "prefix and suffix": node("Affix", suffix=", under a lamp", prefix="a ", text="clay fox"),
     "replaced": node("StringReplace", string="a TIN fox, under a lamp", find="TIN", replace="clay"),
     "switched by number": node("CR Text Input Switch", Input=2, text1="no, not this", text2=WANTED),
@@ -97,6 +101,8 @@ OTHERS = {
     "n31": node("Describer", prompt="say what is here", model="x"),
     "n32": node("Int", value=2),
     "n33": node("Text Multiline", text=WANTED),
+    "n34": node("Text Multiline", text="under a lamp"),
+    "n35": node("Text Multiline", text="a clay fox"),
 }
 
 
