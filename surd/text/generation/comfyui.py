@@ -7,6 +7,7 @@ no way is followed further than people build, so no graph is slow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -105,17 +106,27 @@ def _pipe(name: str) -> bool:
     return PIPE.fullmatch(name) is not None
 
 
+class _UnansweredError(Exception):
+    """A text hangs on what a language model answered, which is not in the graph.
+
+    Less than the whole text is no prompt, so this goes up to where there is another way.
+    """
+
+
 class _Walk:
     """One graph, and what was found on the ways through it."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known: dict[tuple[str, Role, int], Texts] = {}
+        self._known: dict[tuple[str, Role, int], Texts | None] = {}
         self._hops = 0
 
     def prompt(self, samplers: list[Node], role: Role) -> str | None:
         """The distinct prompts of all samplers, longest first; None where none was found."""
-        each = [self._of_sampler(node, role) for node in samplers]
+        each = []
+        for node in samplers:
+            with suppress(_UnansweredError):
+                each.append(self._of_sampler(node, role))
         prompts = {found.join(map(str.strip, texts)) for texts in each if texts}
         ordered = sorted(prompts, key=lambda text: (-len(text), text))
         return found.join(ordered) if prompts else None
@@ -146,7 +157,10 @@ class _Walk:
         drawing = [n for n in nodes if "seed" in n.inputs and "prompt" in n.inputs]
         encoding = [n for n in nodes if isinstance(n.inputs.get("clip"), Link)]
         for some in (drawing, encoding):
-            texts = [found.join(self._of_node(n, "positive", drawing=True)) for n in some]
+            texts = [""]
+            for node in some:
+                with suppress(_UnansweredError):
+                    texts.append(found.join(self._of_node(node, "positive", drawing=True)))
             if any(texts):
                 return max(texts, key=len).strip()
         return None
@@ -163,9 +177,16 @@ class _Walk:
         if key not in self._known and self._hops < MAX_HOPS:
             self._known[key] = ()  # what is found on the way round in a circle
             self._hops += 1
-            self._known[key] = self._of_node(self._graph[value.node], role, key[2])
-            self._hops -= 1
-        return self._known.get(key, ())
+            try:
+                self._known[key] = self._of_node(self._graph[value.node], role, key[2])
+            except _UnansweredError:
+                self._known[key] = None
+            finally:
+                self._hops -= 1
+        texts = self._known.get(key, ())
+        if texts is None:
+            raise _UnansweredError
+        return texts
 
     def _each(self, names: Iterable[str], inputs: Inputs, role: Role) -> Texts:
         texts = [text for name in names for text in self._texts(inputs[name], role)]
@@ -174,11 +195,18 @@ class _Walk:
     def _first(self, names: Iterable[str], inputs: Inputs, role: Role) -> Texts:
         """Texts of the first input that has words, else of the first that has any."""
         found_empty: Texts = ()
+        unanswered = False
         for name in names:
-            texts = self._texts(inputs[name], role)
+            try:
+                texts = self._texts(inputs[name], role)
+            except _UnansweredError:
+                unanswered = True
+                continue
             if any(text.strip() for text in texts):
                 return texts
             found_empty = found_empty or texts
+        if unanswered:
+            raise _UnansweredError
         return found_empty
 
     def _of_node(self, node: Node, role: Role, output: int = 0, *, drawing: bool = False) -> Texts:
@@ -208,6 +236,8 @@ class _Walk:
             if any(text.strip() for text in texts):
                 return texts
             found_empty = found_empty or texts
+        if is_language_model(node) and not drawing:
+            raise _UnansweredError
         return found_empty
 
     def _of_role(self, inputs: Inputs, role: Role) -> Texts:

@@ -253,6 +253,10 @@ def test_what_a_language_model_was_asked_is_not_the_prompt(asked: dict[str, Any]
     shown = node("ShowText|pysssss", text=["20", 0], text_0=WANTED)
     assert read(graph(["21", 0], n20=asked, n21=shown)).prompt == WANTED
     assert read(graph(["21", 0], n20=asked, n21=node("ShowText", text=["20", 0]))).prompt is None
+    joined = node("Join", text_a="masterpiece", text_b=["20", 0], delimiter=", ")
+    assert read(graph(["21", 0], n20=asked, n21=joined)).prompt is None
+    switch = node("Switch", boolean=True, on_true=WANTED, on_false=["20", 0])
+    assert read(graph(["21", 0], n20=asked, n21=switch)).prompt == WANTED
 
 
 def test_a_second_output_gives_the_second_text() -> None:
