@@ -155,6 +155,8 @@ def test_a_user_comment_of_other_scripts_is_read_in_either_order_of_bytes() -> N
 
 def test_tags_of_text_are_utf_8() -> None:
     assert values(with_tags(description=TEXT.encode())) == {"EXIF ImageDescription": TEXT}
+    tiff = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x10E, 7, len(WORDS), 26) + bytes(4)
+    assert values(png(chunk(b"eXIf", tiff + WORDS.encode()))) == {"EXIF ImageDescription": WORDS}
     windows = TEXT.encode("utf-16-le") + b"\0\0"
     assert values(with_tags(xp=windows)) == {"EXIF XPComment": TEXT}
 

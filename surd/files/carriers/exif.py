@@ -12,6 +12,8 @@ from surd.text.generation.found import Text
 
 HEADER = b"Exif\0\0"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_TEXTS = (0x10D, 0x10E, 0x10F, 0x110, 0x131, 0x13B, 0x8298)
+"""Tags of text by the standard, whatever type a writer gave them."""
 _XP = range(0x9C9B, 0x9CA0)
 
 
@@ -37,7 +39,7 @@ def texts(tiff: bytes) -> Iterator[Text]:
             data = _bytes(value)
             if tag in _XP:
                 yield from _text(name, decode_utf16(data, "utf-16-le"))
-            elif isinstance(value, str):
+            elif isinstance(value, str) or tag in _TEXTS:
                 yield from _text(name, decode_plain(data))
 
 
