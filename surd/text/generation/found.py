@@ -51,6 +51,7 @@ COMMON = {
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}|\d{1,30}\.\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,3})?")
 _SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[x×,*]\s*(\d{1,6})\s*\)?\s*")
 _MAX_DIGITS = 300
+_SCALARS = (str, int, float)
 
 
 def loads(text: str) -> Any:
@@ -59,13 +60,16 @@ def loads(text: str) -> Any:
     Raises ValueError, also for what is nested too deeply or counts too far.
     """
     try:
-        return json.loads(text.strip("\0\ufeff \t\r\n"), parse_int=_integer, strict=False)
+        return _DECODER.decode(text.strip("\0\ufeff \t\r\n"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < _MAX_DIGITS else float("inf")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, strict=False)
 
 
 def json_object(text: str) -> dict[str, Any] | None:
@@ -122,7 +126,7 @@ def settings(fields: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str
             known |= {"width": int(match[1]), "height": int(match[2])}
             del given[name]
     for name, others in COMMON.items():
-        other = next((o for o in others if isinstance(given.get(o), str | int | float)), None)
+        other = next((o for o in others if isinstance(given.get(o), _SCALARS)), None)
         if other is not None:
             known[name] = given[other] if name == "sampler" else number(given[other])
             if other != "scheduler":
