@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from surd.errors import SourceError, SurdError
+from surd.files.formats import IMAGE_SUFFIXES
 from surd.recipe.keys import Recipe
-from surd.sources.folder import IMAGE_SUFFIXES
 from surd.sources.huggingface import has_images
 from surd.sources.kinds import SOURCES
 

@@ -11,12 +11,20 @@ from pydantic import Field
 
 from surd.errors import SourceError
 from surd.sources.record import SourceParams
-from surd.sources.sidecar import CAPTION_KEYS, SIMPLE_PROMPT_KEYS, json_able
+from surd.sources.sidecar import (
+    CAPTION_KEYS,
+    SIMPLE_PROMPT_KEYS,
+    Sidecar,
+    as_list,
+    json_able,
+    texts_in,
+    together,
+)
 
 USUAL_NAMES = {
     "url": ("url", "image_url", "img_url", "link"),
     "path": ("path", "file", "file_name", "filename", "image_path"),
-    "prompt": ("prompt", "complex_prompt", "text", "caption"),
+    "prompt": ("prompt", "complex_prompt", "text", "caption", "captions", "texts", "sentences"),
     "simple_prompt": SIMPLE_PROMPT_KEYS,
     "negative_prompt": ("negative_prompt", "negativeprompt"),
     "id": ("id", "image_id", "uuid"),
@@ -102,11 +110,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def texts_of(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str | None]:
-    """What a column is for -> the row's text; under ``nsfw`` the level that a word means.
+    """What a column is for -> the row's text, the first of a list; under ``nsfw`` the level that a
+    word means.
 
     Raises ValueError for bytes that are not UTF-8.
     """
-    texts = {purpose: _text(row.get(name)) for purpose, name in columns.items()}
+    texts = {purpose: next(iter(_texts(row.get(name))), None) for purpose, name in columns.items()}
     texts["nsfw"] = NSFW_LEVELS.get((texts.get("nsfw") or "").strip().lower())
     return texts
 
@@ -116,25 +125,52 @@ def fields_of(
     columns: Mapping[str, str],
     row: Mapping[str, Any],
     texts: Mapping[str, str | None],
+    words: Sidecar | None = None,
 ) -> dict[str, Any]:
-    """The fields of a Record that come from ``texts``; every other value goes to the settings."""
+    """The fields of a Record that come from ``texts``, and from text files' ``words`` beside the
+    row; every other value goes to the settings."""
     taken = {name for purpose, name in columns.items() if texts[purpose] is not None}
     rest = {name: json_able(value) for name, value in row.items() if name not in taken}
+    prompts = _texts(row.get(columns.get("prompt", "")))
+    simple = _texts(row.get(columns.get("simple_prompt", "")))
+    captions = (*prompts[1:], *simple[1:])
+    prompt = prompts[0] if prompts else None
+    if prompt and not params.prompt_column and columns["prompt"].lower() in CAPTION_KEYS:
+        captions, prompt = (prompt, *captions), None
+    fields = Sidecar(
+        prompt,
+        texts.get("negative_prompt"),
+        texts.get("model"),
+        {name: value for name, value in rest.items() if value not in (None, "")},
+        simple[0] if simple else None,
+        captions,
+    )
+    said = together(fields, Sidecar(), words or Sidecar())
     return {
-        "prompt": texts.get("prompt"),
-        "negative_prompt": texts.get("negative_prompt"),
-        "simple_prompt": texts.get("simple_prompt"),
+        "prompt": said.prompt,
+        "negative_prompt": said.negative_prompt,
+        "simple_prompt": said.simple_prompt,
+        "captions": said.captions,
         "author": texts.get("author") or params.author,
         "licence": texts.get("licence") or params.licence,
         "nsfw_level": texts["nsfw"],
-        "model": texts.get("model"),
-        "settings": {name: value for name, value in rest.items() if value not in (None, "")},
+        "model": said.model,
+        "settings": said.settings,
     }
 
 
+def _texts(value: Any) -> list[str]:
+    """The texts of a cell, of a list all of them."""
+    listed = as_list(value.strip()) if isinstance(value, str) else value
+    if isinstance(listed, (list, tuple, dict)):
+        return texts_in(listed)
+    text = _text(value)
+    return [] if text is None else [text]
+
+
 def _text(value: Any) -> str | None:
-    """A cell as text; None for nothing, blanks, and what is not a single value."""
-    if value is None or isinstance(value, (list, tuple, dict)):
+    """A single value as text; None for nothing and blanks."""
+    if value is None:
         return None
     if isinstance(value, bytes):
         value = value.decode("utf-8")

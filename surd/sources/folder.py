@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import lru_cache
 from lzma import LZMAError
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,12 +19,14 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pydantic import Field
 
 from surd.errors import SourceError
+from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources import metadata
-from surd.sources.record import Page, Record, SourceParams
-from surd.sources.sidecar import Sidecar, Sidecars
+from surd.sources.beside import Sidecars, is_table, names_of
+from surd.sources.record import Page, Record, Seen, SourceParams
+from surd.sources.sidecar import Sidecar, together
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 PAGE_RECORDS = 100
+_FOLDERS_KEPT = 16
 
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -39,10 +42,10 @@ log = logging.getLogger("surd")
 
 
 class FolderSource(SourceParams):
-    """PNG, JPEG and WebP files of a folder or a zip, in the bytewise order of their paths.
+    """Image files of a folder or a zip, in the bytewise order of their paths.
 
     Hidden files, ``__MACOSX``, and links that lead out of the folder are left alone; linked
-    folders are not entered.
+    folders are not entered. What is passed over is counted.
     """
 
     kind: Literal["folder"] = "folder"
@@ -51,8 +54,8 @@ class FolderSource(SourceParams):
     captions: Literal["auto", "sidecar", "metadata"] = Field(
         default="auto",
         description="sidecar: only files beside the image (name.txt, name.caption, name.json, "
-        "metadata.jsonl); metadata: only what the generator wrote into the image; auto: the "
-        "sidecar, plus the metadata for whatever the sidecar lacks",
+        "metadata.jsonl, ...); metadata: only what the generator wrote into the image; auto: "
+        "both, where the image's own prompt makes a plain caption the simple prompt",
     )
     author: str | None = Field(default=None, description="author of all images")
     licence: str | None = Field(default=None, description="licence of all images")
@@ -66,8 +69,14 @@ class FolderSource(SourceParams):
 class _Files(Protocol):
     """Files by their path relative to the top, with ``/`` between its parts."""
 
+    seen: Seen
+    """What ``names`` has met since it was last taken."""
+
     def names(self, start: bytes) -> Iterator[str]:
         """Images whose path is ``start`` or comes after it, in bytewise order."""
+
+    def beside(self, folder: str) -> Sequence[str]:
+        """Names of the visible files in a folder."""
 
     def read(self, name: str) -> bytes | None:
         """All bytes; None when there is no such file, OSError when unreadable or too large."""
@@ -79,15 +88,30 @@ class _Files(Protocol):
 def pages(params: FolderSource, cursor: str | None) -> Iterator[Page]:
     """Records in path order; the cursor is the percent-encoded path of a page's first file."""
     with _open(params) as files:
-        sidecars = Sidecars(files.read)
-        names = files.names(unquote_to_bytes(cursor or ""))
-        batches = iter(lambda: list(islice(names, PAGE_RECORDS)), [])
-        count = 0
-        for count, batch in enumerate(batches, 1):
-            here = cursor if count == 1 else quote_from_bytes(os.fsencode(batch[0]))
-            yield Page(here, [_record(params, files, sidecars, name) for name in batch])
-        if cursor is None and count == 0:
-            log.warning("%s: no PNG, JPEG or WebP files", params.path)
+        sidecars = Sidecars(files.read, files.beside, Path(params.path).absolute().name)
+        here = cursor
+        names: list[str] = []
+        seen = Seen()
+
+        def page() -> Page:
+            records = [_record(params, files, sidecars, name) for name in names]
+            return Page(here, records, seen.take())
+
+        is_empty = True
+        for name in files.names(unquote_to_bytes(cursor or "")):
+            seen.add(files.seen.take())
+            if len(names) == PAGE_RECORDS:
+                seen.files -= 1  # the image that begins the next page
+                yield page()
+                seen.files += 1
+                here, names = quote_from_bytes(os.fsencode(name)), []
+            names.append(name)
+            is_empty = False
+        seen.add(files.seen.take())
+        if names or seen.files:
+            yield page()
+        if cursor is None and is_empty:
+            log.warning("%s: no image files", params.path)
 
 
 def _record(params: FolderSource, files: _Files, sidecars: Sidecars, name: str) -> Record:
@@ -99,6 +123,7 @@ def _record(params: FolderSource, files: _Files, sidecars: Sidecars, name: str) 
         prompt=said.prompt,
         negative_prompt=said.negative_prompt,
         simple_prompt=said.simple_prompt,
+        captions=said.captions,
         model=said.model,
         author=params.author,
         licence=params.licence,
@@ -116,11 +141,16 @@ def _read(
         data = None
     if data is None:
         return hashlib.sha256(os.fsencode(name)).hexdigest(), Sidecar()
-    said = sidecars.of(name) if params.captions != "metadata" else Sidecar()
-    if params.captions != "sidecar":
-        found = metadata.read(data)
-        said = said.over(Sidecar(found.prompt, found.negative_prompt, found.model, found.settings))
-    return hashlib.sha256(data).hexdigest(), said
+    fields, words = sidecars.of(name) if params.captions != "metadata" else (Sidecar(), Sidecar())
+    own = Sidecar()
+    if params.captions != "sidecar" and (generation := metadata.read(data)) is not None:
+        own = Sidecar(
+            generation.prompt,
+            generation.negative_prompt,
+            generation.model,
+            generation.settings,
+        )
+    return hashlib.sha256(data).hexdigest(), together(fields, own, words)
 
 
 @contextmanager
@@ -155,6 +185,27 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and _is_visible(name)
 
 
+def _count(seen: Seen, name: str, images: frozenset[str]) -> None:
+    """Count a file that is no image: beside one, or passed over for its suffix or its place."""
+    seen.files += 1
+    file = posixpath.basename(name)
+    parts = names_of(file)
+    if is_table(file) or (parts is not None and parts[0] in images):
+        return
+    if not _is_visible(name):
+        seen.pass_over("hidden", name)
+    elif parts is not None:
+        seen.pass_over(f"{parts[1]} of no image", name)
+    else:
+        seen.pass_over(posixpath.splitext(file)[1].lower() or "no suffix", name)
+
+
+def _stems(siblings: Sequence[str]) -> frozenset[str]:
+    """Names of the images in a folder, with and without their suffixes."""
+    images = [name for name in siblings if _is_image(name)]
+    return frozenset([*images, *(posixpath.splitext(name)[0] for name in images)])
+
+
 def _too_large(max_bytes: int) -> OSError:
     return OSError(f"more than {max_bytes} bytes")
 
@@ -164,6 +215,8 @@ class _Folder:
         self._root = root
         self._real_root = root.resolve()
         self._params = params
+        self.seen = Seen()
+        self.beside = lru_cache(_FOLDERS_KEPT)(self._files_in)
 
     def names(self, start: bytes) -> Iterator[str]:
         try:
@@ -185,13 +238,28 @@ class _Folder:
         except OSError as error:
             log.warning("%s: %s; folder skipped", self._root / prefix, error.strerror)
             return
+        siblings = [name for name in found if not name.endswith("/")]
+        stems = _stems([name.removeprefix(prefix) for name in siblings])
         for name in sorted(found, key=os.fsencode):
             path = os.fsencode(name)
-            if not name.endswith("/"):
-                if path >= start and _is_image(name) and self._is_file(self._root / name):
+            if name.endswith("/"):
+                if self._enters(name) and (path >= start or start.startswith(path)):
+                    yield from self._walk(name, start)
+            elif path >= start and not _is_image(name):
+                _count(self.seen, name, stems)
+            elif path >= start:
+                self.seen.files += 1
+                if self._is_file(self._root / name):
                     yield name
-            elif self._enters(name) and (path >= start or start.startswith(path)):
-                yield from self._walk(name, start)
+                else:
+                    self.seen.pass_over("no file, or a link out of the folder", name)
+
+    def _files_in(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            return []
 
     def _enters(self, folder: str) -> bool:
         return self._params.recursive and _is_visible(folder.rstrip("/"))
@@ -226,18 +294,34 @@ class _Zip:
         self._archive = archive
         self._params = params
         self._members = {member.filename: member for member in archive.infolist()}
+        self._folders: dict[str, list[str]] = {}
+        for name in self._members:
+            if not name.endswith("/"):
+                self._folders.setdefault(posixpath.dirname(name), []).append(
+                    posixpath.basename(name)
+                )
+        self.seen = Seen()
 
     def names(self, start: bytes) -> Iterator[str]:
-        names = [name for name in self._members if _is_image(name)]
-        for name in names:
-            if self._members[name].flag_bits & 1:
+        for name, member in self._members.items():
+            if member.flag_bits & 1 and _is_image(name):
                 raise SourceError(
                     f"{self._params.path}: {name} is encrypted; unpack the archive and name "
                     "the folder"
                 )
-        for name in sorted(names, key=os.fsencode):
-            if os.fsencode(name) >= start and (self._params.recursive or "/" not in name):
+        stems = {folder: _stems(files) for folder, files in self._folders.items()}
+        for name in sorted(self._members, key=os.fsencode):
+            wanted = self._params.recursive or "/" not in name
+            if name.endswith("/") or os.fsencode(name) < start or not wanted:
+                continue
+            if _is_image(name):
+                self.seen.files += 1
                 yield name
+            else:
+                _count(self.seen, name, stems[posixpath.dirname(name)])
+
+    def beside(self, folder: str) -> Sequence[str]:
+        return self._folders.get(folder, ())
 
     def read(self, name: str) -> bytes | None:
         """Decompresses no further than ``max_bytes``, whatever size the archive claims."""

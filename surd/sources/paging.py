@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from surd.errors import SourceError
-from surd.sources.record import Page, Record
+from surd.sources.record import Page, Record, Seen
 
 PAGE_RECORDS = 100
 
@@ -50,25 +50,29 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def paged(records: Iterable[Numbered], cursor: str | None) -> Iterator[Page]:
+def paged(
+    records: Iterable[Numbered], cursor: str | None, seen: Seen | None = None
+) -> Iterator[Page]:
     """Pages of records; the cursor of each but the first of all is the place of its first.
 
-    What comes before a SourceError is yielded before it is raised.
+    ``seen`` is what ``records`` counts as it goes on, which the pages take from it. What comes
+    before a SourceError is yielded before it is raised.
     """
     here = cursor
     page: list[Record] = []
+    seen = seen or Seen()
     try:
         for name, number, record in records:
             if len(page) == PAGE_RECORDS:
-                yield Page(here, page)
+                yield Page(here, page, seen.take())
                 here, page = json.dumps({"file": name, "number": number}), []
             page.append(record)
     except SourceError:
         if page:
-            yield Page(here, page)
+            yield Page(here, page, seen.take())
         raise
-    if page:
-        yield Page(here, page)
+    if page or seen.passed:
+        yield Page(here, page, seen.take())
 
 
 def position(cursor: str | None, path: str) -> tuple[str, int]:

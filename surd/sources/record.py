@@ -36,6 +36,8 @@ class Record:
     negative_prompt: str | None = None
     simple_prompt: str | None = None
     """What the image shows, said plainly, where the source tells that besides the prompt."""
+    captions: tuple[str, ...] = ()
+    """What else the source says that the image shows."""
     author: str | None = None
     licence: str | None = None
     nsfw_level: str | None = None
@@ -53,6 +55,34 @@ class Page:
 
     cursor: str | None
     records: list[Record]
+    seen: Seen = field(default_factory=lambda: Seen())
+    """What was met on the way through this page, on to the first record of the next."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """How many files a source has met, and which of them, or of their rows, it passed over."""
+
+    files: int = 0
+    passed: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Why -> how many, and the name of the first."""
+
+    def pass_over(self, why: str, name: str, count: int = 1) -> None:
+        """Count what is no sample."""
+        before, first = self.passed.get(why, (0, name))
+        self.passed[why] = (before + count, first)
+
+    def add(self, other: Seen) -> None:
+        """Count what another has counted."""
+        self.files += other.files
+        for why, (count, first) in other.passed.items():
+            self.pass_over(why, first, count)
+
+    def take(self) -> Seen:
+        """All of it; this begins anew."""
+        taken = Seen(self.files, self.passed)
+        self.files, self.passed = 0, {}
+        return taken
 
 
 def plain_url(value: str) -> str:

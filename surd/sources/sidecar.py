@@ -1,31 +1,30 @@
-"""What lies beside an image: its caption as text, its fields as JSON, a line of metadata.jsonl."""
+"""What is said of an image beside its pixels: fields, captions, tags, and which is the prompt."""
 
 from __future__ import annotations
 
+import ast
 import json
-import logging
 import math
-import posixpath
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-Read = Callable[[str], "bytes | None"]
-"""Bytes of a file by relative path: None when it is not there, OSError when it is unreadable."""
+from surd.text.prompt_syntax import parse
 
-PROMPT_KEYS = ("prompt", "complex_prompt")
-CAPTION_KEYS = ("caption", "text")
+PROMPT_KEYS = ("prompt", "complex_prompt", "positive_prompt", "positive")
+CAPTION_KEYS = ("caption", "text", "captions", "texts", "sentences", "description")
 """The prompt where there is no other; beside a prompt, the simple prompt."""
 SIMPLE_PROMPT_KEYS = ("simple_prompt", "simple", "blip_caption")
-NEGATIVE_PROMPT_KEYS = ("negative_prompt", "negativePrompt")
-MODEL_KEYS = ("model", "Model")
-TEXT_SUFFIXES = (".txt", ".caption")
-METADATA_FILE = "metadata.jsonl"
-"""Hugging Face imagefolder: one JSON object a line, ``file_name`` relative to its folder."""
+NEGATIVE_PROMPT_KEYS = ("negative_prompt", "negative", "uc")
+MODEL_KEYS = ("model", "model_name", "stable_diffusion_model", "checkpoint")
+TAG_KEYS = ("tags", "tag_string")
+NESTED_KEYS = ("meta", "generation", "generation_data", "parameters", "sui_image_params")
+"""Fields that may hold the others, as in Civitai's answers and SwarmUI's files."""
 
-log = logging.getLogger("surd")
+_MAX_LIST_CHARS = 1_000_000
 
 
 def json_able(value: Any, depth: int = 50) -> Any:
@@ -50,151 +49,151 @@ def json_able(value: Any, depth: int = 50) -> Any:
     return value.isoformat() if isinstance(value, (date, time)) else str(value)
 
 
-def decode_text(data: bytes) -> str:
-    """Text of a small file: UTF-8 or UTF-16 by their marks, else UTF-8, else Latin-1."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What the files beside an image say of it."""
+    """What somebody says of an image."""
 
     prompt: str | None = None
     negative_prompt: str | None = None
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     simple_prompt: str | None = None
+    captions: tuple[str, ...] = ()
+    """Plain texts, whose part in the sample :meth:`settled` decides."""
+    tags: str | None = None
 
     def over(self, other: Sidecar) -> Sidecar:
-        """This, with ``other`` where this says nothing."""
+        """This, with ``other`` where this says nothing. Captions of both are kept, and so is
+        another prompt, in the settings."""
+        settings = {**other.settings, **self.settings}
+        if self.prompt and other.prompt and not same_words(self.prompt, other.prompt):
+            settings.setdefault("other_prompt", other.prompt)
         return Sidecar(
             self.prompt or other.prompt,
             self.negative_prompt or other.negative_prompt,
             self.model or other.model,
-            {**other.settings, **self.settings},
+            settings,
             self.simple_prompt or other.simple_prompt,
+            (*self.captions, *other.captions),
+            self.tags or other.tags,
+        )
+
+    def settled(self) -> Sidecar:
+        """With a part for every text: the prompt is the one that is called so, else the tags, else
+        the first caption; the simple prompt the one that is called so, else the first caption
+        that does not repeat the prompt."""
+        prompt, tags, captions = self.prompt, self.tags, list(dict.fromkeys(self.captions))
+        if prompt is None:
+            prompt, tags = tags, None
+        if prompt is None and captions:
+            prompt = captions.pop(0)
+        captions = [text for text in captions if prompt is None or not same_words(text, prompt)]
+        simple = self.simple_prompt or (captions[0] if captions else None)
+        settings = dict(self.settings)
+        if tags and not same_words(tags, prompt or ""):
+            settings["tags"] = tags
+        rest = tuple(text for text in captions if text != simple)
+        return replace(
+            self, prompt=prompt, settings=settings, simple_prompt=simple, captions=rest, tags=None
         )
 
 
+def together(fields: Sidecar, own: Sidecar, words: Sidecar) -> Sidecar:
+    """What is said of an image in all: its fields come first, then what is inside of it, then the
+    words of text files, which are the first to be captions."""
+    said = fields.over(own).over(words)
+    return replace(said, captions=(*words.captions, *fields.captions, *own.captions)).settled()
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two texts have the same words, syntax and punctuation apart."""
+    return one == other or _words(one) == _words(other)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", parse(text).text.lower())
+
+
+def texts_in(value: Any) -> list[str]:
+    """The texts of a field or cell: one, or those of a list, also of one that is written as text.
+
+    An item may be an object with the text inside, as in COCO's tables.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        listed = as_list(text)
+        return [text] if text and listed is None else texts_in(listed)
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts_in(item)]
+    if isinstance(value, Mapping):
+        return next((texts_in(value[key]) for key in ("raw", *CAPTION_KEYS) if key in value), [])
+    return []
+
+
+def as_list(text: str) -> list[Any] | None:
+    """The list that a cell such as ``["a", "b"]`` or pandas' ``['a', 'b']`` means."""
+    if not re.match(r"\[\s*[\"'{]", text) or not text.endswith("]") or len(text) > _MAX_LIST_CHARS:
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
 def flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a JSON object; those of Civitai's ``meta``, nested once or twice, among them."""
+    """Fields of a JSON object, and among them those of an object inside, such as Civitai's
+    ``meta``, nested a few times."""
     rest = dict(fields)
-    while isinstance(rest.get("meta"), dict):
-        rest |= rest.pop("meta")
+    for _ in range(8):
+        inner = [key for key in NESTED_KEYS if isinstance(rest.get(key), dict)]
+        if not inner:
+            break
+        for key in inner:
+            rest |= rest.pop(key)
     return rest
 
 
 def from_fields(fields: Mapping[str, Any]) -> Sidecar:
-    """Sidecar of a JSON object."""
+    """What the fields of a JSON object or the cells of a row say."""
     rest = flattened(fields)
-    prompt = _take(rest, PROMPT_KEYS)
-    simple_prompt = _take(rest, SIMPLE_PROMPT_KEYS)
-    if prompt is None:
-        prompt = _take(rest, CAPTION_KEYS)
-    elif simple_prompt is None:
-        simple_prompt = _take(rest, CAPTION_KEYS)
-    negative_prompt = _take(rest, NEGATIVE_PROMPT_KEYS)
-    model = _take(rest, MODEL_KEYS)
-    return Sidecar(prompt, negative_prompt, model, json_able(rest), simple_prompt)
+    names = {_plain(name): name for name in reversed(rest)}
+    prompts = _take(rest, names, PROMPT_KEYS)
+    simple = _take(rest, names, SIMPLE_PROMPT_KEYS)
+    captions = [text for key in CAPTION_KEYS for text in _take(rest, names, (key,))]
+    negative = _take(rest, names, NEGATIVE_PROMPT_KEYS)
+    model = _take(rest, names, MODEL_KEYS)
+    tags = [
+        rest.pop(names[key]) for key in TAG_KEYS if isinstance(rest.get(names.get(key, "")), str)
+    ]
+    return Sidecar(
+        _first(prompts),
+        _first(negative),
+        _first(model),
+        json_able(rest),
+        _first(simple),
+        (*prompts[1:], *simple[1:], *captions),
+        _first(tag.strip() for tag in tags),
+    )
 
 
-def _take(fields: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """Remove and return the first of ``keys`` that holds words."""
+def _first(texts: Iterable[str]) -> str | None:
+    return next((text for text in texts if text), None)
+
+
+def _plain(name: str) -> str:
+    """A field's name in lower case, with ``negativePrompt`` as ``negative_prompt``."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name))
+    return re.sub(r"[\W_]+", "_", spaced).strip("_").lower()
+
+
+def _take(fields: dict[str, Any], names: Mapping[str, str], keys: Iterable[str]) -> list[str]:
+    """Remove and return the texts of the first of ``keys`` that holds any."""
     for key in keys:
-        value = fields.get(key)
-        if isinstance(value, str) and value.strip():
-            return str(fields.pop(key)).strip()
-    return None
-
-
-class Sidecars:
-    """Finds what lies beside each image of one folder or archive.
-
-    For ``a/b.png``: the words of ``a/b.png.txt``, ``a/b.png.caption``, ``a/b.txt`` or
-    ``a/b.caption``; the fields of ``a/b.png.json`` or ``a/b.json``; the line of the nearest
-    ``metadata.jsonl`` that names it. The first of each is read; words win over fields, and
-    fields over the line.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._tables: dict[str, dict[str, bytes]] = {}
-
-    def of(self, name: str) -> Sidecar:
-        """What lies beside the image ``name``; what cannot be read is told in the settings."""
-        stem = posixpath.splitext(name)[0]
-        texts = [base + suffix for base in (name, stem) for suffix in TEXT_SUFFIXES]
-        found = self._row(name)
-        found = self._first([f"{name}.json", f"{stem}.json"], _parse_json).over(found)
-        return self._first(texts, _parse_text).over(found)
-
-    def _first(self, names: list[str], parse: Callable[[bytes], Sidecar]) -> Sidecar:
-        for name in names:
-            try:
-                data = self._read(name)
-                if data is not None:
-                    return parse(data)
-            except (OSError, ValueError, RecursionError) as error:
-                return Sidecar(settings={"sidecar_error": f"{posixpath.basename(name)}: {error}"})
-        return Sidecar()
-
-    def _row(self, name: str) -> Sidecar:
-        """The line on ``name`` in the nearest metadata.jsonl, in its folder or above."""
-        folders = list(_folders_of(name))
-        self._tables = {
-            folder: self._tables[folder] if folder in self._tables else self._table(folder)
-            for folder in folders
-        }
-        for folder in folders:
-            line = self._tables[folder].get(posixpath.relpath(name, folder or "."))
-            if line is not None:
-                sidecar = from_fields(json.loads(line))
-                settings = {k: v for k, v in sidecar.settings.items() if k != "file_name"}
-                return replace(sidecar, settings=settings)
-        return Sidecar()
-
-    def _table(self, folder: str) -> dict[str, bytes]:
-        """Lines of ``folder``'s metadata.jsonl by file name, unparsed since that is smaller."""
-        path = posixpath.join(folder, METADATA_FILE)
-        try:
-            data = self._read(path) or b""
-        except OSError as error:
-            log.warning("%s: %s; use a table source to read it line by line", path, error)
-            return {}
-        table: dict[str, bytes] = {}
-        bad: list[int] = []
-        for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-            try:
-                if line.strip():
-                    table[posixpath.normpath(json.loads(line)["file_name"])] = line
-            except (ValueError, TypeError, KeyError, RecursionError):
-                bad.append(number)
-        if bad:
-            reason = "not a JSON object with file_name"
-            log.warning("%s: line %d: %s; %d such lines skipped", path, bad[0], reason, len(bad))
-        return table
-
-
-def _parse_text(data: bytes) -> Sidecar:
-    return Sidecar(prompt=decode_text(data).strip() or None)
-
-
-def _parse_json(data: bytes) -> Sidecar:
-    fields = json.loads(decode_text(data))
-    if not isinstance(fields, dict):
-        raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
-    return from_fields(fields)
-
-
-def _folders_of(name: str) -> Iterator[str]:
-    """Folders above ``name``, nearest first; the top is the empty string."""
-    folder = posixpath.dirname(name)
-    while folder not in ("", "/"):
-        yield folder
-        folder = posixpath.dirname(folder)
-    yield ""
+        texts = texts_in(fields.get(names[key])) if key in names else []
+        if texts:
+            del fields[names[key]]
+            return texts
+    return []

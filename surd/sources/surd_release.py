@@ -15,12 +15,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from surd.errors import SourceError
+from surd.files.formats import IMAGE_SUFFIXES
+from surd.sources.beside import METADATA_FILE
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record, SourceParams
-from surd.sources.sidecar import METADATA_FILE, from_fields
+from surd.sources.sidecar import from_fields
 from surd.sources.table_rows import OPEN
 
-SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")
+SUFFIXES = ("", *IMAGE_SUFFIXES)
 """What a ``file_name`` may lack."""
 
 log = logging.getLogger("surd")
@@ -79,7 +81,7 @@ def _record(params: SurdReleaseSource, folder: str, root: Path, row: dict[str, A
     inside = posixpath.normpath(file_name)
     if inside.startswith(("/", "../")) or inside == ".." or "\0" in inside or "\\" in inside:
         raise ValueError(f"file_name {file_name!r} leads out of its folder")
-    said = from_fields(row)
+    said = from_fields(row).settled()
     return Record(
         key=posixpath.join(folder, _stem(inside)),
         source_id=file_name,
@@ -87,6 +89,7 @@ def _record(params: SurdReleaseSource, folder: str, root: Path, row: dict[str, A
         prompt=said.prompt,
         negative_prompt=said.negative_prompt,
         simple_prompt=said.simple_prompt,
+        captions=said.captions,
         author=params.author,
         licence=params.licence,
         model=said.model,

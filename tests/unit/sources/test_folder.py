@@ -88,7 +88,7 @@ def test_identical_files_have_one_key(tmp_path: Path) -> None:
 
 FOUND = ["B.PNG", "a-b/1.png", "a.jpeg", "a/1.jpg", "a/2.WebP", "a0.png", "ä.png"]
 LEFT_ALONE = [
-    "notes.txt", "a.gif", ".hidden.png", "._a.png", "__MACOSX/a/._1.jpg", "__MACOSX/b.png",
+    "notes.txt", "a.psd", ".hidden.png", "._a.png", "__MACOSX/a/._1.jpg", "__MACOSX/b.png",
     ".git/c.png", "png",
 ]  # fmt: skip
 
@@ -127,49 +127,172 @@ def test_a_named_pipe_does_not_stop_the_reading(tmp_path: Path) -> None:
     assert names(tmp_path) == ["b.png"]
 
 
-SIDECARS: list[tuple[str, dict[str, bytes | str], str]] = [
-    ("kohya text", {"d.txt": "a duck\n"}, "a duck"),
-    ("caption", {"d.caption": "a duck"}, "a duck"),
-    ("text after the whole name", {"d.png.txt": "a duck", "d.txt": "another"}, "a duck"),
-    ("utf-8 with mark", {"d.txt": b"\xef\xbb\xbfa d\xc3\xbcck"}, "a dück"),
-    ("utf-16", {"d.txt": "a dück".encode("utf-16")}, "a dück"),
-    ("latin-1", {"d.txt": "a dück".encode("latin-1")}, "a dück"),
-    ("json", {"d.json": '{"prompt": "a duck", "n": NaN}'}, "a duck"),
-    ("json caption", {"d.png.json": '{"caption": "a duck"}'}, "a duck"),
-    ("json text", {"d.json": '{"prompt": "", "text": "a duck"}'}, "a duck"),
-    ("civitai", {"d.json": '{"id": 1, "meta": {"prompt": "a duck"}}'}, "a duck"),
-    ("civitai twice", {"d.json": '{"meta": {"id": 1, "meta": {"prompt": "a duck"}}}'}, "a duck"),
-    ("text before json", {"d.txt": "a duck", "d.json": '{"prompt": "no"}'}, "a duck"),
-    ("imagefolder", {"metadata.jsonl": '{"file_name": "sub/d.png", "text": "a duck"}'}, "a duck"),
+CAPTIONS: list[tuple[str, dict[str, bytes | str]]] = [
+    ("kohya text", {"d.txt": "a dück\n"}),
+    ("caption", {"d.caption": "a dück"}),
+    ("another suffix", {"d.cap": "a dück"}),
+    ("upper case", {"d.TXT": "a dück"}),
+    ("after the whole name", {"d.png.txt": "a dück"}),
+    ("a word more in the name", {"d_meta.txt": "a dück"}),
+    ("another word", {"d.caption.txt": "a dück"}),
+    ("utf-8 with mark", {"d.txt": b"\xef\xbb\xbfa d\xc3\xbcck"}),
+    ("utf-16", {"d.txt": "a dück".encode("utf-16")}),
+    ("utf-16 without mark", {"d.txt": "a dück".encode("utf-16-le")}),
+    ("cp1252", {"d.txt": "a dück".encode("cp1252")}),
+    ("json caption", {"d.png.json": '{"caption": "a dück"}'}),
+    ("json text", {"d.json": '{"prompt": "", "text": "a dück"}'}),
+    ("json in text", {"d.txt": '{"caption": "a dück"}'}),
+    ("imagefolder", {"/metadata.jsonl": '{"file_name": "sub/d.png", "text": "a dück"}'}),
+    ("backslash", {"/metadata.jsonl": r'{"file_name": "sub\\d.png", "text": "a dück"}'}),
+    ("from the parent", {"metadata.jsonl": '{"file_name": "sub/d.png", "text": "a dück"}'}),
+    ("other keys", {"metadata.jsonl": '{"image": "d.png", "Caption": "a dück"}'}),
+    ("csv", {"metadata.csv": "file_name,text\nd.png,a dück\n"}),
+    ("csv of a German Excel", {"metadata.csv": "sep=;\r\nfile;caption\r\nd.png;a dück\r\n"}),
+    ("csv without a header", {"metadata.csv": "d.png,a dück\ne.png,a cup"}),
+    ("kohya meta", {"/meta_cap.json": '{"sub/d": {"caption": "a dück"}}'}),
+    ("kohya meta of Windows", {"meta_cap.json": r'{"C:\\sub\\d.png": {"caption": "a dück"}}'}),
+    ("list of objects", {"metadata.json": '[{"file_name": "d.png", "text": "a dück"}]'}),
+]
+PROMPTS: list[tuple[str, dict[str, bytes | str]]] = [
+    ("json", {"d.json": '{"prompt": "a duck", "n": NaN}'}),
+    ("another case", {"d.json": '{"Prompt": "a duck"}'}),
+    ("civitai", {"d.json": '{"id": 1, "meta": {"prompt": "a duck"}}'}),
+    ("civitai twice", {"d.json": '{"meta": {"id": 1, "meta": {"prompt": "a duck"}}}'}),
+    ("swarm", {"d.swarm.json": '{"sui_image_params": {"prompt": "a duck"}}'}),
+    ("text beside json", {"d.txt": "a cup", "d.json": '{"prompt": "a duck"}'}),
+    ("csv", {"metadata.csv": "file_name,prompt\nd.png,a duck\n"}),
 ]
 
 
+def beside(
+    tmp_path: Path, kind: str, files: dict[str, bytes | str], parameters: str | None = PARAMETERS
+) -> Path:
+    """A folder or zip with sub/d.png, and files beside it, or at the top after a slash."""
+    placed = {k[1:] if k.startswith("/") else f"sub/{k}": v for k, v in files.items()}
+    placed["sub/d.png"] = image(parameters=parameters)
+    if kind == "folder":
+        return write(tmp_path / "f", placed)
+    return write_zip(tmp_path / "f.zip", placed)
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-@pytest.mark.parametrize(
-    ("sidecars", "prompt"), [c[1:] for c in SIDECARS], ids=[c[0] for c in SIDECARS]
-)
-def test_a_sidecar_holds_the_prompt(
-    tmp_path: Path, kind: str, sidecars: dict[str, bytes | str], prompt: str
+@pytest.mark.parametrize("files", [c[1] for c in CAPTIONS], ids=[c[0] for c in CAPTIONS])
+def test_a_caption_is_the_prompt_but_beside_the_images_own_the_simple_prompt(
+    tmp_path: Path, kind: str, files: dict[str, bytes | str]
 ) -> None:
-    files = {f"sub/{k}" if k != "metadata.jsonl" else k: v for k, v in sidecars.items()}
-    files["sub/d.png"] = image(parameters=PARAMETERS)
-    path = (
-        write(tmp_path / "f", files) if kind == "folder" else write_zip(tmp_path / "f.zip", files)
-    )
-    assert only(path).prompt == prompt
-    assert only(path, captions="sidecar").prompt == prompt
+    path = beside(tmp_path, kind, files)
+    record = only(path)
+    assert (record.prompt, record.simple_prompt) == ("embedded duck", "a dück")
+    assert (record.negative_prompt, record.settings["seed"]) == ("blurry", 42)
+    record = only(path, captions="sidecar")
+    assert (record.prompt, record.simple_prompt) == ("a dück", None)
+    record = only(path, captions="metadata")
+    assert (record.prompt, record.simple_prompt) == ("embedded duck", None)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("files", [c[1] for c in PROMPTS], ids=[c[0] for c in PROMPTS])
+def test_a_field_called_prompt_counts_more_than_the_images_own(
+    tmp_path: Path, kind: str, files: dict[str, bytes | str]
+) -> None:
+    path = beside(tmp_path, kind, files)
+    assert only(path).prompt == "a duck"
     assert only(path, captions="metadata").prompt == "embedded duck"
     json.dumps(dict(only(path).settings), allow_nan=False)
 
 
-def test_the_metadata_fills_in_what_the_sidecar_leaves_out(tmp_path: Path) -> None:
-    write(tmp_path, {"d.png": image(parameters=PARAMETERS), "d.txt": "a duck", "e.png": image()})
-    record, bare = records(tmp_path)
-    assert (record.prompt, record.negative_prompt, record.model) == ("a duck", "blurry", "duckMix")
-    assert record.settings["seed"] == 42
-    assert (bare.prompt, bare.settings) == (None, {})
-    record, _ = records(tmp_path, captions="sidecar")
-    assert (record.prompt, record.negative_prompt, record.settings) == ("a duck", None, {})
+INFOTEXT = (
+    "an old tin robot, ferns, <lora:tin:0.7>\nNegative prompt: blurry, extra fingers\n"
+    "Steps: 22, CFG scale: 6.5, Seed: 90210, Size: 320x320, Model: someModel"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "negative", "model"),
+    [
+        (INFOTEXT, "an old tin robot, ferns, <lora:tin:0.7>", "blurry, extra fingers", "someModel"),
+        ("a cup\r\nSteps: 5, Seed: 1, Model: m\r\n", "a cup", None, "m"),
+        ("a cup\nNegative prompt: text", "a cup", "text", None),
+        ("prompt: a cup,\nred\nnegativePrompt: text\nseed: 4", "a cup,\nred", "text", None),
+        (
+            "Prompt: a cup\nSeed: 5\nStable Diffusion model: m\nNegative Prompt: u",
+            "a cup",
+            "u",
+            "m",
+        ),
+        ('{"prompt": "a cup", "negative_prompt": "text"}', "a cup", "text", None),
+        ('{"parameters": "a cup\\nSteps: 5, Seed: 1, Model: m"}', "a cup", None, "m"),
+        ("1girl, solo, long hair", "1girl, solo, long hair", None, None),
+        ("[cat|dog] in a field", "[cat|dog] in a field", None, None),
+    ],
+)
+def test_a_text_file_is_what_it_looks_like(
+    tmp_path: Path, text: str, prompt: str, negative: str | None, model: str | None
+) -> None:
+    record = only(beside(tmp_path, "folder", {"d.txt": text}, parameters=None))
+    assert (record.prompt, record.simple_prompt) == (prompt, None)
+    assert (record.negative_prompt, record.model) == (negative, model)
+
+
+def test_texts_that_are_no_captions_do_not_become_simple_prompts(tmp_path: Path) -> None:
+    own = PARAMETERS.replace("embedded duck", "(embedded:1.2) duck <lora:x:1>")
+    for text in ("embedded duck", "1girl, solo, long hair", INFOTEXT, "a (cup:1.2)"):
+        record = only(beside(tmp_path, "folder", {"d.txt": text}, own))
+        assert (record.prompt, record.simple_prompt) == ("(embedded:1.2) duck <lora:x:1>", None)
+        kept = {k: v for k, v in record.settings.items() if k in ("tags", "other_prompt")}
+        assert list(kept.values()) == ([] if text == "embedded duck" else [text.split("\n")[0]])
+
+
+def test_tags_are_the_prompt_of_a_caption_beside_them(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {"d.txt": "1girl, solo, hat", "d.caption": "a girl in a hat"}
+    record = only(beside(tmp_path, "folder", files, parameters=None))
+    assert (record.prompt, record.simple_prompt) == ("1girl, solo, hat", "a girl in a hat")
+    record = only(beside(tmp_path, "folder", {"d.tags": "hat", **files}))
+    assert (record.prompt, record.simple_prompt) == ("embedded duck", "a girl in a hat")
+
+
+def test_every_caption_of_an_image_is_kept(tmp_path: Path) -> None:
+    lines = [{"file_name": "d.png", "text": text} for text in ("one cup", "two", "three")]
+    files: dict[str, bytes | str] = {"metadata.jsonl": "\n".join(map(json.dumps, lines))}
+    record = only(beside(tmp_path, "folder", files))
+    assert record.prompt == "embedded duck"
+    assert (record.simple_prompt, record.captions) == ("one cup", ("two", "three"))
+    record = only(beside(tmp_path, "folder", {"d.json": '{"captions": ["a", "b", "b"]}'}, None))
+    assert record.prompt == "a"
+    assert {record.simple_prompt, *record.captions} >= {"b"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x89PNG\r\n\x1a\n\0\0", b"a duck\x00\x01\x02", bytes(range(1, 256)), b"a \x1b[0m cup"],
+)
+def test_a_text_that_is_none_is_told_and_is_no_prompt(tmp_path: Path, data: bytes) -> None:
+    record = only(beside(tmp_path, "folder", {"d.txt": data}, parameters=None))
+    assert record.prompt is None
+    assert record.settings["sidecar_error"].startswith("d.txt: ")
+
+
+def test_what_is_passed_over_is_counted_with_the_first_of_its_kind(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "a.png": image(1), "a.txt": "x", "b.psd": "", "c/d.psd": "", "c/e.txt": "", "f": "",
+        ".g": "", "meta_cap.json": "{}", "c/h.HEIC": "",
+    }  # fmt: skip
+    for path in (write(tmp_path / "f", files), write_zip(tmp_path / "f.zip", files)):
+        (page,) = all_pages(path)
+        assert len(page.records) == 2
+        assert page.seen.files == 9
+        assert page.seen.passed == {
+            "hidden": (1, ".g"), ".psd": (2, "b.psd"), ".txt of no image": (1, "c/e.txt"),
+            "no suffix": (1, "f"),
+        }  # fmt: skip
+
+
+def test_files_are_counted_once_wherever_reading_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, {f"{i:03}.{suffix}": image(i) for i in range(250) for suffix in ("png", "psd")})
+    whole = all_pages(tmp_path)
+    assert [page.seen.files for page in whole] == [200, 200, 100]
+    assert [page.seen.passed[".psd"][0] for page in whole] == [100, 100, 50]
+    assert all_pages(tmp_path, whole[1].cursor) == whole[1:]
 
 
 def test_other_fields_of_a_json_sidecar_become_settings(tmp_path: Path) -> None:
@@ -357,7 +480,7 @@ def test_what_cannot_be_read_at_all_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert all_pages(tmp_path) == []
-    assert "no PNG, JPEG or WebP files" in caplog.text
+    assert "no image files" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, PngImagePlugin
 from support_shards import Files, img2dataset_row, write_tar
 from support_sources import readers
 
 from surd.errors import SourceError
 from surd.sources.record import Record
-from surd.sources.webdataset import MAX_TEXT_BYTES, WebDatasetSource, pages, split_name
+from surd.sources.tar_samples import split_name
+from surd.sources.webdataset import MAX_TEXT_BYTES, WebDatasetSource, pages
 
 all_pages, records = readers(WebDatasetSource, pages)
 
@@ -64,7 +67,7 @@ def test_a_sample_of_img2dataset_becomes_a_record(tmp_path: Path) -> None:
         ({"1.json": {"prompt": "cup, best", "caption": "a cup"}}, "cup, best", "a cup"),
         ({"1.json": {"prompt": "cup, best"}, "1.txt": "a cup"}, "cup, best", "a cup"),
         ({"1.json": {"prompt": "a cup"}, "1.txt": "a cup"}, "a cup", None),
-        ({"1.json": {"caption": "cup"}, "1.txt": "a cup"}, "a cup", None),
+        ({"1.json": {"caption": "cup"}, "1.txt": "a cup"}, "a cup", "cup"),
         ({"1.json": {"simple_prompt": "a cup"}, "1.txt": "cup, best"}, "cup, best", "a cup"),
         ({"1.prompt.txt": "cup, best", "1.simple_prompt.txt": "a cup"}, "cup, best", "a cup"),
         ({"1.prompt": "cup, best", "1.txt": "a cup"}, "cup, best", "a cup"),
@@ -72,7 +75,7 @@ def test_a_sample_of_img2dataset_becomes_a_record(tmp_path: Path) -> None:
         ({"1.json": "[1]", "1.txt": "a cup"}, "a cup", None),
         ({"1.json": "{", "1.txt": "a cup"}, "a cup", None),
         ({"1.json": "[" * 100_000, "1.txt": "a cup"}, "a cup", None),
-        ({"1.json": {"prompt": ["x"]}, "1.txt": "a cup"}, "a cup", None),
+        ({"1.json": {"prompt": ["x"]}, "1.txt": "a cup"}, "x", "a cup"),
     ],
 )
 def test_prompts_come_from_text_and_json_members(
@@ -82,9 +85,104 @@ def test_prompts_come_from_text_and_json_members(
     assert (record.prompt, record.simple_prompt) == (prompt, simple)
 
 
-def test_a_caption_that_words_replace_stays_in_the_settings(tmp_path: Path) -> None:
-    files = {"1.jpg": b"x", "1.txt": "a cup", "1.json": {"caption": "cup"}}
-    assert only(tmp_path, files).settings == {"caption": "cup"}
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"1.txt": "a cup", "1.json": {"caption": ["mug", "beaker"]}},
+        {"1.txt": '["a cup", "mug", "beaker"]'},
+        {"1.json": ["a cup", "mug", "beaker"]},
+        {"1.json": {"captions": [{"raw": "a cup"}, {"raw": "mug"}, {"raw": "beaker"}]}},
+        {"1.caption.txt": "a cup", "1.txt": "mug", "1.text": "beaker"},
+    ],
+)
+def test_every_caption_of_a_sample_is_kept(tmp_path: Path, files: dict[str, Any]) -> None:
+    record = only(tmp_path, {"1.jpg": b"x", **files})
+    assert (record.prompt, record.simple_prompt) == ("a cup", "mug")
+    assert (record.captions, record.settings) == (("beaker",), {})
+
+
+Samples = list[tuple[str, str, str | None]]
+SHARDS: list[tuple[str, list[str], Samples]] = [
+    ("dots in keys", ["22.05.jpg", "22.05.txt", "22.06.jpg", "22.06.txt"],
+     [("22.05", "22.05.jpg", "22.05.txt"), ("22.06", "22.06.jpg", "22.06.txt")]),
+    ("dots in words", ["Dr.Jones.jpg", "Dr.Smith.jpg", "Dr.Jones.txt", "Dr.Smith.txt"],
+     [("Dr.Jones", "Dr.Jones.jpg", "Dr.Jones.txt"), ("Dr.Smith", "Dr.Smith.jpg", "Dr.Smith.txt")]),
+    ("dots and a space", ["a b. c.jpg", "a b. c.json.txt", "a b. d.jpg"],
+     [("a b. c", "a b. c.jpg", "a b. c.json.txt"), ("a b. d", "a b. d.jpg", None)]),
+    ("dots and no text", ["v1.0.jpg", "v1.1.jpg"],
+     [("v1.0", "v1.0.jpg", None), ("v1.1", "v1.1.jpg", None)]),
+    ("a field of a key with dots", ["1.5.jpg", "1.5.caption.txt"],
+     [("1.5", "1.5.jpg", "1.5.caption.txt")]),
+    ("not adjacent", ["0.jpg", "1.jpg", "0.txt", "1.txt"],
+     [("0", "0.jpg", "0.txt"), ("1", "1.jpg", "1.txt")]),
+    ("prefixed", ["s0.input.jpg", "s0.outputs.txt"], [("s0", "s0.input.jpg", "s0.outputs.txt")]),
+    ("upper case", ["0.JPG", "0.TXT"], [("0", "0.JPG", "0.TXT")]),
+    ("named words", ["1.jpeg", "1.caption.txt"], [("1", "1.jpeg", "1.caption.txt")]),
+    ("a prompt", ["2.jpg", "2.prompt"], [("2", "2.jpg", "2.prompt")]),
+    ("words of any name", ["2.jpg", "2.llava.txt"], [("2", "2.jpg", "2.llava.txt")]),
+    ("several fields", ["3.seg.png", "3.jpg", "3.txt"], [("3", "3.jpg", "3.txt")]),
+    ("before and after", ["3.input.jpg", "3.output.jpg", "3.txt"],
+     [("3", "3.output.jpg", "3.txt")]),
+    ("another format", ["4.avif", "4.txt"], [("4", "4.avif", "4.txt")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "wanted"), [c[1:] for c in SHARDS], ids=[c[0] for c in SHARDS])
+def test_members_make_samples_and_no_image_is_lost(
+    tmp_path: Path, names: list[str], wanted: Samples
+) -> None:
+    path = write_tar(tmp_path / "a.tar", {name: f"words of {name}" for name in names})
+    (page,) = all_pages(path)
+    found = [
+        (r.source_id, r.path.partition("::")[2], r.prompt)  # type: ignore[union-attr]
+        for r in page.records
+    ]
+    assert found == [(k, image, text and f"words of {text}") for k, image, text in wanted]
+    images = sum(not name.lower().endswith(("txt", "prompt")) for name in names)
+    passed = page.seen.passed.get("a further image of a sample", (0, ""))[0]
+    assert len(found) + passed == images
+    assert page.seen.files == len(names)
+
+
+def test_members_that_are_no_part_of_a_sample_are_counted(tmp_path: Path) -> None:
+    files = {
+        "1.jpg": b"x",
+        "1.npy": b"x",
+        "2.txt": "b",
+        "3.mp4": b"x",
+        ".h": b"",
+        "__MACOSX/1.jpg": b"",
+    }
+    (page,) = all_pages(write_tar(tmp_path / "a.tar", files))
+    assert page.seen.files == 6
+    assert page.seen.passed == {
+        "hidden": (2, "a.tar::.h"), ".npy": (1, "a.tar::1.npy"), ".mp4": (1, "a.tar::3.mp4"),
+        ".txt of no image": (1, "a.tar::2.txt"),
+    }  # fmt: skip
+
+
+def test_the_prompt_may_be_inside_the_image(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(
+        "parameters", "a cup\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 8x8"
+    )
+    file = BytesIO()
+    Image.new("RGB", (2, 2)).save(file, "PNG", pnginfo=info)
+    record = only(tmp_path, {"1.png": file.getvalue()})
+    assert (record.prompt, record.settings["seed"]) == ("a cup", 42)
+    assert only(tmp_path, {"1.png": file.getvalue(), "1.txt": "a mug"}).prompt == "a mug"
+
+
+def test_infotext_in_a_text_member_is_taken_apart(tmp_path: Path) -> None:
+    text = "a cup\nNegative prompt: text\nSteps: 20, Seed: 42, Size: 8x8"
+    record = only(tmp_path, {"1.png": b"x", "1.txt": text})
+    assert (record.prompt, record.negative_prompt) == ("a cup", "text")
+
+
+def test_text_that_is_none_is_told_and_is_no_prompt(tmp_path: Path) -> None:
+    record = only(tmp_path, {"1.png": b"x", "1.txt": b"a\x01\x02 cup"})
+    assert record.prompt is None
+    assert "1.txt: holds control characters" in record.settings["sidecar_error"]
 
 
 def test_fields_may_be_named_and_need_not_be_in_every_sample(tmp_path: Path) -> None:
@@ -97,7 +195,7 @@ def test_fields_may_be_named_and_need_not_be_in_every_sample(tmp_path: Path) -> 
     ("name", "key", "extension"),
     [
         ("1.jpg", "1", "jpg"),
-        ("a/b.c/1.seg.PNG", "a/b.c/1", "seg.png"),
+        ("a/b.c/1.seg.PNG", "a/b.c/1", "seg.PNG"),
         ("./1.jpg", "1", "jpg"),
         ("1", "1", ""),
         (".DS_Store", "", ""),
