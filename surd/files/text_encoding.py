@@ -24,6 +24,7 @@ CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _WESTERN = re.compile(r"[\t-\r -~\xa0-\xff€…ŠšŒœŽžŸ‘’“”•–—™]+")
 _WORD = re.compile(r"[^\W\d_]+")
 _RARE = re.compile(r"[¡¢¤¥¦¨¬¯¶¸¹¼½¾×÷þÞðÐ]{2}|[a-zß-ÿ][A-ZÀ-Þ]{2}|\w[¤¦¨¬¯¶¸]\w")
+_NO_WORDS = frozenset("ªºþÞðÐßÿŸµƒ")
 _EUROPEAN = re.compile(r"[\t-\r -~\xa0-\u024f\u0370-\u045f\u2010-\u2026€™\ufeff]")
 _CYRILLIC = re.compile(r"[А-Яа-яЁёІіЇїЄєҐґЎў«»–—“”„…№\s]")
 _COMMON_BYTES = {
@@ -100,12 +101,22 @@ def _is_wide_text(text: str) -> bool:
 def _western(sample: bytes) -> str | None:
     """cp1252, where each word is of ASCII letters for the most part, or a single letter."""
     text = _decoded(sample, "cp1252")
-    if text is None or not _WESTERN.fullmatch(text):
+    if text is None or not _WESTERN.fullmatch(text) or _is_nearly_utf8(sample):
         return None
     high = [word for word in _WORD.findall(text) if not word.isascii()]
-    fit = all(sum(char.isascii() for char in word) >= len(word) // 2 for word in high)
-    prose = sum(char.isalpha() or char.isspace() for char in text) * 10 >= 7 * len(text)
+    fit = all(
+        sum(char.isascii() for char in word) >= len(word) // 2 and word not in _NO_WORDS
+        for word in high
+    )
+    prose = sum(char.isalpha() or char.isspace() for char in text) * 2 >= len(text)
     return "cp1252" if fit and prose and not _RARE.search(text) else None
+
+
+def _is_nearly_utf8(sample: bytes) -> bool:
+    """UTF-8 with some bytes damaged."""
+    text = sample.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    return sum(not char.isascii() for char in text) > 2 * bad
 
 
 def _guessed(sample: bytes) -> str | None:
@@ -148,6 +159,7 @@ def _is_russian(text: str) -> bool:
     words = [word for word in _WORD.findall(text) if not word.isascii()]
     return (
         not CONTROL.search(text)
+        and any(len(word) >= 3 for word in words)
         and all(_CYRILLIC.fullmatch(char) for char in others)
         and all(word.islower() or word.istitle() or word.isupper() for word in words)
         and not any(char.isascii() for word in words for char in word)

@@ -22,8 +22,11 @@ from surd.sources.sidecar import (
 )
 
 USUAL_NAMES = {
-    "url": ("url", "image_url", "img_url", "link"),
-    "path": ("path", "file", "file_name", "filename", "image_path"),
+    "url": ("url", "image_url", "img_url", "link", "urls", "image_urls", "coco_url"),
+    "path": (
+        *("path", "file", "file_name", "filename", "image_path", "filepath", "file_path"),
+        *("image", "img", "img_path", "image_file", "image_name", "images", "image_paths", "files"),
+    ),
     "prompt": ("prompt", "complex_prompt", "text", "caption", "captions", "texts", "sentences"),
     "simple_prompt": SIMPLE_PROMPT_KEYS,
     "negative_prompt": ("negative_prompt", "negativeprompt"),
@@ -103,6 +106,11 @@ def find_columns(params: ColumnParams, names: Sequence[str], where: object) -> d
     return columns
 
 
+def is_caption(params: ColumnParams, columns: Mapping[str, str]) -> bool:
+    """Whether the column of prompts is one of captions by its name."""
+    return params.prompt_column is None and columns["prompt"].lower() in CAPTION_KEYS
+
+
 def listed(names: Sequence[str]) -> str:
     """Names for a message, not too many of them."""
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
@@ -133,10 +141,12 @@ def fields_of(
     rest = {name: json_able(value) for name, value in row.items() if name not in taken}
     prompts = _texts(row.get(columns.get("prompt", "")))
     simple = _texts(row.get(columns.get("simple_prompt", "")))
-    captions = (*prompts[1:], *simple[1:])
     prompt = prompts[0] if prompts else None
-    if prompt and not params.prompt_column and columns["prompt"].lower() in CAPTION_KEYS:
-        captions, prompt = (prompt, *captions), None
+    captions = tuple(simple[1:])
+    if prompt and is_caption(params, columns):
+        captions, prompt = (*prompts, *captions), None
+    elif len(prompts) > 1:
+        rest["other_prompts"] = prompts[1:]
     fields = Sidecar(
         prompt,
         texts.get("negative_prompt"),

@@ -20,7 +20,7 @@ from surd.sources.beside import METADATA_FILE
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record, SourceParams
 from surd.sources.sidecar import from_fields
-from surd.sources.table_rows import OPEN
+from surd.sources.table_rows import open_table
 
 SUFFIXES = ("", *IMAGE_SUFFIXES)
 """What a ``file_name`` may lack."""
@@ -56,7 +56,7 @@ def _records(
         skipped, first = 0, ""
         folder = posixpath.dirname(name)
         try:
-            for number, row in OPEN["jsonl"](path).rows(start, ()):
+            for number, row in open_table(path, "jsonl").rows(start, ()):
                 try:
                     if isinstance(row, str):
                         raise ValueError(row)

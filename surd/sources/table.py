@@ -9,14 +9,18 @@ import glob
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from surd.errors import SourceError
 from surd.sources.column_names import (
+    USUAL_NAMES,
     ColumnParams,
     column,
     fields_of,
@@ -24,8 +28,9 @@ from surd.sources.column_names import (
     listed,
     texts_of,
 )
-from surd.sources.record import Page, Record
-from surd.sources.table_rows import OPEN, SUFFIXES, Row, format_of
+from surd.sources.record import Page, Record, Seen
+from surd.sources.sidecar import as_list, texts_in
+from surd.sources.table_rows import SUFFIXES, Row, Table, format_of, open_table
 
 PAGE_RECORDS = 100
 
@@ -35,7 +40,9 @@ log = logging.getLogger("surd")
 class TableSource(ColumnParams):
     """Rows of one table, or of several of one kind; img2dataset's and LAION's work as they are.
 
-    A sample's key is its id, else its url, else its path; ids have to be unique in all the files.
+    Rows of one file that name the same image are one sample with several captions, unless
+    ``id_column`` tells them apart. A row that lists several images is as many samples. A sample's
+    key is its id, else its url, else its path; ids have to be unique in all the files.
     Columns that are not named here go to the samples' settings, except bytes and empty values.
     A row that cannot be read is skipped; each file reports how many were, and the first.
     """
@@ -44,8 +51,15 @@ class TableSource(ColumnParams):
     path: str = Field(
         min_length=1, description="file, folder of files, or a pattern such as t/*.csv"
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "json"] = Field(
         default="auto", description="auto: by file extension"
+    )
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="what separates the columns of CSV or TSV; default: comma, semicolon, tab or "
+        "|, as the first rows show",
     )
     url_column: str | None = column("url")
     path_column: str | None = column("path")
@@ -64,14 +78,16 @@ def pages(params: TableSource, cursor: str | None) -> Iterator[Page]:
     first_file, first_row = _position(cursor, len(files), params.path)
     here = cursor
     records: list[Record] = []
+    seen = Seen()
     for i in range(first_file, len(files)):
-        for row, record in _records(params, *files[i], first_row if i == first_file else 0):
-            if len(records) == PAGE_RECORDS:
-                yield Page(here, records)
+        seen.files += i > first_file or not first_row
+        for row, found in _records(params, *files[i], first_row if i == first_file else 0, seen):
+            if len(records) >= PAGE_RECORDS:
+                yield Page(here, records, seen.take())
                 here, records = json.dumps({"file": i, "row": row}), []
-            records.append(record)
-    if records:
-        yield Page(here, records)
+            records += found
+    if records or seen.passed:
+        yield Page(here, records, seen.take())
 
 
 def _position(cursor: str | None, file_count: int, path: str) -> tuple[int, int]:
@@ -99,6 +115,8 @@ def _files(params: TableSource) -> list[tuple[str, Path, str]]:
     if path.is_dir():
         known = tuple(suffix for name in formats for suffix in SUFFIXES[name])
         found = [p for p in path.iterdir() if p.name.lower().endswith(known)]
+        tables = [p for p in found if format_of(p, params.format) != "json"]
+        found = tables or found  # beside tables, .json tells something else
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
     found = [p for p in found if p.is_file() and not p.name.startswith(".")]
@@ -118,24 +136,33 @@ def _files(params: TableSource) -> list[tuple[str, Path, str]]:
 
 
 def _records(
-    params: TableSource, name: str, path: Path, format_: str, start: int
-) -> Iterator[tuple[int, Record]]:
-    """Numbered records of one file; bad rows are counted and told once."""
+    params: TableSource, name: str, path: Path, format_: str, start: int, seen: Seen
+) -> Iterator[tuple[int, list[Record]]]:
+    """Numbered rows of one file and their records; bad rows are counted and told once."""
     skipped, first = 0, ""
+    known = {usual for names in USUAL_NAMES.values() for usual in names}
+    asked = {value.lower() for key, value in params if key.endswith("_column") and value}
     try:
-        table = OPEN[format_](path)
-        columns = _columns(params, table.columns, path)
+        table = open_table(path, format_, known | asked, params.delimiter)
+        if not table.columns:
+            return
+        columns = _columns(params, table, path)
         root = Path(params.images_root or path.parent).expanduser().absolute()
+        repeats = _repeats(params, table, columns)
         for number, row in table.rows(start, columns.values()):
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                record = _record(params, columns, root, row, f"row {name} {number + 1}")
+                if number in repeats.later:
+                    continue
+                whole = _merged(columns, [row, *repeats.rows.get(number, ())])
+                records = _records_of(params, columns, root, whole, f"row {name} {number + 1}")
             except ValueError as error:
                 where = "" if isinstance(row, str) else f"row {number + 1}: "
                 skipped, first = skipped + 1, first or f"{where}{error}"
+                seen.pass_over("bad row of a table", f"{name}: {where}{error}")
             else:
-                yield number, record
+                yield number, records
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     finally:
@@ -143,21 +170,143 @@ def _records(
             log.warning("%s: %s; %d such rows skipped", path, first, skipped)
 
 
-def _columns(params: TableSource, names: Sequence[str], path: Path) -> dict[str, str]:
+def _columns(params: TableSource, table: Table, path: Path) -> dict[str, str]:
+    names = table.columns
     columns = find_columns(params, names, path)
     if not columns.keys() & {"url", "path"}:
-        mend = "no column of urls or paths; name one with url_column or path_column. Columns:"
-        log.warning("%s: %s %s", path, mend, listed(names))
+        raise SourceError(
+            f"{path}: no column of urls or paths; name one with url_column or path_column. "
+            f"Columns: {listed(names)}"
+        )
+    unnamed = [name for name in names if name.startswith("column_")]
+    if not table.has_header and "prompt" not in columns and len(unnamed) > 1:
+        raise SourceError(
+            f"{path}: no header line, and several columns could hold the prompt; set "
+            f"prompt_column to one of {listed(unnamed)}"
+        )
     return columns
+
+
+# --- several rows of one image, several images of one row --------------------------------------
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """Rows whose image an earlier row has."""
+
+    rows: Mapping[int, list[Row]]
+    """Number of the first row of an image -> the later ones."""
+    later: Collection[int]
+    """Numbers of the later ones."""
+
+
+def _repeats(params: TableSource, table: Table, columns: Mapping[str, str]) -> _Repeats:
+    """Find the rows that name an image again; reads the file's column of images once, and all of
+    it again only where there are such rows. Takes 16 bytes a row."""
+    purposes = ("id",) if params.id_column else ("url", "path", "id")
+    names = [columns[purpose] for purpose in purposes if purpose in columns]
+    read = table.narrow or (lambda used: table.rows(0, used))
+    numbers, hashes = array("q"), array("q")
+    for number, row in read(names):
+        image = None if isinstance(row, str) else _image_of(row, names)
+        if image is not None:
+            numbers.append(number)
+            hashes.append(hash(image))
+    found, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+    repeated = set(found[counts > 1].tolist())
+    firsts: dict[str, int] = {}
+    rows: dict[int, list[Row]] = {}
+    later: set[int] = set()
+    if repeated:
+        for number, row in table.rows(0, columns.values()):
+            image = None if isinstance(row, str) else _image_of(row, names)
+            if image is None or isinstance(row, str) or hash(image) not in repeated:
+                continue
+            if image in firsts:
+                rows.setdefault(firsts[image], []).append(row)
+                later.add(number)
+            else:
+                firsts[image] = number
+    return _Repeats(rows, later)
+
+
+def _image_of(row: Row, names: Sequence[str]) -> str | None:
+    """What a row calls its image: the first of these columns that is a single word."""
+    values = (row.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value.strip()), None)
+
+
+def _merged(columns: Mapping[str, str], rows: Sequence[Row]) -> Row:
+    """The first of the rows of one image, with the prompts and captions of all."""
+    merged = dict(rows[0])
+    if len(rows) == 1:
+        return merged
+    texts = [columns[purpose] for purpose in ("prompt", "simple_prompt") if purpose in columns]
+    for name in merged:
+        values = [row.get(name) for row in rows if row.get(name) not in (None, "")]
+        if name in texts:
+            merged[name] = list(dict.fromkeys(text for v in values for text in texts_in(v)))
+        elif merged[name] in (None, "") and values:
+            merged[name] = values[0]
+    return merged
+
+
+def _records_of(
+    params: TableSource, columns: Mapping[str, str], root: Path, row: Row, nameless: str
+) -> list[Record]:
+    """Records of one row, one for each image it lists. Raises ValueError for bytes that are not
+    UTF-8."""
+    lists = {
+        name: places
+        for purpose, name in columns.items()
+        if purpose in ("url", "path") and len(places := _places(row.get(name))) > 1
+    }
+    if not lists:
+        flat = {name: _first_place(row.get(name)) for name in row if isinstance(row[name], dict)}
+        return [_record(params, columns, root, {**row, **flat}, nameless)]
+    count = max(map(len, lists.values()))
+    records = []
+    for i in range(count):
+        own = dict(row)
+        for name, places in lists.items():
+            own[name] = places[i] if i < len(places) else None
+        for purpose in ("prompt", "simple_prompt"):
+            texts = texts_in(row.get(columns.get(purpose, "")))
+            if len(texts) == count:  # one each
+                own[columns[purpose]] = texts[i]
+        if row.get(columns.get("id", "")) is not None:
+            own[columns["id"]] = f"{row[columns['id']]}/{i}"
+        records.append(_record(params, columns, root, own, f"{nameless}/{i}"))
+    return records
+
+
+def _places(value: Any) -> list[str]:
+    """The urls or paths in a cell: one, or a list of them, or of objects that hold one."""
+    if isinstance(value, str):
+        listed = as_list(value.strip())
+        return _places(listed) if listed else [value]
+    if isinstance(value, (list, tuple)):
+        return [place for item in value for place in _places(item)]
+    if isinstance(value, Mapping):
+        names = ("path", "url", "src", "file_name")
+        return next((_places(value[name]) for name in names if value.get(name)), [])
+    return []
+
+
+def _first_place(value: Any) -> Any:
+    return next(iter(_places(value)), value)
 
 
 def _record(
     params: TableSource, columns: Mapping[str, str], root: Path, row: Row, nameless: str
 ) -> Record:
-    """Record of one row. Raises ValueError for bytes that are not UTF-8."""
+    """Record of one image. Raises ValueError for bytes that are not UTF-8."""
+    row = {k: v[0] if isinstance(v, list) and len(v) == 1 else v for k, v in row.items()}
     text = texts_of(columns, row)
+    if _is_url(text.get("path")) and text.get("url") is None:
+        text["url"], text["path"] = text["path"], None
     written = text.get("path")
-    path = _locate(root, written) if written is not None else None
+    path = _locate(root, written.replace("\\", "/")) if written is not None else None
     if path and text.get("url") and not params.path_column and not _is_there(path):
         path = text["path"] = None  # nobody called it a path, and there is nothing
     return Record(
@@ -167,6 +316,10 @@ def _record(
         path=path,
         **fields_of(params, columns, row, text),
     )
+
+
+def _is_url(text: str | None) -> bool:
+    return text is not None and text.lower().startswith(("http://", "https://"))
 
 
 def _locate(root: Path, written: str) -> str:

@@ -1,30 +1,42 @@
-"""Columns and rows of one file: CSV, TSV, JSON Lines or Parquet."""
+"""Columns and rows of one file: CSV, TSV, JSON, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.errors import SourceError
-from surd.files.text_rows import MAX_CHARS, delimited_rows, json_object
+from surd.files.text_encoding import encoding_of
+from surd.files.text_rows import (
+    HEAD_LINES,
+    MAX_CHARS,
+    Layout,
+    delimited_rows,
+    json_object,
+    layout_of,
+)
+from surd.sources.json_tables import rows_of
 
 BATCH_ROWS = 1000
 HEAD_ROWS = 100
 """JSON Lines have no header: the columns are those of so many rows."""
+MAX_JSON_BYTES = 2_000_000_000
 SUFFIXES = {
     "csv": (".csv",),
     "tsv": (".tsv", ".tab"),
     "jsonl": (".jsonl", ".ndjson"),
     "parquet": (".parquet", ".pq"),
+    "json": (".json",),
 }
+_SAMPLE_BYTES = 1 << 16
 
 Row = Mapping[str, Any]
 Rows = Iterator[tuple[int, Row | str]]
@@ -40,6 +52,9 @@ class Table:
 
     columns: Sequence[str]
     rows: Callable[[int, Collection[str]], Rows]
+    has_header: bool = True
+    narrow: Callable[[Collection[str]], Rows] | None = None
+    """The rows with these columns only, where that is less work."""
 
 
 def format_of(path: Path, asked: str) -> str:
@@ -53,78 +68,157 @@ def format_of(path: Path, asked: str) -> str:
     )
 
 
-def _open_csv(path: Path, delimiter: str = ",") -> Table:
-    """A table with a header line, quoted as RFC 4180 says."""
-    _refuse_utf16(path)
-    _, header = next(_csv_rows(path, delimiter), (1, []))
-    if isinstance(header, str) or not _is_unicode(header):
+def open_table(
+    path: Path, format_: str, known: Collection[str] = (), delimiter: str | None = None
+) -> Table:
+    """A file in one of ``SUFFIXES``' formats. Raises SourceError for one that is none.
+
+    ``known`` are names that columns of delimited text may have, ``delimiter`` is what stands
+    between them; default: as the file's first rows show.
+    """
+    if format_ in ("csv", "tsv"):
+        return _open_delimited(path, known, delimiter, "\t" if format_ == "tsv" else ",")
+    if format_ == "parquet":
+        return open_parquet(path)
+    return _open_jsonl(path) if format_ == "jsonl" else _open_json(path)
+
+
+def _encoding(path: Path) -> str:
+    """The encoding of a file's text. Raises SourceError; not for a few bytes that are damaged."""
+    with path.open("rb") as file:
+        sample = file.read(_SAMPLE_BYTES)
+        whole = not file.read(1)
+    try:
+        return encoding_of(sample, whole=whole)
+    except ValueError as error:
+        damaged = sum(char >= "\udc80" for char in sample.decode("utf-8", "surrogateescape"))
+        if damaged * 20 <= len(sample) and sample.count(0) * 20 <= len(sample):
+            return "utf-8-sig"
+        raise SourceError(f"{path}: {error}") from error
+
+
+def _open_text(path: Path, encoding: str) -> TextIO:
+    """Of bytes that do not fit, lone surrogates or U+FFFD are left, by which their row is bad."""
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    return path.open(encoding=encoding, errors=errors, newline="")
+
+
+def _open_delimited(path: Path, known: Collection[str], delimiter: str | None, usual: str) -> Table:
+    """Rows quoted as RFC 4180 says, with a header line or without."""
+    encoding = _encoding(path)
+    with _open_text(path, encoding) as file:
+        head = list(islice(_lines(file), HEAD_LINES))
+    layout = layout_of(head, known, delimiter, usual)
+    if layout is None:
+        return Table([], lambda start, _used: iter(()))
+    if not _is_unicode(layout.names):
         raise SourceError(
             f"{path}: not a table: its first line is not UTF-8 text; save it as UTF-8"
         )
-    names = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
+    return Table(
+        layout.names,
+        lambda start, _used: _delimited_rows(path, encoding, layout, start),
+        layout.has_header,
+    )
 
-    def rows(start: int, _used: Collection[str]) -> Rows:
-        for number, (line, values) in enumerate(islice(_csv_rows(path, delimiter), 1, None)):
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """NULs are left out: no text of ours has a use for them."""
+    return (line.replace("\0", "") for line in iter(lambda: file.readline(MAX_CHARS), ""))
+
+
+def _delimited_rows(path: Path, encoding: str, layout: Layout, start: int) -> Rows:
+    names, first_line = layout.names, layout.skipped_lines
+    with _open_text(path, encoding) as file:
+        lines = islice(_lines(file), first_line, None)
+        found = islice(delimited_rows(lines, layout.delimiter), int(layout.has_header), None)
+        for number, (line, values) in enumerate(found):
+            where = f"line {line + first_line}"
             if number < start:
                 continue
             if isinstance(values, str):
-                yield number, f"line {line}: {values}"
+                yield number, f"{where}: {values}"
             elif len(values) != len(names):
-                yield number, f"line {line}: {len(values)} fields, but the header has {len(names)}"
+                yield number, f"{where}: {len(values)} fields, but the header has {len(names)}"
             elif not _is_unicode(values):
-                yield number, f"line {line}: not UTF-8"
+                yield number, f"{where}: not UTF-8"
             else:
                 yield number, dict(zip(names, values, strict=True))
 
-    return Table(names, rows)
 
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """NULs are left out: no text of ours has a use for them."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines = (line.replace("\0", "") for line in iter(lambda: file.readline(MAX_CHARS), ""))
-        yield from delimited_rows(lines, delimiter)
-
-
-def _is_unicode(values: Sequence[str]) -> bool:
-    """Whether no byte of the fields had to be escaped as a lone surrogate."""
+def _is_unicode(values: Iterable[str]) -> bool:
+    """Whether every byte of the fields could be decoded."""
     try:
-        return all(value.isascii() or value.encode("utf-8") for value in values)
+        return all(
+            value.isascii() or ("\ufffd" not in value and value.encode("utf-8")) for value in values
+        )
     except UnicodeEncodeError:
         return False
 
 
-def _refuse_utf16(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise SourceError(f"{path}: UTF-16 text; save it as UTF-8")
-
-
 def _open_jsonl(path: Path) -> Table:
     """One JSON object a line. The columns are those of the first rows."""
-    _refuse_utf16(path)
+    encoding = _encoding(path)
+    with _open_text(path, encoding) as file:
+        if file.read(_SAMPLE_BYTES).lstrip().startswith("["):
+            return _open_json(path)
     names: dict[str, None] = {}
     bad = ""
-    for _, row in islice(_jsonl_rows(path, 0), HEAD_ROWS):
+    for _, row in islice(_jsonl_rows(path, encoding, 0), HEAD_ROWS):
         if isinstance(row, str):
             bad = bad or row
         else:
             names |= dict.fromkeys(row)
     if bad and not names:
         raise SourceError(f"{path}: not JSON Lines: {bad}; write one object per line")
-    return Table(list(names), lambda start, _used: _jsonl_rows(path, start))
+    return Table(list(names), lambda start, _used: _jsonl_rows(path, encoding, start))
 
 
-def _jsonl_rows(path: Path, start: int) -> Rows:
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_CHARS), b"")):
-            too_long = len(line) == MAX_CHARS and not line.endswith(b"\n")
-            while too_long and (rest := file.readline(MAX_CHARS)) and not rest.endswith(b"\n"):
+def _jsonl_rows(path: Path, encoding: str, start: int) -> Rows:
+    with _open_text(path, encoding) as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_CHARS), "")):
+            too_long = len(line) == MAX_CHARS and not line.endswith("\n")
+            while too_long and (rest := file.readline(MAX_CHARS)) and not rest.endswith("\n"):
                 pass
             if number < start or not line.strip():
                 continue
-            row = "too long" if too_long else json_object(line)
+            row: dict[str, Any] | str = "too long" if too_long else json_object(line)
+            if not _is_unicode([line]):
+                row = "not UTF-8"
             yield number, f"line {number + 1}: {row}" if isinstance(row, str) else row
+
+
+def _open_json(path: Path) -> Table:
+    """Objects in one JSON document, of whatever shape; the columns are those of the first rows."""
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise SourceError(
+            f"{path}: more than {MAX_JSON_BYTES // 1_000_000:,} MB of JSON; write JSON Lines, one "
+            "object per line"
+        )
+    try:
+        with _open_text(path, _encoding(path)) as file:
+            document = file.read()
+        if not _is_unicode([document]):
+            raise SourceError(f"{path}: not UTF-8 text; save it as UTF-8")
+        rows = rows_of(json.loads(document))
+    except RecursionError as error:
+        raise SourceError(f"{path}: JSON nested too deeply; write one object per row") from error
+    except ValueError as error:
+        lines = document.split("\n", 2)
+        if len(lines) > 1 and isinstance(json_object(lines[0]), dict):  # JSON Lines after all
+            return _open_jsonl(path)
+        raise SourceError(
+            f"{path}: no table of JSON objects: {error}; write an array of objects"
+        ) from error
+    names = dict.fromkeys(name for row in rows[:HEAD_ROWS] if isinstance(row, dict) for name in row)
+
+    def numbered(start: int, _used: Collection[str]) -> Rows:
+        for number in range(start, len(rows)):
+            row = rows[number]
+            yield number, row if isinstance(row, dict) else f"row {number + 1}: not an object"
+
+    return Table(list(names), numbered)
 
 
 def open_parquet(path: Path | str) -> Table:
@@ -136,7 +230,10 @@ def open_parquet(path: Path | str) -> Table:
         names = [f.name for f in fields if f.name in used or not _is_bytes(f.type)]
         return _parquet_rows(path, names, start)
 
-    return Table([field.name for field in fields], rows)
+    def narrow(used: Collection[str]) -> Rows:
+        return _parquet_rows(path, [f.name for f in fields if f.name in used], 0)
+
+    return Table([field.name for field in fields], rows, narrow=narrow)
 
 
 def parquet_schema(path: Path | str) -> pa.Schema:
@@ -229,12 +326,3 @@ def _hides_bytes(type_: pa.DataType) -> bool:
     """Whether bytes lie deeper inside, as in the ``image`` column of a Hugging Face dataset."""
     inner = [type_.field(i).type for i in range(type_.num_fields)]
     return any(_is_bytes(part) or _hides_bytes(part) for part in inner)
-
-
-OPEN: dict[str, Callable[[Path], Table]] = {
-    "csv": _open_csv,
-    "tsv": partial(_open_csv, delimiter="\t"),
-    "jsonl": _open_jsonl,
-    "parquet": open_parquet,
-}
-"""Format -> what opens such a file, or raises SourceError for one that is none."""

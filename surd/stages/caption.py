@@ -90,7 +90,7 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         return captioner().propose([some.pictures[i] for i in rows], _wanted(params), seeds)
 
     def wanted(table: pa.Table) -> list[bool]:
-        return [text is None or params.given != "only" for text in _given(table, params)]
+        return [not texts or params.given != "only" for texts in _given(table, params)]
 
     at_once = AtOnce(params.batch_size)
     for some in opened(
@@ -101,7 +101,7 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
     ):
         given = _given(some.table, params)
         statuses = some.statuses
-        candidates = [[_candidate(text, "given")] if text else [] for text in given]
+        candidates = [[_candidate(text, "given") for text in texts] for texts in given]
         pieces = at_once.each(partial(propose, some), some.usable, _too_large)
         for i, found in zip(some.usable, chain(*pieces), strict=True):
             candidates[i] += _different(found, candidates[i], clean=params.clean)
@@ -125,10 +125,17 @@ def _too_large(row: int) -> str:
     )
 
 
-def _given(table: pa.Table, params: CaptionParams) -> list[str | None]:
+def _given(table: pa.Table, params: CaptionParams) -> list[list[str]]:
+    """The captions that each sample's source has, the simple prompt first."""
     if params.given == "ignore":
-        return [None] * table.num_rows
-    return [(text or "").strip() or None for text in table["simple_prompt"].to_pylist()]
+        return [[] for _ in range(table.num_rows)]
+    simple = table["simple_prompt"].to_pylist()
+    there = "captions" in table.column_names  # not in parts of earlier versions
+    more = table["captions"].to_pylist() if there else [None] * len(simple)
+    return [
+        list(dict.fromkeys(text.strip() for text in (first, *(rest or ())) if (text or "").strip()))
+        for first, rest in zip(simple, more, strict=True)
+    ]
 
 
 def _wanted(params: CaptionParams) -> Any:
@@ -164,8 +171,8 @@ STAGE = Stage(
     name="caption",
     group="captions",
     version=1,
-    reads={"images": ("bytes",), "samples": ("simple_prompt",)},
-    row_inputs={"images": ("sha256",), "samples": ("simple_prompt",)},
+    reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
+    row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
     schema=CAPTIONS,
     params=CaptionParams,

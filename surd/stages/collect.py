@@ -401,7 +401,8 @@ def row_of(id_: str, kind: str, record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {name: _clean(getattr(record, name)) for name in _FIELDS}
     settings = _jsonable(record.settings)
     text = json.dumps(settings, ensure_ascii=False) if settings else None
-    return row | {"id": id_, "source": kind, "settings": _clean(text)}
+    captions = [_clean(caption) for caption in record.captions] or None
+    return row | {"id": id_, "source": kind, "captions": captions, "settings": _clean(text)}
 
 
 def _clean(text: str | None) -> str | None:

@@ -34,6 +34,7 @@ SAMPLES = pa.schema(
         described(
             "simple_prompt", pa.string(), "a simple prompt or caption, if the source has one"
         ),
+        described("captions", pa.list_(pa.string()), "further captions, if the source has several"),
         described("author", pa.string(), "who published the image"),
         described("licence", pa.string(), "licence or terms, if the source states them"),
         described("nsfw_level", pa.string(), "none, soft, mature or x; null when unknown"),

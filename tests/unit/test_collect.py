@@ -30,20 +30,22 @@ def test_a_sample_that_comes_again_is_known_wherever_its_id_is_held(
 ) -> None:
     monkeypatch.setattr(collect, "_NEW_IDS", 7)
     rng = random.Random(0)
-    numbers = list(range(400)) + rng.sample(range(400), 200)
-    rng.shuffle(numbers)
-    (tmp_path / "t.csv").write_text(
-        "url,prompt\n" + "".join(f"http://there.example/{n}.jpg,a cup\n" for n in numbers)
-    )
+    numbers = [*rng.sample(range(400), 250), *rng.sample(range(400), 200), *range(400)]
+    (tmp_path / "t").mkdir()
+    for i, (first, last) in enumerate([(0, 250), (250, 450), (450, 850)]):
+        (tmp_path / "t" / f"{i}.csv").write_text(
+            "url,prompt\n"
+            + "".join(f"http://there.example/{n}.jpg,a cup\n" for n in numbers[first:last])
+        )
     workspace = Workspace(tmp_path / "w")
-    source = TableSource(path=str(tmp_path / "t.csv"))
+    source = TableSource(path=str(tmp_path / "t"))
     [result] = collect_(workspace, [source], part_size=90)
-    assert (result.new, result.known) == (400, 200)
+    assert (result.new, result.known) == (400, 450)
     assert urls(workspace) == [f"http://there.example/{n}.jpg" for n in dict.fromkeys(numbers)], (
         "in the order in which they came first"
     )
     [again] = collect_(workspace, [source], part_size=90, look_again=True)
-    assert (again.new, again.known) == (0, 600)
+    assert (again.new, again.known) == (0, 850)
     assert len(urls(workspace)) == 400
 
 
@@ -142,7 +144,10 @@ def test_the_state_of_a_source_counts_only_with_the_part_it_was_written_after(
     tmp_path: Path, asked: list[str | None]
 ) -> None:
     workspace = Workspace(tmp_path / "w")
-    source = table_of(tmp_path / "t.csv", [*range(100), *range(100)])
+    (tmp_path / "t").mkdir()
+    for name in ("a.csv", "b.csv"):
+        table_of(tmp_path / "t" / name, range(100))
+    source = TableSource(path=str(tmp_path / "t"))
     collect_(workspace, [source.model_copy(update={"limit": 100})], part_size=60)
     [first] = collect_(workspace, [source], part_size=60)
     [note] = Path(workspace.location, "samples").glob("source-*.json")

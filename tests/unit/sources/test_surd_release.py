@@ -137,8 +137,8 @@ def test_an_empty_file_has_no_records(tmp_path: Path, content: bytes) -> None:
     assert records(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe{\0}\0", b"<html>\n", b"\x89PNG"])
+@pytest.mark.parametrize("content", [b"\xff\xfe<\0>\0", b"<html>\n", b"\x89PNG"])
 def test_a_file_without_a_single_line_of_json_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metadata.jsonl").write_bytes(content)
-    with pytest.raises(SourceError, match=r"metadata\.jsonl: (UTF-16|not JSON Lines)"):
+    with pytest.raises(SourceError, match=r"metadata\.jsonl: not (JSON Lines|text)"):
         records(tmp_path)

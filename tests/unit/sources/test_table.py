@@ -321,23 +321,166 @@ def test_a_missing_column_is_told_with_the_nearest_one(tmp_path: Path, suffix: s
 
 
 @every_format
-def test_a_table_without_urls_or_paths_is_told_and_its_rows_still_come(
-    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+def test_a_table_without_urls_or_paths_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = one_row(tmp_path, suffix, subject="http://a/1", text="a duck")
+    with pytest.raises(SourceError) as caught:
+        all_pages(path)
+    assert str(caught.value) == (
+        f"{path}: no column of urls or paths; name one with url_column or path_column. "
+        "Columns: subject, text"
+    )
+    assert only(path, url_column="subject").url == "http://a/1"
+
+
+ROWS = [("p0.png", "a kettle, steaming"), ("p1.png", "a spoon")]
+OBJECTS = [{"path": path, "text": text} for path, text in ROWS]
+COLUMNS = {"path": [path for path, _ in ROWS], "text": [text for _, text in ROWS]}
+COCO = {
+    "images": [{"id": i, "file_name": path} for i, (path, _) in enumerate(ROWS)],
+    "annotations": [{"image_id": i, "caption": text} for i, (_, text) in enumerate(ROWS)],
+}
+LAYOUTS: list[tuple[str, str, str]] = [
+    ("semicolons", "t.csv", "path;prompt;n\np0.png;a kettle, steaming;1\np1.png;a spoon;2\n"),
+    ("pipes", "t.csv", "path|prompt\np0.png|a kettle, steaming\np1.png|a spoon\n"),
+    ("tabs", "t.csv", "path\tprompt\np0.png\ta kettle, steaming\np1.png\ta spoon\n"),
+    ("commas in tsv", "t.tsv", 'path,prompt\np0.png,"a kettle, steaming"\np1.png,a spoon\n'),
+    ("Excel", "t.csv", "sep=;\r\npath;prompt\r\np0.png;a kettle, steaming\r\np1.png;a spoon"),
+    ("no header", "t.csv", 'p0.png,"a kettle, steaming"\np1.png,a spoon\n'),
+    ("no header, semicolons", "t.csv", "p0.png;a kettle, steaming;0.5\np1.png;a spoon;1\n"),
+    ("array", "t.json", json.dumps(OBJECTS)),
+    ("array in jsonl", "t.jsonl", json.dumps(OBJECTS, indent=1)),
+    ("array inside", "t.json", json.dumps({"v": 1, "data": OBJECTS})),
+    ("columns", "t.json", json.dumps({k: dict(enumerate(v)) for k, v in COLUMNS.items()})),
+    ("lists", "t.json", json.dumps(COLUMNS)),
+    ("by name", "t.json", json.dumps({path: {"caption": text} for path, text in ROWS})),
+    ("texts by name", "t.json", json.dumps(dict(ROWS))),
+    ("lines in json", "t.json", "".join(json.dumps(row) + "\n" for row in OBJECTS)),
+    ("coco", "t.json", json.dumps(COCO)),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), [c[1:] for c in LAYOUTS], ids=[c[0] for c in LAYOUTS])
+def test_tables_of_every_layout_are_read(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        found = [(r.path, r.prompt) for r in records(path)]
+        assert found == [(str(tmp_path / p), text) for p, text in ROWS]
+
+
+def test_the_delimiter_may_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("url~prompt\nhttp://a/1~a, b; c\n")
+    assert only(path, delimiter="~").prompt == "a, b; c"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("cp1252", "a dück"), ("cp932", "桜の木の下で笑う少女"), ("utf-16-le", "a dück")],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+def test_tables_of_other_encodings_are_read(
+    tmp_path: Path, suffix: str, encoding: str, text: str
 ) -> None:
-    record = only(one_row(tmp_path, suffix, img="http://a/1", text="a duck"))
-    assert (record.key, record.url, record.path) == (f"row t.{suffix} 1", None, None)
-    (message,) = caplog.messages
-    assert "no column of urls or paths; name one with url_column or path_column" in message
-    assert message.endswith("Columns: img, text")
+    path = tmp_path / f"t.{suffix}"
+    row = json.dumps({"path": "a.png", "prompt": text}, ensure_ascii=False)
+    content = f"path,prompt\na.png,{text}\n" if suffix == "csv" else row + "\n"
+    path.write_bytes((f"[{row}]" if suffix == "json" else content).encode(encoding))
+    assert only(path).prompt == text
+
+
+def test_without_a_header_the_column_of_the_prompt_may_have_to_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("http://a/1,a cup,anna\nhttp://a/2,a mug,ben\n")
+    with pytest.raises(SourceError, match=r"no header line.* to one of column_2, column_3"):
+        all_pages(path)
+    found = records(path, prompt_column="column_2", author_column="column_3")
+    assert [(r.url, r.prompt, r.author) for r in found] == [
+        ("http://a/1", "a cup", "anna"), ("http://a/2", "a mug", "ben")
+    ]  # fmt: skip
+
+
+@every_format
+def test_rows_of_one_image_are_its_captions(tmp_path: Path, suffix: str) -> None:
+    rows = [("a", "one"), ("b", "four"), ("a", "two"), ("a", "one"), ("a", "three")]
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path, [{"path": f"{name}.png", "caption": text} for name, text in rows])
+    a, b = records(path)
+    assert (a.key, a.prompt, a.simple_prompt, a.captions) == ("a.png", "one", "two", ("three",))
+    assert (b.key, b.prompt, b.simple_prompt, b.captions) == ("b.png", "four", None, ())
+    WRITERS[suffix](path, [{"path": f"{n}.png", "caption": t, "prompt": "p"} for n, t in rows])
+    a, b = records(path)
+    assert (a.prompt, a.simple_prompt, a.captions) == ("p", "one", ("two", "three"))
+
+
+@every_format
+def test_rows_that_ids_tell_apart_are_samples_of_their_own(tmp_path: Path, suffix: str) -> None:
+    rows: Rows = [{"n": f"{i}", "url": "http://a/1", "caption": f"{i}"} for i in range(2)]
+    path = tmp_path / f"t.{suffix}"
+    WRITERS[suffix](path, rows)
+    assert [r.key for r in records(path, id_column="n")] == ["0", "1"]
+    assert [r.key for r in records(path)] == ["http://a/1"]
+
+
+def test_another_prompt_of_an_image_is_kept_in_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    write_jsonl(path, [{"url": "http://a/1", "prompt": text} for text in ("one", "two")])
+    record = only(path)
+    assert (record.prompt, record.simple_prompt) == ("one", None)
+    assert record.settings == {"other_prompts": ["two"]}
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [["one", "two"], '["one", "two"]', "['one', 'two']", [{"raw": "one"}, {"raw": "two"}]],
+)
+def test_a_cell_may_list_captions(tmp_path: Path, captions: Any) -> None:
+    record = only(one_row(tmp_path, url="http://a/1", prompt="p", captions=captions))
+    assert (record.prompt, record.simple_prompt) == ("p", None) or record.captions == ("two",)
+    record = only(one_row(tmp_path, url="http://a/1", captions=captions))
+    assert (record.prompt, record.simple_prompt, record.captions) == ("one", "two", ())
+
+
+def test_a_row_may_list_images(tmp_path: Path) -> None:
+    path = one_row(tmp_path, images=["a.png", "b.png"], captions=["one", "two"])
+    assert [(r.key, r.prompt) for r in records(path)] == [("a.png", "one"), ("b.png", "two")]
+    path = one_row(tmp_path, id=7, images=[{"path": "a.png"}, {"path": "b.png"}], caption="both")
+    assert [(r.key, r.prompt) for r in records(path)] == [("7/0", "both"), ("7/1", "both")]
+    path = one_row(tmp_path, image={"path": "a.png", "bytes": None}, caption="one")
+    assert only(path).path == str(tmp_path / "a.png")
+    path = tmp_path / "u.jsonl"
+    write_jsonl(path, [{"images": [f"{i}/{j}.png" for j in range(3)]} for i in range(90)])
+    whole = all_pages(path)
+    assert [len(page.records) for page in whole] == [102, 102, 66]
+    assert all_pages(path, whole[1].cursor) == whole[1:]
+
+
+@pytest.mark.parametrize("column", ["image", "img", "file"])
+def test_a_column_of_images_may_hold_urls_or_paths(tmp_path: Path, column: str) -> None:
+    assert only(one_row(tmp_path, **{column: "http://a/1.png"})).url == "http://a/1.png"
+    assert only(one_row(tmp_path, **{column: "a\\1.png"})).path == str(tmp_path / "a" / "1.png")
+
+
+def test_bad_rows_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("url,prompt\nhttp://a/1,one\nhttp://a/2\nhttp://a/3,x,y\n")
+    (page,) = all_pages(path)
+    assert page.seen.files == 1
+    assert page.seen.passed == {
+        "bad row of a table": (2, "t.csv: line 3: 1 fields, but the header has 2")
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "content", "wanted"),
     [
-        ("t.csv", "url,prompt".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        ("t.csv", b"\xff\xfeu\0r", "not a table: its first line is not UTF-8 text"),
         ("t.csv", b"\x89PNG\xff,\xfe", "save it as UTF-8"),
-        ("t.jsonl", b'[{"url": 1},\n{"url": 2}]', "not JSON Lines: line 1: not JSON"),
-        ("t.jsonl", b"[1]", "not JSON Lines: line 1: not a JSON object"),
+        ("t.jsonl", b"{", "not JSON Lines: line 1: not JSON"),
+        ("t.jsonl", b"[1]", "no table of JSON objects: not a JSON object in the array"),
+        ("t.json", b"[{", "no table of JSON objects: Expecting property name"),
+        ("t.json", b'{"a": 1}', "an object without a list of objects in it"),
+        ("t.json", b"[" * 100_000, "JSON nested too deeply"),
         ("t.parquet", b"PAR1 no more", "not a Parquet file"),
         ("t.txt", b"url\n", "the file name does not show its format; set format to one of csv"),
     ],
@@ -388,7 +531,7 @@ def test_a_file_of_any_name_is_read_as_the_format_says(tmp_path: Path) -> None:
 def test_folders_and_patterns_are_read_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("b.csv", "a.csv", "C.CSV", ".hidden.csv", "sub/a.csv"):
-        write_csv(tmp_path / name, [{"prompt": name}])
+        write_csv(tmp_path / name, [{"url": "", "prompt": name}])
     assert [record.prompt for record in records(tmp_path)] == ["C.CSV", "a.csv", "b.csv"]
     found = records(tmp_path / "**" / "*.csv")
     assert [record.key for record in found] == ["row a.csv 1", "row b.csv 1", "row sub/a.csv 1"]
@@ -419,12 +562,13 @@ def test_reading_resumed_at_any_page_gives_the_same_rest(tmp_path: Path, suffix:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["good", "bad", "blank", "quoted"]), max_size=400), st.booleans())
 def test_bad_rows_do_not_shift_the_cursor(tmp_path: Path, kinds: list[str], as_json: bool) -> None:
-    lines = {"good": "u,p", "bad": "u,p,q", "blank": "", "quoted": '"u","p\nq"'}
+    lines = {"good": "N,p", "bad": "N,p,q", "blank": "", "quoted": '"N","p\nq"'}
     if as_json:
-        lines = {"good": '{"url": 1}', "bad": "{", "blank": "", "quoted": '{"url": "a", "p": 1}'}
+        lines = {"good": '{"url": 1}', "bad": "{", "blank": "", "quoted": '{"url": "N", "p": 1}'}
     header = '{"url": 0}' if as_json else "url,prompt"
     path = tmp_path / ("t.jsonl" if as_json else "t.csv")
-    path.write_text("\n".join([header, *(lines[kind] for kind in kinds)]), encoding="utf-8")
+    rows = [lines[kind].replace("N", f"u{i}") for i, kind in enumerate(kinds)]
+    path.write_text("\n".join([header, *rows]), encoding="utf-8")
     whole = all_pages(path)
     good = sum(kind in ("good", "quoted") for kind in kinds) + as_json
     assert sum(len(page.records) for page in whole) == good
