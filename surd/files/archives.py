@@ -92,7 +92,8 @@ class _Tar:
 class _Table:
     """Cells of Parquet columns; a member is ``COLUMN/ROW``, rows counted from 0.
 
-    The column holds bytes, or structs with ``bytes`` as the library datasets writes them. Rows
+    The column holds bytes, or structs with ``bytes`` as the library datasets writes them, or lists
+    of such structs, whose items are ``COLUMN/ROW/ITEM``. Rows
     are mostly asked for in order, so the file is read on from the last one, a few rows at a time;
     the latest are kept for threads that ask out of turn.
     """
@@ -115,10 +116,18 @@ class _Table:
 
     def head(self, member: str, size: int) -> bytes:
         column, _, number = member.rpartition("/")
+        item = ""
+        if column not in self._file.schema_arrow.names:
+            item = number
+            column, _, number = column.rpartition("/")
         if not number.isdecimal() or int(number) >= self._starts[-1]:
             raise KeyError(member)
         with self._lock:
             cell = self._cell(column, int(number))
+        if item and cell.is_valid and item.isdecimal() and int(item) < len(cell.values):
+            cell = cell.values.flatten()[0][int(item)]
+        elif item:
+            raise KeyError(member)
         if not cell.is_valid:
             raise KeyError(member)
         return memoryview(cell.as_buffer())[:size].tobytes()
@@ -182,9 +191,24 @@ def _leaf(schema: pa.Schema, column: str) -> str:
     field = schema.field(column)
     if holds_bytes(field.type):
         return column
-    if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-        return f"{column}.bytes"
+    if is_image(field.type):
+        return leaf_of(column, field.type, "bytes")
     raise KeyError(column)
+
+
+def leaf_of(column: str, type_: pa.DataType, name: str) -> str:
+    """Path in Parquet of a field of a column of images, or of lists of images."""
+    return f"{column}.list.element.{name}" if pa.types.is_list(type_) else f"{column}.{name}"
+
+
+def is_image(type_: pa.DataType) -> bool:
+    """Whether a column of this type holds images as the library datasets has them, or lists."""
+    if pa.types.is_list(type_):
+        type_ = type_.value_type
+    if not pa.types.is_struct(type_):
+        return False
+    index = type_.get_field_index("bytes")
+    return index >= 0 and holds_bytes(type_.field(index).type)
 
 
 def holds_bytes(type_: pa.DataType) -> bool:

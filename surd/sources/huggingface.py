@@ -1,7 +1,8 @@
 """Hugging Face datasets as Parquet files, with the images inside.
 
 https://huggingface.co/docs/hub/datasets-image: a struct of ``bytes`` and ``path``, as the library
-datasets writes it; or a plain column of bytes, as in img2dataset's Parquet output.
+datasets writes it, or a list of such; or a plain column of bytes, as in img2dataset's Parquet
+output.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any, Literal
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from surd.errors import SourceError
-from surd.files.archives import TABLE_SUFFIXES, holds_bytes
+from surd.files.archives import TABLE_SUFFIXES, holds_bytes, is_image, leaf_of
 from surd.sources.column_names import (
     ColumnParams,
     column,
@@ -27,9 +29,9 @@ from surd.sources.column_names import (
 )
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record
-from surd.sources.table_rows import open_parquet, parquet_schema
+from surd.sources.table_rows import open_parquet, parquet_schema, parquet_source
 
-IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img")
+IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
 
 log = logging.getLogger("surd")
 
@@ -37,7 +39,9 @@ log = logging.getLogger("surd")
 class HuggingFaceSource(ColumnParams):
     """Rows of Parquet files that hold their images, in the order of files and rows.
 
-    A sample's key is its file's name and its row, unless ``key_column`` names what is unique.
+    A sample's key is its file's name and its row, unless ``key_column`` names what is unique. A
+    row with a list of images is as many samples. Where a file has paths in place of the images'
+    bytes, they start from its folder, or from one above.
     Columns that are not named here go to the samples' settings.
     """
 
@@ -92,10 +96,16 @@ def _records(
     params: HuggingFaceSource, files: Iterator[tuple[str, Path | str, int]]
 ) -> Iterator[Numbered]:
     for name, path, start in files:
-        image = _image_column(params, parquet_schema(path), path)
-        table = open_parquet(path)
+        schema = parquet_schema(path)
+        image = _image_column(params, schema, path)
+        type_ = schema.field(image).type
+        is_outside = pa.types.is_struct(type_) and _has_no_bytes(path, image)
+        has_list = pa.types.is_list(type_)
+        leaves = [leaf_of(image, type_, "path")] if is_outside or has_list else []
+        table = open_parquet(path, leaves)
         names = [column for column in table.columns if column != image]
         columns = find_columns(params, names, path)
+        columns = {purpose: column for purpose, column in columns.items() if column != image}
         if params.key_column is not None and params.key_column not in names:
             raise SourceError(
                 f"{path}: no column {params.key_column!r} for key_column; columns: {listed(names)}"
@@ -106,29 +116,60 @@ def _records(
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                record = _record(params, columns, row, f"{path}::{image}/{number}", name, number)
+                cell = row.get(image) if leaves else None
+                rest = {key: value for key, value in row.items() if not leaves or key != image}
+                if is_outside:
+                    places = [_outside(path, (cell or {}).get("path"))]
+                elif has_list:
+                    places = [f"{path}::{image}/{number}/{i}" for i in range(len(cell or ()))]
+                else:
+                    places = [f"{path}::{image}/{number}"]
+                for i, place in enumerate(places):
+                    part = f"/{i}" if has_list else ""
+                    yield name, number, _record(params, columns, rest, place, name, number, part)
             except ValueError as error:
                 skipped, first = skipped + 1, first or str(error)
-            else:
-                yield name, number, record
         if skipped:
             log.warning("%s: %s; %d such rows skipped", path, first, skipped)
+
+
+def _has_no_bytes(path: Path | str, image: str) -> bool:
+    """Whether a file says of all its images that their bytes are elsewhere."""
+    with pq.ParquetFile(parquet_source(path)) as file:
+        for group in range(file.metadata.num_row_groups):
+            metadata = file.metadata.row_group(group)
+            chunks = (metadata.column(i) for i in range(metadata.num_columns))
+            chunk = next(chunk for chunk in chunks if chunk.path_in_schema == f"{image}.bytes")
+            statistics = chunk.statistics
+            if statistics is None or statistics.null_count != metadata.num_rows:
+                return False
+        return bool(file.metadata.num_rows)
+
+
+def _outside(table: Path | str, written: str | None) -> str | None:
+    """Where an image is that a table on the disk names by its path."""
+    if written is None or isinstance(table, str):
+        return None
+    folders = [table.parent, *table.parent.parents][:4]
+    found = (folder / written for folder in folders)
+    return str(next((place for place in found if place.is_file()), table.parent / written))
 
 
 def _record(
     params: HuggingFaceSource,
     columns: dict[str, str],
     row: Any,
-    path: str,
+    path: str | None,
     name: str,
     number: int,
+    part: str,
 ) -> Record:
     texts = texts_of(columns, row)
     key = None if params.key_column is None else row.get(params.key_column)
     failed = "error_message" in row and row.get("status") not in (None, "success")
     return Record(
-        key=f"{name}/{number}" if key is None else str(key),
-        source_id=None if key is None else str(key),
+        key=f"{name}/{number}{part}" if key is None else f"{key}{part}",
+        source_id=None if key is None else f"{key}{part}",
         url=texts.get("url"),
         path=None if failed else path,  # a row of img2dataset without an image may have a url
         **fields_of(params, columns, row, texts),
@@ -164,7 +205,4 @@ def has_images(path: Path) -> bool:
 
 
 def _is_image(type_: pa.DataType) -> bool:
-    if pa.types.is_struct(type_):
-        index = type_.get_field_index("bytes")
-        return index >= 0 and holds_bytes(type_.field(index).type)
-    return holds_bytes(type_)
+    return is_image(type_) or holds_bytes(type_)

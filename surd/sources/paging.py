@@ -53,7 +53,8 @@ def _is_hidden(name: str) -> bool:
 def paged(
     records: Iterable[Numbered], cursor: str | None, seen: Seen | None = None
 ) -> Iterator[Page]:
-    """Pages of records; the cursor of each but the first of all is the place of its first.
+    """Pages of records; the cursor of each but the first of all is the place of its first, and
+    those of one entry are on one page.
 
     ``seen`` is what ``records`` counts as it goes on, which the pages take from it. What comes
     before a SourceError is yielded before it is raised.
@@ -61,9 +62,11 @@ def paged(
     here = cursor
     page: list[Record] = []
     seen = seen or Seen()
+    last = None
     try:
         for name, number, record in records:
-            if len(page) == PAGE_RECORDS:
+            is_new, last = (name, number) != last, (name, number)
+            if len(page) >= PAGE_RECORDS and is_new:
                 yield Page(here, page, seen.take())
                 here, page = json.dumps({"file": name, "number": number}), []
             page.append(record)

@@ -221,14 +221,15 @@ def _open_json(path: Path) -> Table:
     return Table(list(names), numbered)
 
 
-def open_parquet(path: Path | str) -> Table:
-    """A Parquet file, also at a url of fsspec's; columns with bytes deeper inside are hidden."""
+def open_parquet(path: Path | str, leaves: Sequence[str] = ()) -> Table:
+    """A Parquet file, also at a url of fsspec's; columns with bytes deeper inside are hidden,
+    except for the ``leaves`` of these."""
     schema = parquet_schema(path)
     fields = [field for field in schema if not _hides_bytes(field.type)]
 
     def rows(start: int, used: Collection[str]) -> Rows:
         names = [f.name for f in fields if f.name in used or not _is_bytes(f.type)]
-        return _parquet_rows(path, names, start)
+        return _parquet_rows(path, [*names, *leaves], start)
 
     def narrow(used: Collection[str]) -> Rows:
         return _parquet_rows(path, [f.name for f in fields if f.name in used], 0)

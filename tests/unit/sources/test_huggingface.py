@@ -13,6 +13,7 @@ from support_shards import img2dataset_row, write_hf
 from support_sources import readers
 
 from surd.errors import SourceError
+from surd.files.local_files import LocalFiles
 from surd.sources.huggingface import HuggingFaceSource, pages
 from surd.sources.record import Record
 
@@ -184,3 +185,50 @@ def test_nothing_to_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "data-00000.arrow").write_bytes(b"x")
     with pytest.raises(SourceError, match=r"contains no \.parquet file"):
         all_pages(tmp_path)
+
+
+def test_a_row_with_a_list_of_images_is_as_many_samples(tmp_path: Path) -> None:
+    cells = [[{"bytes": b"a", "path": "1"}, {"bytes": b"bb", "path": "2"}], None, [{"bytes": b"c"}]]
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    path = write(
+        tmp_path / "a.parquet",
+        images=pa.array(cells, pa.list_(struct)), text=["two", "none", "one"], k=["x", "y", "z"],
+    )  # fmt: skip
+    found = records(path)
+    assert [r.key for r in found] == ["a.parquet/0/0", "a.parquet/0/1", "a.parquet/2/0"]
+    assert [r.prompt for r in found] == ["two", "two", "one"]
+    files = LocalFiles()
+    bodies = [files.read(str(r.path), 100).body for r in found]
+    assert bodies == [b"a", b"bb", b"c"]
+    assert files.read(f"{path}::images/0/2", 100).status == "missing_file"
+    assert files.read(f"{path}::images/1/0", 100).status == "missing_file"
+    files.close()
+    assert [r.key for r in records(path, key_column="k")] == ["x/0", "x/1", "z/0"]
+    write(path, images=pa.array(cells[:1] * 75, pa.list_(struct)), text=["t"] * 75)
+    whole = all_pages(path)
+    assert [len(page.records) for page in whole] == [100, 50]
+    write(path, images=pa.array([(cells[0] or []) * 3] * 20, pa.list_(struct)), text=["t"] * 20)
+    whole = all_pages(path)
+    assert [len(page.records) for page in whole] == [102, 18]
+    assert all_pages(path, whole[1].cursor) == whole[1:]
+
+
+def test_images_may_be_files_that_the_table_names(tmp_path: Path) -> None:
+    for folder, name in (("data/images", "1.png"), ("images", "2.png")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / name).touch()
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = [{"bytes": None, "path": f"images/{i}.png"} for i in (1, 2, 3)]
+    write(tmp_path / "data" / "a.parquet", image=pa.array(cells, struct), text=["a", "b", "c"])
+    found = [(r.path, r.prompt) for r in records(tmp_path)]
+    assert found == [
+        (str(tmp_path / "data" / "images" / "1.png"), "a"),
+        (str(tmp_path / "images" / "2.png"), "b"),
+        (str(tmp_path / "data" / "images" / "3.png"), "c"),
+    ]
+
+
+def test_every_caption_of_a_list_is_kept(tmp_path: Path) -> None:
+    path = write_hf(tmp_path / "a.parquet", [b"x"], prompt=["p"], caption=[["one", "two"]])
+    (record,) = records(path)
+    assert (record.prompt, record.simple_prompt, record.captions) == ("p", "one", ("two",))
