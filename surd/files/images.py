@@ -12,11 +12,16 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
+
+from surd.files.colour import in_srgb, profile_mode
+from surd.files.jxl import is_jxl, jxl_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,10 +33,22 @@ _FORMATS = {
     "WEBP": "image/webp",
     "GIF": "image/gif",
     "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+    "HEIF": "image/heif",
+    "JXL": "image/jxl",
 }
 MAX_PIXELS = 178_956_970
 """Pillow refuses to open images with more pixels than this."""
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM")
+_MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
+    *(b"\xff\x0a", b"\0\0\0\x0cJXL "),
+)
+_FIRST_OF_MANY = ("GIF", "MPO", "TIFF")
+"""Formats whose first picture stands for a file with several: an animation's, a scan's."""
+_EXTRAS = {"HEIC": ("pillow_heif", "register_heif_opener"), "JPEG XL": ("pillow_jxl", "")}
+"""What ``surd[formats]`` decodes: the module, and its function that tells Pillow so."""
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = 0x0112
 _HASH_SIDE_PX = 64
 _DCT_SIDE_PX = 32
@@ -65,7 +82,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
     """Sniff ``data`` without decoding it. Raises ImageProblem."""
     if not data:
         raise ImageProblem("empty", "zero bytes")
-    with _open(data) as image:
+    with _open(data, max_pixels) as image:
         mime = _FORMATS.get(image.format or "")
         if mime is None:
             raise ImageProblem("unsupported_format", f"{image.format} image")
@@ -74,7 +91,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
             raise ImageProblem(
                 "too_many_pixels", f"{width} x {height} is more than {max_pixels:,} pixels"
             )
-        if image.format != "MPO" and _is_animated(image, data):
+        if image.format not in _FIRST_OF_MANY and _is_animated(image, data):
             raise ImageProblem("animated", "more than one frame")
         orientation = _orientation(image)
     if orientation >= 5:
@@ -86,15 +103,19 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
     """Decode to upright RGB, ``[h, w, 3]`` uint8 in 0..255. Raises ImageProblem.
 
     With ``min_side_px`` a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its
-    shorter side keeps at least that many pixels. Transparency is laid on white, 16-bit samples
-    are reduced to 8, CMYK is converted.
+    shorter side keeps at least that many pixels. Of an animation it is the first picture.
+    Transparency is laid on white, 16-bit samples are reduced to 8, colours with an ICC profile
+    and CMYK are converted to sRGB.
     """
     try:
-        pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
-        if pixels is None:
-            with _open(data) as image:
-                pixels = _to_rgb(image)
         with _open(data) as image:
+            profile = image.info.get("icc_profile")
+            pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
+            if pixels is None:
+                pixels = _to_rgb(in_srgb(image, profile))
+            elif profile and (mode := profile_mode(profile)):
+                one = Image.fromarray(pixels if mode != "L" else pixels[:, :, 0])
+                pixels = np.asarray(in_srgb(one, profile).convert("RGB"))
             return upright(pixels, _orientation(image))
     except ImageProblem:
         raise
@@ -166,9 +187,17 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
+        if is_jxl(data):
+            width, height = jxl_size(data)
+            if width * height > max_pixels:
+                size = f"{width} x {height} is more than {max_pixels:,} pixels"
+                raise ImageProblem("too_many_pixels", size)
+        _load_decoder(data)
         return Image.open(io.BytesIO(data))
+    except ImageProblem:
+        raise
     except Image.DecompressionBombError as error:
         raise ImageProblem("too_many_pixels", str(error).split(",")[0]) from error
     except UnidentifiedImageError as error:
@@ -176,6 +205,27 @@ def _open(data: bytes) -> Image.Image:
         raise ImageProblem(status, _looks_like(data)) from error
     except _DECODER_ERRORS as error:
         raise _problem(error, data) from error
+
+
+def _load_decoder(data: bytes) -> None:
+    """Have Pillow know the format of ``data``. Raises ImageProblem where its decoder is missing."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in (b"avif", b"avis") and not features.check("avif"):
+        raise ImageProblem("unsupported_format", "AVIF; run: pip install -U pillow")
+    name = "JPEG XL" if is_jxl(data) else "HEIC" if brand in _HEIF_BRANDS else None
+    if name is not None and b"avif" not in data[16:64] and not _registered(name):
+        raise ImageProblem("unsupported_format", f'{name}; run: pip install "surd[formats]"')
+
+
+@cache
+def _registered(name: str) -> bool:
+    module, register = _EXTRAS[name]
+    if find_spec(module) is None:
+        return False
+    loaded = import_module(module)
+    if register:
+        getattr(loaded, register)()
+    return True
 
 
 _DECODER_ERRORS = (

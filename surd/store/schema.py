@@ -239,7 +239,7 @@ IMAGE_STATUSES: dict[str, str] = {
     "unreadable_file": "the local file cannot be read",
     "empty": "zero bytes",
     "not_an_image": "not a known image format",
-    "unsupported_format": "an image, but not JPEG, PNG, WebP, GIF or BMP",
+    "unsupported_format": "an image in a format that surd does not decode",
     "animated": "more than one frame",
     "too_many_pixels": "more pixels than allowed; not decoded",
     "decode_error": "the image cannot be decoded",

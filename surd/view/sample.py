@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from surd.files.images import MAX_PIXELS, ImageProblem, read_header
+from PIL import Image
+
+from surd.files.images import MAX_PIXELS, ImageProblem, decode, read_header
 from surd.pages.text import number, visible, web_link
 from surd.stages.filter.rules import MISSING, REASONS
 from surd.store.aligned import read_row
@@ -18,6 +21,9 @@ from surd.view.state import Snapshot, View
 
 _HEAVY = ("bytes", "image_embedding", "simple_embedding", "complex_embedding")
 _PROVENANCE = ("source", "source_id", "author", "licence", "nsfw_level", "model", "created_at")
+_SHOWN_BY_BROWSERS = frozenset(
+    f"image/{name}" for name in ("jpeg", "png", "webp", "gif", "bmp", "avif")
+)
 _MAX_CHARS = 20_000
 _ID_CHARS = 32
 
@@ -119,15 +125,21 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
 
 
 def picture(view: View, index: Index, position: int) -> tuple[bytes, str] | None:
-    """An image's bytes and the media type found in them; None where it has no image to show."""
+    """An image's bytes and the media type found in them, of formats that browsers do not show as
+    WebP; None where it has no image to show."""
     place = index.place(position)
     rows = read_row(view.rows, *place, {"samples": (), "images": ("bytes",)})
     data = rows["images"].get("bytes")
     if not data:
         return None
     try:
-        return data, read_header(data, max_pixels=MAX_PIXELS).mime
-    except ImageProblem:
+        mime = read_header(data, max_pixels=MAX_PIXELS).mime
+        if mime in _SHOWN_BY_BROWSERS:
+            return data, mime
+        file = io.BytesIO()
+        Image.fromarray(decode(data)).save(file, "WEBP", quality=90)
+        return file.getvalue(), "image/webp"
+    except (ImageProblem, OSError, ValueError):
         return None
 
 

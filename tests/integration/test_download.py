@@ -72,10 +72,8 @@ OF_FAULTS = {
 }
 OF_FILES = {
     "huge_png": "too_many_pixels",
-    "animated_gif": "animated",
     "animated_webp": "animated",
     "apng": "animated",
-    "tiff": "unsupported_format",
     "png_text_bomb": "decode_error",
     "png_bad_crc": "decode_error",
 }

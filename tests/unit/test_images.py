@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageCms, ImageFilter, ImageOps
 
 from surd.demo.broken_images import broken_images
+from surd.files import images
 from surd.files.images import (
     ImageFacts,
     ImageProblem,
@@ -23,6 +24,8 @@ from surd.files.images import (
     sha256,
     upright,
 )
+from surd.files.jxl import jxl_size
+from surd.files.resize import Resize, resize
 from surd.store.schema import IMAGE_STATUSES
 
 # The command line silences what Pillow has to say of broken files.
@@ -107,6 +110,8 @@ def difference(one: np.ndarray, other: np.ndarray) -> int:
         ("jpeg_grayscale", ("image/jpeg", 48, 32, 1)),
         ("jpeg_progressive", ("image/jpeg", 48, 32, 1)),
         ("bmp", ("image/bmp", 48, 32, 1)),
+        ("tiff", ("image/tiff", 48, 32, 1)),
+        ("animated_gif", ("image/gif", 48, 32, 1)),
     ],
 )
 def test_an_awkward_image_that_is_fine_is_described_as_seen_upright(
@@ -119,10 +124,8 @@ def test_an_awkward_image_that_is_fine_is_described_as_seen_upright(
     ("name", "status"),
     [
         ("huge_png", "too_many_pixels"),
-        ("animated_gif", "animated"),
         ("animated_webp", "animated"),
         ("apng", "animated"),
-        ("tiff", "unsupported_format"),
         ("png_text_bomb", "decode_error"),
         ("png_bad_crc", "decode_error"),
     ],
@@ -439,3 +442,120 @@ def test_the_thumbnail_for_hashing_is_small_and_grey(size: tuple[int, int]) -> N
     assert thumbnail.ndim == 2
     assert min(thumbnail.shape) >= min(64, *size)
     assert min(thumbnail.shape) < 128
+
+
+# Formats and colours
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "GIF", "TIFF", "BMP", "WEBP", "PNG", "JPEG"])
+def test_every_format_is_decoded(kind: str) -> None:
+    picture = scene(64, 48)
+    data = encoded(picture, kind)
+    assert look(data).mime == f"image/{kind.lower()}"
+    assert np.abs(decode(data).astype(int) - np.asarray(picture).astype(int)).mean() < 12
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_the_first_of_several_pictures_stands_for_the_file(kind: str) -> None:
+    first, second = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    data = encoded(first, kind, save_all=True, append_images=[second])
+    assert look(data).mime == f"image/{kind.lower()}"
+    assert decode(data)[0, 0].tolist() == [255, 0, 0]
+
+
+def profile(swap: bool = True) -> bytes:
+    """sRGB's profile, with the primaries of red and green exchanged, and another name."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    data = data.replace("sRGB".encode("utf-16-be"), "xxxx".encode("utf-16-be"))
+    tags = {bytes(data[at : at + 4]): at for at in range(132, 132 + 12 * data[131], 12)}
+    if swap:
+        red, green = tags[b"rXYZ"], tags[b"gXYZ"]
+        data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_with_a_profile_are_converted_to_srgb(kind: str, mode: str) -> None:
+    if (kind, mode) in (("JPEG", "RGBA"), ("JPEG", "P"), ("WEBP", "P"), ("AVIF", "P")):
+        pytest.skip("the format has no such mode")
+    picture = Image.new(mode if mode != "P" else "RGB", (64, 48), (204, 51, 51)).convert(mode)
+    data = encoded(picture, kind, icc_profile=profile())
+    plain = decode(encoded(picture, kind))[20, 20].astype(int)
+    assert np.abs(plain - [204, 51, 51]).max() < 8
+    red, green, _ = decode(data)[20, 20].tolist()
+    assert green > 180 and red < 80, "red is green in this profile"
+    same = decode(encoded(picture, kind, icc_profile=profile(swap=False)))[20, 20].astype(int)
+    assert np.abs(same - [204, 51, 51]).max() < 8
+
+
+def test_resizing_and_scaled_decoding_convert_colours() -> None:
+    data = encoded(Image.new("RGB", (640, 480), (204, 51, 51)), "JPEG", icc_profile=profile())
+    assert decode(data, min_side_px=60).shape == (60, 80, 3)
+    assert decode(data, min_side_px=60)[5, 5, 1] > 180
+    small, pixels = resize(data, facts(data), Resize(size=120))
+    assert pixels[5, 5, 1] > 180
+    assert "icc_profile" not in pillow(small).info
+    assert decode(small)[5, 5, 1] > 180
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "CMYK", "I;16"])
+@pytest.mark.parametrize("broken", [b"", b"nonsense", b"\0" * 200, profile()[:300], profile()])
+def test_a_profile_that_does_not_fit_or_is_broken_changes_nothing(mode: str, broken: bytes) -> None:
+    kind = "TIFF" if mode in ("CMYK", "I;16") else "PNG"
+    picture = Image.new(mode, (8, 6))
+    plain = decode(encoded(picture, kind))
+    assert (decode(encoded(picture, kind, icc_profile=broken)) == plain).all()
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "name"),
+    [
+        ("pillow_heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "HEIC"),
+        ("pillow_jxl", b"\xff\x0a" + bytes(50), "JPEG XL"),
+    ],
+)
+def test_a_format_of_an_extra_that_is_missing_names_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, data: bytes, name: str
+) -> None:
+    images._registered.cache_clear()
+    monkeypatch.setattr(images, "find_spec", lambda _: None)
+    with pytest.raises(ImageProblem) as caught:
+        facts(data)
+    assert caught.value.status == "unsupported_format"
+    assert caught.value.detail == f'{name}; run: pip install "surd[formats]"'
+    images._registered.cache_clear()
+
+
+@pytest.mark.parametrize(("kind", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
+def test_formats_of_the_extra_are_decoded(kind: str, module: str) -> None:
+    loaded = pytest.importorskip(module)
+    if kind == "HEIF":
+        loaded.register_heif_opener()
+    picture = scene(64, 48)
+    data = encoded(picture, kind)
+    assert look(data) == ImageFacts(f"image/{kind.lower()}", 64, 48, 1)
+    assert np.abs(decode(data).astype(int) - np.asarray(picture).astype(int)).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("bits", "size"),
+    [
+        ("1 01010 000 10010", (19 * 8, 11 * 8)),
+        ("0 00 000001110 001", (15, 15)),
+        ("0 10 000000000000000111 011", ((8 * 4) // 3, 8)),
+        ("0 11 111111111111111111111111111111 001", (2**30, 2**30)),
+        ("0 01 0000000000111 000 00 000000001", (2, 8)),
+    ],
+)
+def test_the_size_of_a_jxl_is_known_before_it_is_decoded(bits: str, size: tuple[int, int]) -> None:
+    fields = bits.split()
+    stream = "".join(field[::-1] for field in fields)  # lowest bit first
+    body = int(stream[::-1], 2).to_bytes(14, "little")
+    bare = b"\xff\x0a" + body
+    assert jxl_size(bare) == size
+    box = (8 + len(bare)).to_bytes(4, "big") + b"jxlc" + bare
+    assert jxl_size(b"\0\0\0\x0cJXL \r\n\x87\n" + box) == size
+    if size[0] * size[1] > MAX_PIXELS:
+        with pytest.raises(ImageProblem, match="too_many_pixels"):
+            facts(bare)

@@ -100,7 +100,7 @@ def open_download(params: DownloadParams) -> StageFunction:
 STAGE = Stage(
     name="download",
     group="images",
-    version=1,
+    version=2,
     reads={"samples": ("url", "path")},
     schema=IMAGES,
     params=DownloadParams,
