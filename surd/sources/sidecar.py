@@ -165,9 +165,8 @@ def from_fields(fields: Mapping[str, Any]) -> Sidecar:
     captions = [text for key in CAPTION_KEYS for text in _take(rest, names, (key,))]
     negative = _take(rest, names, NEGATIVE_PROMPT_KEYS)
     model = _take(rest, names, MODEL_KEYS)
-    tags = [
-        rest.pop(names[key]) for key in TAG_KEYS if isinstance(rest.get(names.get(key, "")), str)
-    ]
+    tagged = [names[key] for key in TAG_KEYS if key in names]
+    tags = [rest.pop(name) for name in tagged if isinstance(rest[name], str)]
     return Sidecar(
         _first(prompts),
         _first(negative),
