@@ -22,8 +22,10 @@ from surd.progress import track
 from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names
+from surd.sources.record import Seen
 from surd.stages.base import Stage, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
+from surd.stages.collected import collected
 from surd.stages.refresh import refresh
 from surd.store import journal
 from surd.store.prefetch import FOOTERS, ahead
@@ -45,6 +47,8 @@ class StageSummary:
     seconds: float
     problems: list[str] = field(default_factory=list)
     """One line each, from sources that could not be read to their end."""
+    found: dict[str, Any] | None = None
+    """Of a collection: what there is in all, and what was passed over."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +252,7 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
         failed={},
         seconds=time.monotonic() - started,
         problems=[result.problem for result in results if result.problem],
+        found=collected(workspace).as_json(),
     )
 
 
@@ -255,6 +260,12 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
     problems = [result.problem for result in results if result.problem]
     if problems:
         return "nothing was collected: " + "; ".join(problems)
+    passed = Seen()
+    for result in results:
+        passed.add(result.seen)
+    if passed.passed:
+        what = (f"{n:,} {why} ({first})" for why, (n, first) in passed.passed.items())
+        return f"nothing was collected: there are no images; passed over: {', '.join(what)}"
     return "nothing was collected: the sources have no records; check path, query and limit"
 
 

@@ -48,3 +48,30 @@ def log_to_stderr() -> None:
 def print_json(content: Any) -> None:
     """A result for machines."""
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def say_collected(found: dict[str, Any]) -> None:
+    """The table of what was collected, with an example of all that was not understood or passed
+    over."""
+    images = found["images"]
+    rows: list[tuple[str, int, str]] = []
+    if found["files_seen"]:
+        rows.append(("files seen", found["files_seen"], ""))
+    rows.append(("images", images, ""))
+    rows.append(("  with a prompt", found["with_prompt"], ""))
+    generators = found["by_generator"]
+    if generators.keys() - {"not stated"}:
+        rows += [(f"    {name}", count, "") for name, count in generators.items()]
+    if found["with_simple_prompt"]:
+        rows.append(("  with a simple prompt", found["with_simple_prompt"], ""))
+    if images > found["with_prompt"]:
+        rows.append(("  without a prompt", images - found["with_prompt"], ""))
+    for key, title in (("not_understood", "text not understood"), ("passed_over", "passed over")):
+        if found[key]:
+            rows.append((title, sum(entry["count"] for entry in found[key].values()), ""))
+            rows += [
+                (f"  {k}", e["count"], f"such as {e['example']}") for k, e in found[key].items()
+            ]
+    width = min(40, max(len(name) for name, *_ in rows))
+    for name, count, note in rows:
+        say(f"  {shown(name):<{width}} {count:>10,}  {shown(note)}".rstrip())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from surd.cli.printing import log_to_stderr, print_json, say, warn
+from surd.cli.printing import log_to_stderr, print_json, say, say_collected, warn
 from surd.errors import command
 
 
@@ -96,6 +96,8 @@ def _print_summary(summary: Any) -> None:
     if counts:
         done.append(counts)
     say(f"{name}: {summary.rows:,} rows; {'; '.join(done)}; {summary.seconds:.1f} s")
+    if summary.found is not None and any(summary.counts.values()):
+        say_collected(summary.found)
     for part, why in sorted(summary.failed.items()):
         warn(f"{summary.stage}: part {part} failed: {why}")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from surd.cli.options import Folder, Json
-from surd.cli.printing import print_json, say, warn
+from surd.cli.printing import print_json, say, say_collected, warn
 
 
 def status(
@@ -49,6 +49,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     from surd.engine.plan import plan
     from surd.llm import layout
     from surd.recipe.pipeline import STAGES, params_of
+    from surd.stages.collected import collected
     from surd.store.prefetch import FOOTERS, ahead
     from surd.store.workspace import Workspace
 
@@ -57,7 +58,8 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     parts = workspace.parts("samples")
     infos = ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
     rows = sum(info.rows for info in infos if info)
-    groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows}}
+    found = collected(workspace).as_json()
+    groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows, "found": found}}
     for stage in STAGES:
         states = plan(workspace, stage, params_of(recipe, stage))
         counts: Counter[str] = Counter()
@@ -82,6 +84,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
         return
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
     say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
+    say_collected(found)
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)

@@ -67,6 +67,12 @@ class Seen:
     passed: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Why -> how many, and the name of the first."""
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Seen:
+        """What ``dataclasses.asdict`` and JSON made ``content`` of."""
+        passed = {why: (int(n), str(first)) for why, (n, first) in content["passed"].items()}
+        return cls(int(content["files"]), passed)
+
     def pass_over(self, why: str, name: str, count: int = 1) -> None:
         """Count what is no sample."""
         before, first = self.passed.get(why, (0, name))
@@ -77,6 +83,10 @@ class Seen:
         self.files += other.files
         for why, (count, first) in other.passed.items():
             self.pass_over(why, first, count)
+
+    def copy(self) -> Seen:
+        """As it is now."""
+        return Seen(self.files, dict(self.passed))
 
     def take(self) -> Seen:
         """All of it; this begins anew."""

@@ -12,8 +12,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,14 +23,17 @@ from surd.errors import SourceError, WorkspaceError, command
 from surd.params import lasting
 from surd.progress import Tick
 from surd.sources.kinds import SOURCES
-from surd.sources.record import Record, SourceParams, sample_id
+from surd.sources.record import Record, Seen, SourceParams, sample_id
 from surd.stages.base import part_fingerprint
+from surd.stages.tally import tally, to_json
 from surd.store.prefetch import FOOTERS, TABLES, ahead
 from surd.store.schema import SAMPLES
 from surd.store.workspace import DamagedPartError, PartInfo, Workspace, part_name
 
 GROUP = "samples"
 VERSION = 1
+FOUND = "found"
+"""Key in a part's footer: the tally of its rows."""
 _ROW_GROUP_ROWS = 1000
 _NEW_IDS = 100_000
 """Of samples that are held apart from those sorted, at least."""
@@ -38,6 +41,9 @@ _NOTE = re.compile(r"source-[0-9a-f]+\.json")
 _SAVE_EVERY = 1000
 """Records looked at without a new one among them, after which the state is saved, at most so many
 and a page."""
+_SEEN = ("seen_before", "seen")
+NOT_A_STATE = (TypeError, KeyError, ValueError, AttributeError)
+"""What reading the state of a source raises where there is none."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIELDS = (
     "source_id",
@@ -75,6 +81,15 @@ class SourceState:
     """Records looked at before that page."""
     looked_at: int = 0
     exhausted: bool = False
+    seen_before: Seen = field(default_factory=Seen)
+    """What was met before that page."""
+    seen: Seen = field(default_factory=Seen)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SourceState:
+        """From a footer or a note. Raises TypeError, KeyError or ValueError for another."""
+        seen = {name: Seen.from_json(content[name]) for name in _SEEN if name in content}
+        return cls(**{name: value for name, value in content.items() if name != FOUND} | seen)
 
     def complete(self, limit: int | None) -> bool:
         """Whether there is nothing left to ask in this walk."""
@@ -89,6 +104,7 @@ class SourceResult:
     new: int
     known: int
     problem: str | None = None
+    seen: Seen = field(default_factory=Seen)
     fresh: bool = False
     """Nothing was asked, because an earlier run had read it to its end."""
 
@@ -181,7 +197,7 @@ def _read(
         filler.save()
         raise
     filler.save()
-    return SourceResult(filler.state.kind, new, known, problem)
+    return SourceResult(filler.state.kind, new, known, problem, filler.state.seen)
 
 
 def _records(
@@ -193,25 +209,34 @@ def _records(
     """The source's records, and whether each is within its limit; ends there unless ``versions``
     misses some. Keeps the filler's state true at every record within."""
     looked_at = filler.state.looked_at_before
+    seen = filler.state.seen_before.copy()
     within = True
     for page in pages(params, filler.state.cursor):
         if within:
             filler.state = replace(
-                filler.state, cursor=page.cursor, looked_at_before=looked_at, looked_at=looked_at
+                filler.state,
+                cursor=page.cursor,
+                looked_at_before=looked_at,
+                looked_at=looked_at,
+                seen_before=seen.copy(),
+                seen=seen.copy(),
             )
+            seen.add(page.seen)
         new = filler.new
         for record in page.records:
             yield record, within
             if within:
                 looked_at += 1
-                filler.state = replace(filler.state, looked_at=looked_at)
                 within = looked_at != params.limit
+                is_last = not within or record is page.records[-1]
+                met = seen.copy() if is_last else filler.state.seen
+                filler.state = replace(filler.state, looked_at=looked_at, seen=met)
             if not within and not (versions and versions.misses(filler.state.source)):
                 return
         if within and filler.new == new and looked_at - filler.saved_at >= _SAVE_EVERY:
             filler.save()
     if within:
-        filler.state = replace(filler.state, exhausted=True)
+        filler.state = replace(filler.state, exhausted=True, seen=seen)
 
 
 @dataclass(frozen=True)
@@ -305,7 +330,7 @@ def write_part(
             fingerprint=part_fingerprint(f"collect {VERSION}", {}),
             settings=f"collect {VERSION}",
             inputs={},
-            extra=state,
+            extra=state | {FOUND: to_json(tally(rows))},
         )
 
 
@@ -359,8 +384,8 @@ def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
     for part, info in zip(parts, ahead(workspace.storage, parts, info_of, FOOTERS), strict=True):
         if info is not None:
             try:
-                state = SourceState(**info.extra)
-            except TypeError as error:
+                state = SourceState.from_json(info.extra)
+            except NOT_A_STATE as error:
                 raise WorkspaceError(
                     f"{workspace.location}/samples: part {part} has no source state "
                     f"({error}); another version of surd wrote it"
@@ -370,26 +395,42 @@ def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
 
 def _states(workspace: Workspace) -> dict[str, _Position]:
     """Source key -> its last part, and its state since; notes that do not fit are deleted."""
-    positions = {
-        state.source: _Position(state, part, rows) for part, rows, state in part_states(workspace)
-    }
-    storage = workspace.storage
-    for name in storage.names(GROUP):
+    positions, outdated = _positions(workspace, part_states(workspace))
+    for name in outdated:
+        workspace.storage.delete(f"{GROUP}/{name}")
+    return positions
+
+
+def last_states(
+    workspace: Workspace, parts: Iterable[tuple[int, int, SourceState]]
+) -> list[SourceState]:
+    """How far each source has been read, of the states in the ``parts``' footers and later ones;
+    changes nothing."""
+    return [position.state for position in _positions(workspace, parts)[0].values()]
+
+
+def _positions(
+    workspace: Workspace, parts: Iterable[tuple[int, int, SourceState]]
+) -> tuple[dict[str, _Position], list[str]]:
+    """Source key -> where it stands, and the names of notes that do not fit the parts."""
+    positions = {state.source: _Position(state, part, rows) for part, rows, state in parts}
+    outdated = []
+    for name in workspace.storage.names(GROUP):
         if not _NOTE.fullmatch(name):
             continue
         try:
-            note = json.loads(storage.read_bytes(f"{GROUP}/{name}"))
-            state = SourceState(**note["state"])
+            note = json.loads(workspace.storage.read_bytes(f"{GROUP}/{name}"))
+            state = SourceState.from_json(note["state"])
             found = _Position(state, note["part"], note["rows"], noted=True)
-        except (ValueError, TypeError, KeyError):  # not as it was written: the footers know enough
-            storage.delete(f"{GROUP}/{name}")
+        except NOT_A_STATE:  # not as it was written: the footers know enough
+            outdated.append(name)
             continue
         last = positions.get(state.source)
         if (found.part, found.rows) == ((last.part, last.rows) if last else (None, 0)):
             positions[state.source] = found
         else:
-            storage.delete(f"{GROUP}/{name}")
-    return positions
+            outdated.append(name)
+    return positions, outdated
 
 
 def _note_name(source: str) -> str:

@@ -89,6 +89,8 @@ def _read(prompt: str | None, generator: str | None, params: PromptsParams) -> d
         return {"status": "missing"}
     if len(prompt) > params.max_chars:
         return {"status": "too_long"}
+    if len(_NO_TEXT.findall(prompt)) * 10 > len(prompt):
+        return {"status": "not_text"}
     text, repaired = _repair(prompt) if params.repair else (prompt, False)
     text = _remove_invisible(text)
     if params.repair:
@@ -151,6 +153,8 @@ def _repair(text: str) -> tuple[str, bool]:
     return "\n".join(lines), mojibake
 
 
+_NO_TEXT = re.compile("[\x01-\x08\x0e-\x1f\x7f\ufffd\ud800-\uf8ff\ufdd0-\ufdef\ufffe\uffff]")
+"""Characters of bytes that were no text, or text of another encoding."""
 _EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 _JOINING_SCRIPTS = "\u0600-\u0dff"  # Arabic to Sinhala, which spell with (non-)joiners
 _LINE_END = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
@@ -192,7 +196,7 @@ STAGE = Stage(
     name="prompts",
     group="prompts",
     version=2,
-    reads={"samples": ("prompt", "settings")},
+    reads={"samples": ("prompt",)},
     schema=PROMPTS,
     params=PromptsParams,
     open=open_,

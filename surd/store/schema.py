@@ -69,7 +69,9 @@ IMAGES = pa.schema(
 PROMPTS = pa.schema(
     [
         _ID,
-        described("status", pa.string(), "ok, missing, empty or too_long", nullable=False),
+        described(
+            "status", pa.string(), "ok, missing, empty, too_long or not_text", nullable=False
+        ),
         described(
             "complex_prompt", pa.string(), "the words of the prompt, without generator syntax"
         ),

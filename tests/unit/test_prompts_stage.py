@@ -80,6 +80,22 @@ def test_a_prompt_that_is_too_long_is_not_looked_at(run: Run) -> None:
     assert fits["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "\x01\x02a\x03 c",
+        "a\ufffd\ufffd\ufffdcup",
+        "\ue000\ue001 cup",
+        "\x1b[31mcup",
+    ],
+)
+@pytest.mark.parametrize("repair", [True, False])
+def test_what_was_no_text_is_no_prompt(run: Run, prompt: str, repair: bool) -> None:
+    (row,) = run(prompt, repair=repair)
+    assert row.pop("status") == "not_text"
+    assert {value for key, value in row.items() if key != "id"} == {None}
+
+
 @pytest.mark.parametrize("prompt", ["", "  ,\n", "<lora:x:1>", "{a|b}", "...!", "\u200b\u3164\x00"])
 def test_without_words_a_prompt_is_empty(run: Run, prompt: str) -> None:
     (row,) = run(prompt)
@@ -132,7 +148,7 @@ def test_repair_can_be_turned_off(run: Run) -> None:
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("a\x00 c\x07at\x7f\x81", "a cat"),
+        ("a\x00 c\x07at and a wet dog\x7f\x81", "a cat and a wet dog"),
         ("a\u202ecat\u202c \u2066dog\u2069\u200e", "acat dog"),
         ("a\u200bb\ufeff\u00ad\u2060 c\u200dd\u200c", "ab cd"),
         ("<lo\u200bra:x:1>cat", "cat"),

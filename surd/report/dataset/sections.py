@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from surd.dataset.atomic_folder import read_description
 from surd.progress import Tick
-from surd.report.dataset import clusters, composition, failures, funnel, scores
+from surd.report.dataset import clusters, composition, failures, funnel, scores, sources
 from surd.report.dataset.rows import groups_there, tables
 from surd.report.dataset.samples import Choice, Samples, gather
 from surd.report.page import Section, body
+from surd.stages.collected import collected
 from surd.store.workspace import Manifest, Workspace
 
 _TRIPLES = 96
@@ -58,7 +59,7 @@ def sections(
     thresholds = {**_settings(manifest), **steps.thresholds}
     description = read_description(workspace.storage)
     first, examples = funnel.section(steps, choice, samples, description)
-    found: list[Section | None] = [first]
+    found: list[Section | None] = [first, sources.section(collected(workspace))]
     data: dict[str, Any] = {"samples": samples.entries, "examples": examples}
     shown = steps.steps["kept"] if "verdicts" in groups else total
     for name, made in (

@@ -33,11 +33,11 @@ def ids(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("there", "expected"),
     [
-        (0, ["funnel", "triples", "composition"]),
-        (1, ["funnel", "triples", "composition", "failures"]),
-        (3, ["funnel", "triples", "composition", "failures"]),
-        (4, ["funnel", "scores", "triples", "composition", "failures"]),
-        (5, ["funnel", "scores", "triples", "duplicates", "composition", "failures"]),
+        (0, ["funnel", "sources", "triples", "composition"]),
+        (1, ["funnel", "sources", "triples", "composition", "failures"]),
+        (3, ["funnel", "sources", "triples", "composition", "failures"]),
+        (4, ["funnel", "sources", "scores", "triples", "composition", "failures"]),
+        (5, ["funnel", "sources", "scores", "triples", "duplicates", "composition", "failures"]),
     ],
 )
 def test_every_stage_of_a_build_has_its_report_and_no_empty_sections(
