@@ -13,6 +13,7 @@ from surd.errors import SourceError
 from surd.sources.record import SourceParams
 from surd.sources.sidecar import (
     CAPTION_KEYS,
+    PROMPT_KEYS,
     SIMPLE_PROMPT_KEYS,
     Sidecar,
     as_list,
@@ -27,7 +28,10 @@ USUAL_NAMES = {
         *("path", "file", "file_name", "filename", "image_path", "filepath", "file_path"),
         *("image", "img", "img_path", "image_file", "image_name", "images", "image_paths", "files"),
     ),
-    "prompt": ("prompt", "complex_prompt", "text", "caption", "captions", "texts", "sentences"),
+    "prompt": (
+        *("prompt", "complex_prompt", "text", "caption"),
+        *("captions", "texts", "sentences", "comment"),
+    ),
     "simple_prompt": SIMPLE_PROMPT_KEYS,
     "negative_prompt": ("negative_prompt", "negativeprompt"),
     "id": ("id", "image_id", "uuid"),
@@ -100,7 +104,7 @@ def find_columns(params: ColumnParams, names: Sequence[str], where: object) -> d
                 f"{by_lower_name[near]!r}? Columns: {listed(names)}"
             )
     if columns.get("prompt", "caption").lower() not in CAPTION_KEYS:
-        for name in ("text", "caption"):
+        for name in ("text", "caption", "captions", "texts", "sentences"):
             if name in by_lower_name:
                 columns.setdefault("simple_prompt", by_lower_name[name])
     return columns
@@ -145,8 +149,10 @@ def fields_of(
     captions = tuple(simple[1:])
     if prompt and is_caption(params, columns):
         captions, prompt = (*prompts, *captions), None
-    elif len(prompts) > 1:
+    elif len(prompts) > 1 and columns["prompt"].lower() in PROMPT_KEYS:
         rest["other_prompts"] = prompts[1:]
+    else:
+        captions = (*prompts[1:], *captions)
     fields = Sidecar(
         prompt,
         texts.get("negative_prompt"),

@@ -15,7 +15,7 @@ from typing import Any
 from surd.text.prompt_syntax import parse
 
 PROMPT_KEYS = ("prompt", "complex_prompt", "positive_prompt", "positive")
-CAPTION_KEYS = ("caption", "text", "captions", "texts", "sentences", "description")
+CAPTION_KEYS = ("caption", "text", "captions", "texts", "sentences", "comment")
 """The prompt where there is no other; beside a prompt, the simple prompt."""
 SIMPLE_PROMPT_KEYS = ("simple_prompt", "simple", "blip_caption")
 NEGATIVE_PROMPT_KEYS = ("negative_prompt", "negative", "uc")

@@ -237,17 +237,20 @@ def _image_of(row: Row, names: Sequence[str]) -> str | None:
 
 
 def _merged(columns: Mapping[str, str], rows: Sequence[Row]) -> Row:
-    """The first of the rows of one image, with the prompts and captions of all."""
+    """The first of the rows of one image, with the prompts and captions of all, and a list where
+    they differ in a column that has no purpose."""
     merged = dict(rows[0])
     if len(rows) == 1:
         return merged
     texts = [columns[purpose] for purpose in ("prompt", "simple_prompt") if purpose in columns]
+    known = set(columns.values())
     for name in merged:
         values = [row.get(name) for row in rows if row.get(name) not in (None, "")]
         if name in texts:
             merged[name] = list(dict.fromkeys(text for v in values for text in texts_in(v)))
-        elif merged[name] in (None, "") and values:
-            merged[name] = values[0]
+        elif values:
+            others = [v for i, v in enumerate(values) if v not in values[:i]]
+            merged[name] = values[0] if name in known or len(others) == 1 else others
     return merged
 
 

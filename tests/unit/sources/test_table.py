@@ -422,6 +422,19 @@ def test_rows_that_ids_tell_apart_are_samples_of_their_own(tmp_path: Path, suffi
     assert [r.key for r in records(path)] == ["http://a/1"]
 
 
+def test_a_table_of_flickr_works_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    rows = "".join(f"{n}.jpg| {i}| Text {i} of {n}.\n" for n in (1, 2) for i in range(3))
+    path.write_text(f"image_name| comment_number| comment\n{rows}")
+    one, _ = records(path)
+    assert one.prompt == "Text 0 of 1."
+    assert (one.simple_prompt, one.captions) == ("Text 1 of 1.", ("Text 2 of 1.",))
+    assert one.settings == {"comment_number": [" 0", " 1", " 2"]}
+    path.write_text(path.read_text().replace("comment\n", "words\n"))
+    one, _ = records(path, prompt_column="words")
+    assert (one.prompt.strip(), one.simple_prompt) == ("Text 0 of 1.", "Text 1 of 1.")
+
+
 def test_another_prompt_of_an_image_is_kept_in_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     write_jsonl(path, [{"url": "http://a/1", "prompt": text} for text in ("one", "two")])
@@ -436,7 +449,7 @@ def test_another_prompt_of_an_image_is_kept_in_the_settings(tmp_path: Path) -> N
 )
 def test_a_cell_may_list_captions(tmp_path: Path, captions: Any) -> None:
     record = only(one_row(tmp_path, url="http://a/1", prompt="p", captions=captions))
-    assert (record.prompt, record.simple_prompt) == ("p", None) or record.captions == ("two",)
+    assert (record.prompt, record.simple_prompt, record.captions) == ("p", "one", ("two",))
     record = only(one_row(tmp_path, url="http://a/1", captions=captions))
     assert (record.prompt, record.simple_prompt, record.captions) == ("one", "two", ())
 
