@@ -50,7 +50,9 @@ class Tally:
         if row.get("prompt"):
             self.with_prompt += 1
             name = settings.get("generator")
-            name = name[:80] if isinstance(name, str) and name else NO_GENERATOR
+            if not isinstance(name, str) or name in ("", "unknown"):
+                name = NO_GENERATOR
+            name = name[:80]
             self.generators[name] = self.generators.get(name, 0) + 1
         source = row.get("source_id") or row.get("path") or row.get("url") or ""
         missed = settings.get(NOT_UNDERSTOOD)
