@@ -127,7 +127,10 @@ def texts_of(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, st
 
     Raises ValueError for bytes that are not UTF-8.
     """
-    texts = {purpose: next(iter(_texts(row.get(name))), None) for purpose, name in columns.items()}
+    texts: dict[str, str | None] = {}
+    for purpose, name in columns.items():
+        found = _texts(row.get(name))
+        texts[purpose] = found[0] if found else None
     texts["nsfw"] = NSFW_LEVELS.get((texts.get("nsfw") or "").strip().lower())
     return texts
 
@@ -153,7 +156,7 @@ def fields_of(
         rest["other_prompts"] = prompts[1:]
     else:
         captions = (*prompts[1:], *captions)
-    fields = Sidecar(
+    said = Sidecar(
         prompt,
         texts.get("negative_prompt"),
         texts.get("model"),
@@ -161,7 +164,10 @@ def fields_of(
         simple[0] if simple else None,
         captions,
     )
-    said = together(fields, Sidecar(), words or Sidecar())
+    if words is not None:
+        said = together(said, Sidecar(), words)
+    elif captions:
+        said = said.settled()
     return {
         "prompt": said.prompt,
         "negative_prompt": said.negative_prompt,
@@ -177,6 +183,8 @@ def fields_of(
 
 def _texts(value: Any) -> list[str]:
     """The texts of a cell, of a list all of them."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [value] if value.strip() else []
     listed = as_list(value.strip()) if isinstance(value, str) else value
     if isinstance(listed, (list, tuple, dict)):
         return texts_in(listed)

@@ -120,6 +120,7 @@ def _open_delimited(path: Path, known: Collection[str], delimiter: str | None, u
         layout.names,
         lambda start, _used: _delimited_rows(path, encoding, layout, start),
         layout.has_header,
+        lambda used: _narrow_rows(path, encoding, layout, used),
     )
 
 
@@ -129,12 +130,10 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 
 def _delimited_rows(path: Path, encoding: str, layout: Layout, start: int) -> Rows:
-    names, first_line = layout.names, layout.skipped_lines
+    names = layout.names
     with _open_text(path, encoding) as file:
-        lines = islice(_lines(file), first_line, None)
-        found = islice(delimited_rows(lines, layout.delimiter), int(layout.has_header), None)
-        for number, (line, values) in enumerate(found):
-            where = f"line {line + first_line}"
+        for number, (line, values) in enumerate(_cells(file, layout)):
+            where = f"line {line + layout.skipped_lines}"
             if number < start:
                 continue
             if isinstance(values, str):
@@ -145,6 +144,21 @@ def _delimited_rows(path: Path, encoding: str, layout: Layout, start: int) -> Ro
                 yield number, f"{where}: not UTF-8"
             else:
                 yield number, dict(zip(names, values, strict=True))
+
+
+def _narrow_rows(path: Path, encoding: str, layout: Layout, used: Collection[str]) -> Rows:
+    """Some columns of the rows that have all, be they UTF-8 or not."""
+    places = [(name, layout.names.index(name)) for name in used]
+    with _open_text(path, encoding) as file:
+        for number, (_, values) in enumerate(_cells(file, layout)):
+            if not isinstance(values, str) and len(values) == len(layout.names):
+                yield number, {name: values[place] for name, place in places}
+
+
+def _cells(file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
+    """Line number and cells of each row below the header."""
+    lines = islice(_lines(file), layout.skipped_lines, None)
+    return islice(delimited_rows(lines, layout.delimiter), int(layout.has_header), None)
 
 
 def _is_unicode(values: Iterable[str]) -> bool:
