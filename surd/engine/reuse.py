@@ -103,10 +103,7 @@ def _keys(settings: str, table: pa.Table) -> Keys:
     digests = []
     for first in range(0, table.num_rows, _ROWS_AT_ONCE):
         some = table.slice(first, _ROWS_AT_ONCE).drop_columns(["id"])
-        lists = {i for i, column in enumerate(some.columns) if pa.types.is_list(column.type)}
         for values in zip(*(column.to_pylist() for column in some.columns), strict=True):
-            # without null lists: the keys of old parts are those of samples with one caption
-            said = [v for i, v in enumerate(values) if v is not None or i not in lists]
-            content = json.dumps([settings, *said]).encode()
+            content = json.dumps([settings, *values]).encode()
             digests.append(blake2b(content, digest_size=8).digest())
     return np.frombuffer(b"".join(digests), "<u8")

@@ -170,7 +170,7 @@ def _different(
 STAGE = Stage(
     name="caption",
     group="captions",
-    version=1,
+    version=2,
     reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),

@@ -1,11 +1,10 @@
-"""Captions that a source has: all of them are candidates, and cost no part that is there."""
+"""Captions that a source has: all of them are candidates."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pytest
 
-from surd.engine.reuse import _keys
 from surd.stages.base import Batch
 from surd.stages.caption import CaptionParams, open_
 from surd.store.schema import SAMPLES
@@ -39,13 +38,3 @@ def test_every_caption_of_the_source_is_a_candidate(
 def test_parts_of_earlier_versions_have_no_column_of_captions() -> None:
     (table,) = open_(CaptionParams(device="cpu"))([batch(simple_prompt=["a cup"])])
     assert [c["text"] for c in table["candidates"].to_pylist()[0]] == ["a cup"]
-
-
-def test_rows_without_further_captions_keep_the_key_they_had() -> None:
-    before = pa.table({"id": ["0", "1"], "sha256": ["x", "y"], "simple_prompt": ["a cup", None]})
-    captions = pa.array([None, None], CAPTIONS)
-    after = _keys("settings", before.append_column("captions", captions))
-    assert (_keys("settings", before) == after).all()
-    captions = pa.array([["mug"], None], CAPTIONS)
-    changed = _keys("settings", before.append_column("captions", captions))
-    assert (changed == after).tolist() == [False, True]
