@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from functools import lru_cache
 
@@ -19,6 +20,7 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     mode = profile_mode(profile) if profile else None
     if mode is None or profile is None:
         return image
+    image.load()  # for its own errors
     alpha = None
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
@@ -30,7 +32,8 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image if alpha is None else _with(image.convert("RGB"), alpha)
     transform = _transform(profile, mode)
     if transform is not None:
-        image = ImageCms.applyTransform(image, transform) or image
+        with contextlib.suppress(ImageCms.PyCMSError):
+            image = ImageCms.applyTransform(image, transform) or image
     return image if alpha is None else _with(image.convert("RGB"), alpha)
 
 

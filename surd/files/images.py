@@ -93,7 +93,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
             )
         if image.format not in _FIRST_OF_MANY and _is_animated(image, data):
             raise ImageProblem("animated", "more than one frame")
-        orientation = _orientation(image)
+        orientation = 1 if image.format == "TIFF" else _orientation(image)  # Pillow turns those
     if orientation >= 5:
         width, height = height, width
     return ImageFacts(mime, width, height, orientation)
@@ -112,8 +112,8 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
             profile = image.info.get("icc_profile")
             pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
             if pixels is None:
-                pixels = _to_rgb(in_srgb(image, profile))
-            elif profile and (mode := profile_mode(profile)):
+                return _decode_any(image, profile)
+            if profile and (mode := profile_mode(profile)):
                 one = Image.fromarray(pixels if mode != "L" else pixels[:, :, 0])
                 pixels = np.asarray(in_srgb(one, profile).convert("RGB"))
             return upright(pixels, _orientation(image))
@@ -239,7 +239,7 @@ _DECODER_ERRORS = (
     LookupError,
     TypeError,
     AttributeError,
-    NotImplementedError,
+    RuntimeError,  # NotImplementedError among them
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -308,6 +308,17 @@ def _decode_jpeg(
         min_factor=1,
     )
     return pixels
+
+
+def _decode_any(image: Image.Image, profile: bytes | None) -> NDArray[np.uint8]:
+    """Upright ``[h, w, 3]`` RGB of what Pillow decodes, which turns TIFF itself and then knows of
+    no orientation any more. Raises ImageProblem for another size than the header's."""
+    width, height = image.size
+    pixels = _to_rgb(in_srgb(image, profile))
+    if pixels.shape[:2] != (height, width):
+        found = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise ImageProblem("decode_error", f"{found} pixels, but {width} x {height} in the header")
+    return upright(pixels, _orientation(image))
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -193,7 +193,7 @@ def _set(columns: dict[str, list[Any]], name: str, rows: Iterable[int], values: 
 STAGE = Stage(
     name="score",
     group="clip",
-    version=3,  # of 1, weights trained with QuickGELU were computed with GELU
+    version=3,  # of 1, QuickGELU was GELU; of 2, colours were taken for sRGB
     reads={"images": ("bytes",), "prompts": ("complex_prompt",), "captions": ("candidates",)},
     row_inputs={
         "images": ("sha256",),

@@ -463,6 +463,17 @@ def test_the_first_of_several_pictures_stands_for_the_file(kind: str) -> None:
     assert decode(data)[0, 0].tolist() == [255, 0, 0]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(scene(64, 48), "TIFF", exif=exif)
+    found = look(data)
+    assert (found.width, found.height) == ((64, 48) if orientation < 5 else (48, 64))
+    wanted = np.asarray(ImageOps.exif_transpose(pillow(data)).convert("RGB"))
+    assert difference(decode(data), wanted) == 0
+
+
 def profile(swap: bool = True) -> bytes:
     """sRGB's profile, with the primaries of red and green exchanged, and another name."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
