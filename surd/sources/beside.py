@@ -11,6 +11,7 @@ import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -116,7 +117,7 @@ class Sidecars:
             for table in self._tables[folder]:
                 rows = table.rows(inside, own)
                 if rows:
-                    return reduce(Sidecar.over, map(_said, rows))
+                    return _said_by(rows)
         return Sidecar()
 
     def _load(self, folder: str) -> list[_Table]:
@@ -215,6 +216,14 @@ def _file_name(row: dict[str, Any]) -> str | None:
     lower = {str(key).lower(): key for key in reversed(row)}
     values = (row[lower[key]] for key in FILE_KEYS if key in lower)
     return next((value for value in values if isinstance(value, str) and value.strip()), None)
+
+
+def _said_by(rows: list[Any]) -> Sidecar:
+    """What the rows of one image say, the first first."""
+    said = [_said(row) for row in rows]
+    captions = tuple(text for one in said for text in one.captions)
+    others = (replace(one, captions=()) for one in said)
+    return replace(reduce(Sidecar.over, others), captions=captions)
 
 
 def _said(row: Any) -> Sidecar:

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from surd.errors import SourceError
 from surd.sources.paging import Numbered, paged, position
-from surd.sources.record import Page, Record, SourceParams
+from surd.sources.record import Page, Record, Seen, SourceParams
 from surd.sources.table_rows import batch_rows, parquet_batches, parquet_schema
 
 LICENCE = "CC0 1.0"
@@ -81,7 +81,8 @@ def pages(params: DiffusionDbSource, cursor: str | None) -> Iterator[Page]:
     path = params.path if is_url else Path(params.path).expanduser().absolute()
     names = _checked_columns(path)
     parts = _parts(params, path)
-    return paged(_records(params, path, names, parts, start), cursor)
+    seen = Seen()
+    return paged(_records(params, path, names, parts, start, seen), cursor, seen)
 
 
 def _checked_columns(path: Path | str) -> list[str]:
@@ -136,6 +137,7 @@ def _records(
     names: list[str],
     parts: Mapping[int, Path],
     start: int,
+    seen: Seen,
 ) -> Iterator[Numbered]:
     skipped, first, absent = 0, "", 0
     wanted = pa.array(sorted(parts))
@@ -150,6 +152,7 @@ def _records(
                 record = _record(params, parts[row["part_id"]], row)
             except ValueError as error:
                 skipped, first = skipped + 1, first or f"row {numbers[i] + 1}: {error}"
+                seen.pass_over("bad row of a table", f"row {numbers[i] + 1}: {error}")
             else:
                 yield "", numbers[i], record
     if skipped:

@@ -28,7 +28,7 @@ from surd.sources.column_names import (
     texts_of,
 )
 from surd.sources.paging import Numbered, files_from, find_files, paged
-from surd.sources.record import Page, Record
+from surd.sources.record import Page, Record, Seen
 from surd.sources.table_rows import open_parquet, parquet_schema, parquet_source
 
 IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
@@ -70,7 +70,8 @@ def pages(params: HuggingFaceSource, cursor: str | None) -> Iterator[Page]:
         if is_url
         else list(find_files(params.path, TABLE_SUFFIXES, ".parquet"))
     )
-    return paged(_records(params, files_from(files, cursor, params.path)), cursor)
+    seen = Seen()
+    return paged(_records(params, files_from(files, cursor, params.path), seen), cursor, seen)
 
 
 def _files_at_url(url: str) -> list[tuple[str, Any]]:
@@ -93,9 +94,10 @@ def _files_at_url(url: str) -> list[tuple[str, Any]]:
 
 
 def _records(
-    params: HuggingFaceSource, files: Iterator[tuple[str, Path | str, int]]
+    params: HuggingFaceSource, files: Iterator[tuple[str, Path | str, int]], seen: Seen
 ) -> Iterator[Numbered]:
     for name, path, start in files:
+        seen.files += not start
         schema = parquet_schema(path)
         image = _image_column(params, schema, path)
         type_ = schema.field(image).type
@@ -129,6 +131,7 @@ def _records(
                     yield name, number, _record(params, columns, rest, place, name, number, part)
             except ValueError as error:
                 skipped, first = skipped + 1, first or str(error)
+                seen.pass_over("bad row of a table", f"{name}: {error}")
         if skipped:
             log.warning("%s: %s; %d such rows skipped", path, first, skipped)
 

@@ -74,7 +74,7 @@ def paged(
         if page:
             yield Page(here, page, seen.take())
         raise
-    if page or seen.passed:
+    if page or seen.passed or seen.files:
         yield Page(here, page, seen.take())
 
 

@@ -18,7 +18,7 @@ from surd.errors import SourceError
 from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources.beside import METADATA_FILE
 from surd.sources.paging import Numbered, files_from, find_files, paged
-from surd.sources.record import Page, Record, SourceParams
+from surd.sources.record import Page, Record, Seen, SourceParams
 from surd.sources.sidecar import from_fields
 from surd.sources.table_rows import open_table
 
@@ -46,13 +46,15 @@ class SurdReleaseSource(SourceParams):
 def pages(params: SurdReleaseSource, cursor: str | None) -> Iterator[Page]:
     """Records in the order of files and lines; a cursor names a file and counts its lines."""
     tables = find_files(params.path, (f"/{METADATA_FILE}",), METADATA_FILE)
-    return paged(_records(params, files_from(tables, cursor, params.path)), cursor)
+    seen = Seen()
+    return paged(_records(params, files_from(tables, cursor, params.path), seen), cursor, seen)
 
 
 def _records(
-    params: SurdReleaseSource, tables: Iterator[tuple[str, Path, int]]
+    params: SurdReleaseSource, tables: Iterator[tuple[str, Path, int]], seen: Seen
 ) -> Iterator[Numbered]:
     for name, path, start in tables:
+        seen.files += not start
         skipped, first = 0, ""
         folder = posixpath.dirname(name)
         try:
@@ -64,6 +66,7 @@ def _records(
                 except ValueError as error:
                     where = "" if isinstance(row, str) else f"line {number + 1}: "
                     skipped, first = skipped + 1, first or f"{where}{error}"
+                    seen.pass_over("bad row of a table", f"{name}: {where}{error}")
                 else:
                     yield name, number, record
         except OSError as error:

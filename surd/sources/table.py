@@ -86,7 +86,7 @@ def pages(params: TableSource, cursor: str | None) -> Iterator[Page]:
                 yield Page(here, records, seen.take())
                 here, records = json.dumps({"file": i, "row": row}), []
             records += found
-    if records or seen.passed:
+    if records or seen.passed or seen.files:
         yield Page(here, records, seen.take())
 
 
@@ -251,7 +251,7 @@ def _merged(columns: Mapping[str, str], rows: Sequence[Row]) -> Row:
         if name in texts:
             merged[name] = list(dict.fromkeys(text for v in values for text in texts_in(v)))
         elif values:
-            others = [v for i, v in enumerate(values) if v not in values[:i]]
+            others = list({str(value): value for value in values}.values())
             merged[name] = values[0] if name in known or len(others) == 1 else others
     return merged
 

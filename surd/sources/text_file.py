@@ -16,12 +16,14 @@ _SETTINGS = re.compile(
     r"^[ \t]*(?:Steps: ?\d+|(?:Sampler|Seed|CFG scale|Size|Model|Model hash): ?[^,\n]+),",
     re.MULTILINE,
 )
-_SETTING = re.compile(r"([A-Za-z][\w /+-]*): ?(\"(?:[^\"\\]|\\.)*\"|[^,\n]*)")
+_SETTING = re.compile(r"([A-Za-z][\w /+-]{0,60}): ?(\"(?:[^\"\\]|\\.)*\"|[^,\n]*)")
 _LINE = re.compile(r"[ \t]*([A-Za-z][\w ()/.-]{0,40}?)[ \t]*:[ \t]*(.*)")
 _PROMPT_LINE = re.compile(r"(?:(?:original|positive|full)[ _]?)?prompts?", re.IGNORECASE)
 _LONG_LINE = re.compile(r"(?:\w+[ _]?)?prompts?", re.IGNORECASE)
 """Names of lines whose text may go on in the next."""
-_SYNTAX = re.compile(r":[ ]?\d*\.?\d+[ ]?\)|<\w+:[^<>\n]+>|\(\(|\b(?:BREAK|AND)\b|__\w+__")
+_SYNTAX = re.compile(
+    r":[ ]?(?:\d+(?:\.\d*)?|\.\d+)[ ]?\)|<\w+:[^<>\n]+>|\(\(|\b(?:BREAK|AND)\b|__\w+__"
+)
 _TAG = re.compile(r"\S+(?: \S+){0,2}")
 _GRAMMAR = re.compile(
     r"\b(?:an?|the|is|are|in|on|at|of|with|and|by|over|under|near|its|his|her)\b", re.IGNORECASE

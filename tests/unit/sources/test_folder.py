@@ -19,6 +19,7 @@ from support_shards import img2dataset_row
 from support_sources import readers
 
 from surd.errors import SourceError
+from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources.folder import FolderSource, pages
 from surd.sources.record import Record
 
@@ -101,6 +102,12 @@ def test_images_come_in_the_bytewise_order_of_their_paths(tmp_path: Path, kind: 
     )
     assert names(path) == sorted(FOUND, key=os.fsencode) == FOUND
     assert names(path, recursive=False) == ["B.PNG", "a.jpeg", "a0.png", "ä.png"]
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_images_of_every_format_are_found(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, {f"a{suffix}": image(), f"b{suffix.upper()}": image()})
+    assert names(tmp_path) == [f"a{suffix}", f"b{suffix.upper()}"]
 
 
 def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:

@@ -232,3 +232,11 @@ def test_every_caption_of_a_list_is_kept(tmp_path: Path) -> None:
     path = write_hf(tmp_path / "a.parquet", [b"x"], prompt=["p"], caption=[["one", "two"]])
     (record,) = records(path)
     assert (record.prompt, record.simple_prompt, record.captions) == ("p", "one", ("two",))
+
+
+def test_files_and_bad_rows_are_counted(tmp_path: Path) -> None:
+    text = pa.array([b"one", b"\xff"]).view(pa.string())
+    write(tmp_path / "a.parquet", image=pa.array([b"x", b"y"]), text=text)
+    (page,) = all_pages(tmp_path)
+    assert page.seen.files == 1
+    assert page.seen.passed["bad row of a table"][0] == 1
