@@ -41,7 +41,7 @@ def test_it_goes_where_it_is_told_and_speaks_json(surd: Surd, folder: Path, tmp_
     wanted = tmp_path / "out" / "look.html"
     ran = surd("report", f"{folder}/", "-o", wanted, "--json")
     assert ran.json["location"] == str(wanted) and ran.json["bytes"] == wanted.stat().st_size
-    assert ran.json["sections"][:2] == ["funnel", "scores"]
+    assert ran.json["sections"][:2] == ["funnel", "sources"]
     assert surd("report", folder, "-o", tmp_path / "out").code == 0
     assert (tmp_path / "out" / "index.html").read_bytes() == wanted.read_bytes()
     assert not (folder / "report").exists()
