@@ -16,6 +16,7 @@ from surd.files.carriers.find import hidden_texts_in, texts_in
 from surd.files.resize import Resize, needs_resize, resize
 from surd.files.text_encoding import CONTROL, decode_text
 from surd.sources import metadata
+from surd.sources.sidecar import json_able
 from surd.sources.text_file import read_json, read_text
 from surd.stages.prompts import _remove_invisible, _repair
 from surd.store.schema import IMAGE_STATUSES
@@ -75,16 +76,27 @@ def _check_reading(texts: list[Text]) -> None:
     if reading.generation is not None:
         for text in (reading.generation.negative_prompt, reading.generation.model):
             assert text is None or (isinstance(text, str) and text)
-        json.dumps(sidecar.json_able(reading.generation.settings), allow_nan=False)
+        json.dumps(json_able(reading.generation.settings), allow_nan=False)
 
 
 def texts(data: bytes) -> None:
     """The same from texts alone: pairs of a name and a value, each ended by a zero byte."""
     pieces = data.decode("utf-8", "replace").split("\0")
-    named = dict(zip(pieces[::2], pieces[1::2], strict=False))
-    info = metadata._parse(named)
-    if info is not None:
-        json.dumps(metadata._generation(info, named).settings, allow_nan=False)
+    named = zip(pieces[::2], pieces[1::2], strict=False)
+    _check_reading([Text(name, name, value) for name, value in named])
+
+
+def graph(data: bytes) -> None:
+    """A graph of ComfyUI, made of the bytes: nodes with inputs of the names that are known."""
+    names = ("positive", "text", "clip", "select", "text_a", "text_b", "delimiter", "seed", "steps")
+    nodes: dict[str, dict[str, object]] = {}
+    for place in range(0, len(data) - 2, 3):
+        key, name, value = data[place : place + 3]
+        inputs = nodes.setdefault(str(key % 32), {})
+        linked = [str(value % 32), value >> 5]
+        inputs[names[name % len(names)]] = linked if name & 0x80 else (chr(value), value)[name & 1]
+    text = json.dumps({k: {"class_type": "KSampler", "inputs": v} for k, v in nodes.items()})
+    _check_reading([Text("prompt", "prompt", text)])
 
 
 def beside(data: bytes) -> None:

@@ -143,13 +143,9 @@ def _read(
         return hashlib.sha256(os.fsencode(name)).hexdigest(), Sidecar()
     fields, words = sidecars.of(name) if params.captions != "metadata" else (Sidecar(), Sidecar())
     own = Sidecar()
-    if params.captions != "sidecar" and (generation := metadata.read(data)) is not None:
-        own = Sidecar(
-            generation.prompt,
-            generation.negative_prompt,
-            generation.model,
-            generation.settings,
-        )
+    if params.captions != "sidecar":
+        found = metadata.read(data)
+        own = Sidecar(found.prompt, found.negative_prompt, found.model, found.settings)
     return hashlib.sha256(data).hexdigest(), together(fields, own, words)
 
 

@@ -170,10 +170,11 @@ def _record(
     made = fields_of(params, columns, fields, texts, words)
     if made["prompt"] is None and image.size <= MAX_IMAGE_BYTES:
         file.seek(image.offset)
-        if (own := metadata.read(file.read(image.size))) is not None:
-            made["prompt"], made["negative_prompt"] = own.prompt, own.negative_prompt
-            made["model"] = made["model"] or own.model
-            made["settings"] = {**own.settings, **made["settings"]}
+        own = metadata.read(file.read(image.size))
+        made["prompt"] = own.prompt
+        made["negative_prompt"] = made["negative_prompt"] or own.negative_prompt
+        made["model"] = made["model"] or own.model
+        made["settings"] = {**own.settings, **made["settings"]}
     if problems:
         made["settings"]["sidecar_error"] = "; ".join(problems)
     return Record(
