@@ -16,12 +16,13 @@ from surd.models.hub import loading, telling
 from surd.models.names import MODEL_FILES, resolve
 from surd.models.pipeline_check import check_class, check_pipeline
 from surd.models.quiet import hush, muted
-from surd.models.single_file import look
+from surd.models.single_file import look, shapes_of
 from surd.models.weights import why_damaged
 
 log = logging.getLogger("surd")
 
-_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_ENCODERS = ("text_encoder", "text_encoder_2")
+_PARTS = ("unet", "vae", *_ENCODERS)
 """Folders that hold weights."""
 _CHECKER = "safety_checker"
 _WITHOUT_CHECKER = {_CHECKER: None, "requires_safety_checker": False}
@@ -62,12 +63,16 @@ def _from_folder(name: str, dtype: torch.dtype) -> Any:
             _tell_unchecked(name)
         try:
             with muted("diffusers"):
-                return _whole(name, DiffusionPipeline.from_pretrained(found, **how))
+                pipeline = _whole(name, DiffusionPipeline.from_pretrained(found, **how))
+        except ModelError:
+            raise
         except Exception as error:
             damage = _damage(_folder(found), parts, variant)
             if damage is None:
                 raise
             raise ModelError(damage) from error
+        _check_encoders(name, pipeline, _folder(found), variant)
+        return pipeline
 
 
 def _from_file(name: str, path: Path, dtype: torch.dtype) -> Any:
@@ -103,16 +108,47 @@ def _tell_unchecked(name: str) -> None:
 
 
 def _whole(name: str, pipeline: Any) -> Any:
-    """The pipeline. Raises ModelError where weights are missing, which diffusers only warns of."""
+    """The pipeline. Raises ModelError where weights or the words of a tokenizer are missing, which
+    diffusers does without."""
     for part in _PARTS:
         module = getattr(pipeline, part, None)
         lacking = [n for n, p in module.named_parameters() if p.is_meta] if module else []
         if lacking:
-            raise ModelError(
-                f"diffusion model {name!r}: its {part} lacks the weights {lacking[0]}; download "
-                "the model again"
-            )
+            raise _lacks(name, part, lacking[0])
+        tokenizer = getattr(pipeline, part.replace("text_encoder", "tokenizer"), None)
+        if part in _ENCODERS and module is not None and tokenizer is not None:
+            words, rows = len(tokenizer), module.config.vocab_size
+            if words < rows / 2:  # without its files, it is made with none but the special ones
+                raise ModelError(
+                    f"diffusion model {name!r}: its tokenizer knows {words:,} of {rows:,} tokens; "
+                    "download the model again"
+                )
     return pipeline
+
+
+def _check_encoders(name: str, pipeline: Any, folder: Path, variant: str | None) -> None:
+    """Raises ModelError for weights that are in no file, which transformers makes up."""
+    for part in _ENCODERS:
+        module = getattr(pipeline, part, None)
+        files = _files(folder, part, variant)
+        if module is None or not files:
+            continue
+        there = {_bare(key) for path in files for key in shapes_of(path)}
+        lacking = [key for key, _ in module.named_parameters() if _bare(key) not in there]
+        if lacking:
+            raise _lacks(name, part, lacking[0])
+
+
+def _bare(key: str) -> str:
+    """Releases of transformers differ in whether they name the transformer itself."""
+    return key.removeprefix("text_model.")
+
+
+def _lacks(name: str, part: str, weights: str) -> ModelError:
+    return ModelError(
+        f"diffusion model {name!r}: its {part} lacks the weights {weights}; download the model "
+        "again"
+    )
 
 
 def _names(found: str) -> list[str]:
@@ -149,18 +185,22 @@ def _variant(parts: Iterable[str], names: Iterable[str]) -> str | None:
 def _damage(folder: Path, parts: Iterable[str], variant: str | None) -> str | None:
     """Which of the files that are loaded is missing or damaged, in one line."""
     for part in parts:
-        weights = {
-            path: found
-            for path in sorted(folder.glob(f"{part}/*"))
-            if (found := _WEIGHTS.fullmatch(path.name)) is not None
-        }
-        if not weights:
+        files = _files(folder, part, variant)
+        if not files:
             return f"{folder / part}: holds no weights; download the model again"
-        of_variant = [p for p, found in weights.items() if found["variant"] == variant] or [
-            *weights
-        ]
-        safe = [path for path in of_variant if path.suffix == ".safetensors"] or of_variant
-        damages = filter(None, map(why_damaged, safe))
+        damages = filter(None, map(why_damaged, files))
         if (first := next(damages, None)) is not None:
             return first
     return None
+
+
+def _files(folder: Path, part: str, variant: str | None) -> list[Path]:
+    """Those that a part's weights are loaded from."""
+    weights = {
+        path: found
+        for path in sorted(folder.glob(f"{part}/*"))
+        if (found := _WEIGHTS.fullmatch(path.name)) is not None
+    }
+    of_variant = [path for path, found in weights.items() if found["variant"] == variant]
+    of_variant = of_variant or [*weights]
+    return [path for path in of_variant if path.suffix == ".safetensors"] or of_variant

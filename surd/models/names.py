@@ -32,6 +32,10 @@ def resolve(name: str, files: Sequence[str] = ()) -> str:
     of_file = name.endswith(tuple(files))
     if path.is_dir() or (of_file and path.is_file()):
         return str(path)
+    if path.is_file():
+        ends = f" that does not end in {' or '.join(files)}" if files else ""
+        mend = "rename it, or " if files else ""
+        raise ModelError(f"{name}: is a file{ends}; {mend}name a model's folder or id on the hub")
     if of_file:
         raise ModelError(f"{name}: no such file; name a model's file, folder or id on the hub")
     if looks_like_path:

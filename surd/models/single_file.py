@@ -38,6 +38,7 @@ _OTHERS = (
     (("control_model.", "controlnet_"), "a ControlNet"),
     (("string_to_param", "emb_params", "clip_l", "clip_g"), "an embedding (textual inversion)"),
     (("encoder.conv_in.",), "an autoencoder (VAE)"),
+    (("down_blocks.", "text_model."), "one part of a model"),
 )
 """What names in a file hold -> what it is."""
 
@@ -58,7 +59,7 @@ def look(path: Path) -> SingleFile:
 
     Raises ModelError where that is not a whole Stable Diffusion model, or is damaged.
     """
-    shapes = _shapes(path)
+    shapes = shapes_of(path)
     encoder = _encoder_of(path, shapes)
     beside = config_beside(path)
     config = str(beside) if beside is not None else _CONFIGS[encoder]
@@ -85,7 +86,7 @@ def _encoder_of(path: Path, shapes: Shapes) -> str:
     if not begins(_UNET):
         found = [what for parts, what in _OTHERS if any(p in n for n in shapes for p in parts)]
         told = f"{found[0]}, not a whole model" if found else "no Stable Diffusion model"
-        raise ModelError(f"{path}: holds {told}; name the file of a whole model")
+        raise ModelError(f"{path}: holds {told}; name the file or folder of a whole model")
     channels = shapes.get(_FIRST_LAYER, (0, 0))[1]
     encoder = next((start for start in _CONFIGS if begins(start)), None)
     refiner = encoder is None and begins("conditioner.")
@@ -107,7 +108,7 @@ def _encoder_of(path: Path, shapes: Shapes) -> str:
     return encoder
 
 
-def _shapes(path: Path) -> Shapes:
+def shapes_of(path: Path) -> Shapes:
     """Of the tensors in a file. Raises ModelError where it is damaged, or holds code."""
     from safetensors import safe_open
 
@@ -122,8 +123,7 @@ def _shapes(path: Path) -> Shapes:
         state = torch.load(
             path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
-        while "state_dict" in state:
-            state = state["state_dict"]
+        state = state.get("state_dict", state)
         return {name: tuple(value.shape) for name, value in state.items() if torch.is_tensor(value)}
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -131,4 +131,6 @@ def _shapes(path: Path) -> Shapes:
             ".safetensors, or download that"
         ) from error
     except Exception as error:  # unpickling raises whatever the file makes it
-        raise ModelError(f"{path}: does not hold a model's weights by name") from error
+        raise ModelError(
+            f"{path}: is cut short, or no model's weights by name; download it again"
+        ) from error

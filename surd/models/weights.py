@@ -8,8 +8,10 @@ from pathlib import Path
 _POINTER = b"version https://git-lfs.github.com/spec/"
 """https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
 _KINDS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-_ZIP = b"PK"
-"""Before what torch saves, whose directory is at the end."""
+_ZIP, _PICKLE = b"PK", b"\x80"
+"""Before what torch saves: an archive, whose directory is at the end; once it was a pickle."""
+_HEADER = slice(8, 9), b"{"
+"""After its length, safetensors begins with JSON: https://github.com/huggingface/safetensors."""
 
 
 def why_damaged(path: Path) -> str | None:
@@ -23,14 +25,19 @@ def why_damaged(path: Path) -> str | None:
         begins = file.read(len(_POINTER))
     if begins == _POINTER:
         return f"{path}: is a Git LFS pointer, not the weights; fetch them with: git lfs pull"
-    try:
-        if path.suffix == ".safetensors":
+    of_torch, place = begins.startswith((_ZIP, _PICKLE)), _HEADER[0]
+    if path.suffix == ".safetensors":
+        if of_torch and begins[place] != _HEADER[1]:
+            return f"{path}: is not in the format its name says; rename it to {path.stem}.ckpt"
+        try:
             with safe_open(path, "pt"):
                 return None
-        if begins and (not begins.startswith(_ZIP) or zipfile.is_zipfile(path)):
-            return None
-    except SafetensorError:
-        pass
+        except SafetensorError:
+            pass
+    elif begins[place] == _HEADER[1]:
+        return f"{path}: is not in the format its name says; rename it to {path.stem}.safetensors"
+    elif of_torch and (begins.startswith(_PICKLE) or zipfile.is_zipfile(path)):
+        return None
     return f"{path}: is cut short, or no weights; download it again"
 
 

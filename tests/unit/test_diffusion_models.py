@@ -177,6 +177,34 @@ def test_weights_that_are_left_out_are_named(tmp_path: Path) -> None:
     assert "its unet lacks the weights conv_in.bias" in refused(tmp_path / "sd")
 
 
+@pytest.mark.parametrize("xl", [False, True])
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_text_encoder_without_some_weights_is_refused_not_made_up(
+    tmp_path: Path, xl: bool, safe: bool
+) -> None:
+    make_pipeline(xl=xl).save_pretrained(tmp_path / "sd", safe_serialization=True)
+    path = tmp_path / "sd" / ("text_encoder_2" if xl else "text_encoder") / "model.safetensors"
+    weights = load_file(path)
+    (lost,) = (name for name in weights if name.endswith("layers.1.mlp.fc1.weight"))
+    del weights[lost]
+    save_file(weights, path, {"format": "pt"})
+    if not safe:
+        torch.save(weights, path.with_name("pytorch_model.bin"))
+        path.unlink()
+    line = refused(tmp_path / "sd")
+    assert f"its {path.parent.name} lacks the weights" in line and "fc1.weight; download" in line
+
+
+@pytest.mark.parametrize("kept", ["tokenizer_config.json", ""])
+def test_a_tokenizer_without_its_words_is_refused(tmp_path: Path, kept: str) -> None:
+    make_pipeline().save_pretrained(tmp_path / "sd")
+    for path in (tmp_path / "sd" / "tokenizer").iterdir():
+        if path.name != kept:
+            path.unlink()
+    line = refused(tmp_path / "sd")
+    assert "its tokenizer knows 2 of 1,103 tokens; download the model again" in line
+
+
 # Single files
 
 
@@ -230,6 +258,8 @@ WRONG: dict[str, tuple[dict[str, torch.Size | tuple[int, ...]], str]] = {
     "VAE": ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "autoencoder"),
     "ControlNet": ({"control_model.input_blocks.0.0.weight": (4, 4)}, "a ControlNet"),
     "embedding": ({"emb_params": (2, 768)}, "an embedding"),
+    "UNet": ({"down_blocks.0.resnets.0.conv1.weight": (4, 4)}, "one part of a model"),
+    "text": ({"text_model.final_layer_norm.bias": (4,)}, "one part of a model"),
     "other": ({"weight": (2, 768)}, "no Stable Diffusion model"),
     "Flux": ({"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (4, 4)}, "another arch"),
 }
@@ -279,6 +309,35 @@ def test_a_file_that_is_damaged_or_holds_code_is_one_line(tmp_path: Path, suffix
     torch.save({"state_dict": single_weights(make_pipeline()), "code": Path("x")}, path)
     if suffix == ".ckpt":
         assert "holds code besides weights" in refused(path)
+
+
+def test_a_file_of_another_format_than_its_name_says_is_to_be_renamed(tmp_path: Path) -> None:
+    safe = write_single(make_pipeline(), tmp_path / "safe.safetensors")
+    of_torch = write_single(make_pipeline(), tmp_path / "old.ckpt")
+    assert refused(safe.rename(tmp_path / "a.ckpt")).endswith("; rename it to a.safetensors")
+    assert refused(of_torch.rename(tmp_path / "b.safetensors")).endswith("; rename it to b.ckpt")
+
+
+@pytest.mark.parametrize("name", ["MODEL.SAFETENSORS", "model.bin", "model"])
+def test_a_file_whose_name_ends_otherwise_is_not_said_to_be_no_folder(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("x")
+    told = "is a file that does not end in .safetensors or .ckpt; rename it, or name a"
+    assert told in refused(tmp_path / name)
+
+
+def test_a_pickle_cut_short_says_so_and_one_that_holds_itself_ends(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"a": torch.zeros(9000)}, path, _use_new_zipfile_serialization=False)
+    cut(path)
+    assert "is cut short" in refused(path)
+    itself: dict[str, Any] = {}
+    itself["state_dict"] = itself
+    torch.save(itself, path)
+    assert "holds no Stable Diffusion model" in refused(path)
+    path.write_text("<!DOCTYPE html>")
+    assert refused(path) == f"{path}: is cut short, or no weights; download it again"
 
 
 def test_a_file_that_is_not_there_is_no_hub_id() -> None:
