@@ -31,7 +31,7 @@ Prompts = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Pictures per prompt.")]
 FirstSeed = Annotated[
-    int, typer.Option(min=0, max=2**63, help="Seed of a prompt's first picture; the rest follow.")
+    int, typer.Option(min=0, help="Seed of a prompt's first picture; the rest follow.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts per set.")]
 Vqa = Annotated[str, typer.Option(metavar="NAME", help="Model that answers questions.")]
@@ -108,8 +108,10 @@ def _gap(folder: str, options: Any, *, quiet: bool, json_: bool) -> None:
     from surd.evaluate.gap import NAMES, verdict
     from surd.evaluate.gap import gap as measure
     from surd.evaluate.results import table_of
+    from surd.store.storage import local_path
     from surd.store.workspace import Workspace
 
+    local_path(folder)
     if options.quality or options.prompts != ("paper",):
         raise SurdError("--gap draws the dataset's own prompts; leave out --prompts and --quality")
     recipe = open_recipe(Workspace(folder))

@@ -23,7 +23,7 @@ from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score
 from surd.evaluate.pictures import Drawing, How, Pictures, draw
 from surd.evaluate.prompt import Prompt
 from surd.evaluate.results import Row, interval, table_of
-from surd.evaluate.run import NOBODY, Options
+from surd.evaluate.run import NOBODY, Options, check_noise
 from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
@@ -59,6 +59,7 @@ def gap(location: str, diffusion: str, options: Options, *, quiet: bool = False)
     ``gap.json`` and ``gap.md`` in ``DIR/adapter/gap``, the pictures below. Raises SurdError.
     """
     folder = local_path(location) / "adapter" / "gap"
+    check_noise(options)
     pairs = _pairs(location, options.limit or SAMPLES)
     if options.vqa == NOBODY and options.clip == NOBODY:
         raise SurdError("evaluate --gap: nobody judges, since --vqa and --clip are none; name one")
@@ -81,9 +82,11 @@ def verdict(rows: list[Row]) -> str:
     """What the first measure allows to say."""
     first = rows[0]
     found = f"{first.label}: {interval(first.difference, first.is_share)} from simple to complex"
-    low = first.difference.low
-    if low is not None and low > 0:
+    if first.verdict == "better":
         return f"{found}: there is a gap for an adapter to close"
+    low = first.difference.low
+    if low is None or low > 0:
+        return f"{found}: too few prompts to tell whether there is a gap; raise --limit"
     return (
         f"{found}: no gap is seen, so do not expect an adapter to gain anything on this dataset "
         "with this model; more prompts (--limit) or seeds narrow the interval"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from surd.errors import SurdError
 from surd.evaluate.answers import is_right
 from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Pictures
@@ -20,6 +22,8 @@ from surd.evaluate.significance import difference, mean_of, sign_flip
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip
+
+log = logging.getLogger("surd")
 
 SIDES = ("base", "adapter")
 _AT_ONCE = 64
@@ -165,8 +169,22 @@ def row_of(
     *,
     lower_is_better: bool = False,
 ) -> Row:
-    """The measure of values ``[prompts, seeds]`` of each side; `scenes` are what prompts show."""
+    """The measure of values ``[prompts, seeds]`` of each side; `scenes` are what prompts show.
+
+    Prompts with a value that is no number, as metrics give of flat pictures, are left out. Raises
+    SurdError where that is all.
+    """
     base, new = (values[side] for side in SIDES)
+    whole = np.isfinite(base).all(axis=1) & np.isfinite(new).all(axis=1)
+    if not whole.any():
+        raise SurdError(f"{name}: {measure} gives no number for any of the prompts; leave it out")
+    if not whole.all():
+        log.warning(
+            "%s: %s gives no number for %d of %d prompts; left out",
+            *(name, measure, len(whole) - whole.sum(), len(whole)),
+        )
+        base, new = base[whole], new[whole]
+        scenes = [scene for scene, kept in zip(scenes, whole, strict=True) if kept]
     return Row(
         name,
         measure,

@@ -27,7 +27,8 @@ def load_quality(name: str, device: torch.device) -> Quality:
     """A metric of pyiqa by its name: ``brisque``, ``clipiqa``, ``musiq``, ...
 
     It is tried on a picture of noise. Raises SurdError, also for a metric that needs more than one
-    picture. Source: the paper's section 5.2; https://github.com/chaofengc/IQA-PyTorch.
+    picture; so does measuring a picture that it does not take.
+    Source: the paper's section 5.2; https://github.com/chaofengc/IQA-PyTorch.
     """
     try:
         import pyiqa
@@ -44,7 +45,15 @@ def load_quality(name: str, device: torch.device) -> Quality:
     @torch.inference_mode()
     def measure(image: Image.Image) -> float:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        return float(metric(pixels.to(device)))  # of [1, 3, h, w] in 0..1
+        try:
+            return float(metric(pixels.to(device)))  # of [1, 3, h, w] in 0..1
+        except Exception as error:  # of whatever library the metric is from
+            reason = " ".join(str(error).split())[:200]
+            raise SurdError(
+                f"--quality {name}: does not measure a single picture of {image.width} x "
+                f"{image.height} px: {reason}; use another metric, such as brisque, clipiqa or "
+                "musiq"
+            ) from error
 
     if getattr(metric, "metric_mode", "NR") != "NR":
         raise SurdError(
@@ -52,12 +61,5 @@ def load_quality(name: str, device: torch.device) -> Quality:
             "a metric of one picture, such as brisque, clipiqa or musiq"
         )
     noise = np.random.default_rng(0).integers(0, 256, (_TRIAL_PX, _TRIAL_PX, 3), np.uint8)
-    try:
-        measure(Image.fromarray(noise))
-    except Exception as error:  # of whatever library the metric is from
-        reason = " ".join(str(error).split())[:200]
-        raise SurdError(
-            f"--quality {name}: does not measure a single picture: {reason}; use another metric, "
-            "such as brisque, clipiqa or musiq"
-        ) from error
+    measure(Image.fromarray(noise))
     return Quality(measure, bool(metric.lower_better))

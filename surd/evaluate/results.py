@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surd.evaluate.significance import Estimate
+from surd.evaluate.significance import LEFT_OUT, Estimate
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say."""
+        """What interval and test allow to say: of few scenes the interval alone is too narrow."""
         low, high = self.difference.low, self.difference.high
         if low is None or high is None or low <= 0 <= high:
+            return "may be chance"
+        if self.p is not None and self.p > LEFT_OUT:
             return "may be chance"
         return "better" if (low > 0) != self.lower_is_better else "worse"
 

@@ -80,6 +80,7 @@ def evaluate(
     name = options.diffusion or config.get("training", {}).get("diffusion")
     if not name:
         raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
+    check_noise(options)
     sets = {one: limited(load_prompts(one), options.limit) for one in options.prompts}
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
@@ -100,13 +101,23 @@ def evaluate(
     return rows
 
 
+def check_noise(options: Options) -> None:
+    """Raises SurdError for seeds beyond 64 bits, as which tables keep them."""
+    if options.noise.stop > 2**63:
+        raise SurdError(f"--first-seed {options.first_seed}: too large; choose a smaller one")
+
+
 def _judges(
     names: Iterable[str], options: Options, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Judge]:
     """For each set who judges it; a model is loaded once."""
     kinds = {name: name.startswith(DEMO) for name in names}
     exact = exact_judge()
-    asked = exact if all(kinds.values()) else vqa_judge(options.vqa, device, dtype)
+    asked = exact
+    if not all(kinds.values()):
+        if options.vqa == NOBODY:
+            raise SurdError("evaluate: a model must judge these prompts; name one with --vqa")
+        asked = vqa_judge(options.vqa, device, dtype)
     return {name: exact if of_demo else asked for name, of_demo in kinds.items()}
 
 

@@ -18,8 +18,8 @@ Scenes = Sequence[str] | None
 _RESAMPLES = 10_000
 _EXACT_SCENES = 14
 """Up to here every choice of signs is tried."""
-_LEFT_OUT = 0.05
-"""What an interval may miss."""
+LEFT_OUT = 0.05
+"""What an interval may miss, and p may be where a difference is told."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def _estimate(outcomes: Floats, scenes: Scenes, ends: tuple[float, float] | None
     if ends is not None and np.ptp(sums / counts) == 0:
         # Alike in all n scenes, which is not alike in all there are: of a share p of others, none
         # is among n with probability (1 - p)^n.
-        unseen = 1 - _LEFT_OUT ** (1 / len(sums))
+        unseen = 1 - LEFT_OUT ** (1 / len(sums))
         return Estimate(value, max(ends[0], value - unseen), min(ends[1], value + unseen))
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(sums), size=(_RESAMPLES, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, (_LEFT_OUT / 2, 1 - _LEFT_OUT / 2))
+    low, high = np.quantile(means, (LEFT_OUT / 2, 1 - LEFT_OUT / 2))
     return Estimate(value, float(low), float(high))
 
 

@@ -222,9 +222,15 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
         "demo:nothing": (run, "--prompts", "demo:nothing"),
         "neither a prompt file nor a bundled set": (run, "--prompts", tmp_path / "none.txt"),
         "./none: no such folder": (run, "--prompts", "action", "--vqa", "./none"),
+        "name one with --vqa": (run, "--prompts", "action", "--vqa", "none"),
+        "too large; choose a smaller one": (run, *("--seeds", 2, "--first-seed", 2**63 - 1)),
+        "s3://a/b: must be a local path": ("s3://a/b", "--gap"),
+        "9,999 steps: this diffusion model takes at most 1,000": (
+            *(run, "--prompts", "demo:simple", "--limit", 1, "--clip", "none", "--steps", 9999),
+        ),
     }
     for said, told in wrong.items():
-        ran = surd("evaluate", *told, *FAST)
+        ran = surd("evaluate", *FAST, *told)
         assert ran.code == 2 and said in ran.err, ran.err
         assert len(ran.err.strip().splitlines()) == 1
 
@@ -242,12 +248,13 @@ class Metric:
 
     lower_better = True
 
-    def __init__(self, mode: str, value: float | None = 1.0) -> None:
-        self.metric_mode, self.value = mode, value
+    def __init__(self, mode: str, value: float | None = 1.0, least_px: int = 0) -> None:
+        self.metric_mode, self.value, self.least_px = mode, value, least_px
 
     def __call__(self, pixels: torch.Tensor) -> float:
         if self.value is None:
             raise AssertionError("needs two folders")
+        assert pixels.shape[-1] >= self.least_px, "too small"
         return self.value
 
 
@@ -257,18 +264,23 @@ def test_a_metric_of_more_than_one_picture_is_refused_before_anything_is_drawn(
     import sys
     from types import SimpleNamespace
 
-    metrics = {"psnr": Metric("FR"), "fid": Metric("NR", None), "brisque": Metric("NR")}
+    metrics = {
+        **{"psnr": Metric("FR"), "fid": Metric("NR", None), "brisque": Metric("NR")},
+        "niqe": Metric("NR", least_px=96),
+    }
     module = SimpleNamespace(create_metric=lambda name, device: metrics[name])
     monkeypatch.setitem(sys.modules, "pyiqa", module)
     run = make_run(tmp_path / "run", diffusion, learnt=False)
     told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 1, "--seeds", 1, *FAST)
     for name, says in {
         "psnr": "compares a picture with a reference",
-        "fid": "does not measure a single picture: needs two folders",
+        "fid": "does not measure a single picture of 256 x 256 px: needs two folders",
     }.items():
         ran = surd(*told, "--quality", name)
         assert ran.code == 2 and f"--quality {name}: {says}" in ran.err
         assert ran.err.count("\n") == 1 and not (run / "pictures").exists()
+    ran = surd(*told, "--quality", "niqe")
+    assert ran.code == 2 and "a single picture of 16 x 16 px: too small" in ran.err
     ran = surd(*told, "--quality", "brisque")
     assert ran.code == 0 and "brisque (lower is better)" in ran.out
     assert "+0.0 (one scene: no interval)" in ran.out and "may be chance" not in ran.err
@@ -353,9 +365,30 @@ def test_a_gap_is_looked_for_before_an_adapter_is_trained(
 
 
 def test_a_gap_is_told_only_where_the_interval_shows_one() -> None:
-    new, base = np.array([[1.0], [2], [3], [4]]), np.zeros((4, 1))
-    scenes = ["a", "b", "c", "d"]
+    new, base = np.arange(1.0, 7)[:, None], np.zeros((6, 1))
+    scenes = [*"abcdef"]
     better = row_of("dataset", "clip score", {"base": base, "adapter": new}, scenes)
     assert verdict([better]).endswith("there is a gap for an adapter to close")
     worse = row_of("dataset", "clip score", {"base": new, "adapter": base}, scenes)
     assert "no gap is seen" in verdict([worse])
+    few = row_of("dataset", "clip score", {"base": base[:3], "adapter": new[:3]}, scenes[:3])
+    low, p = few.difference.low, few.p
+    assert low is not None and low > 0 and p == 0.25, "three alike are not rare"
+    assert few.verdict == "may be chance"
+    one = row_of("dataset", "clip score", {"base": base[:1], "adapter": new[:1]}, scenes[:1])
+    for rows in ([few], [one]):
+        assert verdict(rows).endswith(
+            "too few prompts to tell whether there is a gap; raise --limit"
+        )
+
+
+def test_a_picture_without_a_number_is_left_out_with_its_prompt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    base, new = np.zeros((3, 2)), np.ones((3, 2))
+    base[0, 1] = np.nan
+    row = row_of("some", "brisque", {"base": base, "adapter": new}, ["a", "b", "c"])
+    assert (row.pictures, row.difference.value) == (4, 1.0)
+    assert caplog.messages == ["some: brisque gives no number for 1 of 3 prompts; left out"]
+    with pytest.raises(SurdError, match="brisque gives no number for any"):
+        row_of("some", "brisque", {"base": base * np.nan, "adapter": new}, ["a", "b", "c"])

@@ -229,7 +229,9 @@ def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> Non
     (row,) = found["rows"]
     cases = {"better": (0.01, 0.2), "worse": (-0.2, -0.01), "may be chance": (-0.1, 0.0)}
     found["rows"] = [
-        row | {"measure": said, "difference": {"value": (low + high) / 2, "low": low, "high": high}}
+        row
+        | {"measure": said, "p": 0.01}
+        | {"difference": {"value": (low + high) / 2, "low": low, "high": high}}
         for said, (low, high) in cases.items()
     ]
     brisque = {"measure": "brisque", "p": None, "lower_is_better": True}
