@@ -147,11 +147,11 @@ def _tell_of_another_base(name: str | None, base: Base) -> None:
         return
     trained = base.identity if base.identity != base.name else identity_of(base.name)
     if not is_same(identity_of(name), trained):
+        theirs, ours = public_name(base.name), public_name(name)
         log.warning(
             "the adapter was trained for %s; this is %s, another model or another version, with "
             "which it may do harm; train one for it with: surd train-adapter DIR",
-            public_name(base.name),
-            public_name(name),
+            *(theirs, ours if ours != theirs else f"another {ours}"),
         )
 
 
@@ -193,13 +193,15 @@ def generate(
 
     Prompts are those of :func:`prompt_inputs`. A picture depends on its own prompt and seed, and
     not on those beside it: they are drawn together as far as the memory suffices. Raises ModelError
-    where it does not for one, and for another number of seeds or negative prompts.
+    where it does not for one, for another number of seeds or negative prompts, and for more steps
+    than the model takes.
     """
     prompts, negative = _paired(prompts, negative_prompts)
     if len(seeds) != len(prompts):
         raise ModelError(f"{len(seeds)} seeds for {len(prompts)} prompts; give one for each")
     for seed in seeds:
         check_seed(seed)
+    check_steps(pipeline, call.get("num_inference_steps"))
 
     def draw(rows: Sequence[int]) -> list[Any]:
         noise = [torch.Generator("cpu").manual_seed(seeds[row]) for row in rows]
@@ -221,6 +223,13 @@ def _check_pixels(pipeline: Any, pixels: npt.NDArray[np.float32]) -> None:
             f"the diffusion model drew NaN or infinity in {precision}; where a model overflows "
             "there, use a GPU that computes in bfloat16, or hide it (CUDA_VISIBLE_DEVICES=)"
         )
+
+
+def check_steps(pipeline: Any, steps: int | None) -> None:
+    """Raises ModelError for more steps than the model was taught levels of noise."""
+    most = pipeline.scheduler.config.get("num_train_timesteps")
+    if steps is not None and most is not None and steps > most:
+        raise ModelError(f"{steps:,} steps: this diffusion model takes at most {most:,}")
 
 
 def check_seed(seed: int) -> None:

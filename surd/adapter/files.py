@@ -120,6 +120,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise ModelError(
             f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter DIR"
         ) from None
+    except NotADirectoryError:
+        raise ModelError(f"{folder}: is a file; name the folder of the adapter") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != "surd-adapter-1":

@@ -54,4 +54,4 @@ Diffusion = Annotated[
     ),
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps.")]
-Guidance = Annotated[float, typer.Option(min=0, help="Classifier-free guidance scale.")]
+Guidance = Annotated[float, typer.Option(min=0, max=1000, help="Classifier-free guidance scale.")]

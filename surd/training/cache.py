@@ -29,6 +29,7 @@ from surd.errors import ModelError, SurdError
 from surd.files.images import decode
 from surd.models.hub import identity_of
 from surd.models.memory import AtOnce
+from surd.models.weights import why_damaged
 from surd.progress import Tick
 from surd.store.storage import Storage
 
@@ -120,7 +121,7 @@ def build_cache(
     team: Team | None = None,
     tick: Tick = lambda counts: None,
 ) -> Cached:
-    """Encode what is not there yet, and open all of it.
+    """Encode what is not there yet or damaged, and open all of it.
 
     The folder's name holds a hash of everything the content depends on, so other settings have
     another folder. `crops` and `seed` are those of `views`. Each process of a team encodes every
@@ -147,7 +148,7 @@ def build_cache(
             if number % team.num_processes != team.process_index:
                 of_others += len(numbers)
                 continue
-            if not storage.exists(name):
+            if not storage.exists(name) or why_damaged(place / name) is not None:
                 samples = read(numbers)
                 tensors = encode_samples(
                     pipeline,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from surd.adapter.encoding import text_width
+from surd.adapter.encoding import check_steps, text_width
 from surd.errors import SurdError, need_extra
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.losses import TERMS
@@ -65,6 +65,8 @@ def check_fits(params: TrainAdapterParams, pipeline: Any) -> None:
             f"train_adapter.heads: {params.heads} does not divide {width}, the width of this "
             f"diffusion model's text embeddings; {near} does"
         )
+    if params.validation_prompts:
+        check_steps(pipeline, params.validation_steps)
     side = params.resolution
     if side is not None and side % factor:
         below = max(factor, side // factor * factor)

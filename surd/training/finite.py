@@ -44,11 +44,18 @@ def _will_scale_down(accelerator: Any) -> bool:
 
 
 def check_weights(
-    params: TrainAdapterParams, accelerator: Any, step: int, weights: Iterable[torch.Tensor]
+    params: TrainAdapterParams,
+    accelerator: Any,
+    step: int,
+    weights: Iterable[torch.Tensor],
+    given: torch.Tensor,
 ) -> None:
-    """Raises ModelError before weights are written to which a last step led."""
+    """Raises ModelError before weights are written that are not finite, or make `given`, which
+    the adapter gives with them, so."""
     if not all(weight.isfinite().all() for weight in weights):
         raise _error(params, accelerator, step, "a weight of the adapter")
+    if not given.isfinite().all():
+        raise _error(params, accelerator, step, "what the adapter now gives")
 
 
 def _error(

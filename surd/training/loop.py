@@ -117,11 +117,26 @@ def train(
         on_step(done, sums)
         kept = done == params.steps or done % params.checkpoint_every == 0
         if kept:
-            check_weights(params, accelerator, done, training.learning)
+            _check_learnt(training, data, done)
         _look(training, validation, done)
         if kept:
             checkpoint(accelerator, training.student, params, folder, done, training.about)
     return _finish(training, folder, len(data.rows))
+
+
+def _check_learnt(training: Training, data: Data, step: int) -> None:
+    """Raises ModelError where the last step led to weights, or with them to embeddings, that are
+    not finite: no loss tells of it any more."""
+    params, accelerator = training.params, training.accelerator
+    last = step * params.accumulate - 1
+    batch = data.batch(
+        last, accelerator.num_processes, accelerator.process_index, accelerator.device
+    )
+    adapter = accelerator.unwrap_model(training.student).adapter.eval()
+    with torch.no_grad():
+        given = adapter(batch.simple).embeddings
+    training.student.train()
+    check_weights(params, accelerator, step, training.learning, given)
 
 
 def _too_large(step: int, params: TrainAdapterParams) -> str:

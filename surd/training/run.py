@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 
-from surd.adapter.encoding import encode, side_px
+from surd.adapter.encoding import check_width, encode, side_px, text_width
 from surd.dataset.published import Published, batches, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
+from surd.models.names import MODEL_FILES, resolve
 from surd.params import lasting
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
@@ -27,7 +29,7 @@ from surd.training.data import Data, Source
 from surd.training.loop import train
 from surd.training.run_folder import checkpoints
 from surd.training.sentences import Spoken, caption_digests, sentences_of
-from surd.training.settings import begin_folder, check_folder, is_done, settings_of
+from surd.training.settings import alone, begin_folder, check_folder, is_done, settings_of
 from surd.training.setup import make_accelerator
 from surd.training.start import open_start
 from surd.training.uncached import ids_of, open_fresh
@@ -68,11 +70,13 @@ def run(
 
     Of several processes, as accelerate launches them, each encodes its share of the cache and
     learns from its share of the samples. Raises SurdError, for wrong settings before anything is
-    computed, also when `folder` holds a run of other settings or somebody else's files.
+    computed, also when `folder` holds a run of other settings or somebody else's files, or another
+    process trains there.
     """
     local_path(location)
     folder = local_path(folder)
     check_tools(params)
+    resolve(params.diffusion, MODEL_FILES)
     validation_prompts(params)
     dataset = open_published(location)
     begin = None if start is None else open_start(local_path(start), folder, params)
@@ -99,40 +103,43 @@ def run(
         return Trained(folder, samples, params.steps, False, lacking, main)
     pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
     check_fits(params, pipeline)
+    if begin is not None:
+        check_width(begin.adapter, text_width(pipeline))
     settings["diffusion_identity"] = identity_of(params.diffusion)  # its commit is known only now
     check_folder(folder, settings, resume=resume)
-    if main:
-        begin_folder(folder, settings, resume=resume)
-    accelerator.wait_for_everyone()
-    quiet = quiet or not main
-    place = Path(location) / "adapter" / "cache"
-    source = _source(dataset, pipeline, params, place, accelerator, quiet)
-    spoken = None
-    if params.captions == "all":
-        spoken = Spoken(sentences_of(location, source.ids), partial(encode, pipeline))
-    data = Data(source, vectors, pipeline, params, spoken)
-    validation = open_validation(params, pipeline, folder, accelerator)
-    if params.cache and validation is None and spoken is None:
-        _put_away(pipeline)
-    done = max((step for step, _ in checkpoints(folder)), default=0)
-    with track("train", params.steps, done=done, quiet=quiet) as tick:
+    with alone(folder) if main else nullcontext():
+        if main:
+            begin_folder(folder, settings, resume=resume)
+        accelerator.wait_for_everyone()
+        quiet = quiet or not main
+        place = Path(location) / "adapter" / "cache"
+        source = _source(dataset, pipeline, params, place, accelerator, quiet)
+        spoken = None
+        if params.captions == "all":
+            spoken = Spoken(sentences_of(location, source.ids), partial(encode, pipeline))
+        data = Data(source, vectors, pipeline, params, spoken)
+        validation = open_validation(params, pipeline, folder, accelerator)
+        if params.cache and validation is None and spoken is None:
+            _put_away(pipeline)
+        done = max((step for step, _ in checkpoints(folder)), default=0)
+        with track("train", params.steps, done=done, quiet=quiet) as tick:
 
-        def on_step(step: int, terms: Mapping[str, float]) -> None:
-            tick({"ok": 1})
+            def on_step(step: int, terms: Mapping[str, float]) -> None:
+                tick({"ok": 1})
 
-        train(
-            data,
-            pipeline,
-            vectors.width,
-            params,
-            folder,
-            on_step,
-            accelerator=accelerator,
-            validation=validation,
-            start=begin,
-        )
-    if main:
-        write_card(folder, lasting(params), samples)
+            train(
+                data,
+                pipeline,
+                vectors.width,
+                params,
+                folder,
+                on_step,
+                accelerator=accelerator,
+                validation=validation,
+                start=begin,
+            )
+        if main:
+            write_card(folder, lasting(params), samples)
     return Trained(folder, samples, params.steps, True, lacking, main)
 
 

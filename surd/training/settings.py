@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from surd.dataset.published import Published
 from surd.errors import ModelError, SurdError
 from surd.llm.embeddings import Embeddings
 from surd.models.hub import identity_of, is_same
+from surd.models.weights import why_damaged
 from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, is_temporary
@@ -23,6 +25,7 @@ from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_che
 from surd.training.start import Start
 
 SETTINGS_FILE = "settings.json"
+_LOCK = ".lock"
 _ENDLESS = ("constant", "constant_with_warmup")
 """Schedules of the learning rate that are the same however many steps are to come."""
 _FORMAT = "surd-run-1"
@@ -111,10 +114,12 @@ def _agree(key: str, there: Any, now: Any) -> bool:
 
 def is_done(folder: Path, steps: int) -> bool:
     """Whether the adapter in `folder` is the one of so many steps."""
+    weights = folder / WEIGHTS_FILE
     try:
-        return bool(read_config(folder).get("step") == steps) and (folder / WEIGHTS_FILE).is_file()
+        done = read_config(folder).get("step") == steps
     except ModelError:
         return False
+    return done and weights.is_file() and why_damaged(weights) is None
 
 
 def _settings_in(folder: Path) -> dict[str, Any] | None:
@@ -131,7 +136,7 @@ def _settings_in(folder: Path) -> dict[str, Any] | None:
         raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
     if isinstance(there, dict) and _is_of_surd(there):
         return there
-    others = [name for name in names if not is_temporary(name)]
+    others = [name for name in names if name != _LOCK and not is_temporary(name)]
     if others:
         named = SETTINGS_FILE if there is not None else others[0]
         raise SurdError(
@@ -151,6 +156,32 @@ def _is_of_surd(there: Mapping[str, Any]) -> bool:
         and isinstance(digests, list)
         and all(re.fullmatch("[0-9a-f]{64}", str(digest)) for digest in digests)
     )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run for writing. Raises SurdError where another process does."""
+    from filelock import FileLock, Timeout
+
+    path = folder / _LOCK
+    lock = FileLock(path, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SurdError(
+            f"{folder}: another process trains here; wait for it, or choose another --output"
+        ) from None
+    except OSError as error:
+        raise SurdError(
+            f"{folder}: cannot write here: {error.strerror}; choose another --output, or change "
+            "its permissions"
+        ) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:

@@ -229,6 +229,10 @@ def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
     adapters.save(make_adapter(), tmp_path / "run")
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run")
     assert ran.code == 2 and "pass --diffusion" in ran.err
+    ran = surd("generate", "a cat", "--adapter", tmp_path / "run" / "adapter_config.json")
+    assert ran.code == 2 and "is a file; name the folder of the adapter" in ran.err
+    ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--guidance", "1e30")
+    assert ran.code == 2 and "less than or equal to 1000" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--diffusion", "./no")
     assert ran.code == 2 and "./no: no such folder" in ran.err
     for seed in (2**64 - 1, 2**64, -(2**63) - 1):

@@ -43,6 +43,14 @@ pytestmark = MARKS
             {"learning_rate": 1e30, "weight_decay": 1e10, "checkpoint_every": 1},
             "step 1: a weight of the adapter is NaN or infinite",
         ),
+        (
+            {"learning_rate": 1e9, "checkpoint_every": 1},
+            "step 1: what the adapter now gives is NaN or infinite: the learning rate",
+        ),
+        (
+            {"validation_prompts": '["a cup"]', "validation_steps": 1001},
+            "1,001 steps: this diffusion model takes at most 1,000",
+        ),
     ],
 )
 def test_training_stops_at_the_first_number_that_is_not_finite(

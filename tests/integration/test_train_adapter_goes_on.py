@@ -97,6 +97,10 @@ def test_another_run_starts_from_the_weights_of_an_adapter(
     ):
         ran = surd(*told, *more)
         assert ran.code == 2 and says in ran.err and ran.err.count("\n") == 1
+    make_pipeline(xl=True).save_pretrained(tmp_path / "wide")
+    ran = surd(*command(workspace, str(tmp_path / "wide"), tmp_path / "xl", 1), "--from", first)
+    assert ran.code == 2 and "expects text embeddings of width 32" in ran.err
+    assert ran.err.count("\n") == 1 and not (tmp_path / "xl").exists()
     ran = surd(*told, "--from", first, "--resume", "none", "-q")
     assert ran.code == 0 and same(run, run)
 

@@ -22,6 +22,7 @@ from surd.llm.prompt2vec import import_prompt2vec
 from surd.models.diffusion import load_pipeline
 from surd.recipe.publish import PublishParams
 from surd.store.workspace import Workspace
+from surd.training.settings import alone
 
 Surd = Callable[..., Any]
 
@@ -54,6 +55,42 @@ def test_vectors_made_anew_are_another_run(
     assert torch.equal(first["out.weight"], weights(tmp_path / "run")["out.weight"])
     assert surd(*run, "--resume", "none", "-q").code == 0
     assert "already trained" in surd(*run).out
+
+
+def test_what_is_damaged_is_made_anew_and_not_taken_for_done(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    told = command(Path(made.location), diffusion, run, 2)
+    assert surd(*told, "-q").code == 0
+    whole = {name: value.clone() for name, value in weights(run).items()}  # not mapped
+    for path in (run / "adapter_model.safetensors", *Path(made.location).glob("**/part-*.s*")):
+        path.write_bytes(path.read_bytes()[:50])
+    ran = surd(*told, "-q")
+    assert ran.code == 0 and "2 steps on" in ran.out, ran.err
+    assert all(torch.equal(value, whole[name]) for name, value in weights(run).items())
+
+
+def test_a_diffusion_model_that_is_gone_is_not_said_to_have_changed(
+    surd: Surd, made: Workspace, tmp_path: Path
+) -> None:
+    make_pipeline().save_pretrained(tmp_path / "sd")
+    told = command(Path(made.location), str(tmp_path / "sd"), tmp_path / "run", 1)
+    assert surd(*told, "-q").code == 0
+    shutil.rmtree(tmp_path / "sd")
+    ran = surd(*told)
+    assert ran.code == 2 and ran.err.startswith(f"surd: {tmp_path / 'sd'}: no such folder")
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    told = command(Path(made.location), diffusion, tmp_path / "run", 1)
+    with alone(tmp_path / "run"):
+        ran = surd(*told)
+    assert ran.code == 2 and "another process trains here" in ran.err
+    assert ran.err.count("\n") == 1 and not [*(tmp_path / "run").iterdir()]
+    assert surd(*told, "-q").code == 0 and not (tmp_path / "run" / ".lock").exists()
 
 
 def test_the_deepest_layer_may_become_another(
