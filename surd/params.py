@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 
@@ -16,6 +16,16 @@ class Params(BaseModel):
 
     removed: ClassVar[Mapping[str, Any]] = {}
     """Keys that earlier versions had, with the value that holds for everything now."""
+
+
+def _model_name(name: str) -> str:
+    if not name.strip():
+        raise ValueError("name a hub id or a folder")
+    return name.rstrip("/") or name  # which shells add to folders
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+"""What names a model: with and without a slash at its end, a folder is the same."""
 
 
 def runtime(default: Any, description: str, **constraints: Any) -> Any:

@@ -339,8 +339,8 @@ def _warn(entries: Mapping[str, Entry], layer: int) -> None:
     bad = [prompt for prompt, entry in entries.items() if entry.status == "not_finite"]
     if bad:
         log.warning(
-            "layer %d: NaN or infinity for %d prompts, which get no vector: %s; bf16 does "
-            "not overflow where fp16 does: --dtype bf16",
+            "layer %d: NaN or infinity for %d prompts, which get no vector: %s; fp16 "
+            "overflows easily, and bf16 does not: --dtype bf16",
             layer,
             len(bad),
             "; ".join(bad[:5]),

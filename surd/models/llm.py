@@ -148,7 +148,8 @@ def _tried(name: str, causal: Llm, masked: Any, layers: Sequence[int], dtype: to
     """The model as it may be used: as it is where padding after a text changes nothing in it, as
     in causal models, else with a mask. Raises ModelError where that does not help, and where a
     layer is not as wide as the others."""
-    text = list(range(2, min(6, causal.vocabulary)))
+    most = max(1, min(4, (causal.window or 7) - 3))
+    text = list(range(2, min(2 + most, causal.vocabulary)))
     alone = torch.tensor([text])
     padded = torch.tensor([text + [causal.pad_id] * 3])
     off = 1.0

@@ -21,10 +21,10 @@ def why_damaged(path: Path) -> str | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    if (pointer := _why_pointer(path)) is not None:
+        return pointer
     with path.open("rb") as file:
-        begins = file.read(len(_POINTER))
-    if begins == _POINTER:
-        return f"{path}: is a Git LFS pointer, not the weights; fetch them with: git lfs pull"
+        begins = file.read(_HEADER[0].stop)
     of_torch, place = begins.startswith((_ZIP, _PICKLE)), _HEADER[0]
     if path.suffix == ".safetensors":
         if of_torch and begins[place] != _HEADER[1]:
@@ -42,7 +42,14 @@ def why_damaged(path: Path) -> str | None:
 
 
 def damage_in(found: Path) -> str | None:
-    """What is wrong with the first damaged file of weights of a model, a file or a folder."""
-    files = [found] if found.is_file() else sorted(found.glob("*"))
-    weights = (path for path in files if path.suffix in _KINDS)
-    return next(filter(None, map(why_damaged, weights)), None)
+    """What is wrong with the first damaged file of a model, a file or a folder."""
+    files = [found] if found.is_file() else sorted(filter(Path.is_file, found.glob("*")))
+    weights = (why_damaged(path) for path in files if path.suffix in _KINDS)
+    return next(filter(None, (*weights, *map(_why_pointer, files))), None)
+
+
+def _why_pointer(path: Path) -> str | None:
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) != _POINTER:
+            return None
+    return f"{path}: is a Git LFS pointer, not the file; fetch it with: git lfs pull"

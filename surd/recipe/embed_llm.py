@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from surd.params import Params, runtime
+from surd.params import ModelName, Params, runtime
 
 Pool = Literal["last", "mean", "none"]
 
@@ -14,7 +14,7 @@ Pool = Literal["last", "mean", "none"]
 class EmbedLlmParams(Params):
     """Which vectors of the simple prompts to compute, and with what."""
 
-    model: str = Field(
+    model: ModelName = Field(
         default="demo:llm", description="hub id, local folder, or demo:llm (SmolLM2-135M-Instruct)"
     )
     gguf_file: str | None = Field(

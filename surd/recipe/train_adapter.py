@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from surd.params import Params, runtime
+from surd.params import ModelName, Params, runtime
 
 
 class TrainAdapterParams(Params):
@@ -28,12 +28,14 @@ class TrainAdapterParams(Params):
     def _yaml_reads_no_as_false(cls, value: Any) -> Any:
         return "no" if value is False else value
 
-    diffusion: str = Field(
+    diffusion: ModelName = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",
         description="diffusion model of the Stable Diffusion family: hub id or folder in "
         "diffusers' format, single .safetensors file, or demo:diffusion",
     )
-    llm: str = Field(default="demo:llm", description="language model whose vectors embed-llm wrote")
+    llm: ModelName = Field(
+        default="demo:llm", description="language model whose vectors embed-llm wrote"
+    )
     layer: int = Field(
         default=-1, description="layer of those vectors; -1: the deepest layer available"
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from surd.params import Params, runtime
+from surd.params import ModelName, Params, runtime
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.store.schema import CAPTIONS
 from surd.text.caption_cleaning import clean_caption
@@ -19,7 +19,7 @@ from surd.text.caption_cleaning import clean_caption
 class CaptionParams(Params):
     """Which model speaks about the images, and how often."""
 
-    model: str = Field(
+    model: ModelName = Field(
         default="Salesforce/blip-image-captioning-large",
         description="BLIP, or another image-text-to-text model: hub id or folder",
     )

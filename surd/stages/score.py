@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from surd.params import Params, runtime
+from surd.params import ModelName, Params, runtime
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.store.schema import CLIP
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ScoreParams(Params):
     """Which models judge how well prompts and images agree."""
 
-    clip: str = Field(
+    clip: ModelName = Field(
         default="ViT-B-32/openai",
         description="CLIP model: architecture/weights of open_clip, hf-hub:org/repo, or a folder",
     )

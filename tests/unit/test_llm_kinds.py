@@ -122,6 +122,12 @@ def test_prompts_are_cut_at_the_positions_a_model_has(tmp_path: Path) -> None:
     llm.states(padded(found.tokens, llm.pad_id), [64, 3], [LAYERS])
 
 
+@pytest.mark.parametrize("window", [4, 5])
+def test_a_tiny_window_is_no_error(tmp_path: Path, window: int) -> None:
+    make(tmp_path, "gpt2", n_layer=LAYERS, n_embd=32, n_head=4, n_positions=window)
+    assert load_llm(str(tmp_path), [LAYERS]).window == window
+
+
 def test_a_token_without_an_embedding_costs_its_prompt_and_no_other(tmp_path: Path) -> None:
     make_model(tmp_path, "llama")
     tokenizer = make_tokenizer()
@@ -151,6 +157,13 @@ def test_weights_that_git_left_as_pointers_and_those_cut_short_are_named(tmp_pat
     )
     with pytest.raises(ModelError, match=r"model\.safetensors: is a Git LFS pointer.*git lfs pull"):
         load_llm(str(tmp_path), [1])
+    weights.write_bytes(whole)
+    words = tmp_path / "tokenizer.json"
+    known = words.read_text()
+    words.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(ModelError, match=r"tokenizer\.json: is a Git LFS pointer.*git lfs pull"):
+        load_llm(str(tmp_path), [1])
+    words.write_text(known)
     weights.unlink()
     torch.save({}, tmp_path / "pytorch_model.bin")
     cut = tmp_path / "pytorch_model.bin"

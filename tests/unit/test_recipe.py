@@ -229,6 +229,15 @@ def test_a_value_of_none_of_several_types_is_named_by_its_key_alone(
     assert all(line.startswith(f"{where}: ") for line in problems(**changed))
 
 
+def test_a_folder_of_a_model_is_the_same_with_a_slash_at_its_end(tmp_path: Path) -> None:
+    for key in ("caption.model", "score.clip", "embed_llm.model", "train_adapter.diffusion"):
+        stage, name = key.split(".")
+        found = loaded(tmp_path, f"{key}=/models/sd/")
+        assert getattr(getattr(found, stage), name) == "/models/sd"
+    (line,) = problems(train_adapter={"llm": " "})
+    assert line == "train_adapter.llm: name a hub id or a folder, not ' '"
+
+
 def test_a_missing_name_is_named() -> None:
     with pytest.raises(RecipeError, match=r"^r\.yaml: name: field required$"):
         validate_recipe({"sources": [{"kind": "civitai"}]}, "r.yaml")
