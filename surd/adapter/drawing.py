@@ -11,6 +11,7 @@ from PIL import Image
 
 from surd.adapter.encoding import generate
 from surd.adapter.module import Adapter
+from surd.errors import SurdError
 from surd.progress import Tick
 from surd.store.storage import Storage
 
@@ -57,7 +58,12 @@ def drawn_at_once(side_px: int, device: torch.device) -> int:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """A picture, RGB."""
-    with Image.open(path) as image:
-        picture: Image.Image = image.convert("RGB")
+    """A picture, RGB. Raises SurdError where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            picture: Image.Image = image.convert("RGB")
+    except OSError as error:
+        raise SurdError(
+            f"{path}: cannot be read; delete it and rerun the same command, which draws it again"
+        ) from error
     return picture

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,8 @@ def prompt_inputs(
     A string is one prompt; one negative prompt, empty by default, is that of all. It is left as it
     is; with `adapt_negative` it goes through the adapter together with its prompt, as in the
     published pipeline. Warns once of an adapter that was trained for another model. Raises
-    ModelError where the adapter is made for another width, and for another number of negative
-    prompts.
+    ModelError where the adapter is made for another width, for no prompts, and for another number
+    of negative prompts.
     """
     prompts, negative = _paired(prompts, negative_prompts)
     if adapter is not None and adapter.base is not None:
@@ -130,6 +131,10 @@ def _paired(
     several = [prompts] if isinstance(prompts, str) else list(prompts)
     given = "" if negative_prompts is None else negative_prompts
     negative = [given] if isinstance(given, str) else list(given)
+    if not several:
+        raise ModelError("no prompts; give at least one")
+    for prompt in (*several, *negative):
+        check_text(prompt)
     if len(negative) == 1:
         negative *= len(several)
     if len(negative) != len(several):
@@ -138,6 +143,15 @@ def _paired(
             "one for each"
         )
     return several, negative
+
+
+def check_text(prompt: str) -> None:
+    """Raises ModelError for half characters, as bytes that are no UTF-8 become in a command."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        told = prompt.encode(errors="backslashreplace").decode()
+        raise ModelError(f"prompt '{told:.60}': not valid Unicode; write it in UTF-8") from error
 
 
 @cache
@@ -204,7 +218,7 @@ def generate(
     check_steps(pipeline, call.get("num_inference_steps"))
 
     def draw(rows: Sequence[int]) -> list[Any]:
-        noise = [torch.Generator("cpu").manual_seed(seeds[row]) for row in rows]
+        noise = [torch.Generator("cpu").manual_seed(index(seeds[row])) for row in rows]
         texts = ([some[row] for row in rows] for some in (prompts, negative))
         inputs = prompt_inputs(pipeline, adapter, *texts)
         pixels = pipeline(**inputs, generator=noise, **{**call, "output_type": "np"}).images
@@ -226,10 +240,10 @@ def _check_pixels(pipeline: Any, pixels: npt.NDArray[np.float32]) -> None:
 
 
 def check_steps(pipeline: Any, steps: int | None) -> None:
-    """Raises ModelError for more steps than the model was taught levels of noise."""
+    """Raises ModelError for none, and for more than the model was taught levels of noise."""
     most = pipeline.scheduler.config.get("num_train_timesteps")
-    if steps is not None and most is not None and steps > most:
-        raise ModelError(f"{steps:,} steps: this diffusion model takes at most {most:,}")
+    if steps is not None and most is not None and not 1 <= steps <= most:
+        raise ModelError(f"{steps:,} steps: this diffusion model takes 1 to {most:,}")
 
 
 def check_seed(seed: int) -> None:

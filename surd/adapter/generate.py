@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from surd.adapter.encoding import check_seed, cut_short, generate
+from surd.adapter.encoding import check_seed, check_text, cut_short, generate
 from surd.adapter.files import load, read_config
 from surd.errors import SurdError
 from surd.files.contact_sheet import contact_sheet
@@ -58,6 +58,8 @@ def draw(
     folder = local_path(folder)
     if not wish.prompts:
         raise SurdError('say what to draw: surd generate --adapter RUN "two red cups on a table"')
+    for text in (*wish.prompts, wish.negative_prompt):
+        check_text(text)
     for seed in wish.seeds:
         check_seed(seed)
     paths = {

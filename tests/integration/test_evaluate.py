@@ -96,6 +96,22 @@ def test_pictures_are_drawn_once(surd: Surd, diffusion: Path, tmp_path: Path) ->
     assert all(more[name] == when for name, when in after.items())
 
 
+def test_a_damaged_picture_is_one_line_that_names_it(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=False)
+    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 1, "--seeds", 1, *FAST)
+    assert surd(*told).code == 0
+    path = next((run / "pictures").glob("*/*.png"))
+    whole = path.read_bytes()
+    for cut in (40, len(whole) // 2):
+        path.write_bytes(whole[:cut])
+        ran = surd(*told)
+        assert ran.code == 2 and f"{path}: cannot be read; delete it" in ran.err
+    path.unlink()
+    assert surd(*told).code == 0 and path.read_bytes() == whole
+
+
 def test_every_picture_and_answer_can_be_looked_up(
     surd: Surd, diffusion: Path, tmp_path: Path
 ) -> None:
@@ -225,7 +241,7 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
         "name one with --vqa": (run, "--prompts", "action", "--vqa", "none"),
         "too large; choose a smaller one": (run, *("--seeds", 2, "--first-seed", 2**63 - 1)),
         "s3://a/b: must be a local path": ("s3://a/b", "--gap"),
-        "9,999 steps: this diffusion model takes at most 1,000": (
+        "9,999 steps: this diffusion model takes 1 to 1,000": (
             *(run, "--prompts", "demo:simple", "--limit", 1, "--clip", "none", "--steps", 9999),
         ),
     }

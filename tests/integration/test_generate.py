@@ -231,6 +231,8 @@ def test_bad_input_is_one_line(surd: Surd, tmp_path: Path) -> None:
     assert ran.code == 2 and "pass --diffusion" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run" / "adapter_config.json")
     assert ran.code == 2 and "is a file; name the folder of the adapter" in ran.err
+    ran = surd("generate", "caf\udce9", "--adapter", tmp_path / "run")
+    assert ran.code == 2 and "prompt 'caf\\udce9': not valid Unicode" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--guidance", "1e30")
     assert ran.code == 2 and "less than or equal to 1000" in ran.err
     ran = surd("generate", "a cat", "--adapter", tmp_path / "run", "--diffusion", "./no")
@@ -278,6 +280,20 @@ def test_a_picture_of_nan_is_one_line_and_not_black(pipeline: Any) -> None:
 def test_encoding_a_string_is_encoding_one_prompt(pipeline: Any) -> None:
     both = (encode(pipeline, text).states for text in ("two red cups", ["two red cups"]))
     assert torch.equal(*both)
+
+
+def test_no_prompts_no_steps_and_half_characters_are_one_line(pipeline: Any) -> None:
+    with pytest.raises(ModelError, match="no prompts"):
+        prompt_inputs(pipeline, None, [])
+    with pytest.raises(ModelError, match="no prompts"):
+        generate(pipeline, None, [], [], **CALL)
+    with pytest.raises(ModelError, match=r"not valid Unicode; write it in UTF-8"):
+        prompt_inputs(pipeline, None, ["a cup", "\udcff cup"])
+    with pytest.raises(ModelError, match="0 steps: this diffusion model takes 1 to"):
+        generate(pipeline, None, "a cup", [0], **{**CALL, "num_inference_steps": 0})
+    (one,) = generate(pipeline, None, "a cup", np.array([3]), **CALL)
+    (other,) = generate(pipeline, None, "a cup", [3], **CALL)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_a_string_is_one_prompt_and_one_negative_is_that_of_all(pipeline: Any) -> None:

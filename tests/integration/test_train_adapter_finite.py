@@ -49,7 +49,7 @@ pytestmark = MARKS
         ),
         (
             {"validation_prompts": '["a cup"]', "validation_steps": 1001},
-            "1,001 steps: this diffusion model takes at most 1,000",
+            "1,001 steps: this diffusion model takes 1 to 1,000",
         ),
     ],
 )
