@@ -68,6 +68,8 @@ def _from_folder(name: str, dtype: torch.dtype) -> Any:
             raise
         except Exception as error:
             damage = _damage(_folder(found), parts, variant)
+            if damage is None and (misfit := _misfit(error)) is not None:
+                damage = f"diffusion model {name!r}: {misfit}; download the model again"
             if damage is None:
                 raise
             raise ModelError(damage) from error
@@ -94,12 +96,22 @@ def _from_file(name: str, path: Path, dtype: torch.dtype) -> Any:
                 pipeline = kind.from_single_file(str(path), config=found, dtype=dtype, **how)
         except NotImplementedError as error:  # of torch, about parameters that have no values
             raise ModelError(f"{path}: lacks some of the weights; download it again") from error
+        except ValueError as error:
+            if (misfit := _misfit(error)) is None:
+                raise
+            raise ModelError(f"{path}: {misfit} of {file.config}; {mend}") from error
         pipeline.register_to_config(_name_or_path=str(path))  # as diffusers does with folders
         if file.of_scheduler:
             pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(
                 pipeline.scheduler.config, **file.of_scheduler
             )
         return _whole(name, pipeline)
+
+
+def _misfit(error: Exception) -> str | None:
+    """What diffusers says, with advice that mends nothing, where a weight has another shape."""
+    said = re.search(r"Cannot load because (\S+) expected shape", " ".join(str(error).split()))
+    return f"its {said[1]} does not have the shape of the configuration" if said else None
 
 
 @cache  # once in a process

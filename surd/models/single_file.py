@@ -124,7 +124,7 @@ def shapes_of(path: Path) -> Shapes:
             path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
         state = state.get("state_dict", state)
-        return {name: tuple(value.shape) for name, value in state.items() if torch.is_tensor(value)}
+        return {str(name): tuple(one.shape) for name, one in state.items() if torch.is_tensor(one)}
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path}: holds code besides weights, which surd does not run; convert it to "

@@ -21,6 +21,8 @@ def why_damaged(path: Path) -> str | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not path.exists():  # but for a link, as in the hub's cache
+        return f"{path}: is missing; download the model again"
     if (pointer := _why_pointer(path)) is not None:
         return pointer
     with path.open("rb") as file:
@@ -43,9 +45,10 @@ def why_damaged(path: Path) -> str | None:
 
 def damage_in(found: Path) -> str | None:
     """What is wrong with the first damaged file of a model, a file or a folder."""
-    files = [found] if found.is_file() else sorted(filter(Path.is_file, found.glob("*")))
+    files = [found] if found.is_file() else sorted(found.glob("*"))
     weights = (why_damaged(path) for path in files if path.suffix in _KINDS)
-    return next(filter(None, (*weights, *map(_why_pointer, files))), None)
+    others = (_why_pointer(path) for path in files if path.is_file())
+    return next(filter(None, (*weights, *others)), None)
 
 
 def _why_pointer(path: Path) -> str | None:

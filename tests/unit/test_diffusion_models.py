@@ -160,6 +160,31 @@ def test_damaged_weights_are_one_line_that_names_the_file(tmp_path: Path, part: 
     assert refused(tmp_path / "sd").startswith(f"{bin_}: is cut short")
 
 
+def test_a_link_to_nothing_as_a_cut_off_download_leaves_it_is_one_line(tmp_path: Path) -> None:
+    make_pipeline().save_pretrained(tmp_path / "sd")
+    for path in (tmp_path / "sd").glob("*/*.safetensors"):
+        path.rename(path.with_suffix(".kept"))
+        path.symlink_to(tmp_path / "gone")
+        assert refused(tmp_path / "sd") == f"{path}: is missing; download the model again"
+        path.with_suffix(".kept").replace(path)
+
+
+def test_weights_of_another_shape_than_the_configuration_says_are_one_line(tmp_path: Path) -> None:
+    make_pipeline().save_pretrained(tmp_path / "sd")
+    config = tmp_path / "sd" / "unet" / "config.json"
+    config.write_text(
+        config.read_text().replace('"cross_attention_dim": 32', '"cross_attention_dim": 48')
+    )
+    line = refused(tmp_path / "sd")
+    assert "does not have the shape of the configuration; download the model again" in line
+    path = write_single(make_pipeline(), tmp_path / "model.safetensors")
+    write_config(make_pipeline(xl=True, second=48), tmp_path / "model")
+    assert f"{path}: its " in refused(path) and refused(path).endswith(
+        f" does not have the shape of the configuration of {tmp_path / 'model'}; put the "
+        f"configuration files of that pipeline into {tmp_path / 'model'}/"
+    )
+
+
 def test_a_pointer_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
     pipeline = make_pipeline()
     pipeline.save_pretrained(tmp_path / "sd")
@@ -335,6 +360,8 @@ def test_a_pickle_cut_short_says_so_and_one_that_holds_itself_ends(tmp_path: Pat
     itself: dict[str, Any] = {}
     itself["state_dict"] = itself
     torch.save(itself, path)
+    assert "holds no Stable Diffusion model" in refused(path)
+    torch.save({5: torch.zeros(2)}, path)
     assert "holds no Stable Diffusion model" in refused(path)
     path.write_text("<!DOCTYPE html>")
     assert refused(path) == f"{path}: is cut short, or no weights; download it again"
