@@ -28,7 +28,9 @@ def read_log(path: Path) -> list[Line]:
     """The whole lines of a log, by step."""
     if not path.is_file():
         return []
-    lines = [line for text in path.read_text("utf-8").splitlines() if (line := _line(text))]
+    lines = [
+        line for text in path.read_text("utf-8", "replace").splitlines() if (line := _line(text))
+    ]
     return sorted(lines, key=lambda line: line["step"])
 
 

@@ -20,7 +20,7 @@ from surd.adapter.files import CONFIG_FILE, read_config, save
 from surd.errors import ModelError, SurdError, WorkspaceError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import fsync, give_mode, reason_of
-from surd.training.logs import LOG_FILE
+from surd.training.logs import LOG_FILE, read_log
 
 log = logging.getLogger("surd")
 
@@ -168,9 +168,8 @@ def begin_log(folder: Path, first: int, accelerator: Any) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOG_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if first and path.is_file() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    kept = [line for line in read_log(path) if line["step"] <= first] if first else []
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
     if accelerator.log_with:
         accelerator.init_trackers("surd-adapter")
 

@@ -235,16 +235,19 @@ def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> Non
         for said, (low, high) in cases.items()
     ]
     brisque = {"measure": "brisque", "p": None, "lower_is_better": True}
+    few = {"measure": "few scenes", "p": 0.25}
+    found["rows"].append(row | few | {"difference": {"value": 0.1, "low": 0.01, "high": 0.2}})
     found["rows"].append(row | brisque | {"difference": {"value": -3, "low": -4, "high": -2}})
     (run / "evaluation.json").write_text(json.dumps(found))
     section = by_title(run)["Evaluation"]
     rows = re.findall(
         r'<th scope="row"><bdi>([^<]*)</bdi>.*?<td>([^<]*)</td></tr>', section.body, re.S
     )
-    assert rows == [*((said, said) for said in cases), ("brisque (lower is better)", "better")]
+    others = [("few scenes", "may be chance"), ("brisque (lower is better)", "better")]
+    assert rows == [*((said, said) for said in cases), *others]
     shares, other = section.charts
     assert [point["value"] for point in shares.spec["layer"][1]["data"]["values"]] == [
-        10.5, -10.5, -5,
+        10.5, -10.5, -5, 10,
     ]  # fmt: skip
     assert [point["value"] for point in other.spec["layer"][1]["data"]["values"]] == [-3]
 
