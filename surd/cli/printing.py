@@ -66,6 +66,8 @@ def say_collected(found: dict[str, Any]) -> None:
         rows.append(("  with a simple prompt", found["with_simple_prompt"], ""))
     if images > found["with_prompt"]:
         rows.append(("  without a prompt", images - found["with_prompt"], ""))
+    if found["gone"]:
+        rows.append(("  gone since, which the filter drops", found["gone"], ""))
     for key, title in (("not_understood", "text not understood"), ("passed_over", "passed over")):
         if found[key]:
             rows.append((title, sum(entry["count"] for entry in found[key].values()), ""))

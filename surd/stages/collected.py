@@ -9,6 +9,7 @@ from typing import Any
 from surd.sources.record import Seen
 from surd.stages.collect import FOUND, GROUP, NOT_A_STATE, SourceState, last_states
 from surd.stages.tally import Tally, from_json, tally
+from surd.store import gone
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import Workspace
 
@@ -21,6 +22,8 @@ class Collected:
 
     tally: Tally = field(default_factory=Tally)
     seen: Seen = field(default_factory=Seen)
+    gone: int = 0
+    """Of the samples, those that their sources no longer have."""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -30,6 +33,7 @@ class Collected:
             "images": counted.images,
             "with_prompt": counted.with_prompt,
             "with_simple_prompt": counted.with_caption,
+            "gone": self.gone,
             "by_generator": dict(ranked(counted.generators)),
             "not_understood": _examples(counted.not_understood),
             "passed_over": _examples(self.seen.passed),
@@ -61,7 +65,7 @@ def collected(workspace: Workspace) -> Collected:
         except NOT_A_STATE:
             return counted, None
 
-    total = Collected()
+    total = Collected(gone=len(gone.read(workspace)))
     states = []
     for counted, state in ahead(workspace.storage, workspace.parts(GROUP), look, FOOTERS):
         total.tally.add(counted)

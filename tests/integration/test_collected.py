@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -209,3 +210,16 @@ def test_the_cases_of_bug_reports(
     assert sorted(row["prompt"] for row in rows) == prompts
     statuses = Workspace(tmp_path / "w").read("images", 0)["status"].to_pylist()
     assert set(statuses) == {"ok"}
+
+
+def test_images_that_are_gone_are_told_by_every_later_command(
+    surd: Surd, tmp_path: Path, folder: Path
+) -> None:
+    out = tmp_path / "w"
+    assert "gone since" not in build(surd, out, kind="folder", path=folder).out
+    (folder / "2.png").unlink()
+    told = [surd("collect", out, "--refresh"), surd("status", out)]
+    assert all(re.search(r"gone since, which the filter drops +1\n", ran.out) for ran in told)
+    (folder / "2.png").write_bytes(png(2))
+    surd("collect", out, "--refresh")
+    assert "gone since" not in surd("status", out).out
