@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from filelock import FileLock
 
 from surd.errors import WorkspaceError, command
 from surd.llm.layout import check_model, group, short_name, stored
@@ -164,12 +166,37 @@ def _mapped(workspace: Workspace, name: str, rows: int, digest: str) -> Vector:
     folder = _folder(workspace, name)
     path = folder / f"vectors-{digest}.npy"
     if not path.is_file():
-        _copy(workspace, name, rows, path)
-        for old in folder.glob(f"vectors-{'[0-9a-f]' * len(digest)}.npy"):
-            if old != path:
-                old.unlink()
+        with _locked(folder):  # others may want them at the same moment
+            _write_mapped(workspace, name, rows, path)
     mapped: Vector = np.load(path, mmap_mode="r")
     return mapped
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder}: cannot write here: {error.strerror}; change its permissions"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_mapped(workspace: Workspace, name: str, rows: int, path: Path) -> None:
+    """Write the file, and delete those of other vectors, and what a killed process left of one."""
+    if path.is_file():
+        return
+    for old in path.parent.glob(".vectors-*.npy.*.tmp"):
+        old.unlink()
+    _copy(workspace, name, rows, path)
+    for old in path.parent.glob(f"vectors-{'[0-9a-f]' * 16}.npy"):
+        if old != path:
+            old.unlink()
 
 
 def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:

@@ -50,7 +50,13 @@ def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
         assert isinstance(found[id_], np.memmap)
     assert "f" * 32 not in found
     first = embeddings.load(folder, "tiny", 2)
-    assert len(list((folder / "llm" / "tiny" / "layer-2").glob("vectors-*.npy"))) == 1
+    layer = folder / "llm" / "tiny" / "layer-2"
+    (made,) = layer.glob("vectors-*.npy")
+    left = layer / f".{made.name}.0123abcd.tmp"
+    left.write_bytes(b"of a run that was killed")
+    made.unlink()
+    embeddings.load(folder, "tiny", 2)
+    assert [*layer.glob("vectors-*.npy")] == [made] and not left.exists()
     make_workspace(folder, SAMPLES, [True] * 8)
     surd("embed-llm", folder, "--model", llm, "--layer", 2)
     assert len(embeddings.load(folder, "tiny", 2)) == len(first) + 1
