@@ -66,13 +66,13 @@ def gap(location: str, diffusion: str, options: Options, *, quiet: bool = False)
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
     judge = None if options.vqa == NOBODY else vqa_judge(options.vqa, device, dtype)
+    clip = None if options.clip == NOBODY else load_clip(options.clip, device=device)
     drawings = _drawings(pairs, diffusion, options, folder / "pictures", quiet)
     prompts = [Prompt(simple, "shows the simple prompt", about=simple) for simple in pairs]
     rows: list[Row] = []
     if judge is not None:
         rows += by_kind("dataset", prompts, options.noise, drawings, judge, Outcomes())
-    if options.clip != NOBODY:
-        clip = load_clip(options.clip, device=device)
+    if clip is not None:
         rows.append(clip_score("dataset", prompts, options.noise, drawings, clip))
     _write(folder, diffusion, options, rows)
     return rows

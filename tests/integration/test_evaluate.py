@@ -374,6 +374,8 @@ def test_a_gap_is_looked_for_before_an_adapter_is_trained(
     before = {path: path.stat().st_mtime_ns for path in drawn}
     again = surd(*told, "--limit", 3, "--seeds", 2, *FAST)
     assert again.out == ran.out and {p: p.stat().st_mtime_ns for p in drawn} == before
+    wrong = surd(*told, "--limit", 9, "--steps", 2, "--clip", str(tmp_path / "no-clip"))
+    assert wrong.code == 2 and sorted(path for path in drawn[0].parent.glob("*.png")) == drawn
     nobody = surd(*told, "--steps", 2, "--clip", "none")
     assert nobody.code == 2 and "nobody judges" in nobody.err
     sets = surd(*told, "--prompts", "paper", "--quality", "brisque")
