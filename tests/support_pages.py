@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,15 @@ def _run_command(
 def _run_served(where: str, text: str) -> str:
     program, *arguments = shlex.split(text)
     assert program == "surd", where
-    command = [sys.executable, "-m", "surd", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    return looked_at(where, [sys.executable, "-m", "surd", *arguments])
+
+
+def looked_at(where: str, command: Sequence[str], **how: Any) -> str:
+    """Open the page that a command serves, and stop it; what it printed. `how` is Popen's."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how) as server:
         assert server.stdout is not None
         try:
-            said = server.stdout.readline()
+            said: str = server.stdout.readline()
             found = re.search(r"http://127\.0\.0\.1:\d+/", said)
             assert found is not None, f"{where}\n{said}"
             assert requests.get(found[0], timeout=60).status_code == 200, where

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import requests
 from support_docs import ROOT, Block, Command, blocks, commands
+from support_pages import looked_at
 
 BLANK = "…"
 """Where a page leaves something for its reader to fill in."""
@@ -110,7 +108,8 @@ class Shell:
             self.environment[name] = filled
             return ""
         if command.text.startswith(_SERVES):
-            return self._looks_at(where, command.text)
+            how = {"cwd": self.folder, "env": self.environment}
+            return looked_at(where, shlex.split(command.text), **how)
         return self.runs(where, shlex.split(command.text))
 
     def runs(self, where: str, command: list[str]) -> str:
@@ -126,24 +125,6 @@ class Shell:
             command, cwd=self.folder, env=self.environment, check=False, capture_output=True,
             text=True,
         )  # fmt: skip
-
-    def _looks_at(self, where: str, text: str) -> str:
-        """Open the page that a command serves, and stop it."""
-        with subprocess.Popen(
-            shlex.split(text), cwd=self.folder, env=self.environment,
-            stdout=subprocess.PIPE, text=True,
-        ) as server:  # fmt: skip
-            assert server.stdout is not None
-            said = server.stdout.readline()
-            try:
-                found = re.search(r"http://127\.0\.0\.1:\d+/", said)
-                assert found is not None, f"{where}\n{said}"
-                assert requests.get(found[0], timeout=60).status_code == 200, where
-            finally:
-                server.send_signal(signal.SIGINT)
-            said += server.stdout.read()
-        assert server.returncode == 0, f"{where}\n{said}"
-        return said
 
 
 def headings(page: Path) -> list[str]:
