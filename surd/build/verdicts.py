@@ -30,6 +30,8 @@ class Dropped:
     """Samples that this reason alone drops."""
     threshold: float | None
     """The number behind it, quantiles resolved."""
+    why: str | None = None
+    """How ``auto`` came to that number."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
     """The funnel of verdicts, part by part."""
     samples = kept = by_hand = 0
     all_, only = Counter[str](), Counter[str]()
-    thresholds: dict[str, float | None] = {}
+    thresholds: dict[str, tuple[float | None, str | None]] = {}
     for table in tables:
         samples += table.num_rows
         kept += pc.sum(table["keep"]).as_py() or 0
@@ -64,8 +66,10 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
         only.update(_counts(lonely.flatten().field("reason")))
         for name in set(all_) - set(thresholds):
             first = pc.index(names, name).as_py()
-            thresholds[name] = flat.field("threshold")[first].as_py()
-    dropped = [Dropped(name, n, only[name], thresholds[name]) for name, n in all_.most_common()]
+            number = flat.field("threshold")[first].as_py()
+            why = flat.field("detail")[first].as_py() if number is not None else None
+            thresholds[name] = number, why
+    dropped = [Dropped(name, n, only[name], *thresholds[name]) for name, n in all_.most_common()]
     return Funnel(samples, kept, by_hand, dropped)
 
 

@@ -19,22 +19,22 @@ def filter_(
     folder: Folder,
     clip_threshold: Annotated[
         str | None,
-        typer.Option(metavar="N|pN", help="Minimum cosine of image and simple prompt."),
+        typer.Option(metavar="N|pN|auto", help="Minimum cosine of image and simple prompt."),
     ] = None,
     complex_threshold: Annotated[
         str | None,
-        typer.Option(metavar="N|pN", help="Minimum cosine of image and complex prompt."),
+        typer.Option(metavar="N|pN|auto", help="Minimum cosine of image and complex prompt."),
     ] = None,
     min_margin: Annotated[
         str | None,
         typer.Option(
-            metavar="N|pN",
+            metavar="N|pN|auto",
             help="Minimum difference of the cosines, simple prompt's minus complex prompt's.",
         ),
     ] = None,
     min_aesthetic: Annotated[
         str | None,
-        typer.Option(metavar="N|pN", help="Minimum aesthetic score."),
+        typer.Option(metavar="N|pN|auto", help="Minimum aesthetic score."),
     ] = None,
     max_nsfw: Annotated[
         float | None,
@@ -169,6 +169,8 @@ def _print_funnel(result: Any) -> None:
             f"  {one.reason:<18}{one.samples:>10,}  {one.samples / result.samples:6.1%}, "
             f"{one.only:,} for this reason only{threshold}"
         )
+        if one.why is not None:
+            say(f"    {one.why}")
     by_hand = f", {result.kept_by_hand:,} of them by hand" if result.kept_by_hand else ""
     say(f"kept       {result.kept:>10,}  {result.kept / max(1, result.samples):6.1%}{by_hand}")
 

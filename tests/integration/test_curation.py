@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from support import digests
+from support_report import shown_workspace
 from support_rounding import assert_only_rounded, rounding
 
 from surd.demo.painter import paint
@@ -97,6 +98,19 @@ def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -
     again = digests(folder)
     surd("filter", folder, "--json")
     assert digests(folder) == again
+
+
+def test_filter_says_what_auto_chose_and_what_is_off_stays_off(surd: Surd, tmp_path: Path) -> None:
+    folder = shown_workspace(tmp_path / "w", 60).location
+    assert "complex_threshold" not in surd("filter", folder).out
+    told = surd("filter", folder, "--complex-threshold", "auto")
+    assert told.code == 0
+    assert "auto: p10, since too few scores to look for two peaks" in told.out
+    before = digests(Path(folder))
+    again = surd("filter", folder, "--json").json["dropped"]
+    (chosen,) = [one for one in again if one["reason"] == "complex_threshold"]
+    assert f"(threshold {chosen['threshold']:.4g})" in told.out and "auto" in chosen["why"]
+    assert digests(Path(folder)) == before
 
 
 def test_what_is_gone_makes_new_verdicts_and_nothing_else_until_it_is_back(

@@ -16,6 +16,7 @@ from surd.stages.filter.stage import STAGE, judge
 
 OFF = FilterParams(
     clip_threshold=None,
+    complex_threshold=None,
     max_nsfw=None,
     max_nsfw_level=None,
     nsfw_words=False,
@@ -327,6 +328,16 @@ def test_a_quantile_is_taken_over_all_parts_and_the_number_recorded():
     rows = verdicts(only(clip_threshold="p50"), low, high)
     assert [row["keep"] for row in rows] == [False] * 5 + [True] * 5
     assert rows[0]["reasons"][0]["threshold"] == pytest.approx(0.45)
+
+
+def test_auto_tells_in_verdicts_and_funnel_how_it_came_to_its_number():
+    rows = table(*({"cos_complex": 0.1 + 0.001 * i + 0.2 * (i >= 20)} for i in range(120)))
+    judged = list(judge(lambda: iter([rows]), only(complex_threshold="auto")))
+    (dropped,) = funnel(judged).dropped
+    assert (dropped.reason, dropped.samples) == ("complex_threshold", 20)
+    assert 0.119 < dropped.threshold < 0.32
+    assert dropped.why == "auto: between two clear peaks of the scores"
+    assert judged[0].to_pylist()[0]["reasons"][0]["detail"] == dropped.why
 
 
 def test_caps_keep_the_best_by_clip_of_those_that_nothing_else_drops():

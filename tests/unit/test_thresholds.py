@@ -16,9 +16,16 @@ THRESHOLD = TypeAdapter(Threshold)
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [(0.28, 0.28), ("0.28", 0.28), (-1, -1.0), ("p30", "p30"), (" P2.5 ", "p2.5")],
+    [
+        (0.28, 0.28),
+        ("0.28", 0.28),
+        (-1, -1.0),
+        ("p30", "p30"),
+        (" P2.5 ", "p2.5"),
+        ("Auto", "auto"),
+    ],
 )
-def test_a_cosine_is_a_number_or_a_quantile(given, read):
+def test_a_cosine_is_a_number_a_quantile_or_auto(given, read):
     assert COSINE.validate_python(given) == read
 
 
@@ -36,9 +43,42 @@ def test_other_scores_may_be_any_number():
 
 def test_a_quantile_is_of_the_values_there_are():
     values = np.array([np.nan, 1, 2, 3, 4, 5])
-    assert resolve("p50", values) == 3
-    assert resolve(0.2, values) == 0.2
-    assert np.isnan(resolve("p50", np.array([np.nan])))
+    assert resolve("p50", values).number == 3
+    assert resolve(0.2, values).number == 0.2
+    assert np.isnan(resolve("p50", np.array([np.nan])).number)
+
+
+def heaps(low: int, high: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.r_[rng.normal(0.15, 0.01, low), rng.normal(0.35, 0.01, high), np.nan]
+
+
+def test_auto_cuts_between_two_clear_peaks_whatever_the_order():
+    values = heaps(20, 180)
+    chosen = resolve("auto", values)
+    assert (
+        0.19 < chosen.number < 0.31 and chosen.why == "auto: between two clear peaks of the scores"
+    )
+    assert resolve("auto", np.random.default_rng(1).permutation(values)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (heaps(0, 400), "no two clear peaks"),
+        (heaps(10, 80), "too few scores"),
+        (heaps(180, 120), "the lower of two peaks is the larger"),
+    ],
+)
+def test_auto_is_the_lowest_tenth_where_there_is_no_cut_to_trust(values, why):
+    chosen = resolve("auto", values)
+    assert chosen.why.startswith("auto: p10") and why in chosen.why
+    assert 0.08 < np.mean(values[:-1] < chosen.number) <= 0.1
+
+
+def test_auto_drops_nothing_where_a_tenth_is_less_than_one():
+    assert resolve("auto", np.arange(10.0)).number == 0
+    assert np.isnan(resolve("auto", np.full(3, np.nan)).number)
 
 
 @given(st.floats(0.1, 0.9), st.integers(5, 200), st.integers(5, 200))

@@ -32,6 +32,8 @@ class Funnel:
         self.alone: Counter[str] = Counter()
         self.thresholds: dict[str, float | None] = {}
         """Reason -> the number behind it, quantiles resolved."""
+        self.whys: dict[str, str] = {}
+        """Reason -> how ``auto`` came to that number."""
 
     def add(self, part: int, rows: pa.Table, order: npt.NDArray[np.uint64], choice: Choice) -> None:
         """Count a part's rows, and choose examples of each reason."""
@@ -52,6 +54,8 @@ class Funnel:
             self.reasons[dropped.reason] += dropped.samples
             self.alone[dropped.reason] += dropped.only
             self.thresholds.setdefault(dropped.reason, dropped.threshold)
+            if dropped.why is not None:
+                self.whys.setdefault(dropped.reason, dropped.why)
         reasons = rows["reasons"].combine_chunks()
         parents = pc.list_parent_indices(reasons).to_numpy()
         names = reasons.flatten().field("reason")
@@ -97,6 +101,7 @@ def section(
             "samples": count,
             "only": found.alone[name],
             "threshold": found.thresholds[name],
+            "why": found.whys.get(name),
         }
         for name, count in sorted(found.reasons.items(), key=lambda item: (-item[1], item[0]))
     ]

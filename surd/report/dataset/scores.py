@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -137,12 +138,13 @@ def _nothing_else(rows: pa.Table, reason: str) -> npt.NDArray[np.bool_]:
 
 def section(
     found: ScoreCounts,
-    thresholds: dict[str, float | None],
+    thresholds: Mapping[str, float | None],
+    whys: Mapping[str, str],
     judged: bool,
 ) -> tuple[Section, list[dict[str, Any]]] | None:
     """The section, and for its script one object a score; None where nothing is scored.
 
-    ``thresholds``: reason -> the number that is in force.
+    ``thresholds``: reason -> the number that is in force; ``whys``: how ``auto`` came to it.
     """
     panels, charts = [], []
     for score in SCORES:
@@ -171,6 +173,7 @@ def section(
                 "always": found.kept_always[score.name],
                 "scored": int(counts.sum()),
                 "threshold": threshold,
+                "why": whys.get(score.reason),
                 "index": index - first,
             }
         )

@@ -63,7 +63,7 @@ def sections(
     data: dict[str, Any] = {"samples": samples.entries, "examples": examples}
     shown = steps.steps["kept"] if "verdicts" in groups else total
     for name, made in (
-        ("scores", scores.section(scored, thresholds, "verdicts" in groups)),
+        ("scores", scores.section(scored, thresholds, steps.whys, "verdicts" in groups)),
         ("triples", _triples(choice, samples, shown)),
         ("clusters", clusters.section(twice, members, samples)),
     ):

@@ -16,20 +16,22 @@ class FilterParams(Params):
     """What a sample needs to be kept. Each filter gives its own reason; null turns it off."""
 
     clip_threshold: Cosine | None = Field(
-        default=0.26, description="minimum cosine(image, simple prompt): a number, or pN"
+        default=0.26, description="minimum cosine(image, simple prompt): a number, pN or auto"
     )
     complex_threshold: Cosine | None = Field(
-        default=None, description="minimum cosine(image, complex prompt): a number, or pN"
+        default="auto",
+        description="minimum cosine(image, complex prompt): a number, pN, or auto, the cut between "
+        "two clear peaks of the scores, else p10",
     )
     min_margin: Threshold | None = Field(
         default=None,
-        description="minimum cosine(image, simple) - cosine(image, complex): a number, or pN",
+        description="minimum cosine(image, simple) - cosine(image, complex): a number, pN or auto",
     )
     min_itm: Threshold | None = Field(
-        default=None, description="minimum image-text matching probability: a number, or pN"
+        default=None, description="minimum image-text matching probability: a number, pN or auto"
     )
     min_aesthetic: Threshold | None = Field(
-        default=None, description="minimum aesthetic score: a number, or pN"
+        default=None, description="minimum aesthetic score: a number, pN or auto"
     )
     max_nsfw: float | None = Field(
         default=0.5, ge=0, le=1, description="maximum NSFW score of the image model"

@@ -254,8 +254,9 @@ def _scores(rows: Rows, params: FilterParams) -> Iterator[Finding]:
         if asked is None:
             continue
         threshold = resolve(asked, numbers)
-        low = np.flatnonzero(numbers < np.float32(threshold))  # what has no number is not judged
-        yield Finding(reason, low, numbers[low], threshold)
+        low = np.flatnonzero(numbers < np.float32(threshold.number))  # what has none is not judged
+        why = pa.repeat(pa.scalar(threshold.why, pa.string()), len(low))
+        yield Finding(reason, low, numbers[low], threshold.number, why)
 
 
 def _safety(rows: Rows, params: FilterParams) -> Iterator[Finding]:

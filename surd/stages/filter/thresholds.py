@@ -1,21 +1,28 @@
-"""Thresholds: a number, or a quantile such as p30."""
+"""Thresholds: a number, a quantile such as p30, or one that the scores themselves suggest."""
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator
 
+AUTO = "auto"
+"""In place of a threshold: the cut between two heaps, else the 10th percentile."""
+_ENOUGH = 100
+"""Of fewer scores, two heaps may be chance: of 20 normal ones in 4 of 100 draws, of 100 in none."""
 _TWO_HEAPS = 0.8
 _QUANTILE = re.compile(r"p(\d+(?:\.\d+)?)")
 
 
 def _checked(value: Any) -> float | str:
     if isinstance(value, str):
+        if value.strip().lower() == AUTO:
+            return AUTO
         found = _QUANTILE.fullmatch(value.strip().lower())
         if found and float(found[1]) <= 100:
             return f"p{found[1]}"
@@ -24,29 +31,61 @@ def _checked(value: Any) -> float | str:
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not math.isfinite(number):
-        raise ValueError("write a number, or a quantile from p0 to p100 such as p30")
+        raise ValueError("write a number, a quantile from p0 to p100 such as p30, or auto")
     return number
 
 
 def _checked_cosine(value: Any) -> float | str:
     checked = _checked(value)
     if isinstance(checked, float) and not -1 <= checked <= 1:
-        raise ValueError("a cosine lies between -1 and 1; or write a quantile such as p30")
+        raise ValueError("a cosine lies between -1 and 1; or write a quantile such as p30, or auto")
     return checked
 
 
 Threshold = Annotated[float | str, BeforeValidator(_checked)]
-"""Any finite number, or ``pN``: the N-th percentile of the values there are."""
+"""Any finite number; ``pN``, the N-th percentile of the values there are; or ``auto``."""
 Cosine = Annotated[float | str, BeforeValidator(_checked_cosine)]
-"""A number from -1 to 1, or ``pN``."""
+"""A number from -1 to 1, ``pN`` or ``auto``."""
 
 
-def resolve(threshold: float | str, values: npt.NDArray[np.floating]) -> float:
-    """The number a threshold means, given all values ``[n]`` (NaN where there is none)."""
+@dataclass(frozen=True)
+class Resolved:
+    """The number a threshold means."""
+
+    number: float
+    why: str | None = None
+    """How ``auto`` came to it."""
+
+
+def resolve(threshold: float | str, values: npt.NDArray[np.floating]) -> Resolved:
+    """What a threshold means, given all values ``[n]`` (NaN where there is none).
+
+    It depends on the values alone, in any order.
+    """
     if isinstance(threshold, float):
-        return threshold
+        return Resolved(threshold)
+    if threshold == AUTO:
+        return _chosen(values)
     there = values[~np.isnan(values)]
-    return float(np.percentile(there, float(threshold[1:]))) if len(there) else float("nan")
+    return Resolved(float(np.percentile(there, float(threshold[1:]))) if len(there) else math.nan)
+
+
+def _chosen(values: npt.NDArray[np.floating]) -> Resolved:
+    """Between two heaps if the lower is the smaller: most prompts fit their pictures. Else at most
+    a tenth is below, of ten or fewer none."""
+    there = values[~np.isnan(values)]
+    cut = suggest(there)
+    if not len(there):
+        return Resolved(math.nan)
+    if len(there) < _ENOUGH:
+        why = "too few scores to look for two peaks"
+    elif cut is None:
+        why = "the scores have no two clear peaks"
+    elif np.mean(there < cut) > 0.5:
+        why = "the lower of two peaks is the larger"
+    else:
+        return Resolved(cut, "auto: between two clear peaks of the scores")
+    return Resolved(float(np.percentile(there, 10, method="lower")), f"auto: p10, since {why}")
 
 
 def suggest(values: npt.NDArray[np.floating]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support_publish import make_workspace
-from support_report import RECIPE, rows, shown_workspace
+from support_report import RECIPE, judged_workspace, rows, shown_workspace
 
 from surd.build.verdicts import compute, funnel
 from surd.cli.running import run_stage
@@ -80,6 +80,16 @@ def test_the_slider_begins_at_the_threshold_in_force_and_all_stay_where_there_is
         assert stay(score, score["index"]) == kept
     assert scores["cos_simple"]["threshold"] == 0.25
     assert scores["cos_complex"]["threshold"] is None
+
+
+def test_how_auto_came_to_its_threshold_stands_beside_it(tmp_path: Path) -> None:
+    workspace = judged_workspace(tmp_path / "w", 60, "filter.complex_threshold=auto")
+    made, data = sections(workspace)
+    score = next(score for score in data["scores"] if score["name"] == "cos_complex")
+    assert score["why"] == "auto: p10, since too few scores to look for two peaks"
+    told = {one.id: one.body for one in made}
+    assert score["why"] in told["funnel"] and score["why"] in told["scores"]
+    assert score["threshold"] is not None
 
 
 def test_what_is_kept_by_hand_stays_at_any_threshold(tmp_path: Path) -> None:
