@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.engine.plan import PartState
-from surd.engine.reuse import PartRows, keep, known_rows, look
+from surd.engine.reuse import PartRows, Settings, keep, known_rows, look, settings_of
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint, settings_fingerprint
+from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint
 from surd.store import journal
 from surd.store.aligned import read_aligned, read_batches_aligned, side_by_side
 from surd.store.part_writer import PartWriter
@@ -71,9 +71,9 @@ def compute(
     The function may read ahead into later parts while earlier ones are still on their way, so
     nothing idles at the end of a part. Each part is yielded once it is written.
     """
-    settings = settings_fingerprint(stage, params)
+    settings = settings_of(stage, params)
     fed: deque[_Fed] = deque()
-    tables = function(_batches(workspace, stage, settings, jobs, fed))
+    tables = function(_batches(workspace, settings, jobs, fed))
     with ExitStack() as stack:
         if hasattr(tables, "close"):
             stack.callback(tables.close)
@@ -85,7 +85,7 @@ def compute(
                 if output.table is not None:
                     raise StageError(f"{stage.name} returned more rows than it received")
                 break
-            counts = _write_part(workspace, stage, settings, fed[0], output, tick)
+            counts = _write_part(workspace, settings, fed[0], output, tick)
             yield PartResult(fed.popleft().job.part, counts)
 
 
@@ -117,12 +117,12 @@ class _Output:
 
 
 def _write_part(
-    workspace: Workspace, stage: Stage, settings: str, part: _Fed, output: _Output, tick: Tick
+    workspace: Workspace, settings: Settings, part: _Fed, output: _Output, tick: Tick
 ) -> Counter[str]:
     """Put together what is known and what the stage gives; returns the rows by status."""
-    job, rows = part.job, part.rows
+    job, rows, stage = part.job, part.rows, settings.stage
     counts: Counter[str] = Counter()
-    known = known_rows(workspace, stage, job.part, rows) if rows and rows.known.any() else None
+    known = known_rows(workspace, settings, job.part, rows) if rows and rows.known.any() else None
     with (
         journal.Journal(workspace.storage, stage.group, job.part) as kept,
         workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as writer,
@@ -142,8 +142,8 @@ def _write_part(
             raise StageError(f"{stage.name} returned fewer rows than it received")
         inputs = dict(job.inputs or {})
         writer.describe(
-            fingerprint=part_fingerprint(settings, inputs),
-            settings=settings,
+            fingerprint=part_fingerprint(settings.today, inputs),
+            settings=settings.today,
             inputs=inputs,
             extra={"counts": dict(sorted(counts.items()))},
             row_keys=None if rows is None else rows.keys,
@@ -181,18 +181,18 @@ def count_statuses(table: pa.Table) -> dict[str, int]:
 
 def _batches(
     workspace: Workspace,
-    stage: Stage,
-    settings: str,
+    settings: Settings,
     jobs: Iterable[PartState],
     fed: deque[_Fed],
 ) -> Iterator[Batch]:
     """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
+    stage = settings.stage
     for job in jobs:
         handed = _Fed(job)
-        same = job.info is not None and job.info.settings == settings
+        same = job.info is not None and job.info.settings == settings.today
         if stage.row_inputs is not None:
             inputs = side_by_side(read_aligned(workspace, job.part, stage.row_inputs))
-            handed.rows = look(workspace, stage, settings, job.part, inputs)
+            handed.rows = look(workspace, settings, job.part, inputs)
         fed.append(handed)
         new = None if handed.rows is None else np.flatnonzero(~handed.rows.known)
         if new is not None and not len(new):

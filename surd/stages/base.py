@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +100,8 @@ class Stage:
     before anything else, so a digest stands for bytes (``images.sha256``)."""
     final: tuple[str, ...] = ("ok",)
     """Statuses of rows that would come out the same again; others are computed with their part."""
+    upgrades: Mapping[int, Callable[[pa.Table, Any], pa.Table]] = field(default_factory=dict)
+    """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100
     """Rows in a batch, and in a row group of the part."""
 

@@ -104,7 +104,8 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         candidates = [[_candidate(text, "given") for text in texts] for texts in given]
         pieces = at_once.each(partial(propose, some), some.usable, _too_large)
         for i, found in zip(some.usable, chain(*pieces), strict=True):
-            candidates[i] += _different(found, candidates[i], clean=params.clean)
+            said = ((proposal.text, proposal.how) for proposal in found)
+            candidates[i] += _different(said, candidates[i], clean=params.clean)
         for i in some.usable:
             if not candidates[i]:
                 statuses[i] = "empty"
@@ -154,26 +155,42 @@ def _candidate(raw: str, how: str, text: str | None = None) -> dict[str, str]:
 
 
 def _different(
-    proposals: Iterable[Any], before: list[dict[str, str]], *, clean: bool
+    proposals: Iterable[tuple[str, str]], before: Sequence[dict[str, str]], *, clean: bool
 ) -> list[dict[str, str]]:
-    """Candidates with words, each text once."""
+    """Candidates with words, each text once. A proposal is what was said, and how."""
     known = {candidate["text"] for candidate in before}
     new = []
-    for proposal in proposals:
-        text = clean_caption(proposal.text) if clean else proposal.text
+    for raw, how in proposals:
+        text = clean_caption(raw) if clean else raw
         if text and text not in known:
             known.add(text)
-            new.append(_candidate(proposal.text, proposal.how, text))
+            new.append(_candidate(raw, how, text))
     return new
+
+
+def _cleaned_again(rows: pa.Table, params: CaptionParams) -> pa.Table:
+    """Rows of version 2, which took counts ("a dog and a dog") for repetitions."""
+    if not params.clean:
+        return rows
+    cleaned = []
+    for candidates in rows["candidates"].to_pylist():
+        given = [one for one in candidates or () if one["how"] == "given"]
+        said = ((one["raw"], one["how"]) for one in candidates or () if one["how"] != "given")
+        cleaned.append([*given, *_different(said, given, clean=True)])
+    at = rows.column_names.index("candidates")
+    return rows.set_column(
+        at, CAPTIONS.field("candidates"), pa.array(cleaned, CAPTIONS.field("candidates").type)
+    )
 
 
 STAGE = Stage(
     name="caption",
     group="captions",
-    version=2,
+    version=3,
     reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
+    upgrades={2: _cleaned_again},
     schema=CAPTIONS,
     params=CaptionParams,
     open=open_,

@@ -9,22 +9,52 @@ _OPENINGS = re.compile(
     r"^(?:there(?:'s| is| are| was| were)|this is|it(?:'s| is)|here (?:is|are))\s+", re.IGNORECASE
 )
 _REPEATED = re.compile(r"\b((?:[\w'-]+[ ,]+){0,5}[\w'-]+)(?:[ ,]+(?:and )?\1\b)+", re.IGNORECASE)
+_WORD = r"(?!and\b)[\w'-]+"
+_STUTTER = re.compile(rf"\b((?:{_WORD} ){{0,5}}{_WORD})(?: \1\b)+", re.IGNORECASE)
+"""Repeated without a comma or an "and", which nobody counts by."""
+_NUMBER = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+)\b"
+_COUNTED = re.compile(
+    rf"\b({_NUMBER}(?: (?!{_NUMBER}){_WORD}){{1,4}})(?:, \1\b)*(?:,? and \1\b)+", re.IGNORECASE
+)
+_GOES_ON = re.compile(
+    r"$|[.,;:!?]| (?:\w+ing|and|or|on|in|at|of|with|by|to|from|for|near|next|beside|behind|"
+    r"before|under|over|above|below|inside|outside|around|against|along|through|between|among|"
+    r"together|that|who|which|while|are|were|is|was|both|each|all|sit|stand|lie|run|play|walk|"
+    r"fly|swim|look|sleep|eat|hold|wear|have|jump|ride)\b",
+    re.IGNORECASE,
+)
+"""What follows things that are counted; where another word does, an adjective was repeated."""
+_MOST_COUNTED = 4
+"""Repeated more often, nothing is counted: the model went round in circles."""
 _ARTICLE = re.compile(r"\b(an?)\s+(?=(\w))", re.IGNORECASE)
 
 
 def clean_caption(raw: str) -> str:
     """The caption without made-up words, "there is", and words or phrases said again and again.
 
-    "there is a araffe dog dog on a a lawn" becomes "a dog on a lawn". May come out empty.
+    "there is a araffe dog dog on a a lawn" becomes "a dog on a lawn"; "a dog and a dog" is two dogs
+    and stays. May come out empty.
     """
     text = " ".join(raw.split())
     without = " ".join(_TICS.sub("", text).split())
     tic_gone, text = without != text, _OPENINGS.sub("", without)
-    while (shorter := _REPEATED.sub(r"\1", text)) != text:
+    while (shorter := _said_once(text)) != text:
         text = shorter
     if tic_gone:  # the article before it was chosen for it
         text = _ARTICLE.sub(_with_article, text)
     return text.strip(" ,.;:-")
+
+
+def _said_once(text: str) -> str:
+    text = _STUTTER.sub(r"\1", text)
+    pieces, end = [], 0
+    for found in _COUNTED.finditer(text):
+        copies = len(re.findall(rf"\b{re.escape(found[1])}\b", found[0], re.IGNORECASE))
+        if _GOES_ON.match(text, found.end()):
+            said = found[0] if copies <= _MOST_COUNTED else found[1]
+            pieces += [_REPEATED.sub(r"\1", text[end : found.start()]), said]
+            end = found.end()
+    return "".join([*pieces, _REPEATED.sub(r"\1", text[end:])])
 
 
 def _with_article(found: re.Match[str]) -> str:

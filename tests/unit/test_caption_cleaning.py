@@ -26,6 +26,18 @@ from surd.text.caption_cleaning import clean_caption
         ("a theresa of avila", "a theresa of avila"),
         ("an hour glass and a university", "an hour glass and a university"),
         ("  two\tcups \n ", "two cups"),
+        ("a dog and a dog on a lawn", "a dog and a dog on a lawn"),
+        ("a dog dog and a dog dog", "a dog and a dog"),
+        ("an araffe dog and an araffe dog", "a dog and a dog"),
+        ("A red dog and a red dog and a cat", "A red dog and a red dog and a cat"),
+        ("a dog, a dog and a dog running", "a dog, a dog and a dog running"),
+        ("two cups and two cups, on a table", "two cups and two cups, on a table"),
+        ("a man with a beard and a beard sit", "a man with a beard and a beard sit"),
+        ("a cat a cat a cat", "a cat"),
+        ("a cat a cat and a cat a cat", "a cat and a cat"),
+        ("a cat and a cat and a cat and a cat and a cat", "a cat"),
+        ("a black and a black cat", "a black cat"),
+        ("red and red cups and the cup and the cup", "red cups and the cup"),
         ("arafed", ""),
         ("", ""),
     ],
@@ -34,7 +46,10 @@ def test_captions_are_cleaned(raw, clean):
     assert clean_caption(raw) == clean
 
 
-@given(st.text(alphabet="ab ,.", max_size=60))
+@given(
+    st.text(alphabet="ab ,.", max_size=60)
+    | st.lists(st.sampled_from(["a", "dog", "dog,", "and", "red", "on"])).map(" ".join)
+)
 def test_cleaning_twice_changes_nothing_more(raw):
     once = clean_caption(raw)
     assert clean_caption(once) == once

@@ -1,4 +1,4 @@
-"""Captions that a source has: all of them are candidates."""
+"""Candidates: all captions that a source has, and what is stored of a model's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from surd.stages.base import Batch
-from surd.stages.caption import CaptionParams, open_
-from surd.store.schema import SAMPLES
+from surd.stages.caption import STAGE, CaptionParams, open_
+from surd.store.schema import CAPTIONS, SAMPLES
 
-CAPTIONS = SAMPLES.field("captions").type
+GIVEN = SAMPLES.field("captions").type
 
 
 def batch(**columns: object) -> Batch:
@@ -28,7 +28,7 @@ def batch(**columns: object) -> Batch:
 def test_every_caption_of_the_source_is_a_candidate(
     simple: str | None, captions: list[str] | None, texts: list[str]
 ) -> None:
-    rows = batch(simple_prompt=[simple], captions=pa.array([captions], CAPTIONS))
+    rows = batch(simple_prompt=[simple], captions=pa.array([captions], GIVEN))
     (table,) = open_(CaptionParams(device="cpu"))([rows])
     (found,) = table["candidates"].to_pylist()
     assert [c["text"] for c in found] == texts
@@ -38,3 +38,26 @@ def test_every_caption_of_the_source_is_a_candidate(
 def test_parts_of_earlier_versions_have_no_column_of_captions() -> None:
     (table,) = open_(CaptionParams(device="cpu"))([batch(simple_prompt=["a cup"])])
     assert [c["text"] for c in table["candidates"].to_pylist()[0]] == ["a cup"]
+
+
+@pytest.mark.parametrize(
+    ("clean", "texts"),
+    [
+        (True, ["two dogs two dogs", "a dog and a dog", "a dog"]),
+        (False, ["two dogs two dogs", "a dog", "dogs"]),
+    ],
+)
+def test_captions_of_version_2_are_cleaned_again_from_what_the_model_said(
+    clean: bool, texts: list[str]
+) -> None:
+    candidates = [
+        {"text": "two dogs two dogs", "raw": "two dogs two dogs", "how": "given"},
+        {"text": "a dog", "raw": "a dog and a dog", "how": "beam"},
+        {"text": "dogs", "raw": "a dog dog", "how": "nucleus"},
+    ]
+    rows = pa.Table.from_pylist(
+        [{"id": "0" * 32, "status": "ok", "candidates": candidates}], schema=CAPTIONS
+    )
+    upgraded = STAGE.upgrades[2](rows, CaptionParams(clean=clean))
+    assert upgraded.schema == CAPTIONS
+    assert [c["text"] for c in upgraded["candidates"].to_pylist()[0]] == texts

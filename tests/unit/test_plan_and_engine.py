@@ -701,6 +701,33 @@ def test_a_part_whose_rows_are_all_known_is_written_anew_without_the_stage(
     assert loud_words(workspace, 2) == expected(2)
 
 
+def louder(rows: pa.Table, params: Shout) -> pa.Table:
+    """What another version of the stage makes of rows of this one."""
+    words = pc.binary_join_element_wise(rows["loud"], params.mark, "")
+    return rows.set_column(1, SCHEMA.field("loud"), words)
+
+
+def test_rows_of_an_earlier_version_are_upgraded_without_the_stage(workspace: Workspace) -> None:
+    given: list[str] = []
+    run(workspace, costly([]))
+    write_samples(workspace, 1, ["other", *words(1)[1:]])
+    today = costly(given, version=STAGE.version + 1, upgrades={STAGE.version: louder})
+    assert states(workspace, today)[0] == "stale: settings changed"
+    assert set(run(workspace, today)) == {0, 1, 2}
+    assert given == ["other"]
+    assert loud_words(workspace, 0) == expected(0, "!!")
+    assert loud_words(workspace, 1) == ["OTHER!", *expected(1, "!!")[1:]]
+    assert states(workspace, today) == ["fresh"] * 3
+
+
+def test_rows_that_were_made_with_other_parameters_are_not_upgraded(workspace: Workspace) -> None:
+    given: list[str] = []
+    run(workspace, costly([]))
+    today = costly(given, version=STAGE.version + 1, upgrades={STAGE.version: louder})
+    run(workspace, today, Shout(mark="?"))
+    assert len(given) == 21
+
+
 def test_new_rows_come_in_whole_batches_wherever_they_are(workspace: Workspace) -> None:
     run(workspace, costly([]))
     write_samples(workspace, 0, [f"new {n}" if n % 2 else w for n, w in enumerate(words(0, 14))])
