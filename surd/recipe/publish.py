@@ -22,13 +22,15 @@ class PublishParams(Params):
         default=0.01,
         ge=0,
         le=1,
-        description="share of the near-duplicate clusters for the validation split",
+        description="share of the groups of near-duplicates and equal complex prompts for the "
+        "validation split",
     )
     test: float = Field(
         default=0.01,
         ge=0,
         le=1,
-        description="share of the near-duplicate clusters for the test split",
+        description="share of the groups of near-duplicates and equal complex prompts for the "
+        "test split",
     )
     shard_mb: float = Field(default=500, gt=0, description="megabytes of images per file")
     row_group_mb: float = Field(

@@ -99,9 +99,9 @@ def _about(said: Mapping[str, Any]) -> str:
         "prompt it was made from, in the language of image generators, and a *simple* one, a "
         "plain sentence that describes the picture.\n\n"
         + _table(("split", "samples", "size"), rows)
-        + "\n\nSplits are drawn by cluster of near-duplicates, if the dataset was searched for "
-        "them: no picture in one split has a near-duplicate in another, and a sample stays "
-        "in its split as long as its cluster keeps its name."
+        + "\n\nSamples with equal complex prompts are in the same split, and so are "
+        "near-duplicates, if the dataset was searched for them. A sample stays in its split while "
+        "the dataset grows, unless it joins a group of samples that were there before it."
     )
 
 

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.atomic_folder import (
@@ -30,7 +29,7 @@ from surd.dataset.publish.croissant import croissant
 from surd.dataset.publish.provenance import Made, how_made
 from surd.dataset.publish.rows import groups_there, publishable, read_part, with_images
 from surd.dataset.publish.shards import Shard, temporary_name, writing_split
-from surd.dataset.publish.split import SPLITS, split_of
+from surd.dataset.publish.split import SPLITS, assign
 from surd.dataset.publish.statistics import Statistics
 from surd.errors import SurdError, command
 from surd.params import lasting
@@ -39,7 +38,7 @@ from surd.recipe.publish import CARD_ONLY, PublishParams
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Raised when the same input and parameters would give other files or another description."""
 
 
@@ -116,6 +115,7 @@ def _write(
 ) -> tuple[list[Shard], Statistics]:
     """Write the shards of every split into ``folder``, one part at a time."""
     statistics = Statistics()
+    splits = assign(workspace, parts, groups, params)
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(writing_split(workspace.storage, folder, split, params))
@@ -125,11 +125,12 @@ def _write(
             rows = read_part(workspace, part, groups)
             mask = publishable(rows)
             statistics.add(rows, mask)
+            kept, start = splits.pop(part).filter(mask), 0
             for batch in with_images(workspace, part, rows, mask):
-                splits = [split_of(cluster, params) for cluster in batch["cluster"].to_pylist()]
-                for split in sorted(set(splits)):
-                    chosen = pa.array([name == split for name in splits])
-                    writers[split].write(batch.filter(chosen))
+                here = kept.slice(start, batch.num_rows)
+                start += batch.num_rows
+                for split in here.unique().to_pylist():
+                    writers[split].write(batch.filter(pc.equal(here, split)))
                 tick({"ok": batch.num_rows})
             tick({"dropped": rows.num_rows - (pc.sum(mask).as_py() or 0)})
         if statistics.published == 0:

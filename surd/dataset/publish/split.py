@@ -3,21 +3,89 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from surd.recipe.publish import PublishParams
+from surd.store.aligned import read_aligned
+from surd.store.workspace import Workspace
 
 SPLITS = ("train", "validation", "test")
+Codes = npt.NDArray[np.int64]
+_NO_WORDS = re.compile(r"[\W_]+")
 
 
 def split_of(cluster: str, params: PublishParams) -> str:
     """The split of a near-duplicate cluster (of a sample, where none were looked for).
 
-    Depends on the name of the cluster alone: a sample stays where it is while the dataset grows,
-    and its near-duplicates are where it is. Test comes first, so that another share of
-    validation moves nothing into or out of it.
+    Depends on the name of the cluster alone. Test comes first, so that another share of validation
+    moves nothing into or out of it.
     """
-    digest = hashlib.blake2b(f"split\0{cluster}".encode(), digest_size=8).digest()
-    point = int.from_bytes(digest, "big") / 2**64
+    point = _hash(f"split\0{cluster}") / 2**64
     if point < params.test:
         return "test"
     return "validation" if point < params.test + params.validation else "train"
+
+
+def assign(
+    workspace: Workspace, parts: Sequence[int], groups: Sequence[str], params: PublishParams
+) -> dict[int, pa.Array]:
+    """Part -> the split of each of its samples, whatever their verdicts.
+
+    Near-duplicates and samples with equal complex prompts, and those joined to them by others, are
+    in one split: that of the cluster of the first among them, in the order of collection. So a
+    sample stays where it is while the dataset grows, unless it joins what was there before it.
+    """
+    sizes, prompts, clusters, splits = [], [], [], []
+    for part in parts:
+        given = {"prompts": ["complex_prompt"], "duplicates": ["cluster"]}
+        tables = read_aligned(workspace, part, {g: c for g, c in given.items() if g in groups})
+        ids = tables["prompts"]["id"].to_pylist()
+        names = tables["duplicates"]["cluster"].to_pylist() if "duplicates" in tables else ids
+        sizes.append(len(ids))
+        splits += [SPLITS.index(split_of(name, params)) for name in names]
+        clusters += [_hash(name) for name in names]
+        texts = tables["prompts"]["complex_prompt"].to_pylist()
+        prompts += [
+            _hash(f"no prompt\0{id_}" if text is None else normalized(text))
+            for id_, text in zip(ids, texts, strict=True)
+        ]
+    first = first_of_group(*(np.array(keys, np.uint64) for keys in (prompts, clusters)))
+    found = pa.array(SPLITS).take(pa.array(np.array(splits, np.int8)[first]))
+    ends = np.cumsum(sizes, dtype=np.int64).tolist()
+    return {
+        part: found.slice(end - size, size)
+        for part, size, end in zip(parts, sizes, ends, strict=True)
+    }
+
+
+def normalized(prompt: str) -> str:
+    """A prompt without what changes no word: case, punctuation, widths of characters."""
+    text = unicodedata.normalize("NFKC", prompt).casefold()
+    return _NO_WORDS.sub(" ", text).strip() or text.strip()
+
+
+def first_of_group(*keys: npt.NDArray[np.uint64]) -> Codes:
+    """For each row ``[n]`` the first one that it is joined to: rows that are equal in any of the
+    `keys` ``[n]`` are joined, and so is what is joined to one of them."""
+    codes = [np.unique(some, return_inverse=True)[1].reshape(-1) for some in keys]
+    first: Codes = np.arange(len(keys[0]))
+    while True:
+        before = first
+        for some in codes:
+            least = np.full(len(first), len(first))
+            np.minimum.at(least, some, first)
+            first = least[some]
+        first = first[first]  # a chain of joins gets half as long
+        if np.array_equal(first, before):
+            return first
+
+
+def _hash(text: str) -> int:
+    """64 bits."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
