@@ -97,7 +97,7 @@ class TrainAdapterParams(Params):
     captions: Literal["best", "all"] = Field(
         default="best",
         description="what serves as the simple prompt: the best caption, or any caption that "
-        "CLIP finds as true as the best ones, encoded when drawn",
+        "CLIP finds about as true as the best of its image, encoded when drawn",
     )
     complex_share: float = Field(
         default=0.0,

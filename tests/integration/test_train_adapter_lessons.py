@@ -133,20 +133,22 @@ def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what
 
 def test_any_caption_that_clip_confirms_may_stand_in(tmp_path: Path) -> None:
     rows = support_publish.samples(30, cos_simple=lambda n: 0.3 + n / 1000)
-    said = [("beam", 0.35), ("true", 0.304), ("false", 0.29)]
+    said = [("beam", 0.0), ("true", -0.019), ("false", -0.021)]
     for row in rows:
         row["candidates"] = [
             {"text": f"{text} {row['source_id']}", "raw": "", "how": "nucleus"} for text, _ in said
         ]
-        row["candidate_scores"] = [score for _, score in said]
+        row["candidate_scores"] = [row["cos_simple"] + below for _, below in said]
         row["simple_prompt"] = f"beam {row['source_id']}"
     workspace = support_publish.make_workspace(tmp_path / "w", [rows])
     ids = [row["id"] for row in rows]
     found = sentences_of(workspace.location, ids[5:])
     assert list(found) == ids[5:]
-    assert found[ids[5]] == ["beam 5"]  # the lowest that was chosen is 0.305
+    assert found[ids[23]] == ["beam 23"]  # 0.304; the lowest that was chosen is 0.305
+    assert found[ids[26]] == ["beam 26", "true 26"]
     found = sentences_of(workspace.location, ids)
-    assert found[ids[5]] == ["beam 5", "true 5"]  # 0.300
+    assert found[ids[18]] == ["beam 18"]
+    assert found[ids[23]] == ["beam 23", "true 23"]  # the lowest is 0.300
     with pytest.raises(SurdError, match="1 samples of the dataset have no captions"):
         sentences_of(workspace.location, [*ids, "another"])
 
