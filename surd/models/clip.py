@@ -16,6 +16,7 @@ from torch.nn import functional
 from surd.errors import ModelError
 from surd.models.hub import loading
 from surd.models.names import resolve
+from surd.text.windows import pieces_that_fit
 
 _TEXTS_AT_ONCE = 64
 
@@ -77,28 +78,9 @@ class Clip:
         return functional.normalize(embedded.float(), dim=-1)
 
     def split(self, text: str) -> list[str]:
-        """The text in pieces that fit the window, cut between tags, else between words.
-
-        A single word beyond the window stays one piece, and so does a text of commas alone;
-        `tokenize` cuts them off.
-        """
-        if self._fits(text):
-            return [text]
-        tags = [piece for tag in text.split(",") for piece in self._words_that_fit(tag.strip())]
-        return self._packed([tag for tag in tags if tag], ", ") or [text]
-
-    def _words_that_fit(self, tag: str) -> list[str]:
-        return [tag] if self._fits(tag) else self._packed(tag.split(), " ")
-
-    def _packed(self, pieces: Sequence[str], joint: str) -> list[str]:
-        packed = list(pieces[:1])
-        for piece in pieces[1:]:
-            longer = packed[-1] + joint + piece
-            if self._fits(longer):
-                packed[-1] = longer
-            else:
-                packed.append(piece)
-        return packed
+        """The text in pieces that fit the window; of a single word beyond it, and of a text of
+        commas alone, `tokenize` cuts the rest off."""
+        return pieces_that_fit(text, self._fits)
 
     def _fits(self, text: str) -> bool:
         return self.count_tokens(text) <= self.context_tokens
