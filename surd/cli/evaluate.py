@@ -44,6 +44,21 @@ Qualities = Annotated[
 ]
 
 
+Baselines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        metavar="NAME",
+        help="Compare with a baseline too: rewrite, in which a language model rewrites the prompts "
+        "by examples from the dataset.",
+    ),
+]
+Rewriter = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Language model for rewrite; default: the adapter's."),
+]
+
+
 def evaluate(
     run: Run,
     prompts: Prompts = None,
@@ -56,6 +71,16 @@ def evaluate(
     vqa: Vqa = "Salesforce/blip-vqa-base",
     clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
     quality: Qualities = None,
+    baseline: Baselines = None,
+    rewriter: Rewriter = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Workspace or dataset with the examples for rewrite; default: the one that RUN "
+            "lies in.",
+        ),
+    ] = None,
     diffusion: Diffusion = None,
     gap: Annotated[
         bool,
@@ -88,6 +113,9 @@ def evaluate(
         vqa=vqa,
         clip=clip,
         quality=tuple(quality or []),
+        baselines=tuple(baseline or []),
+        rewriter=rewriter,
+        dataset=dataset,
         diffusion=diffusion,
     )
     if gap:
@@ -112,8 +140,10 @@ def _gap(folder: str, options: Any, *, quiet: bool, json_: bool) -> None:
     from surd.store.workspace import Workspace
 
     local_path(folder)
-    if options.quality or options.prompts != ("paper",):
-        raise SurdError("--gap draws the dataset's own prompts; leave out --prompts and --quality")
+    if options.quality or options.baselines or options.prompts != ("paper",):
+        raise SurdError(
+            "--gap draws the dataset's own prompts; leave out --prompts, --quality and --baseline"
+        )
     recipe = open_recipe(Workspace(folder))
     rows = measure(
         folder, options.diffusion or recipe.train_adapter.diffusion, options, quiet=quiet
@@ -146,6 +176,8 @@ def ablate(
     vqa: Vqa = "Salesforce/blip-vqa-base",
     clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
     quality: Qualities = None,
+    baseline: Baselines = None,
+    rewriter: Rewriter = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -172,6 +204,8 @@ def ablate(
         vqa=vqa,
         clip=clip,
         quality=tuple(quality or []),
+        baselines=tuple(baseline or []),
+        rewriter=rewriter,
     )
     local_path(folder)
     chosen = read_variants(Path(variants) if variants else None, vary or [])

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-
-from PIL import Image
 
 from surd.adapter.drawing import drawn_at_once
 from surd.adapter.encoding import side_px
@@ -20,7 +18,7 @@ from surd.dataset.published import batches, open_published
 from surd.errors import SurdError
 from surd.evaluate.judges import vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score
-from surd.evaluate.pictures import Drawing, How, Pictures, draw
+from surd.evaluate.pictures import How, Instead, Pictures, draw
 from surd.evaluate.prompt import Prompt
 from surd.evaluate.results import Row, interval, table_of
 from surd.evaluate.run import NOBODY, Options, check_noise
@@ -36,20 +34,6 @@ NAMES = ("simple", "complex")
 """What the two sides are called."""
 _LEARNED = ("train", "validation")
 """The splits that samples are taken from; test sets are for results."""
-
-
-@dataclass(frozen=True)
-class _Instead:
-    """Pictures of complex prompts, asked for by their simple ones."""
-
-    drawing: Drawing
-    complex: Mapping[str, str]
-
-    def name(self, text: str, seed: int) -> str:
-        return self.drawing.name(self.complex[text], seed)
-
-    def open(self, text: str, seed: int) -> Image.Image:
-        return self.drawing.open(self.complex[text], seed)
 
 
 def gap(location: str, diffusion: str, options: Options, *, quiet: bool = False) -> list[Row]:
@@ -119,7 +103,7 @@ def _drawings(
         drawing = draw(
             pipeline, None, "", texts, options.noise, how, root, batch=batch, tick=tick
         )  # fmt: skip
-    return dict(zip(SIDES, (drawing, _Instead(drawing, pairs)), strict=True))
+    return dict(zip(SIDES, (drawing, Instead(drawing, pairs)), strict=True))
 
 
 def _write(folder: Path, diffusion: str, options: Options, rows: list[Row]) -> None:

@@ -17,7 +17,7 @@ from surd.evaluate.judges import Judge
 from surd.evaluate.pictures import Pictures
 from surd.evaluate.prompt import Prompt, ask, scenes_of, texts_of
 from surd.evaluate.quality import Quality
-from surd.evaluate.results import Row
+from surd.evaluate.results import Baseline, Row
 from surd.evaluate.significance import difference, mean_of, sign_flip
 
 if TYPE_CHECKING:
@@ -170,12 +170,12 @@ def row_of(
     lower_is_better: bool = False,
 ) -> Row:
     """The measure of values ``[prompts, seeds]`` of each side; `scenes` are what prompts show.
+    Sides beyond the two are baselines.
 
     Prompts with a value that is no number, as metrics give of flat pictures, are left out. Raises
     SurdError where that is all.
     """
-    base, new = (values[side] for side in SIDES)
-    whole = np.isfinite(base).all(axis=1) & np.isfinite(new).all(axis=1)
+    whole = np.all([np.isfinite(some).all(axis=1) for some in values.values()], axis=0)
     if not whole.any():
         raise SurdError(f"{name}: {measure} gives no number for any of the prompts; leave it out")
     if not whole.all():
@@ -183,8 +183,9 @@ def row_of(
             "%s: %s gives no number for %d of %d prompts; left out",
             *(name, measure, len(whole) - whole.sum(), len(whole)),
         )
-        base, new = base[whole], new[whole]
+        values = {side: some[whole] for side, some in values.items()}
         scenes = [scene for scene, kept in zip(scenes, whole, strict=True) if kept]
+    base, new = (values[side] for side in SIDES)
     return Row(
         name,
         measure,
@@ -195,4 +196,16 @@ def row_of(
         sign_flip(new, base, scenes),
         lower_is_better,
         base.dtype == bool,
+        tuple(
+            Baseline(
+                side,
+                mean_of(other, scenes),
+                difference(other, base, scenes),
+                sign_flip(other, base, scenes),
+                difference(new, other, scenes),
+                sign_flip(new, other, scenes),
+            )
+            for side, other in values.items()
+            if side not in SIDES
+        ),
     )

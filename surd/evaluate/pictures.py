@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,6 +53,22 @@ class Drawing:
     def open(self, text: str, seed: int) -> Image.Image:
         """A picture, RGB."""
         return open_rgb(self.folder / _file(text, seed))
+
+
+@dataclass(frozen=True)
+class Instead:
+    """Pictures of other prompts, asked for by those they stand for."""
+
+    drawing: Drawing
+    prompts: Mapping[str, str]
+
+    def name(self, text: str, seed: int) -> str:
+        """Where a picture lies, below the folder of all drawings."""
+        return self.drawing.name(self.prompts[text], seed)
+
+    def open(self, text: str, seed: int) -> Image.Image:
+        """A picture, RGB."""
+        return self.drawing.open(self.prompts[text], seed)
 
 
 def draw(

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from surd.evaluate.significance import LEFT_OUT, Estimate
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Another way to the same end, on the same prompts and seeds."""
+
+    name: str
+    value: Estimate
+    difference: Estimate
+    """From the base model."""
+    p: float | None
+    adapter: Estimate
+    """How much more the adapter has."""
+    adapter_p: float | None
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Row:
     lower_is_better: bool = False
     is_share: bool = False
     """Whether it is a share of pictures; else a score."""
+    baselines: Sequence[Baseline] = ()
 
     @property
     def label(self) -> str:
@@ -55,9 +70,32 @@ def table_of(rows: Sequence[Row], sides: tuple[str, str] = ("base", "adapter")) 
             f"| {row.prompts} | {row.label} "
             f"| {row.pictures:,} | {shown(row.base.value, share)} "
             f"| {shown(row.adapter.value, share)} | {interval(row.difference, share)} "
-            f"| {'' if row.p is None else f'{row.p:.2g}'} |"
+            f"| {_p(row.p)} |"
         )
+    if any(row.baselines for row in rows):
+        lines += ["", *_beside(rows, sides[1])]
     return "\n".join(lines) + "\n"
+
+
+def _beside(rows: Sequence[Row], side: str) -> Iterator[str]:
+    """The table of the baselines."""
+    yield (
+        f"| prompts | measure | baseline | value | difference from the base model | p "
+        f"| {side}, compared with it | p |"
+    )
+    yield "|---|---|---|--:|--:|--:|--:|--:|"
+    for row in rows:
+        for one in row.baselines:
+            share = row.is_share
+            yield (
+                f"| {row.prompts} | {row.label} | {one.name} | {shown(one.value.value, share)} "
+                f"| {interval(one.difference, share)} | {_p(one.p)} "
+                f"| {interval(one.adapter, share)} | {_p(one.adapter_p)} |"
+            )
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.2g}"
 
 
 def shown(value: float, share: bool) -> str:

@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,14 +17,17 @@ import torch
 from surd.adapter.drawing import drawn_at_once
 from surd.adapter.encoding import check_width, side_px, text_width
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
+from surd.adapter.module import Adapter
+from surd.dataset.atomic_folder import DESCRIPTION
 from surd.errors import SurdError
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score, quality_row
-from surd.evaluate.pictures import Drawing, How, draw
-from surd.evaluate.prompt import Prompt, limited, texts_of
+from surd.evaluate.pictures import Drawing, How, Instead, Pictures, draw
+from surd.evaluate.prompt import limited, texts_of
 from surd.evaluate.prompt_sets import DEMO, load_prompts
 from surd.evaluate.quality import load_quality
 from surd.evaluate.results import Row, table_of
+from surd.evaluate.rewriting import examples_of, rewriter, rewritten
 from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
@@ -30,6 +35,8 @@ from surd.models.hub import identity_of
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
+REWRITE = "rewrite"
+"""The baseline whose prompts a language model has rewritten."""
 NOBODY = "none"
 """In place of a model's name."""
 JUDGE = "ViT-B-32/laion2b_s34b_b79k"
@@ -58,6 +65,12 @@ class Options:
     """``none``: no CLIP score."""
     quality: Sequence[str] = ()
     """Metrics of pyiqa."""
+    baselines: Sequence[str] = ()
+    """What else is drawn: ``rewrite``, prompts that a language model has rewritten."""
+    rewriter: str | None = None
+    """Another language model for that than the adapter's."""
+    dataset: str | None = None
+    """Workspace or dataset that shows it how; None: the one the run lies in."""
     device: str = "auto"
 
     @property
@@ -81,13 +94,19 @@ def evaluate(
     if not name:
         raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
     check_noise(options)
+    _check_baselines(options)
     sets = {one: limited(load_prompts(one), options.limit) for one in options.prompts}
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
     judges = _judges(sets, options, device, dtype)
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
     clip = load_clip(options.clip, device=device) if options.clip != NOBODY else None
-    drawings = _draw(run, name, sets, options, device, dtype, pictures or run / "pictures", quiet)
+    root = pictures or run / "pictures"
+    texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
+    instead = {}
+    if options.baselines:
+        instead = _rewritten(run, config, texts, options, root.parent, quiet)
+    drawings = _draw(run, name, texts, instead, options, root, quiet)
     seeds = options.noise
     rows: list[Row] = []
     outcomes = Outcomes()
@@ -121,30 +140,72 @@ def _judges(
     return {name: exact if of_demo else asked for name, of_demo in kinds.items()}
 
 
+def _check_baselines(options: Options) -> None:
+    for name in options.baselines:
+        if name != REWRITE:
+            raise SurdError(f"--baseline {name}: unknown; the only one is {REWRITE}")
+    if options.rewriter is not None and not options.baselines:
+        raise SurdError(f"--rewriter {options.rewriter}: give --baseline {REWRITE} too")
+
+
+def _rewritten(
+    run: Path,
+    config: Mapping[str, Any],
+    texts: Sequence[str],
+    options: Options,
+    place: Path,
+    quiet: bool,
+) -> dict[str, str]:
+    """Text -> its rewritten prompt, kept below `place`."""
+    name = options.rewriter or config.get("training", {}).get("llm")
+    if not name:
+        raise SurdError(f"{run}: does not name its language model; pass --rewriter")
+    examples = examples_of(options.dataset or _dataset_of(run))
+    device = device_named(options.device)
+    dtype = dtype_of("auto", device)
+    load = partial(rewriter, name, examples, device=device, dtype=dtype)
+    return rewritten(texts, place, name, examples, load, quiet=quiet)
+
+
+def _dataset_of(run: Path) -> str:
+    """The dataset of the workspace that a run lies in."""
+    for folder in run.resolve().parents:
+        if (folder / "dataset" / DESCRIPTION).is_file():
+            return str(folder)
+    raise SurdError(f"{run}: lies in no workspace with a dataset; name one with --dataset")
+
+
 def _draw(
     run: Path,
     name: str,
-    sets: Mapping[str, Sequence[Prompt]],
+    texts: Sequence[str],
+    instead: Mapping[str, str],
     options: Options,
-    device: torch.device,
-    dtype: torch.dtype,
     root: Path,
     quiet: bool,
-) -> dict[str, Drawing]:
+) -> dict[str, Pictures]:
+    device = device_named(options.device)
+    dtype = dtype_of("auto", device)
     pipeline = load_pipeline(name, device=str(device), dtype=dtype)
     adapter = load(run, device=device)
     check_width(adapter, text_width(pipeline))
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)
-    texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
     batch = drawn_at_once(side_px(pipeline), device)
     seeds = options.noise
-    total = 2 * len(texts) * len(seeds)
+    others = dict.fromkeys(instead.values())  # several may be rewritten alike
+    total = (2 * len(texts) + len(others)) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:
-        return {
-            side: draw(pipeline, used, digest, texts, seeds, how, root, batch=batch, tick=tick)
-            for side, used in zip(SIDES, (None, adapter), strict=True)
+
+        def drawn(used: Adapter | None, prompts: Sequence[str]) -> Drawing:
+            return draw(pipeline, used, digest, prompts, seeds, how, root, batch=batch, tick=tick)
+
+        sides: dict[str, Pictures] = {
+            side: drawn(used, texts) for side, used in zip(SIDES, (None, adapter), strict=True)
         }
+        if instead:
+            sides[REWRITE] = Instead(drawn(None, list(others)), instead)
+        return sides
 
 
 def _write(

@@ -71,8 +71,8 @@ class LlmShape:
 
 def shape_of(name: str, *, gguf_file: str | None = None, revision: str | None = None) -> LlmShape:
     """Number and width of a model's layers. Raises ModelError in one line."""
-    with _one_line(name, gguf_file):
-        config = _config(*_located(name, gguf_file, revision, torch.float32))
+    with one_line(name, gguf_file):
+        config = _config(*located(name, gguf_file, revision, torch.float32))
         text = config.get_text_config()
         commit = getattr(config, "_commit_hash", None)
         return LlmShape(text.num_hidden_layers, text.hidden_size, commit)
@@ -96,8 +96,8 @@ def load_llm(
     from transformers import AutoTokenizer
 
     layers = sorted(set(layers))
-    with _one_line(name, gguf_file):
-        found, revision = _located(name, gguf_file, revision, dtype)
+    with one_line(name, gguf_file):
+        found, revision = located(name, gguf_file, revision, dtype)
         config = _config(found, revision)
         total = config.get_text_config().num_hidden_layers
         model = _load_model(found, revision, config, max(layers), device, dtype, quantize)
@@ -140,7 +140,7 @@ def load_llm(
         getattr(config.get_text_config(), "max_position_embeddings", None),
         vocabulary,
     )
-    with _one_line(name, gguf_file):
+    with one_line(name, gguf_file):
         return _tried(name, llm, partial(states, masked=True), layers, dtype)
 
 
@@ -260,7 +260,7 @@ def _note(blocks: nn.ModuleList, layers: Sequence[int]) -> threading.local:
     return noted
 
 
-def _located(
+def located(
     name: str, gguf_file: str | None, revision: str | None, dtype: torch.dtype
 ) -> tuple[str, str | None]:
     """Where transformers finds the model in its own format, and at which revision."""
@@ -284,7 +284,8 @@ def _config(found: str, revision: str | None) -> Any:
 
 
 @contextmanager
-def _one_line(name: str, gguf_file: str | None) -> Iterator[None]:
+def one_line(name: str, gguf_file: str | None) -> Iterator[None]:
+    """Turn what is raised while a language model is loaded into one line, a ModelError."""
     how = telling if is_gguf(name, gguf_file) else loading
     with how("language model", name):
         hush()

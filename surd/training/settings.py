@@ -36,6 +36,7 @@ _OF_A_RUN = (
     *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, SCORES_FILE),
     *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
     *_EVALUATED,
+    "rewriting/*.json",
     "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard
 )
 """What training and evaluation write, weights first: without them no run is done."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from surd.errors import SurdError
-from surd.evaluate.results import Row, interval, shown
+from surd.evaluate.results import Baseline, Row, interval, shown
 from surd.evaluate.significance import Estimate
 from surd.models.names import public_name
 from surd.pages.plot import plot
@@ -98,8 +98,17 @@ def rows_of(rows: Any, where: str) -> list[Row]:
 def _row(row: Mapping[str, Any]) -> Row:
     estimates = {name: Estimate(**row[name]) for name in ("base", "adapter", "difference")}
     share = row.get("is_share", row.get("p") is not None)  # only shares once had a p
-    told = {"measure": visible(row["measure"], 80), "is_share": share}
+    told = {
+        "measure": visible(row["measure"], 80),
+        "is_share": share,
+        "baselines": tuple(_baseline(one) for one in row.get("baselines", ())),
+    }
     return Row(**{**row, **estimates, **told})
+
+
+def _baseline(one: Mapping[str, Any]) -> Baseline:
+    estimates = {name: Estimate(**one[name]) for name in ("value", "difference", "adapter")}
+    return Baseline(**{**one, **estimates, "name": visible(one["name"], 80)})
 
 
 def interval_spec(
