@@ -167,6 +167,14 @@ def ablate(
         typer.Option(metavar="KEY=V,V", help="Setting and its values; may be repeated."),
     ] = None,
     set_: Overrides = None,
+    trainings: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How often each adapter is trained, with seeds from its own on; they are measured "
+            "together, and their spread is shown.",
+        ),
+    ] = 1,
     prompts: Prompts = None,
     seeds: Seeds = 4,
     first_seed: FirstSeed = 0,
@@ -191,7 +199,8 @@ def ablate(
     from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.ablation import ablate as compare
-    from surd.training.ablation import ablation_table, read_variants
+    from surd.training.ablation import read_variants
+    from surd.training.ablation_table import ablation_table
 
     log_to_stderr()
     options = Options(
@@ -210,9 +219,9 @@ def ablate(
     local_path(folder)
     chosen = read_variants(Path(variants) if variants else None, vary or [])
     recipe = override_recipe(open_recipe(Workspace(folder)), set_ or [])
-    done = compare(folder, recipe, chosen, options, quiet=quiet)
+    done = compare(folder, recipe, chosen, options, trainings=trainings, quiet=quiet)
     if json_:
-        print_json({"workspace": folder, "variants": [asdict(one) for one in done]})
+        print_json({"workspace": folder, **done.as_json()})
         return
     say(ablation_table(done))
     say(f"{folder}/adapter/ablation: ablation.md, ablation.json, and a folder per adapter")

@@ -17,7 +17,7 @@ from surd.adapter.encoding import side_px
 from surd.dataset.published import batches, open_published
 from surd.errors import SurdError
 from surd.evaluate.judges import vqa_judge
-from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score
+from surd.evaluate.measures import SIDES, Measured, Outcomes, by_kind, clip_score, row_of
 from surd.evaluate.pictures import How, Instead, Pictures, draw
 from surd.evaluate.prompt import Prompt
 from surd.evaluate.results import Row, interval, table_of
@@ -53,11 +53,12 @@ def gap(location: str, diffusion: str, options: Options, *, quiet: bool = False)
     clip = None if options.clip == NOBODY else load_clip(options.clip, device=device)
     drawings = _drawings(pairs, diffusion, options, folder / "pictures", quiet)
     prompts = [Prompt(simple, "shows the simple prompt", about=simple) for simple in pairs]
-    rows: list[Row] = []
+    measured: list[Measured] = []
     if judge is not None:
-        rows += by_kind("dataset", prompts, options.noise, drawings, judge, Outcomes())
+        measured += by_kind("dataset", prompts, options.noise, drawings, judge, Outcomes())
     if clip is not None:
-        rows.append(clip_score("dataset", prompts, options.noise, drawings, clip))
+        measured.append(clip_score("dataset", prompts, options.noise, drawings, clip))
+    rows = [row_of(one) for one in measured]
     _write(folder, diffusion, options, rows)
     return rows
 

@@ -41,6 +41,21 @@ class Outcomes:
             self.columns.setdefault(name, []).append(value)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One measure of every picture."""
+
+    prompts: str
+    """The set."""
+    measure: str
+    values: Mapping[str, npt.NDArray[Any]]
+    """Side -> ``[prompts, seeds]``, bool of shares, else float. Sides beyond the two of SIDES are
+    baselines."""
+    scenes: Sequence[str]
+    """What each prompt shows."""
+    lower_is_better: bool = False
+
+
 def by_kind(
     name: str,
     prompts: Sequence[Prompt],
@@ -48,7 +63,7 @@ def by_kind(
     drawings: Mapping[str, Pictures],
     judge: Judge,
     outcomes: Outcomes,
-) -> Iterator[Row]:
+) -> Iterator[Measured]:
     """How many pictures show what they should, for each kind of prompt."""
     right = {
         side: _right(prompts, seeds, drawing, judge, outcomes, {"prompts": name, "side": side})
@@ -57,7 +72,7 @@ def by_kind(
     for kind in dict.fromkeys(prompt.kind for prompt in prompts):
         chosen = np.array([prompt.kind == kind for prompt in prompts])
         scenes = [prompt.scene for prompt in prompts if prompt.kind == kind]
-        yield row_of(name, kind, {side: found[chosen] for side, found in right.items()}, scenes)
+        yield Measured(name, kind, {side: some[chosen] for side, some in right.items()}, scenes)
 
 
 def _right(
@@ -118,11 +133,11 @@ def clip_score(
     seeds: Sequence[int],
     drawings: Mapping[str, Pictures],
     clip: Clip,
-) -> Row:
+) -> Measured:
     """Mean cosine of picture and prompt (Hessel et al. 2021, arXiv:2104.08718, not rescaled)."""
     texts = texts_of(prompts)
     values = {side: cosines(texts, seeds, drawing, clip) for side, drawing in drawings.items()}
-    return row_of(name, "clip score", values, scenes_of(prompts))
+    return Measured(name, "clip score", values, scenes_of(prompts))
 
 
 def cosines(
@@ -142,14 +157,14 @@ def cosines(
     return np.stack([scores(seed) for seed in seeds], axis=1)
 
 
-def quality_row(
+def quality_of(
     name: str,
     metric: str,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     drawings: Mapping[str, Pictures],
     quality: Quality,
-) -> Row:
+) -> Measured:
     """The mean of a metric that looks at pictures alone."""
     texts = texts_of(prompts)
     values = {
@@ -158,31 +173,26 @@ def quality_row(
         )
         for side, drawing in drawings.items()
     }
-    return row_of(name, metric, values, scenes_of(prompts), lower_is_better=quality.lower_is_better)
+    return Measured(name, metric, values, scenes_of(prompts), quality.lower_is_better)
 
 
-def row_of(
-    name: str,
-    measure: str,
-    values: Mapping[str, npt.NDArray[Any]],
-    scenes: Sequence[str],
-    *,
-    lower_is_better: bool = False,
-) -> Row:
-    """The measure of values ``[prompts, seeds]`` of each side; `scenes` are what prompts show.
-    Sides beyond the two are baselines.
+def row_of(measured: Measured, *, quiet: bool = False) -> Row:
+    """The means of each side, and how they differ.
 
-    Prompts with a value that is no number, as metrics give of flat pictures, are left out. Raises
-    SurdError where that is all.
+    Prompts with a value that is no number, as metrics give of flat pictures, are left out, which is
+    told unless `quiet`. Raises SurdError where that is all.
     """
+    name, measure, values = measured.prompts, measured.measure, measured.values
+    scenes = measured.scenes
     whole = np.all([np.isfinite(some).all(axis=1) for some in values.values()], axis=0)
     if not whole.any():
         raise SurdError(f"{name}: {measure} gives no number for any of the prompts; leave it out")
     if not whole.all():
-        log.warning(
-            "%s: %s gives no number for %d of %d prompts; left out",
-            *(name, measure, len(whole) - whole.sum(), len(whole)),
-        )
+        if not quiet:
+            log.warning(
+                "%s: %s gives no number for %d of %d prompts; left out",
+                *(name, measure, len(whole) - whole.sum(), len(whole)),
+            )
         values = {side: some[whole] for side, some in values.items()}
         scenes = [scene for scene, kept in zip(scenes, whole, strict=True) if kept]
     base, new = (values[side] for side in SIDES)
@@ -194,7 +204,7 @@ def row_of(
         mean_of(new, scenes),
         difference(new, base, scenes),
         sign_flip(new, base, scenes),
-        lower_is_better,
+        measured.lower_is_better,
         base.dtype == bool,
         tuple(
             Baseline(

@@ -21,7 +21,15 @@ from surd.adapter.module import Adapter
 from surd.dataset.atomic_folder import DESCRIPTION
 from surd.errors import SurdError
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
-from surd.evaluate.measures import SIDES, Outcomes, by_kind, clip_score, quality_row
+from surd.evaluate.measures import (
+    SIDES,
+    Measured,
+    Outcomes,
+    by_kind,
+    clip_score,
+    quality_of,
+    row_of,
+)
 from surd.evaluate.pictures import Drawing, How, Instead, Pictures, draw
 from surd.evaluate.prompt import limited, texts_of
 from surd.evaluate.prompt_sets import DEMO, load_prompts
@@ -79,9 +87,24 @@ class Options:
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured, picture by picture and in sum."""
+
+    measured: list[Measured]
+    rows: list[Row]
+
+
 def evaluate(
     run: str | Path, options: Options, *, pictures: Path | None = None, quiet: bool = False
 ) -> list[Row]:
+    """The rows of :func:`measure`."""
+    return measure(run, options, pictures=pictures, quiet=quiet).rows
+
+
+def measure(
+    run: str | Path, options: Options, *, pictures: Path | None = None, quiet: bool = False
+) -> Evaluated:
     """Draw with and without the adapter in folder `run`, judge, and write the result there.
 
     Leaves ``evaluation.json``, ``evaluation.md`` and, picture by picture,
@@ -108,16 +131,17 @@ def evaluate(
         instead = _rewritten(run, config, texts, options, root.parent, quiet)
     drawings = _draw(run, name, texts, instead, options, root, quiet)
     seeds = options.noise
-    rows: list[Row] = []
+    found: list[Measured] = []
     outcomes = Outcomes()
     for one, prompts in sets.items():
-        rows += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
+        found += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
         if clip is not None:
-            rows.append(clip_score(one, prompts, seeds, drawings, clip))
+            found.append(clip_score(one, prompts, seeds, drawings, clip))
         for metric, quality in metrics.items():
-            rows.append(quality_row(one, metric, prompts, seeds, drawings, quality))
+            found.append(quality_of(one, metric, prompts, seeds, drawings, quality))
+    rows = [row_of(one) for one in found]
     _write(run, name, options, rows, outcomes)
-    return rows
+    return Evaluated(found, rows)
 
 
 def check_noise(options: Options) -> None:

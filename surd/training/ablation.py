@@ -5,29 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surd.errors import RecipeError, SurdError
-from surd.evaluate.results import Row, interval, shown
-from surd.evaluate.run import Options, evaluate
+from surd.evaluate.measures import Measured, row_of
+from surd.evaluate.results import Row
+from surd.evaluate.run import Evaluated, Options, measure
 from surd.recipe.keys import Recipe
 from surd.recipe.load import read_yaml, replace_keys
+from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, local_path
+from surd.training.ablation_table import Ablated, Ablation, Pair, ablation_table
 from surd.training.run import run as train
 
 Variants = Mapping[str, Mapping[str, Any]]
 """Name of an adapter -> settings of train-adapter that are its own."""
-
-
-@dataclass(frozen=True)
-class Ablated:
-    """One variant, trained and measured."""
-
-    name: str
-    settings: Mapping[str, Any]
-    rows: Sequence[Row]
 
 
 def read_variants(path: Path | None, vary: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -66,12 +62,19 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def ablate(
-    location: str, recipe: Recipe, variants: Variants, options: Options, *, quiet: bool = False
-) -> list[Ablated]:
+    location: str,
+    recipe: Recipe,
+    variants: Variants,
+    options: Options,
+    *,
+    trainings: int = 1,
+    quiet: bool = False,
+) -> Ablation:
     """Train and measure each; what is there from an earlier run is kept.
 
-    Runs lie in ``DIR/adapter/ablation/NAME``, the table in ``ablation.md`` beside them. Raises
-    SurdError, for wrong settings before anything is trained.
+    Each is trained `trainings` times, with seeds from its own on, and measured by all of these
+    together. Runs lie in ``DIR/adapter/ablation/NAME``, the tables in ``ablation.md`` beside them.
+    Raises SurdError, for wrong settings before anything is trained.
     """
     chosen = {
         name: replace_keys(recipe, "train_adapter", dict(settings)).train_adapter
@@ -79,48 +82,70 @@ def ablate(
     }
     place = local_path(location)
     root = place / "adapter" / "ablation"
-    done = []
+    done: list[Ablated] = []
+    pairs: list[Pair] = []
+    together: dict[str, list[Measured]] = {}
     for name, params in chosen.items():
-        folder = root / re.sub(r"[^\w.=+-]+", "-", name)
-        try:
-            train(location, params, folder, resume=True, quiet=quiet)
-        except SurdError as error:
-            raise SurdError(f"{name}: {error}") from error
-        rows = evaluate(folder, options, pictures=root / "pictures", quiet=quiet)
-        done.append(Ablated(name, variants[name], rows))
-        _write(root, done)
-    return done
+        runs: dict[int, Evaluated] = {}
+        for seed in range(params.seed, params.seed + trainings):
+            folder = root / _folder(name, seed if seed != params.seed else None)
+            try:
+                train(location, _seeded(params, seed), folder, resume=True, quiet=quiet)
+            except SurdError as error:
+                raise SurdError(f"{name}: {error}") from error
+            runs[seed] = measure(folder, options, pictures=root / "pictures", quiet=quiet)
+        mine = pooled([one.measured for one in runs.values()])
+        for other, theirs in together.items():
+            pairs += [Pair(name, other, row) for row in compared(mine, theirs)]
+        together[name] = mine
+        rows = [row_of(one, quiet=True) for one in mine]
+        each = {seed: one.rows for seed, one in runs.items()}
+        done.append(Ablated(name, variants[name], rows, each))
+        _write(root, Ablation(done, pairs))
+    return Ablation(done, pairs)
 
 
-def _write(root: Path, done: Sequence[Ablated]) -> None:
+def _folder(name: str, seed: int | None) -> str:
+    """The folder of a run: another one for each further seed."""
+    plain = re.sub(r"[^\w.=+-]+", "-", name)
+    return plain if seed is None else f"{plain}+seed={seed}"
+
+
+def _seeded(params: TrainAdapterParams, seed: int) -> TrainAdapterParams:
+    return params.model_copy(update={"seed": seed})
+
+
+def pooled(runs: Sequence[Sequence[Measured]]) -> list[Measured]:
+    """Measures of several trainings as one: pictures of each prompt with each of the adapters.
+
+    The base model's, which are the same each time, are repeated, so that pairs stay pairs.
+    """
+    return [
+        replace(
+            some[0],
+            values={
+                side: np.concatenate([one.values[side] for one in some], axis=1)
+                for side in some[0].values
+            },
+        )
+        for some in zip(*runs, strict=True)
+    ]
+
+
+def compared(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Row]:
+    """What an adapter changes, each measure, compared with another one on the same prompts and
+    noise."""
+    return [
+        row_of(
+            replace(a, values={"base": b.values["adapter"], "adapter": a.values["adapter"]}),
+            quiet=True,
+        )
+        for a, b in zip(mine, theirs, strict=True)
+    ]
+
+
+def _write(root: Path, ablation: Ablation) -> None:
     store = Storage(str(root))
-    whole = {"format": "surd-ablation-1", "variants": [asdict(one) for one in done]}
-    store.write_bytes("ablation.md", ablation_table(done).encode())
+    whole = {"format": "surd-ablation-1", **ablation.as_json()}
+    store.write_bytes("ablation.md", ablation_table(ablation).encode())
     store.write_bytes("ablation.json", (json.dumps(whole, indent=2) + "\n").encode())
-
-
-def ablation_table(done: Sequence[Ablated]) -> str:
-    """A table for each set of prompts: a row a variant, a column a measure."""
-    parts = []
-    for prompts in dict.fromkeys(row.prompts for row in done[0].rows):
-        measures = [row for row in done[0].rows if row.prompts == prompts]
-        lines = [
-            f"### {prompts}",
-            "",
-            f"{measures[0].pictures:,} pictures each; every value is followed by its "
-            "difference from the base model, with the 95% interval.",
-            "",
-            "| adapter | " + " | ".join(row.measure for row in measures) + " |",
-            "|---" + "|--:" * len(measures) + "|",
-            "| none | " + " | ".join(shown(r.base.value, r.is_share) for r in measures) + " |",
-        ]
-        for one in done:
-            cells = [_cell(row) for row in one.rows if row.prompts == prompts]
-            lines.append(f"| {one.name} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def _cell(row: Row) -> str:
-    share = row.is_share
-    return f"{shown(row.adapter.value, share)}, {interval(row.difference, share)}"

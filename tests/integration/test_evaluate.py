@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from surd.evaluate.answers import is_right
 from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
 from surd.evaluate.gap import verdict
 from surd.evaluate.judges import exact_judge
-from surd.evaluate.measures import Outcomes, by_kind, row_of
+from surd.evaluate.measures import Measured, Outcomes, by_kind, row_of
 from surd.evaluate.pictures import How, draw
 from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.quality import load_quality
@@ -155,10 +156,10 @@ def test_accuracy_is_counted_by_kind_and_paired() -> None:
     ]
     outcomes = Outcomes()
     drawings: Any = {"base": Known(["a"]), "adapter": Known(["a", "b"])}
-    judged = by_kind(
+    judged = map(row_of, by_kind(
         "mine", prompts, [0, 1], drawings,
         lambda images, questions: [["Yes." if image else "no"] for image in images], outcomes,
-    )  # fmt: skip
+    ))  # fmt: skip
     action, counting = judged
     assert (action.measure, action.pictures) == ("action", 4)
     assert (action.base.value, action.adapter.value, action.difference.value) == (0.5, 1.0, 0.5)
@@ -169,9 +170,11 @@ def test_accuracy_is_counted_by_kind_and_paired() -> None:
 
 def test_what_is_no_yes_or_no_is_no_share() -> None:
     sides = {"base": np.array([[30.0], [31.0]]), "adapter": np.array([[20.0], [25.0]])}
-    row = row_of("mine", "brisque", sides, ["a", "b"])
+    row = row_of(Measured("mine", "brisque", sides, ["a", "b"]))
     assert not row.is_share and (row.p, row.difference.value) == (0.5, -8)
-    assert row_of("mine", "right", {s: v > 20 for s, v in sides.items()}, ["a", "b"]).is_share
+    assert row_of(
+        Measured("mine", "right", {s: v > 20 for s, v in sides.items()}, ["a", "b"])
+    ).is_share
 
 
 def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
@@ -333,15 +336,26 @@ def test_variants_are_trained_and_measured_alike(
     root = tmp_path / "ws" / "adapter" / "ablation"
     names = ["published", "paper", "adapter_weight=0.1", "adapter_weight=0.5"]
     assert all((root / name / "adapter_model.safetensors").is_file() for name in names)
-    table = (root / "ablation.md").read_text()
-    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")] == [
-        "| adapter", "| none", *(f"| {name}" for name in names)
-    ]  # fmt: skip
+    table, pairs, *_ = re.split(
+        r"\n\n.*minus that of the column", (root / "ablation.md").read_text()
+    )
+    first, second = (
+        [line.split(" | ")[0] for line in some.splitlines() if line.startswith("| ")]
+        for some in (table, pairs)
+    )
+    assert first == ["| adapter", "| none", *(f"| {name}" for name in names)]
+    assert second == ["|", *(f"| {name}" for name in names[1:])]
     assert len(list((root / "pictures").iterdir())) == 1 + len(names) - 1  # one is named twice
     before = (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns
     again = surd("ablate", tmp_path / "ws", file, "--vary", "adapter_weight=0.1,0.5", *told)
     assert again.out == ran.out
     assert (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns == before
+    twice = surd("ablate", tmp_path / "ws", "--vary", "adapter_weight=0.1", "--trainings", 2, *told)
+    assert twice.code == 0 and "trained 2 times" in twice.out
+    assert (root / "adapter_weight=0.1+seed=1" / "adapter_model.safetensors").is_file()
+    (variant,) = json.loads((root / "ablation.json").read_text())["variants"]
+    assert list(variant["trainings"]) == ["0", "1"]
+    assert variant["rows"][0]["pictures"] == 2 * variant["trainings"]["1"][0]["pictures"]
 
 
 def test_a_wrong_setting_stops_an_ablation_before_it_trains(surd: Surd, tmp_path: Path) -> None:
@@ -385,15 +399,19 @@ def test_a_gap_is_looked_for_before_an_adapter_is_trained(
 def test_a_gap_is_told_only_where_the_interval_shows_one() -> None:
     new, base = np.arange(1.0, 7)[:, None], np.zeros((6, 1))
     scenes = [*"abcdef"]
-    better = row_of("dataset", "clip score", {"base": base, "adapter": new}, scenes)
+    better = row_of(Measured("dataset", "clip score", {"base": base, "adapter": new}, scenes))
     assert verdict([better]).endswith("there is a gap for an adapter to close")
-    worse = row_of("dataset", "clip score", {"base": new, "adapter": base}, scenes)
+    worse = row_of(Measured("dataset", "clip score", {"base": new, "adapter": base}, scenes))
     assert "no gap is seen" in verdict([worse])
-    few = row_of("dataset", "clip score", {"base": base[:3], "adapter": new[:3]}, scenes[:3])
+    few = row_of(
+        Measured("dataset", "clip score", {"base": base[:3], "adapter": new[:3]}, scenes[:3])
+    )
     low, p = few.difference.low, few.p
     assert low is not None and low > 0 and p == 0.25, "three alike are not rare"
     assert few.verdict == "may be chance"
-    one = row_of("dataset", "clip score", {"base": base[:1], "adapter": new[:1]}, scenes[:1])
+    one = row_of(
+        Measured("dataset", "clip score", {"base": base[:1], "adapter": new[:1]}, scenes[:1])
+    )
     for rows in ([few], [one]):
         assert verdict(rows).endswith(
             "too few prompts to tell whether there is a gap; raise --limit"
@@ -405,8 +423,10 @@ def test_a_picture_without_a_number_is_left_out_with_its_prompt(
 ) -> None:
     base, new = np.zeros((3, 2)), np.ones((3, 2))
     base[0, 1] = np.nan
-    row = row_of("some", "brisque", {"base": base, "adapter": new}, ["a", "b", "c"])
+    row = row_of(Measured("some", "brisque", {"base": base, "adapter": new}, ["a", "b", "c"]))
     assert (row.pictures, row.difference.value) == (4, 1.0)
     assert caplog.messages == ["some: brisque gives no number for 1 of 3 prompts; left out"]
     with pytest.raises(SurdError, match="brisque gives no number for any"):
-        row_of("some", "brisque", {"base": base * np.nan, "adapter": new}, ["a", "b", "c"])
+        row_of(
+            Measured("some", "brisque", {"base": base * np.nan, "adapter": new}, ["a", "b", "c"])
+        )

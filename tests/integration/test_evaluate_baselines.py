@@ -19,7 +19,7 @@ from surd import adapter as adapters
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.dataset.publish.run import publish
 from surd.errors import SurdError
-from surd.evaluate.measures import row_of
+from surd.evaluate.measures import Measured, row_of
 from surd.evaluate.results import table_of
 from surd.evaluate.rewriting import examples_of, rewriter, rewritten
 from surd.recipe.publish import PublishParams
@@ -164,7 +164,7 @@ def test_a_baseline_is_compared_with_both_on_the_same_prompts() -> None:
     new, other = base.copy(), base.copy()
     new[:12], other[:16] = True, True
     scenes = [str(n) for n in range(20)]
-    row = row_of("set", "right", {"base": base, "adapter": new, "rewrite": other}, scenes)
+    row = row_of(Measured("set", "right", {"base": base, "adapter": new, "rewrite": other}, scenes))
     (beside,) = row.baselines
     assert (row.difference.value, beside.difference.value) == (0.6, 0.8)
     assert beside.adapter.value == pytest.approx(-0.2)

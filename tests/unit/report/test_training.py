@@ -270,6 +270,30 @@ def test_variants_of_an_ablation_are_compared_by_the_measure_that_the_reader_cho
     assert section.body.count("+10.0 (+5.0 to +15.0)") == 2
 
 
+def test_variants_of_an_ablation_show_their_spread_and_their_differences(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    judge(run, [(True, True)])
+    rows = json.loads((run / "evaluation.json").read_text())["rows"]
+    higher = [row | {"adapter": {"value": 0.2, "low": None, "high": None}} for row in rows]
+    variants = [
+        {"name": name, "settings": {}, "rows": rows, "trainings": {"0": rows, "1": higher}}
+        for name in ("a", HOSTILE)
+    ]
+    difference = {
+        "prompts": "mine", "measure": "prompt", "adapter": HOSTILE, "compared_with": "a",
+        "difference": {"value": 0.1, "low": 0.0, "high": 0.2}, "p": 0.03, "is_share": True,
+    }  # fmt: skip
+    whole = {"format": "surd-ablation-1", "variants": variants, "differences": [difference]}
+    (tmp_path / "ablation.json").write_text(json.dumps(whole))
+    (section,) = ablation_sections(str(tmp_path))
+    assert section.body.count("[10.0% to 20.0%]") == 2
+    assert "+10.0 (+0.0 to +20.0)" in section.body and ">0.03<" in section.body
+    assert "<img" not in section.body
+    (tmp_path / "ablation.json").write_text(json.dumps(whole | {"differences": [{}]}))
+    with pytest.raises(SurdError, match=r"ablation\.json: not written by surd ablate"):
+        ablation_sections(str(tmp_path))
+
+
 def test_several_runs_fit_on_a_page(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, steps(3)) for name in ("a=1", "a+1", HOSTILE.split("/")[0])]
     found = [section for run in runs for section in sections(str(run))]
