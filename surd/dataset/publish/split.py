@@ -16,7 +16,7 @@ from surd.store.aligned import read_aligned
 from surd.store.workspace import Workspace
 
 SPLITS = ("train", "validation", "test")
-Codes = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
 _NO_WORDS = re.compile(r"[\W_]+")
 
 
@@ -41,26 +41,28 @@ def assign(
     in one split: that of the cluster of the first among them, in the order of collection. So a
     sample stays where it is while the dataset grows, unless it joins what was there before it.
     """
-    sizes, prompts, clusters, splits = [], [], [], []
+    prompts: list[Keys] = []
+    clusters: list[Keys] = []
+    splits: list[npt.NDArray[np.int8]] = []
+    given = {"prompts": ["complex_prompt"], "duplicates": ["cluster"]}
     for part in parts:
-        given = {"prompts": ["complex_prompt"], "duplicates": ["cluster"]}
         tables = read_aligned(workspace, part, {g: c for g, c in given.items() if g in groups})
         ids = tables["prompts"]["id"].to_pylist()
-        names = tables["duplicates"]["cluster"].to_pylist() if "duplicates" in tables else ids
-        sizes.append(len(ids))
-        splits += [SPLITS.index(split_of(name, params)) for name in names]
-        clusters += [_hash(name) for name in names]
         texts = tables["prompts"]["complex_prompt"].to_pylist()
-        prompts += [
-            _hash(f"no prompt\0{id_}" if text is None else normalized(text))
+        names = tables["duplicates"]["cluster"].to_pylist() if "duplicates" in tables else ids
+        said = (
+            f"no prompt\0{id_}" if text is None else normalized(text)
             for id_, text in zip(ids, texts, strict=True)
-        ]
-    first = first_of_group(*(np.array(keys, np.uint64) for keys in (prompts, clusters)))
-    found = pa.array(SPLITS).take(pa.array(np.array(splits, np.int8)[first]))
-    ends = np.cumsum(sizes, dtype=np.int64).tolist()
+        )
+        prompts.append(np.array(list(map(_hash, said)), np.uint64))
+        clusters.append(np.array(list(map(_hash, names)), np.uint64))
+        splits.append(np.array([SPLITS.index(split_of(name, params)) for name in names], np.int8))
+    first = first_of_group(np.concatenate(prompts), np.concatenate(clusters))
+    found = pa.array(SPLITS).take(pa.array(np.concatenate(splits)[first]))
+    ends = np.cumsum([len(some) for some in splits]).tolist()
     return {
-        part: found.slice(end - size, size)
-        for part, size, end in zip(parts, sizes, ends, strict=True)
+        part: found.slice(end - len(some), len(some))
+        for part, some, end in zip(parts, splits, ends, strict=True)
     }
 
 
@@ -70,11 +72,11 @@ def normalized(prompt: str) -> str:
     return _NO_WORDS.sub(" ", text).strip() or text.strip()
 
 
-def first_of_group(*keys: npt.NDArray[np.uint64]) -> Codes:
+def first_of_group(*keys: Keys) -> npt.NDArray[np.int64]:
     """For each row ``[n]`` the first one that it is joined to: rows that are equal in any of the
     `keys` ``[n]`` are joined, and so is what is joined to one of them."""
     codes = [np.unique(some, return_inverse=True)[1].reshape(-1) for some in keys]
-    first: Codes = np.arange(len(keys[0]))
+    first: npt.NDArray[np.int64] = np.arange(len(keys[0]))
     while True:
         before = first
         for some in codes:
