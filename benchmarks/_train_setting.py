@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from surd.llm.embeddings import Embeddings
@@ -28,20 +28,18 @@ from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.names import demo_model
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.cache import (
-    Cached,
-    Sample,
-    encode_samples,
-    open_cache,
-    picture,
-    pictures_at_once,
-)
+from surd.training.data import Data
+from surd.training.frozen import Denoiser, denoiser_of
+from surd.training.latents import CachedLatents, Cut, encode_pictures, pictures_at_once
 from surd.training.loop import Student
+from surd.training.samples import Sample
 from surd.training.setup import config_of
+from surd.training.texts import CachedTexts, cached_texts
+from surd.training.views import Picture, middle
 
 TOKENS = 77
-SAMPLES, PART = 16, 4
-"""Rows of the dataset, and of each file of the cache."""
+SAMPLES = 16
+"""Rows of the dataset."""
 KL_WEIGHT, GRADIENT_NORM, RATE = 1e-5, 1.0, 1e-5
 
 
@@ -121,30 +119,37 @@ def make_pipeline(size: Size) -> Any:
     )
 
 
-def make_samples(side: int) -> list[Sample]:
-    """Noise with two prompts each."""
+def make_samples() -> list[Sample]:
+    """Rows with two prompts each."""
+    return [
+        Sample(
+            number,
+            f"{number:032x}",
+            (f"{number} red cups on a table",),
+            f"masterpiece, {number} red cups, table, soft light, highly detailed, sharp",
+        )
+        for number in range(SAMPLES)
+    ]
+
+
+def make_pictures(side: int) -> list[Picture]:
+    """Noise."""
     rng = np.random.default_rng(0)
-    samples = []
+    pictures = []
     for number in range(SAMPLES):
         buffer = BytesIO()
         Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).save(buffer, "PNG")
-        simple = f"{number} red cups on a table"
-        complex_ = f"masterpiece, {number} red cups, table, soft light, highly detailed, sharp"
-        samples.append(Sample(f"{number:032x}", buffer.getvalue(), simple, complex_))
-    return samples
+        pictures.append(Picture(f"{number:032x}", buffer.getvalue()))
+    return pictures
 
 
-def make_cache(pipeline: Any, samples: Sequence[Sample], side: int, folder: Path) -> Cached:
-    """What surd's training reads, in files as surd caches them."""
-    for first in range(0, len(samples), PART):
-        some = samples[first : first + PART]
-        tensors = encode_samples(
-            pipeline, some, resolution=side, flip=True, at_once=pictures_at_once(side)
-        )
-        half = {name: value.half().contiguous().cpu() for name, value in tensors.items()}
-        ids = json.dumps([sample.id for sample in some])
-        save_file(half, folder / f"part-{first:05d}.safetensors", {"ids": ids})
-    return open_cache(folder)
+def make_latents(vae: Any, pictures: Sequence[Picture], side: int, folder: Path) -> CachedLatents:
+    """What surd's training reads, in a file as surd keeps them."""
+    cut = Cut(side, flip=True)
+    latents = encode_pictures(vae, pictures, cut, pictures_at_once(side))
+    path = folder / "latents.safetensors"
+    save_file({"latents": latents.half().contiguous().cpu()}, path)
+    return CachedLatents([load_file(path)["latents"]], cut.variants)
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,12 @@ class Setting:
     device: torch.device
     dtype: torch.dtype
     """Of the frozen networks."""
-    cached: Cached
+    samples: list[Sample]
+    texts: CachedTexts
+    latents: CachedLatents
     vectors: Embeddings
     pixels: torch.Tensor
-    """``[n, 3, side, side]``; in the order of the cached ids, as the next three."""
+    """``[n, 3, side, side]``; in the order of the samples, as the next three."""
     simple: torch.Tensor
     """Token ids ``[n, 77]``."""
     complex: torch.Tensor
@@ -170,6 +177,15 @@ class Setting:
         """Rows of the batch of a step."""
         size = self.params.batch_size
         return torch.arange(step * size, (step + 1) * size) % len(self.pixels)
+
+    def data(self, params: TrainAdapterParams) -> Data:
+        """What surd's training loop learns from."""
+        return Data(self.samples, self.texts, params, latents=self.latents, vectors=self.vectors)
+
+    def denoiser(self) -> Denoiser:
+        """Of the pipeline."""
+        precision = "no" if self.dtype == torch.float32 else "bf16"
+        return denoiser_of(self.pipeline, SimpleNamespace(mixed_precision=precision))
 
     def student(self) -> Student:
         """A new adapter, the same each time."""
@@ -199,8 +215,10 @@ def make_setting(options: argparse.Namespace, folder: Path) -> Setting:
     for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         part.requires_grad_(False).eval()
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    samples = make_samples(side)
-    cached = make_cache(pipeline, samples, side, folder)
+    samples, pictures = make_samples(), make_pictures(side)
+    latents = make_latents(pipeline.vae, pictures, side, folder)
+    told = [text for sample in samples for text in (*sample.captions, sample.complex)]
+    texts = cached_texts(told, pipeline, str(options.diffusion or options.size), folder)
     for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         part.to(dtype=dtype)
     values = np.random.default_rng(1).standard_normal((SAMPLES, size.llm_width), np.float32)
@@ -209,15 +227,17 @@ def make_setting(options: argparse.Namespace, folder: Path) -> Setting:
         pipeline.tokenizer(
             prompts, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
-        for prompts in ([s.simple for s in samples], [s.complex for s in samples])
+        for prompts in ([s.captions[0] for s in samples], [s.complex for s in samples])
     ]
     return Setting(
         pipeline=pipeline,
         device=device,
         dtype=dtype,
-        cached=cached,
-        vectors=Embeddings(vectors, cached.ids, None, 0, ""),
-        pixels=torch.stack([picture(sample.image, side) for sample in samples]),
+        samples=samples,
+        texts=texts,
+        latents=latents,
+        vectors=Embeddings(vectors, [sample.id for sample in samples], None, 0, ""),
+        pixels=torch.stack([middle(one.image, side) for one in pictures]),
         simple=tokens[0],
         complex=tokens[1],
         llm=torch.from_numpy(vectors.astype(np.float32))[:, None],

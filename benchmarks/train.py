@@ -39,16 +39,12 @@ from _common import (
 )
 from _train_published import Lesson, encode_pixels, encode_prompts, method_loss, method_steps
 from _train_setting import SIZES, TOKENS, Setting, make_models, make_setting
-from diffusers import (
-    DDPMScheduler,
-)
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from surd.errors import SurdError
 from surd.models.quiet import hush
-from surd.training.data import Data
-from surd.training.loop import train
+from surd.training.loop import Taught, train
 from surd.training.losses import losses, weighed
 
 PAPER = "the paper's method"
@@ -67,7 +63,8 @@ def time_surd(setting: Setting, warm: int, steps: int, denoising_weight: float) 
     """Seconds of some steps of surd's training loop, after some that warm up."""
     asked = {"steps": warm + steps, "denoising_weight": denoising_weight}
     params = setting.params.model_copy(update=asked)
-    data = Data(setting.cached, setting.vectors, setting.pipeline, params)
+    data, denoiser = setting.data(params), setting.denoiser() if denoising_weight else None
+    taught = Taught(setting.pipeline.unet.config.cross_attention_dim, denoiser)
     ends: list[float] = []
 
     def on_step(step: int, terms: Mapping[str, float]) -> None:
@@ -78,7 +75,7 @@ def time_surd(setting: Setting, warm: int, steps: int, denoising_weight: float) 
     for part in unused:  # as `surd train-adapter` does
         part.to("cpu")
     with tempfile.TemporaryDirectory(prefix="surd-train-") as folder:
-        train(data, setting.pipeline, setting.vectors.width, params, Path(folder), on_step=on_step)
+        train(data, taught, params, Path(folder), on_step=on_step)
     for part in unused:
         part.to(setting.device)
     return ends[-1] - ends[warm - 1]
@@ -87,9 +84,10 @@ def time_surd(setting: Setting, warm: int, steps: int, denoising_weight: float) 
 def unet_steps(setting: Setting, *, backward: bool) -> Callable[[int], None]:
     """The UNet on tensors that are ready, the same in every step."""
     unet, rows = setting.pipeline.unet, setting.rows(0).tolist()
-    tensors = setting.cached.take(rows, [0] * len(rows))
-    noisy = tensors["latents"].chunk(2, dim=1)[0].to(setting.device, setting.dtype)
-    embeddings = tensors["simple"].to(setting.device, setting.dtype).requires_grad_(backward)
+    latents = setting.latents.take(rows, [0] * len(rows))
+    noisy = latents.chunk(2, dim=1)[0].to(setting.device, setting.dtype)
+    states = setting.texts.take([setting.samples[row].captions[0] for row in rows]).states
+    embeddings = states.to(setting.device, setting.dtype).requires_grad_(backward)
     times = torch.arange(len(rows), device=setting.device)
 
     def step(number: int) -> None:
@@ -161,14 +159,16 @@ def check(setting: Setting) -> float:
     The peer's text embeddings are its own, surd's come from the cache. Raises BenchmarkError where
     their precision does not account for it.
     """
-    params, unet = setting.params, setting.pipeline.unet
-    data = Data(setting.cached, setting.vectors, setting.pipeline, params)
+    params, denoiser = setting.params, setting.denoiser()
+    data = setting.data(params)
     batch = data.batch(0, 1, 0, setting.device)
-    schedule = DDPMScheduler.from_config(setting.pipeline.scheduler.config)
-    noise, times = data.noise(0, 0, batch, schedule.config.num_train_timesteps)
+    assert batch.latents is not None and batch.llm is not None
+    schedule = denoiser.schedule
+    noise = data.noise(0, 0, batch.latents, schedule.config.num_train_timesteps)
     vectors = batch.llm.cpu()
     rows = torch.cat([(setting.llm == one).all(2).nonzero()[:, 0] for one in vectors])
-    lesson = Lesson(batch.latents, *encode_prompts(setting, rows), batch.llm, noise, times)
+    latents, prompts = denoiser.scaled(batch.latents), encode_prompts(setting, rows)
+    lesson = Lesson(latents, *prompts, batch.llm, noise.values, noise.times)
     student = setting.student().eval()
     torch.nn.init.normal_(student.adapter.out.weight, std=0.02)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
@@ -176,9 +176,10 @@ def check(setting: Setting) -> float:
     for ours in (True, False):
         with setting.autocast():
             if ours:
-                loss = weighed(losses(student, unet, schedule, batch, noise, times, params), params)
+                terms = losses(student, batch, params, denoiser=denoiser, noise=noise)
+                loss = weighed(terms, params)
             else:
-                loss = method_loss(student, unet, schedule, lesson, cut=False)
+                loss = method_loss(student, denoiser.unet, schedule, lesson, cut=False)
         found = torch.autograd.grad(loss, learning)
         gradients.append(torch.cat([gradient.flatten() for gradient in found]))
     off = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())

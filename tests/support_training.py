@@ -11,8 +11,13 @@ from safetensors.torch import load_file
 from surd.dataset.published import open_published
 from surd.llm import embeddings
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.cache import build_cache
 from surd.training.data import Data
+from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
+from surd.training.loop import Taught
+from surd.training.prepare import prepare
+from surd.training.samples import samples_of
+from surd.training.setup import make_accelerator
+from surd.training.texts import Texts, cached_texts, fresh_texts
 
 SMALL = {"heads": 4, "feed_forward": 32, "report_to": "none", "batch_size": 3, "accumulate": 2}
 """Settings of a training that takes a moment."""
@@ -44,9 +49,39 @@ def same(one: Path, other: Path) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def data_of(workspace: Path, pipeline: Any, folder: Path, params: TrainAdapterParams) -> Data:
+def data_of(
+    workspace: Path,
+    pipeline: Any,
+    folder: Path | None,
+    params: TrainAdapterParams,
+    **more: Any,
+) -> Data:
+    """Everything, whether a loss needs it or not; computed as it is asked for without a folder."""
     dataset = open_published(str(workspace))
-    cached = build_cache(
-        dataset, "train", pipeline, "tiny", folder, resolution=16, flip=True, batch=8
+    vectors = embeddings.load(workspace, "tiny-llm", 3)
+    samples = samples_of(str(workspace), dataset, "train", params, among=vectors)
+    cut = Cut(16, flip=True, crops=params.crops)
+    latents: Latents
+    if folder is None:
+        texts: Texts = fresh_texts(pipeline)
+        latents = fresh_latents(dataset, "train", pipeline.vae, cut)
+    else:
+        told = list(dict.fromkeys(t for s in samples for t in (*s.captions, s.complex)))
+        texts = cached_texts(told, pipeline, "tiny", folder)
+        latents = cached_latents(dataset, "train", pipeline.vae, "tiny", cut, folder)
+    given = {"latents": latents, "vectors": vectors, **more}
+    return Data(given.pop("samples", samples), given.pop("texts", texts), params, **given)
+
+
+def prepared(
+    workspace: Path, pipeline: Any, folder: Path | None, params: TrainAdapterParams, run: Path
+) -> tuple[Data, Taught, Any]:
+    """As ``surd train-adapter`` does it: data, what teaches, and the accelerator."""
+    accelerator = make_accelerator(params, run)
+    dataset = open_published(str(workspace))
+    vectors = embeddings.load(workspace, "tiny-llm", 3) if params.llm_weight else None
+    samples = samples_of(str(workspace), dataset, "train", params, among=vectors)
+    made = prepare(
+        dataset, samples, pipeline, params, folder, accelerator, vectors=vectors, quiet=True
     )
-    return Data(cached, embeddings.load(workspace, "tiny-llm", 3), pipeline, params)
+    return *made, accelerator

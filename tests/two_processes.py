@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from surd.cli import app
-from surd.training import cache, run
+from surd.training import latents
 
-encode = cache.encode_samples
+encode = latents.encode_pictures
 note = Path(os.environ["ENCODED"]) / os.environ["RANK"]
 
 
-def noted(pipeline: Any, samples: Any, **how: Any) -> Any:
+def noted(vae: Any, pictures: Any, *how: Any) -> Any:
     with note.open("a") as file:
-        file.writelines(f"{sample.id}\n" for sample in samples)
-    return encode(pipeline, samples, **how)
+        file.writelines(f"{picture.id}\n" for picture in pictures)
+    return encode(vae, pictures, *how)
 
 
 if __name__ == "__main__":
-    cache.encode_samples, run._CACHE_BATCH = noted, 4  # type: ignore[assignment]
+    latents.encode_pictures, latents._PART_ROWS = noted, 4  # type: ignore[assignment]
     note.touch()
     sys.argv[0] = "surd"
     app.main()

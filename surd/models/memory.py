@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -63,6 +64,17 @@ class AtOnce:
                 self.size = -(-len(some) // len(pieces))
             made += pieces
         return made
+
+
+@contextmanager
+def enough_memory(otherwise: str) -> Iterator[None]:
+    """Raises ModelError with that text where memory runs out in the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(otherwise) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -22,41 +22,58 @@ _LAYER = "attn2"
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a UNet asked one of its cross-attention layers."""
+
+    queries: torch.Tensor
+    """``[n, c]``, hidden states of the UNet."""
+    variance: float
+    """Of the layer's answers, which are compared in this unit."""
+
+
+@dataclass(frozen=True)
 class Reader:
     """A cross-attention layer, with what it is asked."""
 
     layer: Any
-    queries: torch.Tensor
-    """``[n, c]``, hidden states of the UNet."""
-    variance: float
-    """Of its answers, which are compared in this unit."""
+    asked: Asked
+
+
+def layers_of(unet: Any) -> dict[str, Any]:
+    """The cross-attention layers, by name."""
+    return {name: one for name, one in unet.named_modules() if name.endswith(f".{_LAYER}")}
 
 
 @torch.no_grad()
-def readers_of(
+def ask(
     unet: Any,
     runs: Iterable[tuple[dict[str, Any], torch.Tensor]],
-    count: int,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> list[Reader]:
-    """The layers of a UNet, with `count` queries of each at most.
+) -> dict[str, Asked]:
+    """Run the UNet, and note for each layer, by its name, what it was asked and answered.
 
-    `runs` are arguments to call the UNet with, and the indices ``[count of this run]`` of the
-    positions (batch x places, wrapped around) whose states are kept. The UNet alone runs under
-    `autocast`, as it does in training.
+    `runs` are arguments to call the UNet with, and the indices ``[n of this run]`` of the positions
+    (batch x places, wrapped around) that are noted. The UNet alone runs under `autocast`, as it
+    does in training.
     """
-    layers = [module for name, module in unet.named_modules() if name.endswith(f".{_LAYER}")]
-    asked: dict[Any, list[torch.Tensor]] = {layer: [] for layer in layers}
-    answered: dict[Any, list[torch.Tensor]] = {layer: [] for layer in layers}
+    layers = layers_of(unet)
+    queries: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    answers: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
     now: list[torch.Tensor] = []
 
-    def note(layer: Any, args: Any, kwargs: Any, answer: torch.Tensor) -> None:
-        states = args[0] if args else kwargs["hidden_states"]  # [b, q, c]
-        places = now[0] % (states.shape[0] * states.shape[1])
-        asked[layer].append(states.flatten(0, 1)[places].clone())
-        answered[layer].append(answer.float().var()[None])
+    def noting(name: str) -> Callable[..., None]:
+        def note(layer: Any, args: Any, kwargs: Any, answer: torch.Tensor) -> None:
+            states = args[0] if args else kwargs["hidden_states"]  # [b, q, c]
+            places = now[0] % (states.shape[0] * states.shape[1])
+            queries[name].append(states.flatten(0, 1)[places].clone())
+            answers[name].append(answer.flatten(0, 1)[places].float())
 
-    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
+        return note
+
+    hooks = [
+        layer.register_forward_hook(noting(name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
     try:
         for arguments, places in runs:
             now[:] = [places]
@@ -65,10 +82,10 @@ def readers_of(
     finally:
         for hook in hooks:
             hook.remove()
-    return [
-        Reader(layer, torch.cat(asked[layer])[:count], float(torch.cat(answered[layer]).mean()))
-        for layer in layers
-    ]
+    return {
+        name: Asked(torch.cat(queries[name]), float(torch.cat(answers[name]).var()))
+        for name in layers
+    }
 
 
 def attention_error(
@@ -81,11 +98,12 @@ def attention_error(
     """
     errors = []  # [b] each
     for reader in readers:
-        rows = torch.randint(len(reader.queries), (len(found), _ASKED_AT_ONCE))
-        queries = reader.queries[rows.to(reader.queries.device)]  # [b, q, c]
+        asked = reader.asked
+        rows = torch.randint(len(asked.queries), (len(found), _ASKED_AT_ONCE))
+        queries = asked.queries[rows.to(asked.queries.device)]  # [b, q, c]
         with torch.no_grad():
             wanted = reader.layer(queries, encoder_hidden_states=aim.to(queries.dtype))
         said = reader.layer(queries, encoder_hidden_states=found.to(queries.dtype))
-        errors.append((said.float() - wanted.float()).square().mean((1, 2)) / reader.variance)
+        errors.append((said.float() - wanted.float()).square().mean((1, 2)) / asked.variance)
     rows_errors = torch.stack(errors).mean(0)  # [b]
     return ((rows_errors + _FLAT).sqrt() if root else rows_errors).mean()

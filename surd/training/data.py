@@ -1,114 +1,103 @@
-"""What an adapter is trained on: the encoded dataset beside the language model's vectors."""
+"""What an adapter is trained on: batches by number, of what the frozen models said."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from surd.llm.embeddings import Embeddings
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.losses import Batch
-from surd.training.sentences import Spoken
-
-
-class Source(Protocol):
-    """An encoded split, out of a cache or computed as it is asked for."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Of the samples, row by row."""
-
-    @property
-    def variants(self) -> int:
-        """Of each picture."""
-
-    def take(self, rows: Sequence[int], variants: Sequence[int]) -> dict[str, torch.Tensor]:
-        """``latents`` ``[b, 2 c, h, w]`` of one variant each, ``simple``, ``complex``, ``pooled``.
-
-        They are float32 on the CPU.
-        """
+from surd.training.latents import Latents
+from surd.training.losses import Batch, Noise
+from surd.training.samples import Sample, needs_complex
+from surd.training.texts import Texts
 
 
 class Data:
-    """The encoded dataset beside the language model's vectors: batches by number."""
+    """Samples beside the states of their texts, and what else the losses in use need: latents for
+    the denoising loss, vectors for the language model's."""
 
     def __init__(
         self,
-        source: Source,
-        vectors: Embeddings,
-        pipeline: Any,
+        samples: Sequence[Sample],
+        texts: Texts,
         params: TrainAdapterParams,
-        spoken: Spoken | None = None,
+        *,
+        latents: Latents | None = None,
+        vectors: Embeddings | None = None,
     ) -> None:
-        self._spoken = spoken
-        self._source, self._vectors, self._params = source, vectors, params
-        self.rows = [row for row, id_ in enumerate(source.ids) if id_ in vectors]
-        config = pipeline.vae.config
-        self._scale = config.scaling_factor
-        self._shift = getattr(config, "shift_factor", None) or 0.0
-        self._pixels = pipeline.vae_scale_factor
+        self.samples, self.texts = samples, texts
+        self._latents, self._vectors, self._params = latents, vectors, params
         self._epoch = -1
         self._order: list[int] = []
 
+    @property
+    def llm_width(self) -> int | None:
+        """h of the language model's vectors; None without any."""
+        return None if self._vectors is None else self._vectors.width
+
     def batch(self, number: int, processes: int, process: int, device: torch.device) -> Batch:
         """What one process learns from in one micro step."""
-        size = self._params.batch_size
-        rows = [self._row((number * processes + process) * size + i) for i in range(size)]
-        generator = _generator(self._params.seed, number, process, 1)
-        variants = torch.randint(self._source.variants, (size,), generator=generator)
-        tensors = self._source.take(rows, variants.tolist())
-        mean, std = tensors["latents"].chunk(2, dim=1)
-        drawn = mean + std * torch.randn(mean.shape, generator=generator)
-        scaled = (drawn - self._shift) * self._scale
-        ids = [self._source.ids[row] for row in rows]
-        llm = torch.from_numpy(self._vectors.take(ids).astype(np.float32))[:, None]
-        if self._spoken is not None:
-            tensors |= self._said_otherwise(ids, self._spoken, generator)
-        pooled = tensors.get("pooled")
-        complex_ones = torch.rand(size, generator=generator) < self._params.complex_share
-        simple = torch.where(complex_ones[:, None, None], tensors["complex"], tensors["simple"])
+        params, size = self._params, self._params.batch_size
+        first = (number * processes + process) * size
+        samples = [self.samples[self._place(first + i)] for i in range(size)]
+        generator = _generator(params.seed, number, process, 5)
+        texts = [self._text(sample, generator) for sample in samples]
+        simple = self.texts.take(texts)
+        aims = None
+        if needs_complex(params):
+            aims = self.texts.take([sample.complex for sample in samples]).states
         return Batch(
-            scaled.to(device),
-            simple.to(device),
-            tensors["complex"].to(device),
-            llm.to(device),
-            pooled.to(device) if pooled is not None else None,
-            mean.shape[-1] * self._pixels,
+            latents=self._drawn_latents(samples, number, process, device),
+            simple=simple.states.to(device),
+            complex=aims.to(device) if aims is not None else None,
+            llm=self._llm(samples, device),
+            pooled=simple.pooled.to(device) if simple.pooled is not None else None,
         )
 
-    def _said_otherwise(
-        self, ids: Sequence[str], spoken: Spoken, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
-        """``simple``, and ``pooled`` of SDXL, of one caption of each sample."""
-        drawn = torch.rand(len(ids), generator=generator).tolist()
-        captions = [spoken.sentences[id_] for id_ in ids]
-        chosen = [some[int(share * len(some))] for some, share in zip(captions, drawn, strict=True)]
-        encoded = spoken.encode(chosen)
-        found = {"simple": encoded.states.float().cpu()}
-        return found if encoded.pooled is None else found | {"pooled": encoded.pooled.float().cpu()}
+    def _text(self, sample: Sample, generator: torch.Generator) -> str:
+        """What stands for a sample: one of its captions, or now and then its complex prompt."""
+        as_complex, which = torch.rand(2, generator=generator).tolist()
+        if as_complex < self._params.complex_share:
+            return sample.complex
+        return sample.captions[int(which * len(sample.captions))]
 
-    def noise(
-        self, number: int, process: int, batch: Batch, times: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noise ``[b, c, h, w]`` and timesteps ``[b]`` of a micro step."""
+    def _drawn_latents(
+        self, samples: Sequence[Sample], number: int, process: int, device: torch.device
+    ) -> torch.Tensor | None:
+        """``[b, c, h, w]`` drawn from the autoencoder's Gaussian, not scaled yet."""
+        if self._latents is None:
+            return None
+        generator = _generator(self._params.seed, number, process, 1)
+        chosen = torch.randint(self._latents.variants, (len(samples),), generator=generator)
+        found = self._latents.take([sample.row for sample in samples], chosen.tolist())
+        mean, std = found.chunk(2, dim=1)
+        return (mean + std * torch.randn(mean.shape, generator=generator)).to(device)
+
+    def _llm(self, samples: Sequence[Sample], device: torch.device) -> torch.Tensor | None:
+        if self._vectors is None:
+            return None
+        vectors = self._vectors.take([sample.id for sample in samples])
+        return torch.from_numpy(vectors.astype(np.float32))[:, None].to(device)
+
+    def noise(self, number: int, process: int, latents: torch.Tensor, times: int) -> Noise:
+        """Of a micro step, on the device of `latents` ``[b, c, h, w]``."""
         generator = _generator(self._params.seed, number, process, 2)
-        shape = batch.latents.shape
-        noise = torch.randn(shape, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator)
         if self._params.noise_offset:
-            offset = torch.randn((*shape[:2], 1, 1), generator=generator)
+            offset = torch.randn((*latents.shape[:2], 1, 1), generator=generator)
             noise = noise + self._params.noise_offset * offset
-        when = torch.randint(times, (shape[0],), generator=generator)
-        return noise.to(batch.latents.device), when.to(batch.latents.device)
+        when = torch.randint(times, (len(latents),), generator=generator)
+        return Noise(noise.to(latents.device), when.to(latents.device))
 
-    def _row(self, position: int) -> int:
-        """The row at a position of an endless stream of shuffled epochs."""
-        epoch, place = divmod(position, len(self.rows))
+    def _place(self, position: int) -> int:
+        """The sample at a position of an endless stream of shuffled epochs."""
+        epoch, place = divmod(position, len(self.samples))
         if self._epoch != epoch:
             rng = np.random.default_rng((self._params.seed, epoch))
-            self._epoch, self._order = epoch, rng.permutation(self.rows).tolist()
+            self._epoch, self._order = epoch, rng.permutation(len(self.samples)).tolist()
         return self._order[place]
 
 

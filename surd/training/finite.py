@@ -86,4 +86,5 @@ def _error(
 
 
 def _is_finite(batch: Batch, name: str) -> bool:
-    return bool(getattr(batch, name).isfinite().all())
+    given = getattr(batch, name)
+    return given is None or bool(given.isfinite().all())

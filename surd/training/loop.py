@@ -7,7 +7,7 @@ resumed ends with the same weights as one that was left alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,47 +15,55 @@ from typing import Any
 import torch
 from torch import nn
 
-from surd.adapter.encoding import text_width
 from surd.adapter.files import save
 from surd.adapter.module import Adapter, AdapterConfig
-from surd.errors import ModelError
 from surd.models.hub import identity_of
-from surd.models.memory import is_out_of_memory
+from surd.models.memory import enough_memory
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader, readers_of
+from surd.training.attention import Reader
 from surd.training.data import Data, seed_of
 from surd.training.finite import check_finite, check_weights
-from surd.training.losses import losses, unet_arguments, weighed
+from surd.training.frozen import Denoiser
+from surd.training.losses import losses, weighed
 from surd.training.run_folder import begin_log, checkpoint, take_up, write_log, writing
 from surd.training.setup import (
     config_of,
-    frozen_unet,
     make_accelerator,
     make_average,
     make_optimizer,
-    noise_schedule,
 )
 from surd.training.start import Start, take_over
 from surd.training.validation import Validation, is_due, validate
 
-_QUERIES = 4096
-"""States of the UNet that each of its cross-attention layers is asked with."""
-_QUERIES_A_BATCH = 64
-
 
 class Student(nn.Module):
-    """The adapter and the projection of the language model's vectors, `h` wide."""
+    """The adapter and the projection of the language model's vectors, `llm_width` wide if any."""
 
-    def __init__(self, config: AdapterConfig, llm_width: int, projection: str) -> None:
+    def __init__(self, config: AdapterConfig, llm_width: int | None, projection: str) -> None:
         super().__init__()
         self.adapter = Adapter(config)
-        self.projection = nn.Linear(llm_width, config.width)
-        self.projection.requires_grad_(projection == "learned")
+        self.projection = None if llm_width is None else nn.Linear(llm_width, config.width)
+        if self.projection is not None:
+            self.projection.requires_grad_(projection == "learned")
 
-    def forward(self, simple: torch.Tensor, llm: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self, simple: torch.Tensor, llm: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """New embeddings, features, and what the features shall be."""
         adapted = self.adapter(simple)
-        return adapted.embeddings, adapted.features, self.projection(llm)
+        aim = None if self.projection is None else self.projection(llm)
+        return adapted.embeddings, adapted.features, aim
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a diffusion model teaches with; what no loss in use needs is not there."""
+
+    width: int
+    """Of its text embeddings."""
+    denoiser: Denoiser | None = None
+    """On the device."""
+    readers: Sequence[Reader] = ()
 
 
 @dataclass(frozen=True)
@@ -69,20 +77,16 @@ class Training:
     learning: Sequence[nn.Parameter]
     optimizer: Any
     rate: Any
-    unet: Any
-    schedule: Any
+    taught: Taught
     average: Any
     """Of the weights, or None."""
-    readers: Sequence[Reader]
-    """Of the UNet, where attention has a weight."""
     about: Mapping[str, Any]
     """What is saved beside the weights, whatever the step."""
 
 
 def train(
     data: Data,
-    pipeline: Any,
-    llm_width: int,
+    taught: Taught,
     params: TrainAdapterParams,
     folder: Path,
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, terms: None,
@@ -99,7 +103,7 @@ def train(
     step whose loss, gradient or weights are not finite.
     """
     accelerator = accelerator or make_accelerator(params, folder)
-    training = _prepare(data, pipeline, llm_width, params, accelerator, start)
+    training = _prepare(data, taught, params, accelerator, start)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
     for step in sorted({0, first}):  # where a run was killed before it had drawn
@@ -107,12 +111,8 @@ def train(
     training.student.train()
     for step in range(first, params.steps):
         done = step + 1
-        try:
+        with enough_memory(_too_large(done, params)):
             sums = _step(training, data, step)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(_too_large(done, params)) from error
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
         on_step(done, sums)
         kept = done == params.steps or done % params.checkpoint_every == 0
@@ -121,7 +121,7 @@ def train(
         _look(training, validation, done)
         if kept:
             checkpoint(accelerator, training.student, params, folder, done, training.about)
-    return _finish(training, folder, len(data.rows))
+    return _finish(training, folder, len(data.samples))
 
 
 def _check_learnt(training: Training, data: Data, step: int) -> None:
@@ -153,8 +153,7 @@ def _too_large(step: int, params: TrainAdapterParams) -> str:
 
 def _prepare(
     data: Data,
-    pipeline: Any,
-    llm_width: int,
+    taught: Taught,
     params: TrainAdapterParams,
     accelerator: Any,
     start: Start | None,
@@ -163,7 +162,7 @@ def _prepare(
     from diffusers.optimization import get_scheduler
 
     set_seed(params.seed)
-    student = Student(config_of(params, text_width(pipeline)), llm_width, params.projection)
+    student = Student(config_of(params, taught.width), data.llm_width, params.projection)
     if start is not None:
         take_over(start, student.adapter, student.projection)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
@@ -174,37 +173,13 @@ def _prepare(
         num_warmup_steps=params.warmup_steps * accelerator.num_processes,
         num_training_steps=params.steps * accelerator.num_processes,
     )
-    unet = frozen_unet(pipeline, params, accelerator)
-    schedule = noise_schedule(pipeline.scheduler)
-    readers = _readers(data, unet, schedule, params, accelerator) if params.attention_weight else ()
     student, optimizer, rate = accelerator.prepare(student, optimizer, rate)
     average = make_average(accelerator, student, params)
     about = {
         "training": params.model_dump(mode="json"),
         "diffusion_identity": identity_of(params.diffusion),
     }
-    return Training(
-        params, accelerator, student, learning, optimizer, rate, unet, schedule, average, readers,
-        about,
-    )  # fmt: skip
-
-
-def _readers(
-    data: Data, unet: Any, schedule: Any, params: TrainAdapterParams, accelerator: Any
-) -> list[Reader]:
-    """The UNet's layers with queries from as many batches as give enough of them."""
-    wanted = -(-_QUERIES // _QUERIES_A_BATCH)
-
-    def runs() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
-        for number in range(wanted):
-            batch = data.batch(number, 1, 0, accelerator.device)
-            noise, times = data.noise(number, 0, batch, schedule.config.num_train_timesteps)
-            generator = torch.Generator().manual_seed(seed_of(params.seed, number, 0, 4))
-            places = torch.randint(2**31, (_QUERIES_A_BATCH,), generator=generator)
-            arguments = unet_arguments(unet, schedule, batch, batch.complex, noise, times)
-            yield arguments, places.to(accelerator.device)
-
-    return readers_of(unet, runs(), _QUERIES, accelerator.autocast)
+    return Training(params, accelerator, student, learning, optimizer, rate, taught, average, about)
 
 
 def _step(training: Training, data: Data, step: int) -> dict[str, float]:
@@ -222,15 +197,22 @@ def _step(training: Training, data: Data, step: int) -> dict[str, float]:
 
 def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.Tensor]:
     """The gradient of one batch of this process; the loss and its terms."""
-    accelerator, params, schedule = training.accelerator, training.params, training.schedule
-    process = accelerator.process_index
+    accelerator, params, taught = training.accelerator, training.params, training.taught
+    process, denoiser = accelerator.process_index, taught.denoiser
     torch.manual_seed(seed_of(params.seed, number, process, 3))
     batch = data.batch(number, accelerator.num_processes, process, accelerator.device)
-    noise, times = data.noise(number, process, batch, schedule.config.num_train_timesteps)
-    norm = None
+    norm = noise = None
+    if denoiser is not None and batch.latents is not None:
+        times = denoiser.schedule.config.num_train_timesteps
+        noise = data.noise(number, process, batch.latents, times)
     with accelerator.accumulate(training.student), accelerator.autocast():
         terms = losses(
-            training.student, training.unet, schedule, batch, noise, times, params, training.readers
+            training.student,
+            batch,
+            params,
+            denoiser=denoiser,
+            noise=noise,
+            readers=taught.readers,
         )
         loss = weighed(terms, params)
         accelerator.backward(loss)

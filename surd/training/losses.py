@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch.nn import functional
 
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.attention import Reader, attention_error
+from surd.training.frozen import Denoiser
 
 TERMS = ("denoising", "attention", "llm", "prompt")
 """The losses, each with a weight of its own."""
@@ -19,19 +19,31 @@ TERMS = ("denoising", "attention", "llm", "prompt")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of the data, on the device; b batch, s tokens, d text width, h width of the LLM."""
+    """Samples, on the device; b batch, s tokens, d text width, h width of the LLM.
 
-    latents: torch.Tensor
-    """``[b, c, h, w]``, drawn from the autoencoder's Gaussian and scaled."""
+    What no loss in use needs is None.
+    """
+
+    latents: torch.Tensor | None
+    """``[b, c, h, w]``, drawn from the autoencoder's Gaussian, not scaled yet."""
     simple: torch.Tensor
     """``[b, s, d]``."""
-    complex: torch.Tensor
+    complex: torch.Tensor | None
     """``[b, s, d]``."""
-    llm: torch.Tensor
+    llm: torch.Tensor | None
     """``[b, 1, h]``."""
     pooled: torch.Tensor | None
-    side: int
-    """Of the pictures, in pixels."""
+    """Of SDXL ``[b, p]``, of the texts that `simple` is of."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What latents are disturbed with."""
+
+    values: torch.Tensor
+    """``[b, c, h, w]``."""
+    times: torch.Tensor
+    """``[b]``, steps of the schedule."""
 
 
 def distance(found: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
@@ -47,29 +59,31 @@ def distance(found: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
 
 def losses(
     student: nn.Module,
-    unet: Any,
-    schedule: Any,
     batch: Batch,
-    noise: torch.Tensor,
-    times: torch.Tensor,
     params: TrainAdapterParams,
+    *,
+    denoiser: Denoiser | None = None,
+    noise: Noise | None = None,
     readers: Sequence[Reader] = (),
 ) -> dict[str, torch.Tensor]:
     """The terms that have a weight, before they are weighed.
 
-    `schedule` is the noise scheduler; `noise` ``[b, c, h, w]`` and `times` ``[b]`` are drawn by
-    the caller. `readers` are wanted where attention has a weight. Source: the paper's section 4.3.
+    `denoiser` and `noise` are wanted where denoising has a weight, `readers` where attention has
+    one. Source: the paper's section 4.3.
     """
     embeddings, features, aim = student(batch.simple, batch.llm)
     terms = {}
     if params.denoising_weight:
-        terms["denoising"] = _denoising(unet, schedule, batch, embeddings, noise, times, params)
+        assert denoiser is not None and noise is not None
+        terms["denoising"] = _denoising(denoiser, batch, embeddings, noise, params)
     if params.attention_weight:
+        assert batch.complex is not None
         root = params.attention_distance == "root"
         terms["attention"] = attention_error(readers, embeddings, batch.complex, root=root)
     if params.llm_weight:
         terms["llm"] = distance(features, aim)
     if params.prompt_weight:
+        assert batch.complex is not None
         terms["prompt"] = distance(embeddings, batch.complex)
     return terms
 
@@ -80,49 +94,28 @@ def weighed(terms: Mapping[str, torch.Tensor], params: TrainAdapterParams) -> to
     return torch.stack(parts).sum()
 
 
-def unet_arguments(
-    unet: Any,
-    schedule: Any,
-    batch: Batch,
-    states: torch.Tensor,
-    noise: torch.Tensor,
-    times: torch.Tensor,
-) -> dict[str, Any]:
-    """What to call a UNet with, for noisy latents and text embeddings `states` ``[b, s, d]``."""
-    dtype = next(unet.parameters()).dtype
-    extra = None
-    if batch.pooled is not None:
-        sizes = [[batch.side, batch.side, 0, 0, batch.side, batch.side]]
-        ids = torch.tensor(sizes, device=noise.device)
-        extra = {"text_embeds": batch.pooled, "time_ids": ids.repeat(len(noise), 1)}
-    return {
-        "sample": schedule.add_noise(batch.latents, noise, times).to(dtype),
-        "timestep": times,
-        "encoder_hidden_states": states.to(dtype),
-        "added_cond_kwargs": extra,
-    }
-
-
 def _denoising(
-    unet: Any,
-    schedule: Any,
+    denoiser: Denoiser,
     batch: Batch,
     embeddings: torch.Tensor,
-    noise: torch.Tensor,
-    times: torch.Tensor,
+    noise: Noise,
     params: TrainAdapterParams,
 ) -> torch.Tensor:
     """Squared error of the prediction made from `embeddings` ``[b, s, d]``."""
-
-    said = unet(**unet_arguments(unet, schedule, batch, embeddings, noise, times))
+    assert batch.latents is not None
+    latents, schedule = denoiser.scaled(batch.latents), denoiser.schedule
+    given = (embeddings, batch.pooled, noise.values, noise.times)
+    said = denoiser.unet(**denoiser.arguments(latents, *given))
     kind = schedule.config.prediction_type
-    wanted = noise if kind == "epsilon" else schedule.get_velocity(batch.latents, noise, times)
+    wanted = noise.values
+    if kind != "epsilon":
+        wanted = schedule.get_velocity(latents, noise.values, noise.times)
     error = functional.mse_loss(said.sample.float(), wanted.float(), reduction="none")
     error = error.mean(dim=(1, 2, 3))
     if params.snr_gamma is not None:
         from diffusers.training_utils import compute_snr
 
-        error = error * min_snr(compute_snr(schedule, times), params.snr_gamma, kind)
+        error = error * min_snr(compute_snr(schedule, noise.times), params.snr_gamma, kind)
     return error.mean()
 
 

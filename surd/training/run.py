@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from surd.adapter.encoding import check_width, encode, side_px, text_width
+from surd.adapter.encoding import check_width, text_width
 from surd.dataset.published import Published, batches, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
@@ -22,20 +18,18 @@ from surd.params import lasting
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import local_path
-from surd.training.cache import build_cache
 from surd.training.card import CARD, write_card
 from surd.training.checks import check_fits, check_tools
-from surd.training.data import Data, Source
+from surd.training.frozen import drop
 from surd.training.loop import train
+from surd.training.prepare import prepare
 from surd.training.run_folder import checkpoints
-from surd.training.sentences import Spoken, caption_digests, sentences_of
+from surd.training.samples import samples_of
+from surd.training.sentences import caption_digests
 from surd.training.settings import alone, begin_folder, check_folder, is_done, settings_of
 from surd.training.setup import make_accelerator
 from surd.training.start import open_start
-from surd.training.uncached import ids_of, open_fresh
 from surd.training.validation import open_validation, validation_prompts
-
-_CACHE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Trained:
 
     folder: Path
     samples: int
-    """Of the training split, that have a vector of the language model."""
+    """Of the training split that are learned from."""
     steps: int
     new: bool
     """Whether there was anything left to do."""
@@ -80,17 +74,11 @@ def run(
     validation_prompts(params)
     dataset = open_published(location)
     begin = None if start is None else open_start(local_path(start), folder, params)
-    vectors = _vectors(location, params)
-    _check_sentences(location, dataset, params, vectors.layer)
-    has_vector = [id_ in vectors for id_ in ids_of(dataset, "train")]
-    samples = sum(has_vector)
-    lacking = len(has_vector) - samples
+    vectors = _vectors(location, dataset, params) if params.llm_weight else None
+    samples = samples_of(location, dataset, "train", params, among=vectors)
     if not samples:
-        layer = ["--layer", params.layer] if params.layer >= 0 else []
-        raise SurdError(
-            f"{location}: no sample of the training split has a vector of {params.llm}; run: "
-            + command("embed-llm", location, "--model", params.llm, *layer)
-        )
+        raise SurdError(_none(location, dataset, params))
+    lacking = dataset.splits.get("train", 0) - len(samples)
     captions = caption_digests(location) if params.captions == "all" else None
     settings = settings_of(params, dataset, vectors, captions, begin)
     check_folder(folder, settings, resume=resume)
@@ -99,9 +87,9 @@ def run(
     if resume and is_done(folder, params.steps):
         if main and not (folder / CARD).is_file():  # it was killed between the two
             begin_folder(folder, settings, resume=True)
-            write_card(folder, lasting(params), samples)
-        return Trained(folder, samples, params.steps, False, lacking, main)
-    pipeline = load_pipeline(params.diffusion, device=str(accelerator.device))
+            write_card(folder, lasting(params), len(samples))
+        return Trained(folder, len(samples), params.steps, False, lacking, main)
+    pipeline = load_pipeline(params.diffusion)  # on the CPU: what is needed moves for as long
     check_fits(params, pipeline)
     if begin is not None:
         check_width(begin.adapter, text_width(pipeline))
@@ -112,15 +100,15 @@ def run(
             begin_folder(folder, settings, resume=resume)
         accelerator.wait_for_everyone()
         quiet = quiet or not main
-        place = Path(location) / "adapter" / "cache"
-        source = _source(dataset, pipeline, params, place, accelerator, quiet)
-        spoken = None
-        if params.captions == "all":
-            spoken = Spoken(sentences_of(location, source.ids), partial(encode, pipeline))
-        data = Data(source, vectors, pipeline, params, spoken)
+        place = Path(location) / "adapter" / "cache" if params.cache else None
+        data, taught = prepare(
+            dataset, samples, pipeline, params, place, accelerator, vectors=vectors, quiet=quiet
+        )
         validation = open_validation(params, pipeline, folder, accelerator)
-        if params.cache and validation is None and spoken is None:
-            _put_away(pipeline)
+        if validation is not None:
+            pipeline.to(accelerator.device)
+        elif params.cache:
+            drop(pipeline, but_unet=bool(params.denoising_weight))
         done = max((step for step, _ in checkpoints(folder)), default=0)
         with track("train", params.steps, done=done, quiet=quiet) as tick:
 
@@ -129,8 +117,7 @@ def run(
 
             train(
                 data,
-                pipeline,
-                vectors.width,
+                taught,
                 params,
                 folder,
                 on_step,
@@ -139,11 +126,25 @@ def run(
                 start=begin,
             )
         if main:
-            write_card(folder, lasting(params), samples)
-    return Trained(folder, samples, params.steps, True, lacking, main)
+            write_card(folder, lasting(params), len(samples))
+    return Trained(folder, len(samples), params.steps, True, lacking, main)
 
 
-def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings:
+def _none(location: str, dataset: Published, params: TrainAdapterParams) -> str:
+    """Why there is no sample to learn from, and the mend."""
+    if not dataset.splits.get("train"):
+        publish = command("publish", location)
+        return f"{location}: the training split of its dataset is empty; publish again: {publish}"
+    layer = ["--layer", params.layer] if params.layer >= 0 else []
+    return (
+        f"{location}: no sample of the training split has a vector of {params.llm}; run: "
+        + command("embed-llm", location, "--model", params.llm, *layer)
+    )
+
+
+def _vectors(
+    location: str, dataset: Published, params: TrainAdapterParams
+) -> embeddings.Embeddings:
     vectors = embeddings.load(location, params.llm, params.layer)
     if vectors.per_token:
         raise SurdError(
@@ -151,6 +152,7 @@ def _vectors(location: str, params: TrainAdapterParams) -> embeddings.Embeddings
             "but an adapter learns from one per prompt; run: "
             + command("embed-llm", location, *_which(params, vectors.layer), "--pool", "last")
         )
+    _check_sentences(location, dataset, params, vectors.layer)
     return vectors
 
 
@@ -174,42 +176,3 @@ def _check_sentences(
             f"{location}: {others:,} vectors of {params.llm} belong to other captions than the "
             f"published ones; publish and embed again: {command('publish', location)}; {embed}"
         )
-
-
-def _source(
-    dataset: Published,
-    pipeline: Any,
-    params: TrainAdapterParams,
-    folder: Path,
-    accelerator: Any,
-    quiet: bool,
-) -> Source:
-    how: dict[str, Any] = {
-        "resolution": params.resolution or side_px(pipeline),
-        "flip": params.flip,
-        "crops": params.crops,
-        "seed": params.seed,
-    }
-    if not params.cache:
-        return open_fresh(dataset, "train", pipeline, **how)
-    with track("cache", dataset.splits.get("train", 0), quiet=quiet) as tick:
-        return build_cache(
-            dataset,
-            "train",
-            pipeline,
-            params.diffusion,
-            folder,
-            **how,
-            batch=_CACHE_BATCH,
-            team=accelerator,
-            tick=tick,
-        )
-
-
-def _put_away(pipeline: Any) -> None:
-    """Make room on a GPU: what the autoencoder and the text encoders said is in the cache."""
-    for name in ("vae", "text_encoder", "text_encoder_2"):
-        part = getattr(pipeline, name, None)
-        if part is not None and part.device.type == "cuda":
-            part.to("cpu")
-            torch.cuda.empty_cache()

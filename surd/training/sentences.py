@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from surd.adapter.encoding import Encoded
 from surd.errors import SurdError
 from surd.store.aligned import read_aligned, side_by_side
 from surd.store.workspace import Workspace
@@ -19,14 +17,6 @@ _MARGIN = 0.02
 below by more than e^2, 7 to 1. Of the demo's true captions, 98% are within."""
 Sentences = dict[str, list[str]]
 """Id of a sample -> its captions."""
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """Captions of samples, and how they are encoded."""
-
-    sentences: Sentences
-    encode: Callable[[Sequence[str]], Encoded]
 
 
 def caption_digests(location: str) -> list[str]:

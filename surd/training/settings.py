@@ -48,6 +48,8 @@ _CONTENT = {
     "start": "the adapter it starts from (--from)",
 }
 """Settings that are digests -> what they are of. Some are younger than a run."""
+_OF_VECTORS = ("vectors", "llm", "layer")
+"""Settings that change nothing where no loss asks for the language model's vectors."""
 _REMOVED = {
     key: value
     for key, value in TrainAdapterParams.removed.items()
@@ -58,19 +60,20 @@ _REMOVED = {
 def settings_of(
     params: TrainAdapterParams,
     dataset: Published,
-    vectors: Embeddings,
+    vectors: Embeddings | None,
     sentences: Sequence[str] | None,
     start: Start | None,
 ) -> dict[str, Any]:
     """All that an adapter depends on, as JSON values.
 
-    `sentences` are digests of the captions, where more than those of the dataset are used.
+    `sentences` are digests of the captions, where more than those of the dataset are used;
+    `vectors` are None where no loss asks for them.
     """
     return lasting(params) | {
-        "layer": vectors.layer,
+        "layer": vectors.layer if vectors is not None else params.layer,
         "diffusion_identity": identity_of(params.diffusion),
         "dataset": [file["sha256"] for file in dataset.files],
-        "vectors": vectors.digest,
+        "vectors": vectors.digest if vectors is not None else None,
         "sentences": list(sentences) if sentences is not None else None,
         "start": start.digest if start is not None else None,
     }
@@ -87,8 +90,9 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     settings = {**_REMOVED, **settings}
     younger = {**_REMOVED, **lasting(TrainAdapterParams()), "start": None}  # than the run may be
     there = younger | there
+    unused = _OF_VECTORS if settings["vectors"] is None else ()
     for key, value in settings.items() if resume else ():
-        if _agree(key, there.get(key, value if key in _CONTENT else None), value):
+        if key in unused or _agree(key, there.get(key, value if key in _CONTENT else None), value):
             continue
         if key == "steps" and value > there["steps"]:
             if there["schedule"] in _ENDLESS:

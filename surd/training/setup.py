@@ -71,32 +71,6 @@ def make_optimizer(learning: Sequence[nn.Parameter], params: TrainAdapterParams)
     return torch.optim.AdamW(learning, **how)
 
 
-def frozen_unet(pipeline: Any, params: TrainAdapterParams, accelerator: Any) -> Any:
-    """The pipeline's UNet on the device, in the precision it is computed in, without gradients."""
-    unet = pipeline.unet.requires_grad_(False).eval()
-    types = {"fp16": torch.float16, "bf16": torch.bfloat16}
-    unet.to(accelerator.device, types.get(accelerator.mixed_precision, torch.float32))
-    if params.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-        unet.train()  # it is used in training mode only; there is no dropout in it
-    return torch.compile(unet) if params.compile else unet
-
-
-def noise_schedule(scheduler: Any) -> Any:
-    """How a pipeline's UNet was taught: the noise that the pipeline itself assumes, at every time.
-
-    A scheduler made from another's configuration takes its own defaults for all that was left at
-    the other's, and so it is not made from that.
-    """
-    from diffusers import DDPMScheduler
-
-    signal = scheduler.alphas_cumprod.cpu()  # [times]
-    predicts = scheduler.config.get("prediction_type", "epsilon")
-    schedule = DDPMScheduler(num_train_timesteps=len(signal), prediction_type=predicts)
-    schedule.alphas_cumprod = signal
-    return schedule
-
-
 def make_average(accelerator: Any, student: nn.Module, params: TrainAdapterParams) -> Any:
     """Averages of the weights, kept in checkpoints; None where they are not asked for."""
     if params.ema is None:

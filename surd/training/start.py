@@ -51,10 +51,10 @@ def open_start(folder: Path, run: Path, params: TrainAdapterParams) -> Start:
     return Start(adapter, load_projection(folder), digest)
 
 
-def take_over(start: Start, adapter: nn.Module, projection: nn.Linear) -> None:
+def take_over(start: Start, adapter: nn.Module, projection: nn.Linear | None) -> None:
     """Give both the weights to start from; the projection keeps its own for vectors of another
     width."""
     adapter.load_state_dict(start.adapter.state_dict())
     theirs = start.projection
-    if theirs is not None and theirs.weight.shape == projection.weight.shape:
+    if theirs and projection and theirs.weight.shape == projection.weight.shape:
         projection.load_state_dict(theirs.state_dict())

@@ -20,8 +20,7 @@ from support_diffusion import MARKS, make_pipeline
 from support_training import LOOK, command, same, weights
 
 from surd import adapter as adapters
-from surd.dataset.published import open_published
-from surd.training.uncached import ids_of
+from surd.dataset.published import batches, open_published
 
 Surd = Callable[..., Any]
 
@@ -110,7 +109,8 @@ def test_two_processes_share_the_work_and_leave_one_adapter(
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert json.loads(ran.stdout)["steps"] == 3  # said once
     first, second = ((tmp_path / "encoded" / rank).read_text().split() for rank in "01")
-    ids = ids_of(open_published(str(workspace)), "train")
+    tables = batches(open_published(str(workspace)), "train", ["id"])
+    ids = [id_ for table in tables for id_ in table["id"].to_pylist()]
     assert first and second and sorted(first + second) == sorted(ids)
     assert [json.loads(one)["step"] for one in (run / "log.jsonl").open()] == [1, 2, 3]
     states = run / "checkpoint-000002" / "state"
@@ -127,7 +127,7 @@ def test_what_a_killed_run_left_half_done_goes(
     shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
     told = command(tmp_path / "w", diffusion, tmp_path / "run", 1)
     assert surd(*told, "-q").code == 0
-    (cache,) = (tmp_path / "w" / "adapter" / "cache").iterdir()
+    (cache,) = (tmp_path / "w" / "adapter" / "cache").glob("latents-*")
     names = (".part-00000.safetensors.0a1b2c3d.tmp", ".settings.json.0a1b2c3d.tmp")
     half = [cache / names[0], tmp_path / "run" / names[1]]
     for path in half:

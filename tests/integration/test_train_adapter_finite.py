@@ -84,7 +84,7 @@ def test_a_gradient_that_is_not_finite_stops_it_too(
         ("unet", (), "step 1: the denoising loss is NaN or infinite: nothing was learned before"),
         ("vae", (), "what the diffusion model makes of it (latents) holds NaN"),
         ("vae", ("--no-cache",), "the latents of its samples already are"),
-        ("text_encoder", (), "what the diffusion model makes of it (simple) holds NaN"),
+        ("text_encoder", (), "what the diffusion model makes of it (states) holds NaN"),
     ],
 )
 def test_a_model_that_gives_nan_is_named_instead_of_the_learning_rate(
@@ -105,7 +105,7 @@ def test_in_fp16_a_gradient_may_overflow_as_long_as_it_can_be_scaled_less(
     accelerator = SimpleNamespace(scaler=scaler, mixed_precision="fp16")
     fine = torch.zeros(1, 1, 1)
     given = (TrainAdapterParams(), accelerator, 5, {"loss": torch.tensor(1.0)})
-    batch = Batch(fine, fine, fine, fine, None, 8)
+    batch = Batch(fine, fine, fine, fine, None)
     with pytest.raises(ModelError, match="fp16 overflows") if stops else nullcontext():
         check_finite(*given, torch.tensor(torch.inf), batch)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from support_diffusion import MARKS, make_pipeline
-from support_training import SMALL, command, data_of, same, weights
+from support_training import SMALL, command, prepared, same, weights
 
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.loop import train
@@ -166,10 +166,12 @@ def test_the_environment_does_not_change_how_many_batches_a_step_takes(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = TrainAdapterParams(**SMALL, steps=2)
-    data = data_of(workspace, make_pipeline(), tmp_path / "cache", params)
     for name in ("plain", "other"):
-        (tmp_path / name).mkdir()
-        train(data, make_pipeline(), 24, params, tmp_path / name)
+        run = tmp_path / name
+        run.mkdir()
+        cache = tmp_path / "cache"
+        data, taught, accelerator = prepared(workspace, make_pipeline(), cache, params, run)
+        train(data, taught, params, run, accelerator=accelerator)
         monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "7")
     assert same(tmp_path / "plain", tmp_path / "other")
     shutil.rmtree(tmp_path / "cache")

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import support_publish
 import torch
-from diffusers import DDPMScheduler
+from safetensors.torch import load_file
 from support_diffusion import MARKS, make_pipeline
-from support_training import SMALL, data_of
+from support_training import SMALL, command, data_of, prepared
 
 from surd.adapter.encoding import encode
 from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader, attention_error, readers_of
-from surd.training.data import Data
-from surd.training.loop import Student, train
-from surd.training.losses import TERMS, Batch, losses, unet_arguments, weighed
-from surd.training.sentences import Spoken, sentences_of
+from surd.training.attention import Reader, ask, attention_error, layers_of
+from surd.training.frozen import Denoiser, denoiser_of
+from surd.training.loop import Student, Taught, train
+from surd.training.losses import TERMS, Batch, Noise, losses, weighed
+from surd.training.sentences import sentences_of
 from surd.training.setup import config_of
+from surd.training.texts import fresh_texts
 
 Surd = Callable[..., Any]
 
@@ -42,11 +45,11 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     student = Student(config_of(params, 32), 24, projection)
     torch.nn.init.normal_(student.adapter.out.weight, std=0.2)
     batch = data.batch(0, 1, 0, torch.device("cpu"))
-    assert batch.side == 16 and batch.latents.shape[-1] == 8
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    noise, times = data.noise(0, 0, batch, 1000)
-    readers = readers_for(pipeline, schedule, batch, noise, times)
-    terms = losses(student, pipeline.unet, schedule, batch, noise, times, params, readers)
+    assert batch.latents is not None and batch.latents.shape[-1] == 8
+    denoiser = denoiser_of(pipeline, PLAIN)
+    noise = data.noise(0, 0, batch.latents, 1000)
+    given = {"denoiser": denoiser, "noise": noise, "readers": readers_for(denoiser, batch, noise)}
+    terms = losses(student, batch, params, **given)
     assert list(terms) == [term]
     weighed(terms, params).backward()
     taught = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.any()}
@@ -60,51 +63,91 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     assert not any(p.grad is not None for p in pipeline.text_encoder.parameters())
 
 
-def readers_for(
-    pipeline: Any, schedule: Any, batch: Batch, noise: torch.Tensor, times: torch.Tensor
-) -> list[Reader]:
-    arguments = unet_arguments(pipeline.unet, schedule, batch, batch.complex, noise, times)
-    return readers_of(
-        pipeline.unet, [(arguments, torch.arange(5)), (arguments, torch.arange(9))], 12
-    )
+PLAIN = SimpleNamespace(mixed_precision="no")
 
 
-def read(workspace: Path, folder: Path) -> tuple[Any, Batch, list[Reader]]:
+def readers_for(denoiser: Denoiser, batch: Batch, noise: Noise) -> list[Reader]:
+    assert batch.latents is not None
+    latents = denoiser.scaled(batch.latents)
+    arguments = denoiser.arguments(latents, batch.simple, None, noise.values, noise.times)
+    unet = denoiser.unet
+    asked = ask(unet, [(arguments, torch.arange(5)), (arguments, torch.arange(9))])
+    return [Reader(layer, asked[name]) for name, layer in layers_of(unet).items()]
+
+
+def read(workspace: Path) -> tuple[Any, Batch, list[Reader]]:
     """A pipeline, a batch for it, and its cross-attention layers with what they are asked."""
     pipeline = make_pipeline()
-    data = data_of(workspace, pipeline, folder, TrainAdapterParams(**SMALL))
+    data = data_of(workspace, pipeline, None, TrainAdapterParams(**SMALL))
     batch = data.batch(0, 1, 0, torch.device("cpu"))
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    return pipeline, batch, readers_for(pipeline, schedule, batch, *data.noise(0, 0, batch, 1000))
+    assert batch.latents is not None
+    denoiser = denoiser_of(pipeline, PLAIN)
+    return pipeline, batch, readers_for(denoiser, batch, data.noise(0, 0, batch.latents, 1000))
 
 
-def test_attention_alone_needs_the_unet_for_its_queries_only(
+ATTENTION = {"denoising_weight": 0, "llm_weight": 0, "prompt_weight": 0, "attention_weight": 1}
+
+
+def test_attention_alone_needs_the_unet_for_its_queries_only_and_keeps_those(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.training.loop._QUERIES", 100)
-    pipeline = make_pipeline()
-    weights = {"denoising_weight": 0, "llm_weight": 0, "prompt_weight": 0, "attention_weight": 1}
-    params = TrainAdapterParams(**SMALL, **weights, blend="residual")
-    data = data_of(workspace, pipeline, tmp_path / "cache", params)
-    calls = []
-    pipeline.unet.register_forward_hook(lambda *_: calls.append(1))
-    logged = []
-    params = params.model_copy(update={"steps": 6, "learning_rate": 1e-2, "report_to": "none"})
-    train(data, pipeline, 24, params, tmp_path / "run", lambda step, terms: logged.append(terms))
-    assert len(calls) == 2  # 64 queries a batch
+    monkeypatch.setattr("surd.training.queries._PICTURES", 3)
+    params = TrainAdapterParams(**SMALL, **ATTENTION, blend="residual")
+    params = params.model_copy(update={"steps": 6, "learning_rate": 1e-2})
+    calls, logs = [], []
+    for name in ("first", "second"):
+        pipeline = make_pipeline()
+        pipeline.unet.register_forward_hook(lambda *_: calls.append(1))
+        run = tmp_path / name
+        data, taught, accelerator = prepared(workspace, pipeline, tmp_path, params, run)
+        logged: list[Any] = []
+        train(
+            data, taught, params, run, lambda _, t, to=logged: to.append(t), accelerator=accelerator
+        )
+        logs.append(logged)
+    assert len(calls) == 3  # and none in the second run
+    assert logs[0] == logs[1]
     assert [set(terms) for terms in logged] == [{"loss", "attention"}] * 6
     assert logged[-1]["attention"] < logged[0]["attention"]
+    (file,) = tmp_path.glob("queries-*/*.safetensors")
+    assert {tensor.shape[0] for tensor in load_file(file).values()} == {3 * 64}
+
+
+def test_of_the_unet_only_its_cross_attention_stays_in_memory(
+    surd: Surd,
+    workspace: Path,
+    diffusion: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[set[str]] = []
+
+    def look(data: Any, taught: Taught, *arguments: Any, **more: Any) -> Any:
+        kinds = ("UNet2DConditionModel", "AutoencoderKL", "CLIPTextModel")
+        heavy = {kind for one in gc.get_objects() if (kind := type(one).__name__) in kinds}
+        left.append(heavy)
+        assert all(type(reader.layer).__name__ == "Attention" for reader in taught.readers)
+        return train(data, taught, *arguments, **more)
+
+    monkeypatch.setattr("surd.training.run.train", look)
+    gc.collect()
+    before = {type(one).__name__ for one in gc.get_objects()}
+    run = command(workspace, diffusion, tmp_path / "run", 2, **ATTENTION)
+    assert surd(*run, "-q").code == 0
+    assert left and left[0] <= before
 
 
 def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_text(
-    workspace: Path, tmp_path: Path
+    workspace: Path,
 ) -> None:
-    pipeline, batch, readers = read(workspace, tmp_path)
+    pipeline, batch, readers = read(workspace)
     names = [name for name, _ in pipeline.unet.named_modules() if name.endswith("attn2")]
     assert len(readers) == len(names) > 1
     for reader in readers:
-        assert len(reader.queries) == 12 and reader.variance > 0
-        torch.testing.assert_close(reader.queries[:5], reader.queries[5:10])  # the same run twice
+        queries = reader.asked.queries
+        assert len(queries) == 14 and reader.asked.variance > 0
+        torch.testing.assert_close(queries[:5], queries[5:10])  # the same run twice
+    assert batch.complex is not None
     assert attention_error(readers, batch.complex, batch.complex) == 0
     assert attention_error(readers, batch.simple, batch.complex) > 0
     x = batch.complex.clone().requires_grad_()
@@ -115,15 +158,17 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
 
 
 def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
-    workspace: Path, tmp_path: Path
+    workspace: Path,
 ) -> None:
-    _, batch, readers = read(workspace, tmp_path)
-    off = torch.randn(batch.complex[:1].shape, generator=torch.Generator().manual_seed(0))
+    _, batch, readers = read(workspace)
+    assert batch.complex is not None
+    aim = batch.complex[:1]
+    off = torch.randn(aim.shape, generator=torch.Generator().manual_seed(0))
 
     def slope(share: float, *, root: bool) -> float:
-        x = (batch.complex[:1] + share * off).requires_grad_()
+        x = (aim + share * off).requires_grad_()
         torch.manual_seed(0)
-        attention_error(readers, x, batch.complex[:1], root=root).backward()
+        attention_error(readers, x, aim, root=root).backward()
         assert x.grad is not None
         return float(x.grad.norm())
 
@@ -157,10 +202,11 @@ def test_captions_are_drawn_anew_for_every_batch(workspace: Path, tmp_path: Path
     pipeline = make_pipeline()
     params = TrainAdapterParams(**{**SMALL, "batch_size": 8})
     plain = data_of(workspace, pipeline, tmp_path, params)
-    captions = {id_: ["a red circle", "two blue stars"] for id_ in plain._source.ids}
-    spoken = Spoken(captions, partial(encode, pipeline))
-    data = Data(plain._source, plain._vectors, pipeline, params, spoken)
-    allowed = encode(pipeline, ["a red circle", "two blue stars"]).states
+    two = ("a red circle", "two blue stars")
+    samples = [replace(sample, captions=two) for sample in plain.samples]
+    texts = fresh_texts(pipeline)
+    data = data_of(workspace, pipeline, tmp_path, params, samples=samples, texts=texts)
+    allowed = encode(pipeline, two).states
     seen = set()
     for number in range(3):
         batch = data.batch(number, 1, 0, torch.device("cpu"))
@@ -170,20 +216,31 @@ def test_captions_are_drawn_anew_for_every_batch(workspace: Path, tmp_path: Path
         assert near.min(dim=1).values.max() < 1e-3
         seen |= set(near.argmin(dim=1).tolist())
         alike = plain.batch(number, 1, 0, torch.device("cpu"))
+        assert batch.latents is not None and alike.latents is not None
         assert torch.equal(batch.latents, alike.latents)
-        assert torch.equal(batch.complex, alike.complex)
     assert seen == {0, 1}
 
 
-def test_a_share_of_complex_prompts_stands_in_for_simple_ones(
-    workspace: Path, tmp_path: Path
+@pytest.mark.parametrize("xl", [False, True])
+def test_a_share_of_complex_prompts_stands_in_for_simple_ones_in_all_that_is_said_of_them(
+    workspace: Path, xl: bool
 ) -> None:
     params = TrainAdapterParams(**{**SMALL, "batch_size": 20}, complex_share=0.5)
-    data = data_of(workspace, make_pipeline(), tmp_path, params)
+    pipeline = make_pipeline(xl=xl)
+    data = data_of(workspace, pipeline, None, params)
+    every = [text for sample in data.samples for text in (*sample.captions, sample.complex)]
+    said = encode(pipeline, every)
     same = []
     for number in range(5):
         batch = data.batch(number, 1, 0, torch.device("cpu"))
+        assert batch.complex is not None
         same += [torch.equal(*pair) for pair in zip(batch.simple, batch.complex, strict=True)]
+        if batch.pooled is not None and said.pooled is not None:
+            texts, pooled = (
+                torch.cdist(one.flatten(1), other.flatten(1)).argmin(dim=1)
+                for one, other in ((batch.simple, said.states), (batch.pooled, said.pooled))
+            )
+            assert torch.equal(texts, pooled)  # the pooled embedding is that of the same text
     assert 30 < sum(same) < 70
 
 
@@ -191,16 +248,16 @@ def test_a_share_of_complex_prompts_stands_in_for_simple_ones(
 def test_runs_of_one_process_may_differ_in_precision(
     attention_weight: float, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surd.training.loop._QUERIES", 100)
-    pipeline = make_pipeline()
+    monkeypatch.setattr("surd.training.queries._PICTURES", 2)
     found = {}
     for precision in ("no", "bf16", "no"):
         own = {"steps": 2, "precision": precision, "attention_weight": attention_weight}
         params = TrainAdapterParams(**{**SMALL, **own})
-        data = data_of(workspace, pipeline, tmp_path / "cache", params)
         folder = tmp_path / f"run-{len(found)}-{precision}"
         folder.mkdir(exist_ok=True)
-        train(data, make_pipeline(), 24, params, folder)
+        cache = tmp_path / "cache"
+        data, taught, accelerator = prepared(workspace, make_pipeline(), cache, params, folder)
+        train(data, taught, params, folder, accelerator=accelerator)
         found[folder.name] = (folder / "log.jsonl").read_text()
     first, half, again = found.values()
     assert first == again != half

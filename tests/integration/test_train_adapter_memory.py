@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from surd.dataset.published import open_published
 from surd.errors import ModelError
 from surd.models.memory import AtOnce
 from surd.training import loop
-from surd.training.cache import encode_samples, sample_reader
+from surd.training.latents import Cut, encode_pictures
+from surd.training.views import picture_reader
 
 Surd = Callable[..., Any]
 
@@ -41,17 +43,45 @@ def test_the_autoencoder_is_given_fewer_pictures_and_says_the_same(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, seen = make_pipeline(), list[int]()
-    samples = sample_reader(open_published(str(workspace)), "train")(range(7))
-    how = {"resolution": 16, "flip": True, "crops": 2}
-    right = encode_samples(pipeline, samples, **how, at_once=AtOnce(7))["latents"]
+    pictures = picture_reader(open_published(str(workspace)), "train")(range(7))
+    cut = Cut(16, flip=True, crops=2)
+    right = encode_pictures(pipeline.vae, pictures, cut, AtOnce(7))
     monkeypatch.setattr(pipeline.vae, "encode", scarce(pipeline.vae.encode, 3, seen))
     at_once = AtOnce(7)
-    found = encode_samples(pipeline, samples, **how, at_once=at_once)["latents"]
+    found = encode_pictures(pipeline.vae, pictures, cut, at_once)
     torch.testing.assert_close(found, right)
     assert max(seen) == 7 and at_once.size <= 3, "the next part asks for less"
     monkeypatch.setattr(pipeline.vae, "encode", scarce(pipeline.vae.encode, 0, seen))
     with pytest.raises(ModelError, match="one picture of 16 pixels; set a smaller"):
-        encode_samples(pipeline, samples, **how, at_once=AtOnce(7))
+        encode_pictures(pipeline.vae, pictures, cut, AtOnce(7))
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("surd.training.texts.encode", "even one prompt"),
+        ("surd.training.latents._latents", "even one picture of 16 pixels"),
+        ("surd.training.queries.ask", "to run the UNet on one picture of 16 pixels"),
+        ("surd.training.prepare.learning_unet", "to prepare the training; close other programs"),
+    ],
+)
+def test_a_preparation_that_runs_out_is_one_line(
+    surd: Surd,
+    workspace: Path,
+    diffusion: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    says: str,
+) -> None:
+    def run_out(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("adapter"))
+    monkeypatch.setattr(place, run_out)
+    ran = surd(*command(tmp_path / "w", diffusion, tmp_path / "run", 3, attention_weight=1), "-q")
+    assert ran.code == 2 and "not enough memory" in ran.err and says in ran.err
+    assert ran.err.rstrip().splitlines()[-1].startswith("surd: ") and "Traceback" not in ran.err
 
 
 def test_pictures_are_the_same_when_fewer_are_drawn_together(

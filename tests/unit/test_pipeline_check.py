@@ -12,7 +12,7 @@ from support_diffusion import MARKS, make_pipeline
 
 from surd.errors import ModelError
 from surd.models.pipeline_check import SUPPORTED, check_pipeline
-from surd.training.setup import noise_schedule
+from surd.training.frozen import noise_schedule
 
 pytestmark = MARKS
 

@@ -1,0 +1,103 @@
+"""What the frozen models say, computed before training: as much as the losses in use need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from surd.adapter.encoding import side_px, text_width
+from surd.dataset.published import Published
+from surd.llm.embeddings import Embeddings
+from surd.models.memory import enough_memory
+from surd.progress import track
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.attention import Reader
+from surd.training.data import Data
+from surd.training.frozen import ENCODERS, Denoiser, denoiser_of, learning_unet, on_device
+from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
+from surd.training.loop import Taught
+from surd.training.queries import Examples, readers_of
+from surd.training.samples import Sample, texts_of
+from surd.training.texts import Texts, cached_texts, fresh_texts
+from surd.training.views import picture_reader
+
+
+def prepare(
+    dataset: Published,
+    samples: Sequence[Sample],
+    pipeline: Any,
+    params: TrainAdapterParams,
+    folder: Path | None,
+    accelerator: Any,
+    *,
+    vectors: Embeddings | None = None,
+    quiet: bool = False,
+) -> tuple[Data, Taught]:
+    """What is learned from, and what teaches it; of the `pipeline`, on the CPU, each part is moved
+    to the device for as long as it computes.
+
+    Texts, latents and the UNet's queries are kept in `folder`; without one, texts and latents are
+    encoded batch by batch. Raises SurdError, also where memory runs out.
+    """
+    with enough_memory(
+        "not enough memory to prepare the training; close other programs that use the GPU, or hide "
+        "it (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+    ):
+        side = params.resolution or side_px(pipeline)
+        texts = _texts(samples, pipeline, params, folder, accelerator, quiet)
+        denoiser = denoiser_of(pipeline, accelerator)
+        readers: Sequence[Reader] = ()
+        if params.attention_weight:
+            read = picture_reader(dataset, "train")
+            examples = Examples(samples, texts, read, side, params.seed)
+            readers = readers_of(denoiser, pipeline.vae, examples, params, folder, accelerator)
+        latents: Latents | None = None
+        learning: Denoiser | None = None
+        if params.denoising_weight:
+            cut = Cut(side, params.flip, params.crops, params.seed if params.crops > 1 else 0)
+            latents = _latents(dataset, pipeline, params, cut, folder, accelerator, quiet)
+            learning = learning_unet(denoiser, params, accelerator)
+    data = Data(samples, texts, params, latents=latents, vectors=vectors)
+    return data, Taught(text_width(pipeline), learning, readers)
+
+
+def _texts(
+    samples: Sequence[Sample],
+    pipeline: Any,
+    params: TrainAdapterParams,
+    folder: Path | None,
+    accelerator: Any,
+    quiet: bool,
+) -> Texts:
+    encoders = [getattr(pipeline, name, None) for name in ENCODERS]
+    if folder is None:
+        for encoder in filter(None, encoders):
+            encoder.to(accelerator.device)
+        return fresh_texts(pipeline)
+    texts = texts_of(samples, params)
+    with (
+        on_device(accelerator.device, *encoders),
+        track("texts", len(texts), quiet=quiet) as tick,
+    ):
+        return cached_texts(texts, pipeline, params.diffusion, folder, accelerator, tick)
+
+
+def _latents(
+    dataset: Published,
+    pipeline: Any,
+    params: TrainAdapterParams,
+    cut: Cut,
+    folder: Path | None,
+    accelerator: Any,
+    quiet: bool,
+) -> Latents:
+    if folder is None:
+        return fresh_latents(dataset, "train", pipeline.vae.to(accelerator.device), cut)
+    with (
+        on_device(accelerator.device, pipeline.vae),
+        track("pictures", dataset.splits.get("train", 0), quiet=quiet) as tick,
+    ):
+        return cached_latents(
+            dataset, "train", pipeline.vae, params.diffusion, cut, folder, accelerator, tick
+        )

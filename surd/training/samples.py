@@ -1,0 +1,63 @@
+"""The samples an adapter learns from, and the texts of them that the losses in use need."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from surd.dataset.published import Published, batches
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.sentences import sentences_of
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the published dataset."""
+
+    row: int
+    """Within its split."""
+    id: str
+    captions: tuple[str, ...]
+    """Any of them is the simple prompt; the published one is the first."""
+    complex: str
+
+
+def samples_of(
+    location: str,
+    dataset: Published,
+    split: str,
+    params: TrainAdapterParams,
+    among: Container[str] | None = None,
+) -> list[Sample]:
+    """Those of a split, row by row, or those of them whose id is `among` some.
+
+    Raises SurdError where a file cannot be read, or all captions are wanted and some are gone.
+    """
+    columns = ["id", "simple_prompt", "complex_prompt"]
+    rows = [row for table in batches(dataset, split, columns) for row in table.to_pylist()]
+    found = [
+        Sample(number, row["id"], (row["simple_prompt"],), row["complex_prompt"])
+        for number, row in enumerate(rows)
+        if among is None or row["id"] in among
+    ]
+    if params.captions != "all":
+        return found
+    sentences = sentences_of(location, [sample.id for sample in found])
+    return [Sample(one.row, one.id, tuple(sentences[one.id]), one.complex) for one in found]
+
+
+def needs_complex(params: TrainAdapterParams) -> bool:
+    """Whether a loss, or a share of the samples, asks for the complex prompts' states."""
+    return bool(params.attention_weight or params.prompt_weight or params.complex_share)
+
+
+def texts_of(samples: Iterable[Sample], params: TrainAdapterParams) -> list[str]:
+    """The distinct texts that training on them encodes, in the order of the samples."""
+    complex_ones = needs_complex(params)
+    return list(
+        dict.fromkeys(
+            text
+            for sample in samples
+            for text in (*sample.captions, *((sample.complex,) if complex_ones else ()))
+        )
+    )
