@@ -38,6 +38,10 @@ def embed_llm(
         Literal["last", "mean", "none"] | None,
         typer.Option(help="Keep the last token, the mean over tokens, or every token."),
     ] = None,
+    texts: Annotated[
+        Literal["simple", "all"] | None,
+        typer.Option(help="The simple prompts, or also all other captions and complex prompts."),
+    ] = None,
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None,
         typer.Option(help="Precision; auto is bf16 on a GPU (fp16 on older ones), else fp32."),
@@ -64,25 +68,25 @@ def embed_llm(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Compute a language model's vectors for the simple prompts, at any layer.
+    """Compute a language model's vectors for the prompts, at any layers.
 
     Example: surd embed-llm my-data --model meta-llama/Llama-2-13b-hf --layer 39
     """
     from surd.build.needs import need_read
     from surd.build.run import open_recipe
     from surd.cli.running import run
-    from surd.llm.part import READS
+    from surd.llm.part import reads_of
     from surd.llm.run import look
     from surd.recipe.load import override_recipe, replace_keys
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
     workspace.read_manifest()
-    need_read(workspace, READS)
     flags = {
         "model": model,
         "layers": layer,
         "pool": pool,
+        "texts": texts,
         "dtype": dtype,
         "batch_tokens": batch_tokens,
         "quantize": quantize,
@@ -93,6 +97,7 @@ def embed_llm(
     if "model" in given:  # what belongs to another model does not stay
         given = {"gguf_file": None, "revision": None} | given
     recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), set_ or [])
+    need_read(workspace, reads_of(recipe.embed_llm.texts))
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
     embedded, learnt = recipe.embed_llm.model, recipe.train_adapter.llm
     then = command("train-adapter", folder, *(["--llm", embedded] if embedded != learnt else []))

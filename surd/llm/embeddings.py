@@ -3,6 +3,7 @@
 >>> vectors = surd.llm.embeddings.load("my-data", "meta-llama/Llama-2-13b-hf", 39)
 >>> vectors[sample_id]            # float16 [h]
 >>> vectors.take(sample_ids)      # float16 [n, h]
+>>> load_texts("my-data", "meta-llama/Llama-2-13b-hf", 39)["a cat"]    # float16 [tokens, h]
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from filelock import FileLock
 
 from surd.errors import WorkspaceError, command
 from surd.llm.layout import check_model, group, short_name, stored
+from surd.llm.share import VECTOR, has_others
 from surd.paths import cache_folder
 from surd.store.aligned import check_samples
 from surd.store.storage import Storage
@@ -78,6 +81,52 @@ class Embeddings(Mapping[str, Vector]):
         return self._values[[self._rows[id_] for id_ in ids]]
 
 
+@dataclass(frozen=True)
+class TextVectors(Mapping[str, Vector]):
+    """Text -> float16 ``[n, h]``: of every token, or one alone; mapped from disk."""
+
+    layer: int
+    """Its number, from 0."""
+    digest: str
+    """Equal where all vectors are."""
+    about: Mapping[str, Any]
+    """What ``surd embed-llm`` noted of the model and of how texts are put to it."""
+    vectors: Vector
+    """``[rows, h]``."""
+    samples: Mapping[str, str]
+    """Id of a sample -> the simple prompt that its vector belongs to."""
+    places: Mapping[str, tuple[int, int]]
+    """Text -> its first row and how many there are; none of a text that could not be embedded."""
+
+    @property
+    def width(self) -> int:
+        """h."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def per_token(self) -> bool:
+        """Whether every token was kept."""
+        return self.about.get("pool") == "none"
+
+    def __getitem__(self, text: str) -> Vector:
+        """Raises KeyError for a text without a vector."""
+        first, count = self.places[text]
+        if not count:
+            raise KeyError(text)
+        found: Vector = self.vectors[first : first + count]
+        return found
+
+    def __contains__(self, text: object) -> bool:
+        """Whether it has a vector."""
+        return self.places.get(str(text), (0, 0))[1] > 0
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for text, (_, count) in self.places.items() if count)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def load(location: str | Path, model: str, layer: int) -> Embeddings:
     """The vectors of one model and layer in a workspace, by sample id.
 
@@ -89,23 +138,74 @@ def load(location: str | Path, model: str, layer: int) -> Embeddings:
     workspace = Workspace(location)
     name = group_of(workspace, model, layer)
     digest = _digest(workspace, name)
-    parts = [_read(workspace, name, part, ["tokens"]) for part in workspace.parts(name)]
-    table = pa.concat_tables(parts)
-    tokens = table["tokens"].to_pylist() if _per_token(workspace, name) else None
-    rows = table.num_rows if tokens is None else sum(tokens)
+    rows = _rows(workspace, name)
+    tokens = rows.counts if _per_token(workspace, name) else None
     values = _mapped(workspace, name, rows, digest)
-    number = int(name.rpartition("-")[2])
-    return Embeddings(values, table["id"].to_pylist(), tokens, number, digest)
+    return Embeddings(values, rows.ids, tokens, _number(name), digest)
 
 
-def sentences(location: str | Path, model: str, layer: int) -> dict[str, str]:
-    """Sample id -> the text its vector belongs to, of those that `load` gives."""
+def load_texts(location: str | Path, model: str, layer: int) -> TextVectors:
+    """The vectors of one model and layer by text: of simple prompts, and of all others that were
+    embedded. Otherwise as :func:`load`."""
     workspace = Workspace(location)
     name = group_of(workspace, model, layer)
-    found: dict[str, str] = {}
+    digest = _digest(workspace, name)
+    rows = _rows(workspace, name)
+    values = _mapped(workspace, name, rows, digest)
+    firsts = np.cumsum([0, *rows.counts, *rows.other_counts]).tolist()
+    pairs = list(zip(firsts[:-1], [*rows.counts, *rows.other_counts], strict=True))
+    texts = [*rows.texts, *rows.other_texts]
+    places = dict.fromkeys(rows.without, (0, 0)) | dict(zip(texts, pairs, strict=True))
+    parts = (workspace.part_info(name, part) for part in workspace.parts(name))
+    about: Mapping[str, Any] = next(
+        (info.extra.get("llm", {}) for info in parts if info is not None), {}
+    )
+    samples = dict(zip(rows.ids, rows.texts, strict=True))
+    return TextVectors(_number(name), digest, about, values, samples, places)
+
+
+def _number(name: str) -> int:
+    """Of a group's layer."""
+    return int(name.rpartition("-")[2])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What lies in all parts, but for the vectors: those of samples first, then the others'."""
+
+    ids: list[str]
+    """Of samples that have a vector."""
+    texts: list[str]
+    counts: list[int]
+    """How many vectors each text has."""
+    other_texts: list[str]
+    other_counts: list[int]
+    without: list[str]
+    """Texts that could not be embedded."""
+
+
+def _rows(workspace: Workspace, name: str) -> _Rows:
+    """Raises DamagedPartError where a part's rows are not the samples'."""
+    per_token = _per_token(workspace, name)
+    found = _Rows([], [], [], [], [], [])
     for part in workspace.parts(name):
-        table = _read(workspace, name, part, ["simple_prompt"])
-        found |= zip(table["id"].to_pylist(), table["simple_prompt"].to_pylist(), strict=True)
+        more = ["others"] if has_others(workspace, name, part) else []
+        table = workspace.read(name, part, ["id", "simple_prompt", "tokens", "status", *more])
+        check_samples(workspace, name, part, table["id"])
+        columns = (table[one].to_pylist() for one in ("id", "simple_prompt", "tokens", "status"))
+        for id_, text, tokens, status in zip(*columns, strict=True):
+            if status in VECTOR:
+                found.ids.append(id_)
+                found.texts.append(text)
+                found.counts.append(tokens if per_token else 1)
+            elif text and status != "dropped":
+                found.without.append(text)
+        for one in (one for some in (table["others"].to_pylist() if more else ()) for one in some):
+            if one["status"] in VECTOR:
+                found.other_texts.append(one["text"])
+                found.other_counts.append(one["tokens"] if per_token else 1)
+            else:
+                found.without.append(one["text"])
     return found
 
 
@@ -138,7 +238,7 @@ def _read(workspace: Workspace, name: str, part: int, columns: Sequence[str]) ->
     """The rows that have a vector. Raises DamagedPartError where they are not the samples'."""
     table = workspace.read(name, part, ["id", *columns, "status"])
     check_samples(workspace, name, part, table["id"])
-    return table.filter(pc.is_in(table["status"], pa.array(["ok", "cut"])))
+    return table.filter(pc.is_in(table["status"], pa.array(VECTOR)))
 
 
 def _per_token(workspace: Workspace, name: str) -> bool:
@@ -161,10 +261,11 @@ def _digest(workspace: Workspace, name: str) -> str:
     return hashlib.blake2b(" ".join(digests).encode(), digest_size=8).hexdigest()
 
 
-def _mapped(workspace: Workspace, name: str, rows: int, digest: str) -> Vector:
+def _mapped(workspace: Workspace, name: str, found: _Rows, digest: str) -> Vector:
     """All vectors as ``[rows, h]``, mapped from a file that is made when it is not there."""
     folder = _folder(workspace, name)
     path = folder / f"vectors-{digest}.npy"
+    rows = sum(found.counts) + sum(found.other_counts)
     if not path.is_file():
         with _locked(folder):  # others may want them at the same moment
             _write_mapped(workspace, name, rows, path)
@@ -203,11 +304,7 @@ def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:
     with Storage(str(path.parent)).writing(path.name) as temporary:
         array: np.memmap[Any, np.dtype[np.float16]] | None = None
         first = 0
-        for part in workspace.parts(name):
-            column = _read(workspace, name, part, ["embedding"])["embedding"].combine_chunks()
-            if pa.types.is_list(column.type):
-                column = column.flatten()
-            values = column.flatten().to_numpy().reshape(-1, column.type.list_size)
+        for values in _vectors(workspace, name):
             if array is None:
                 shape = (rows, values.shape[1])
                 array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
@@ -215,6 +312,23 @@ def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:
             first += len(values)
         if array is not None:
             array.flush()
+
+
+def _vectors(workspace: Workspace, name: str) -> Iterator[Vector]:
+    """``[n, h]`` part by part, in the order of `_Rows`."""
+    for part in workspace.parts(name):
+        yield _flat(_read(workspace, name, part, ["embedding"])["embedding"])
+    for part in workspace.parts(name):
+        if has_others(workspace, name, part):
+            yield _flat(workspace.read(name, part, ["other_embeddings"])["other_embeddings"])
+
+
+def _flat(column: pa.ChunkedArray) -> Vector:
+    whole = column.combine_chunks()
+    if pa.types.is_list(whole.type):
+        whole = whole.flatten()
+    found: Vector = whole.flatten().to_numpy().reshape(-1, whole.type.list_size)
+    return found
 
 
 def _folder(workspace: Workspace, name: str) -> Path:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from surd.errors import WorkspaceError
 from surd.models.gguf import is_gguf
 from surd.models.names import identity
-from surd.recipe.embed_llm import Pool
+from surd.recipe.embed_llm import Pool, Texts
 from surd.store.schema import described
 from surd.store.workspace import DamagedPartError, Workspace
 
@@ -29,7 +29,13 @@ STATUSES = {
 """Every value of ``status``."""
 
 
-def schema(width: int, pool: Pool) -> pa.Schema:
+OTHERS = pa.list_(
+    pa.struct([("text", pa.string()), ("status", pa.string()), ("tokens", pa.int32())])
+)
+"""Texts of a sample beside its simple prompt."""
+
+
+def schema(width: int, pool: Pool, texts: Texts = "simple") -> pa.Schema:
     """Of a part; `width` is the model's h."""
     vector = pa.list_(pa.float16(), width)
     which = {
@@ -38,15 +44,28 @@ def schema(width: int, pool: Pool) -> pa.Schema:
         "none": (pa.list_(vector), "hidden states of all the prompt's tokens"),
     }
     type_, words = which[pool]
-    return pa.schema(
-        [
-            described("id", pa.string(), "sample id", nullable=False),
-            described("status", pa.string(), ", ".join(STATUSES), nullable=False),
-            described("simple_prompt", pa.string(), "the text the vector belongs to"),
-            described("tokens", pa.int32(), "in the text, including the template around it"),
-            described("embedding", type_, words),
+    fields = [
+        described("id", pa.string(), "sample id", nullable=False),
+        described("status", pa.string(), ", ".join(STATUSES), nullable=False),
+        described("simple_prompt", pa.string(), "the text the vector belongs to"),
+        described("tokens", pa.int32(), "in the text, including the template around it"),
+        described("embedding", type_, words),
+    ]
+    if texts == "all":
+        fields += [
+            described(
+                "others",
+                OTHERS,
+                "the sample's other captions and its complex prompt; a text that the part has "
+                "already is left out",
+            ),
+            described(
+                "other_embeddings",
+                pa.list_(vector),
+                "vectors of those that have one, text after text",
+            ),
         ]
-    )
+    return pa.schema(fields)
 
 
 def short_name(model: str, gguf_file: str | None = None) -> str:

@@ -20,7 +20,7 @@ from surd.engine.select import Engine
 from surd.engine.work import Work as Computes
 from surd.llm.batches import Embedder, Live, Vectors, silent
 from surd.llm.layout import check_model, group, place_of, schema, short_name
-from surd.llm.part import READS, Rows, Tokenized, entries_of, read_rows, table_of, tokenize
+from surd.llm.part import Rows, Tokenized, entries_of, read_rows, reads_of, table_of, tokenize
 from surd.llm.share import (
     Entry,
     Known,
@@ -119,8 +119,8 @@ def _stage(model: str, layer: int, width: int, params: EmbedLlmParams) -> Stage:
         name="embed_llm",
         group=group(model, layer),
         version=1,
-        reads=READS,
-        schema=schema(width, params.pool),
+        reads=reads_of(params.texts),
+        schema=schema(width, params.pool, params.texts),
         params=EmbedLlmParams,
         open=_never_opened,
         models=_files,
@@ -236,7 +236,7 @@ def compute(
     params = work.params
     budget = params.batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
     threads = torch.get_num_threads() if device == "cpu" else 1
-    rows = {job.part: read_rows(workspace, job.part) for job in jobs}
+    rows = {job.part: read_rows(workspace, job.part, params.texts) for job in jobs}
     wanted = {j.part: Wanted(j.part, rows[j.part].wanted, list(j.states)) for j in jobs}
     share = divide(workspace, list(wanted.values()), known, _left(workspace, work, jobs))
     with ThreadPoolExecutor(1, "surd-read") as reader, ThreadPoolExecutor(1, "surd-write") as pen:
@@ -294,7 +294,8 @@ def _keep(
     """Take down what came of a batch."""
     live()
     some = texts.take(rows)
-    batch = Rows([""] * len(rows), list(some.prompts), [True] * len(rows))
+    count = len(rows)
+    batch = Rows([""] * count, list(some.prompts), [True] * count, [[] for _ in rows])
     for layer, found in vectors.items():
         table = table_of(batch, entries_of(some, found), work.width, work.params)
         kept[layer].append(table.replace_schema_metadata({_SETTINGS: work.settings(layer)}))

@@ -15,6 +15,9 @@ from surd.store.workspace import DamagedPartError, Workspace
 USABLE = ("ok", "cut", "overflow", "no_tokens", "unknown_token")
 """Statuses of rows whose prompt needs no second look by the same model."""
 _COLUMNS = ("simple_prompt", "status", "tokens", "embedding")
+_OTHERS = ("others", "other_embeddings")
+VECTOR = ("ok", "cut")
+"""Of rows that have a vector."""
 Reusable = Mapping[int, Sequence[int]]
 """Layer -> parts that were made with the settings of today."""
 
@@ -150,13 +153,24 @@ def _on_disk(workspace: Workspace, group: str, parts: Sequence[int]) -> dict[str
     places: dict[str, list[int]] = {}
     for part in parts:
         try:
-            table = workspace.read(group, part, ["simple_prompt", "status"])
+            others = _OTHERS[:1] if has_others(workspace, group, part) else ()
+            table = workspace.read(group, part, ["simple_prompt", "status", *others])
         except DamagedPartError:
             continue
-        for prompt, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        prompts, statuses = (table[name].to_pylist() for name in ("simple_prompt", "status"))
+        pairs = list(zip(prompts, statuses, strict=True))
+        for some in table["others"].to_pylist() if others else ():
+            pairs += [(one["text"], one["status"]) for one in some]
+        for prompt, status in pairs:
             if status in USABLE:
                 places.setdefault(prompt, []).append(part)
     return places
+
+
+def has_others(workspace: Workspace, group: str, part: int) -> bool:
+    """Whether a part holds more texts than the simple prompts. Raises DamagedPartError."""
+    info = workspace.part_info(group, part)
+    return info is not None and info.extra.get("llm", {}).get("texts") == "all"
 
 
 def read_entries(
@@ -164,18 +178,40 @@ def read_entries(
 ) -> dict[str, Entry]:
     """What a part has of some prompts, or of all. Raises DamagedPartError; the part is noted, and
     the next run does without it."""
-    return entries_in(workspace.read(group, part, _COLUMNS), prompts)
+    others = _OTHERS if has_others(workspace, group, part) else ()
+    return entries_in(workspace.read(group, part, [*_COLUMNS, *others]), prompts)
 
 
 def entries_in(table: pa.Table, prompts: set[str] | None = None) -> dict[str, Entry]:
     """What the rows of a part say of some prompts, or of all."""
     column = table["embedding"].combine_chunks()
     texts, statuses, tokens = (table[name].to_pylist() for name in _COLUMNS[:3])
-    return {
+    found = {
         text: Entry(status, count, vector_of(column, row))
         for row, (text, status, count) in enumerate(zip(texts, statuses, tokens, strict=True))
         if status in USABLE and (prompts is None or text in prompts)
     }
+    if "others" in table.column_names:
+        per_token = pa.types.is_list(column.type)
+        for text, entry in _others_in(table, per_token=per_token):
+            if entry.status in USABLE and (prompts is None or text in prompts):
+                found[text] = entry
+    return found
+
+
+def _others_in(table: pa.Table, *, per_token: bool) -> Iterator[tuple[str, Entry]]:
+    column = table["other_embeddings"].combine_chunks()
+    for row, some in enumerate(table["others"].to_pylist()):
+        vectors = vector_of(column, row)
+        first = 0
+        for one in some:
+            vector = None
+            if one["status"] in VECTOR and vectors is not None:
+                count = one["tokens"] if per_token else 1
+                piece = vectors[first : first + count]
+                vector = piece if per_token else piece[0]
+                first += count
+            yield one["text"], Entry(one["status"], one["tokens"], vector)
 
 
 def vector_of(column: pa.Array, row: int) -> npt.NDArray[np.float16] | None:

@@ -9,10 +9,11 @@ from pydantic import Field, field_validator
 from surd.params import ModelName, Params, runtime
 
 Pool = Literal["last", "mean", "none"]
+Texts = Literal["simple", "all"]
 
 
 class EmbedLlmParams(Params):
-    """Which vectors of the simple prompts to compute, and with what."""
+    """Which vectors to compute, of which texts, and with what."""
 
     model: ModelName = Field(
         default="demo:llm", description="hub id, local folder, or demo:llm (SmolLM2-135M-Instruct)"
@@ -29,6 +30,11 @@ class EmbedLlmParams(Params):
     )
     pool: Pool = Field(
         default="last", description="keep the last token, the mean over tokens, or every token"
+    )
+    texts: Texts = runtime(
+        "simple",
+        "simple: the simple prompts; all: also every other caption and the complex prompts, which "
+        "training needs with captions: all or a complex_share. Vectors that are there are kept",
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",

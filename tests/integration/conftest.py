@@ -1,8 +1,9 @@
-"""Fixtures of the trainings of adapters: a model and a dataset that several files learn from."""
+"""Fixtures that several files share: what adapters learn from, and what a model was given."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +26,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "w"
     make_published(folder)
     return folder
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts the model was given, by call."""
+    from surd.llm import run
+
+    counts: list[int] = []
+
+    class Watched(run.Embedder):
+        def vectors(self, texts: Any, computed: Any) -> Any:
+            counts.append(len(texts))
+            return super().vectors(texts, computed)
+
+    monkeypatch.setattr(run, "Embedder", Watched)
+    return counts

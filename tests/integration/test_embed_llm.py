@@ -148,22 +148,6 @@ def test_the_status_counts_the_parts_of_each_layer(
     assert [part["part"] for part in found["parts"]] == [0, 1]
 
 
-@pytest.fixture
-def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many texts the model was given, by call."""
-    from surd.llm import run
-
-    counts: list[int] = []
-
-    class Watched(run.Embedder):
-        def vectors(self, texts: Any, computed: Any) -> Any:
-            counts.append(len(texts))
-            return super().vectors(texts, computed)
-
-    monkeypatch.setattr(run, "Embedder", Watched)
-    return counts
-
-
 def test_a_prompt_is_computed_once_however_many_parts_have_it(
     surd: Surd, tmp_path: Path, llm: tuple[str, Any], embedded: list[int]
 ) -> None:
