@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from _common import BenchmarkError
 from diffusers import (
@@ -23,7 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from surd.llm.embeddings import Embeddings
+from surd.llm.embeddings import TextVectors
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.names import demo_model
@@ -152,6 +153,13 @@ def make_latents(vae: Any, pictures: Sequence[Picture], side: int, folder: Path)
     return CachedLatents([load_file(path)["latents"]], cut.variants)
 
 
+def text_vectors(vectors: npt.NDArray[np.float16], samples: Sequence[Sample]) -> TextVectors:
+    """Of the captions, by text."""
+    said = {sample.id: sample.captions[0] for sample in samples}
+    places = {text: (row, 1) for row, text in enumerate(said.values())}
+    return TextVectors(0, "", {}, vectors, said, places)
+
+
 @dataclass(frozen=True)
 class Setting:
     """All that is trained with, one batch size apart."""
@@ -163,7 +171,7 @@ class Setting:
     samples: list[Sample]
     texts: CachedTexts
     latents: CachedLatents
-    vectors: Embeddings
+    vectors: TextVectors
     pixels: torch.Tensor
     """``[n, 3, side, side]``; in the order of the samples, as the next three."""
     simple: torch.Tensor
@@ -236,11 +244,11 @@ def make_setting(options: argparse.Namespace, folder: Path) -> Setting:
         samples=samples,
         texts=texts,
         latents=latents,
-        vectors=Embeddings(vectors, [sample.id for sample in samples], None, 0, ""),
+        vectors=text_vectors(vectors, samples),
         pixels=torch.stack([middle(one.image, side) for one in pictures]),
         simple=tokens[0],
         complex=tokens[1],
-        llm=torch.from_numpy(vectors.astype(np.float32))[:, None],
+        llm=torch.from_numpy((vectors - vectors.mean(0, np.float64)).astype(np.float32))[:, None],
         params=TrainAdapterParams(
             feed_forward=size.feed_forward,
             accumulate=1,

@@ -8,7 +8,7 @@ of the published shapes of Stable Diffusion 1.5 and SDXL: a multiplication and a
 The adapter is a pre-norm encoder of 2 layers; the loss is the attention's alone.
 
 *Before* is how surd worked until version 0.1.0: the latents of every picture and its mirror image
-were cached although only the readers' preparation used them, that preparation ran the UNet on 64
+were cached although only the probes' preparation used them, that preparation ran the UNet on 64
 batches of the training's size, and captions were encoded again in every step.
 """
 
@@ -30,7 +30,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training import queries
-from surd.training.attention import Asked, Reader, layers_of
+from surd.training.attention import Asked, Probe, layers_of
 from surd.training.loop import Student
 from surd.training.losses import Batch, losses, weighed
 from surd.training.setup import config_of
@@ -135,15 +135,15 @@ def params_of(steps: int, batch: int) -> TrainAdapterParams:
     )
 
 
-def readers_on(unet: Any, device: str) -> list[Reader]:
+def probes_on(unet: Any, device: str) -> list[Probe]:
     """The UNet's layers, with queries that say nothing."""
     count = queries._PICTURES * queries._POSITIONS
-    readers = []
+    probes = []
     for layer in layers_of(unet).values():
         moved = layer if device == "meta" else _filled(layer.to_empty(device=device))
         asked = torch.zeros(count, layer.to_q.in_features, device=device)
-        readers.append(Reader(moved.requires_grad_(False), Asked(asked, 1.0)))
-    return readers
+        probes.append(Probe(moved.requires_grad_(False), Asked(asked, 1.0)))
+    return probes
 
 
 def _filled(layer: nn.Module) -> nn.Module:
@@ -160,11 +160,11 @@ def step_on(
     with torch.device(device):
         student = Student(config_of(params, width), None, params.projection)
         states = torch.zeros(params.batch_size, TOKENS, width)
-    readers = readers_on(unet, device)
+    probes = probes_on(unet, device)
     batch = Batch(latents=None, simple=states, complex=states, llm=None, pooled=None)
 
     def step() -> None:
-        weighed(losses(student, batch, params, readers=readers), params).backward()
+        weighed(losses(student, batch, params, probes=probes), params).backward()
 
     return step, student
 
@@ -180,7 +180,7 @@ def table(name: str, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     noted = queries._PICTURES
     rows = {
         "latents": (pictures * VIEWS * picture, 0.0),
-        "readers": (BEFORE_RUNS * options.batch * unet, noted * (picture + unet)),
+        "probes": (BEFORE_RUNS * options.batch * unet, noted * (picture + unet)),
         "texts": (
             (2 * pictures + options.steps * options.batch) * text,
             pictures * (captions + 1) * text,

@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 
 from surd.dataset.published import open_published
 from surd.llm import embeddings
+from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.data import Data
 from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
 from surd.training.loop import Taught
 from surd.training.prepare import prepare
-from surd.training.samples import samples_of
+from surd.training.samples import Sample, samples_of, with_vectors
 from surd.training.setup import make_accelerator
 from surd.training.texts import Texts, cached_texts, fresh_texts
 
@@ -49,6 +50,17 @@ def same(one: Path, other: Path) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+def read_samples(
+    workspace: Path, params: TrainAdapterParams, llm: str = "tiny-llm", layer: int = 3
+) -> tuple[list[Sample], TextVectors | None]:
+    """Those of the training split, and the vectors of their texts if a loss needs them."""
+    samples = samples_of(str(workspace), open_published(str(workspace)), "train", params)
+    if not params.llm_weight and params.network != "reader":
+        return samples, None
+    vectors = embeddings.load_texts(workspace, llm, layer)
+    return with_vectors(samples, vectors, params), vectors
+
+
 def data_of(
     workspace: Path,
     pipeline: Any,
@@ -58,8 +70,11 @@ def data_of(
 ) -> Data:
     """Everything, whether a loss needs it or not; computed as it is asked for without a folder."""
     dataset = open_published(str(workspace))
-    vectors = embeddings.load(workspace, "tiny-llm", 3)
-    samples = samples_of(str(workspace), dataset, "train", params, among=vectors)
+    given = dict(more)
+    if "samples" not in given or "vectors" not in given:
+        samples, vectors = read_samples(workspace, params)
+        given = {"samples": samples, "vectors": vectors, **more}
+    samples = given.pop("samples")
     cut = Cut(16, flip=True, crops=params.crops)
     latents: Latents
     if folder is None:
@@ -69,18 +84,21 @@ def data_of(
         told = list(dict.fromkeys(t for s in samples for t in (*s.captions, s.complex)))
         texts = cached_texts(told, pipeline, "tiny", folder)
         latents = cached_latents(dataset, "train", pipeline.vae, "tiny", cut, folder)
-    given = {"latents": latents, "vectors": vectors, **more}
-    return Data(given.pop("samples", samples), given.pop("texts", texts), params, **given)
+    return Data(samples, given.pop("texts", texts), params, **{"latents": latents, **given})
 
 
 def prepared(
-    workspace: Path, pipeline: Any, folder: Path | None, params: TrainAdapterParams, run: Path
+    workspace: Path,
+    pipeline: Any,
+    folder: Path | None,
+    params: TrainAdapterParams,
+    run: Path,
+    **of_vectors: Any,
 ) -> tuple[Data, Taught, Any]:
     """As ``surd train-adapter`` does it: data, what teaches, and the accelerator."""
     accelerator = make_accelerator(params, run)
+    samples, vectors = read_samples(workspace, params, **of_vectors)
     dataset = open_published(str(workspace))
-    vectors = embeddings.load(workspace, "tiny-llm", 3) if params.llm_weight else None
-    samples = samples_of(str(workspace), dataset, "train", params, among=vectors)
     made = prepare(
         dataset, samples, pipeline, params, folder, accelerator, vectors=vectors, quiet=True
     )

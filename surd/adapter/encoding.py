@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from surd.adapter.language import Language
 from surd.adapter.module import Adapter, Base
 from surd.errors import ModelError
 from surd.models.hub import identity_of, is_same
@@ -160,7 +161,8 @@ def prompt_inputs(
     wanted, unwanted = encode(pipeline, prompts), encode_negative(pipeline, negative)
     pairs = torch.stack([unwanted.states, wanted.states], dim=1)  # [n, 2, s, d]
     first = 0 if adapt_negative else 1
-    pairs[:, first:] = adapt(adapter, pairs[:, first:])
+    texts = list(zip(negative, prompts, strict=True)) if adapt_negative else [(p,) for p in prompts]
+    pairs[:, first:] = adapt(adapter, pairs[:, first:], texts)
     unwanted_states, wanted_states = pairs.unbind(1)
     inputs = {"prompt_embeds": wanted_states, "negative_prompt_embeds": unwanted_states}
     if wanted.pooled is not None and unwanted.pooled is not None:
@@ -215,8 +217,12 @@ def _tell_of_another_base(name: str | None, base: Base) -> None:
 
 
 @torch.no_grad()
-def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
+def adapt(
+    adapter: Adapter | None, states: torch.Tensor, texts: Sequence[Sequence[str]]
+) -> torch.Tensor:
     """The states ``[n, g, s, d]`` through the adapter, in evaluation mode; as they are without one.
+
+    `texts` are the n times g prompts, which an adapter with a language model reads too.
 
     The n rows are adapted each by itself; within one, an adapter with ``attend: batch`` lets the g
     texts look at each other, as the published code does. Raises ModelError where the adapter is
@@ -228,9 +234,16 @@ def adapt(adapter: Adapter | None, states: torch.Tensor) -> torch.Tensor:
     parameter = next(adapter.parameters())
     moved = states.to(parameter.device, parameter.dtype)
     adapter.eval()
-    rows = [moved.flatten(0, 1)] if adapter.config.attend == "tokens" else moved.unbind()
-    embeddings = torch.cat([adapter(row).embeddings for row in rows]).view_as(moved)
-    embeddings = embeddings.to(states.device, states.dtype)
+    if adapter.config.language_model is not None:
+        if adapter.language is None:
+            adapter.language = Language(adapter.config.language_model, device=parameter.device)
+        llm, mask = adapter.language.states(list(chain(*texts)))
+        given = (llm.to(parameter.device, parameter.dtype), mask.to(parameter.device))
+        found = adapter(moved.flatten(0, 1), *given).embeddings
+    else:
+        rows = [moved.flatten(0, 1)] if adapter.config.attend == "tokens" else moved.unbind()
+        found = torch.cat([adapter(row).embeddings for row in rows])
+    embeddings: torch.Tensor = found.view_as(moved).to(states.device, states.dtype)
     if states.isfinite().all() and not embeddings.isfinite().all():
         raise ModelError(
             "the adapter turns this prompt into NaN or infinity, so its training diverged; train "

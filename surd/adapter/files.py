@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from surd.adapter.module import Adapter, AdapterConfig, Base
+from surd.adapter.language import Language
+from surd.adapter.module import Adapter, AdapterConfig, Base, LanguageModel
 from surd.errors import ModelError
 from surd.store.storage import Storage, local_path
 
@@ -53,20 +54,29 @@ def save(
         named = projection.state_dict().items()
         weights |= {PROJECTION + name: value.contiguous() for name, value in named}
     _check_finite(weights, f"{folder}: nothing was written")
-    config = {"format": "surd-adapter-1", **asdict(adapter.config), **(about or {})}
+    own = {name: value for name, value in asdict(adapter.config).items() if value is not None}
+    config = {"format": "surd-adapter-1", **own, **(about or {})}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     with storage.writing(WEIGHTS_FILE) as temporary:
         save_file(weights, temporary, {"format": "pt"})
     storage.write_bytes(CONFIG_FILE, text.encode())
 
 
-def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
-    """The adapter in a folder, ready to use: evaluation mode, no gradients. Raises ModelError."""
+def load(
+    folder: str | Path, *, device: str | torch.device = "cpu", llm: str | None = None
+) -> Adapter:
+    """The adapter in a folder, ready to use: evaluation mode, no gradients.
+
+    `llm` is another name or folder of the language model that it reads. Raises ModelError.
+    """
     folder = local_path(folder)
     config = read_config(folder)
     known = {field.name for field in fields(AdapterConfig)}
     try:
-        adapter = Adapter(AdapterConfig(**{k: v for k, v in config.items() if k in known}))
+        settings = {name: value for name, value in config.items() if name in known}
+        if "language_model" in settings:
+            settings["language_model"] = LanguageModel(**settings["language_model"])
+        adapter = Adapter(AdapterConfig(**settings))
         weights = load_file(folder / WEIGHTS_FILE)
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
@@ -81,6 +91,10 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Adapter:
             f"{folder / WEIGHTS_FILE}: does not hold this adapter's weights: {reason}"
         ) from error
     adapter.base = _base(config)
+    if adapter.config.language_model is not None:
+        adapter.language = Language(adapter.config.language_model, llm, device)
+    elif llm is not None:
+        raise ModelError(f"{folder}: this adapter reads no language model; leave out --llm")
     return adapter.to(device).eval().requires_grad_(False)
 
 

@@ -47,12 +47,14 @@ def draw(
     folder: str | Path,
     *,
     diffusion: str | None = None,
+    llm: str | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Write one PNG for each prompt and seed; to compare, the base model's is to its left, and
     a line above says which is which.
 
-    The diffusion model is the one the adapter was trained with, unless another is named. Raises
+    The diffusion model is the one the adapter was trained with, unless another is named; `llm` is
+    another place of the language model that it reads. Raises
     SurdError, also where a file is in the way that surd did not draw.
     """
     folder = local_path(folder)
@@ -75,7 +77,7 @@ def draw(
         raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
     place = device_named(device)
     pipeline = load_pipeline(name, device=str(place), dtype=dtype_of("auto", place))
-    adapter = load(run, device=place)
+    adapter = load(run, device=place, llm=llm)
     for prompt in cut_short(pipeline, [*wish.prompts, wish.negative_prompt]):
         read = pipeline.tokenizer.model_max_length
         log.warning("%.40s…: too long; the text encoder reads the first %d tokens", prompt, read)

@@ -13,6 +13,7 @@ from surd.cli.options import (
     Folder,
     Guidance,
     Json,
+    LanguageModelPlace,
     Overrides,
     Quiet,
     Run,
@@ -82,6 +83,7 @@ def evaluate(
         ),
     ] = None,
     diffusion: Diffusion = None,
+    llm: LanguageModelPlace = None,
     gap: Annotated[
         bool,
         typer.Option(
@@ -117,6 +119,7 @@ def evaluate(
         rewriter=rewriter,
         dataset=dataset,
         diffusion=diffusion,
+        llm=llm,
     )
     if gap:
         _gap(run, options, quiet=quiet, json_=json_)

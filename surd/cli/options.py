@@ -53,5 +53,14 @@ Diffusion = Annotated[
         "trained with.",
     ),
 ]
+LanguageModelPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        metavar="NAME",
+        help="Language model that the adapter reads, if it reads one: hub id, folder, or file; by "
+        "default the one it was trained with.",
+    ),
+]
 Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps.")]
 Guidance = Annotated[float, typer.Option(min=0, max=1000, help="Classifier-free guidance scale.")]

@@ -13,6 +13,7 @@ from surd.cli.options import (
     Folder,
     Guidance,
     Json,
+    LanguageModelPlace,
     Overrides,
     Quiet,
     RayAddress,
@@ -228,6 +229,7 @@ def generate(
         str, typer.Option(help="Negative prompt; the adapter does not change it.")
     ] = "",
     diffusion: Diffusion = None,
+    llm: LanguageModelPlace = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the PNGs.")
     ] = "pictures",
@@ -248,7 +250,7 @@ def generate(
         guidance=guidance,
         compare=compare,
     )
-    written = draw(adapter, wish, output, diffusion=diffusion)
+    written = draw(adapter, wish, output, diffusion=diffusion, llm=llm)
     if json_:
         print_json({"pictures": [str(path) for path in written]})
         return

@@ -68,6 +68,8 @@ class Options:
     negative_prompt: str = ""
     diffusion: str | None = None
     """Another model than the adapter was trained with."""
+    llm: str | None = None
+    """Another place of the language model that the adapter reads."""
     vqa: str = "Salesforce/blip-vqa-base"
     clip: str = JUDGE
     """``none``: no CLIP score."""
@@ -211,7 +213,7 @@ def _draw(
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
     pipeline = load_pipeline(name, device=str(device), dtype=dtype)
-    adapter = load(run, device=device)
+    adapter = load(run, device=device, llm=options.llm)
     check_width(adapter, text_width(pipeline))
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)

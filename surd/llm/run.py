@@ -90,7 +90,7 @@ def plan_work(workspace: Workspace, params: EmbedLlmParams) -> Work:
     model = short_name(params.model, params.gguf_file)
     stages = {n: _stage(model, n, shape.width, params) for n in numbers}
     for stage in stages.values():
-        check_model(workspace, stage.group, params.model, _content(params))
+        check_model(workspace, stage.group, params.model, content_of(params))
     due: dict[int, dict[int, PartState]] = {}
     waiting: dict[int, str] = {}
     fresh = 0
@@ -145,7 +145,7 @@ def _files(params: EmbedLlmParams) -> Sequence[str]:
     return [params.model]
 
 
-def _content(params: EmbedLlmParams) -> str:
+def content_of(params: EmbedLlmParams) -> str:
     """The model's identity: of a GGUF file, its file's."""
     (found,) = map(identity, _files(params))
     return found
@@ -375,5 +375,5 @@ def _write(
 def _about(work: Work, layer: int) -> dict[str, Any]:
     """What the footer of a part says of its vectors."""
     chosen = _of_layer(work.params, layer).model_dump(mode="json", exclude={"device", "layers"})
-    found = {"identity": _content(work.params), "place": place_of(work.params.model)}
+    found = {"identity": content_of(work.params), "place": place_of(work.params.model)}
     return {**chosen, **found, "layer": layer, "width": work.width, "padding": "right"}

@@ -34,15 +34,24 @@ class TrainAdapterParams(Params):
         "diffusers' format, single .safetensors file, or demo:diffusion",
     )
     llm: ModelName = Field(
-        default="demo:llm", description="language model whose vectors embed-llm wrote"
+        default="demo:llm",
+        description="language model whose vectors embed-llm wrote; they are used where llm_weight "
+        "is not 0, or network is reader",
     )
     layer: int = Field(
         default=-1, description="layer of those vectors; -1: the deepest layer available"
     )
 
-    network: Literal["sur", "encoder"] = Field(
+    network: Literal["sur", "encoder", "reader"] = Field(
         default="sur",
-        description="sur: as published; encoder: a pre-norm encoder, which learns in fewer steps",
+        description="sur: as published; encoder: a pre-norm encoder, which learns in fewer steps; "
+        "reader: one that also reads the language model's states of the prompt's tokens, in "
+        "training and whenever it is used (embed-llm with pool: none)",
+    )
+    llm_states: Literal["normal", "shuffled", "none"] = Field(
+        default="normal",
+        description="what a reader reads, for comparison; shuffled: the states of another sample "
+        "of the batch; none: nothing, its cross-attention is left out",
     )
     adapter_weight: float = Field(
         default=0.1, ge=0, description="eta, the weight of the adapter's output in the embeddings"
@@ -91,13 +100,14 @@ class TrainAdapterParams(Params):
     )
     projection: Literal["frozen", "learned"] = Field(
         default="frozen",
-        description="mapping from the language model's width; frozen: random and not trained",
+        description="mapping from the language model's width; frozen: random and not trained; "
+        "learned: training stops where it maps all sentences to the same",
     )
 
     captions: Literal["best", "all"] = Field(
         default="best",
         description="what serves as the simple prompt: the best caption, or any caption that "
-        "CLIP finds about as true as the best of its image, encoded when drawn",
+        "CLIP finds about as true as the best of its image",
     )
     complex_share: float = Field(
         default=0.0,
@@ -160,8 +170,18 @@ class TrainAdapterParams(Params):
     validation_seeds: int = Field(default=1, ge=1, description="pictures per prompt")
     validation_steps: int = Field(default=30, ge=1, description="denoising steps per picture")
 
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="stop when so many validations in a row did not lower the validation loss, "
+        "and keep the best adapter; null: train all steps, and keep the last",
+    )
+
     validate_every: int = runtime(
-        500, "steps between validations; the last step is always validated", ge=1
+        500,
+        "steps between validations: the loss on 256 samples of the validation split as a share of "
+        "what it is without an adapter, and the pictures; the last step is always validated",
+        ge=1,
     )
     cache: bool = runtime(
         True,

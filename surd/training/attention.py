@@ -32,7 +32,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Probe:
     """A cross-attention layer, with what it is asked."""
 
     layer: Any
@@ -89,7 +89,7 @@ def ask(
 
 
 def attention_error(
-    readers: Sequence[Reader], found: torch.Tensor, aim: torch.Tensor, *, root: bool = False
+    probes: Sequence[Probe], found: torch.Tensor, aim: torch.Tensor, *, root: bool = False
 ) -> torch.Tensor:
     """How differently the layers answer to text embeddings `found` and `aim`, ``[b, s, d]`` both.
 
@@ -97,13 +97,13 @@ def attention_error(
     rows' roots; every row is asked a few of the queries, drawn by torch's generator of the CPU.
     """
     errors = []  # [b] each
-    for reader in readers:
-        asked = reader.asked
+    for probe in probes:
+        asked = probe.asked
         rows = torch.randint(len(asked.queries), (len(found), _ASKED_AT_ONCE))
         queries = asked.queries[rows.to(asked.queries.device)]  # [b, q, c]
         with torch.no_grad():
-            wanted = reader.layer(queries, encoder_hidden_states=aim.to(queries.dtype))
-        said = reader.layer(queries, encoder_hidden_states=found.to(queries.dtype))
+            wanted = probe.layer(queries, encoder_hidden_states=aim.to(queries.dtype))
+        said = probe.layer(queries, encoder_hidden_states=found.to(queries.dtype))
         errors.append((said.float() - wanted.float()).square().mean((1, 2)) / asked.variance)
     rows_errors = torch.stack(errors).mean(0)  # [b]
     return ((rows_errors + _FLAT).sqrt() if root else rows_errors).mean()

@@ -28,6 +28,14 @@ def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     storage = Storage(str(folder))
     storage.write_bytes(CURVES, loss_svg(read_log(folder / LOG_FILE)).encode())
     base, llm = public_name(settings["diffusion"]), public_name(settings["llm"])
+    reads = settings["network"] == "reader" and settings["llm_states"] != "none"
+    learnt = f", and on\nvectors of {llm}" if settings["llm_weight"] else ""
+    reading = (
+        f"It reads {llm}, layer {settings['layer']}, beside the text encoder: that language model "
+        "runs\nonce for each prompt, and is loaded with the adapter.\n\n"
+        if reads
+        else ""
+    )
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
     rows = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in told.items())
@@ -39,11 +47,10 @@ tags: [sur-adapter, text-to-image]
 # A SUR-adapter for {base}
 
 This adapter moves the text embeddings of plain sentences towards those of the prompts that {base}
-draws well. It was trained on {samples:,} images, each with a simple and a complex prompt, and on
-vectors of {llm}. The method is that of Zhong et al. 2023
-([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
+draws well. It was trained on {samples:,} images, each with a simple and a complex prompt{learnt}.
+The method is that of Zhong et al. 2023 ([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
 
-```sh
+{reading}```sh
 surd generate --adapter . "two red cups on a table" --compare
 ```
 

@@ -10,7 +10,7 @@ import torch
 from surd.adapter.encoding import check_steps, text_width
 from surd.errors import SurdError, need_extra
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.losses import TERMS
+from surd.training.losses import TERMS, without_pictures
 
 
 def check_tools(params: TrainAdapterParams) -> None:
@@ -21,6 +21,25 @@ def check_tools(params: TrainAdapterParams) -> None:
         raise SurdError(
             "train_adapter: nothing to learn, since every loss has weight 0; set one of: "
             f"{', '.join(f'{term}_weight' for term in TERMS)}"
+        )
+    if params.early_stopping is not None and not without_pictures(params):
+        raise SurdError(
+            "train_adapter.early_stopping: the denoising loss alone has no validation loss; give "
+            "another loss a weight, or leave it out"
+        )
+    if params.network == "reader" and params.attend == "batch":
+        raise SurdError(
+            "train_adapter.attend: batch is how the published network attends, and a reader does "
+            "not; set it to tokens"
+        )
+    if params.network != "reader" and params.llm_states != "normal":
+        raise SurdError(
+            f"train_adapter.llm_states: {params.llm_states} is for network: reader; leave it out"
+        )
+    if params.llm_states == "shuffled" and params.batch_size < 2:
+        raise SurdError(
+            "train_adapter.llm_states: shuffled takes the states of another sample of the batch; "
+            "set a batch_size of 2 or more"
         )
     if params.adam_8bit and find_spec("bitsandbytes") is None:
         raise SurdError(

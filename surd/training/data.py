@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from surd.llm.embeddings import Embeddings
+from surd.adapter.language import padded
+from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.latents import Latents
 from surd.training.losses import Batch, Noise
 from surd.training.samples import Sample, needs_complex
+from surd.training.setup import reads_llm
 from surd.training.texts import Texts
 
 
@@ -26,7 +30,7 @@ class Data:
         params: TrainAdapterParams,
         *,
         latents: Latents | None = None,
-        vectors: Embeddings | None = None,
+        vectors: TextVectors | None = None,
     ) -> None:
         self.samples, self.texts = samples, texts
         self._latents, self._vectors, self._params = latents, vectors, params
@@ -35,8 +39,8 @@ class Data:
 
     @property
     def llm_width(self) -> int | None:
-        """h of the language model's vectors; None without any."""
-        return None if self._vectors is None else self._vectors.width
+        """h of the vectors that the features learn from; None where none are learned from."""
+        return self._vectors.width if self._vectors and self._params.llm_weight else None
 
     def batch(self, number: int, processes: int, process: int, device: torch.device) -> Batch:
         """What one process learns from in one micro step."""
@@ -45,16 +49,28 @@ class Data:
         samples = [self.samples[self._place(first + i)] for i in range(size)]
         generator = _generator(params.seed, number, process, 5)
         texts = [self._text(sample, generator) for sample in samples]
+        latents = self._drawn_latents(samples, number, process, device)
+        return self.of(samples, texts, device, latents)
+
+    def of(
+        self,
+        samples: Sequence[Sample],
+        texts: Sequence[str],
+        device: torch.device,
+        latents: torch.Tensor | None = None,
+    ) -> Batch:
+        """Samples with the texts that stand for them."""
         simple = self.texts.take(texts)
         aims = None
-        if needs_complex(params):
+        if needs_complex(self._params):
             aims = self.texts.take([sample.complex for sample in samples]).states
         return Batch(
-            latents=self._drawn_latents(samples, number, process, device),
+            latents=latents,
             simple=simple.states.to(device),
             complex=aims.to(device) if aims is not None else None,
-            llm=self._llm(samples, device),
+            llm=self._llm(texts, device),
             pooled=simple.pooled.to(device) if simple.pooled is not None else None,
+            **self._read(texts, device),
         )
 
     def _text(self, sample: Sample, generator: torch.Generator) -> str:
@@ -76,11 +92,48 @@ class Data:
         mean, std = found.chunk(2, dim=1)
         return (mean + std * torch.randn(mean.shape, generator=generator)).to(device)
 
-    def _llm(self, samples: Sequence[Sample], device: torch.device) -> torch.Tensor | None:
-        if self._vectors is None:
+    def _llm(self, texts: Sequence[str], device: torch.device) -> torch.Tensor | None:
+        """``[b, 1, h]``, centred."""
+        if self.llm_width is None:
             return None
-        vectors = self._vectors.take([sample.id for sample in samples])
-        return torch.from_numpy(vectors.astype(np.float32))[:, None].to(device)
+        return torch.from_numpy(self.centred(texts))[:, None].to(device)
+
+    def centred(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors of texts, ``[n, h]``, less the mean of all that are trained on, which is most
+        of each; of texts with a vector per token, the last token's."""
+        return np.stack([self._vector(text) for text in texts]) - self._mean
+
+    def _vector(self, text: str) -> npt.NDArray[np.float32]:
+        assert self._vectors is not None
+        return np.asarray(self._vectors[text][-1], np.float32)
+
+    @cached_property
+    def _mean(self) -> npt.NDArray[np.float32]:
+        """``[h]``, of the distinct texts that may be drawn."""
+        total, count = np.zeros(1, np.float64), 0
+        for text in self.texts_drawn():
+            total, count = total + self._vector(text), count + 1
+        return np.asarray(total / count, np.float32)
+
+    def texts_drawn(self) -> list[str]:
+        """The distinct texts that stand for samples."""
+        also_complex = self._params.complex_share > 0
+        return list(
+            dict.fromkeys(
+                text
+                for one in self.samples
+                for text in (*one.captions, *((one.complex,) if also_complex else ()))
+            )
+        )
+
+    def _read(self, texts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+        """The token states that a reader reads, and their mask."""
+        if self._vectors is None or not reads_llm(self._params):
+            return {}
+        if self._params.llm_states == "shuffled":
+            texts = [*texts[1:], *texts[:1]]
+        states, mask = padded([self._vectors[text] for text in texts], self._vectors.width)
+        return {"read": states.to(device), "read_mask": mask.to(device)}
 
     def noise(self, number: int, process: int, latents: torch.Tensor, times: int) -> Noise:
         """Of a micro step, on the device of `latents` ``[b, c, h, w]``."""

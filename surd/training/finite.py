@@ -11,7 +11,7 @@ from surd.errors import ModelError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.losses import Batch
 
-_GIVEN = ("latents", "simple", "complex", "llm")
+_GIVEN = ("latents", "simple", "complex", "llm", "read")
 """What a batch holds of its samples."""
 
 

@@ -58,9 +58,10 @@ class Denoiser:
 
 def denoiser_of(pipeline: Any, accelerator: Any) -> Denoiser:
     """Of a pipeline, whose UNet stays where it is, in the precision that it is computed in."""
-    config = pipeline.vae.config
+    config, dtype = pipeline.vae.config, unet_dtype(accelerator)
+    unet = pipeline.unet.requires_grad_(False).eval()
     return Denoiser(
-        pipeline.unet.requires_grad_(False).eval().to(unet_dtype(accelerator)),
+        unet if unet.dtype == dtype else unet.to(dtype),  # which diffusers warns of
         noise_schedule(pipeline.scheduler),
         config.scaling_factor,
         getattr(config, "shift_factor", None) or 0.0,

@@ -19,6 +19,9 @@ FOLDER = "validation"
 PROMPTS_FILE = "prompts.json"
 """In that folder: the texts by number."""
 BASE = "base"
+LOSS = "validation_loss"
+"""In the log: the loss on samples that are not learned from; a term of several is
+``validation_TERM``."""
 
 Line = Mapping[str, float]
 """Of a log: ``step``, and numbers by name."""

@@ -7,7 +7,8 @@ resumed ends with the same weights as one that was left alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from surd.adapter.files import save
-from surd.adapter.module import Adapter, AdapterConfig
+from surd.adapter.files import read_config, save
+from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.models.hub import identity_of
 from surd.models.memory import enough_memory
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader
+from surd.training.attention import Probe
+from surd.training.collapse import Watch, watch_of
 from surd.training.data import Data, seed_of
+from surd.training.early_stopping import BEST, Stopping, best_weights
 from surd.training.finite import check_finite, check_weights
 from surd.training.frozen import Denoiser
+from surd.training.held_out import HeldOut, held_out
+from surd.training.logs import LOSS
 from surd.training.losses import losses, weighed
 from surd.training.run_folder import begin_log, checkpoint, take_up, write_log, writing
+from surd.training.samples import Sample
 from surd.training.setup import (
     config_of,
     make_accelerator,
@@ -37,7 +43,8 @@ from surd.training.validation import Validation, is_due, validate
 
 
 class Student(nn.Module):
-    """The adapter and the projection of the language model's vectors, `llm_width` wide if any."""
+    """The adapter, and the projection of the language model's vectors, `llm_width` wide, if its
+    features learn from those."""
 
     def __init__(self, config: AdapterConfig, llm_width: int | None, projection: str) -> None:
         super().__init__()
@@ -47,10 +54,14 @@ class Student(nn.Module):
             self.projection.requires_grad_(projection == "learned")
 
     def forward(
-        self, simple: torch.Tensor, llm: torch.Tensor | None
+        self,
+        simple: torch.Tensor,
+        llm: torch.Tensor | None = None,
+        read: torch.Tensor | None = None,
+        read_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """New embeddings, features, and what the features shall be."""
-        adapted = self.adapter(simple)
+        """New embeddings, features, and what the features shall be; see `Batch`."""
+        adapted = self.adapter(simple, read, read_mask)
         aim = None if self.projection is None else self.projection(llm)
         return adapted.embeddings, adapted.features, aim
 
@@ -63,7 +74,9 @@ class Taught:
     """Of its text embeddings."""
     denoiser: Denoiser | None = None
     """On the device."""
-    readers: Sequence[Reader] = ()
+    probes: Sequence[Probe] = ()
+    llm: LanguageModel | None = None
+    """That the adapter reads."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,9 @@ class Training:
     taught: Taught
     average: Any
     """Of the weights, or None."""
+    watch: Watch | None
+    """Of a projection that is learned."""
+    held_out: HeldOut | None
     about: Mapping[str, Any]
     """What is saved beside the weights, whatever the step."""
 
@@ -93,27 +109,38 @@ def train(
     *,
     accelerator: Any = None,
     validation: Validation | None = None,
+    unseen: Sequence[Sample] = (),
     start: Start | None = None,
 ) -> Adapter:
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
     The newest whole checkpoint is taken up, if there is one; else training begins with the weights
-    of `start`. `on_step` is told each step's number, from 1 on, and its losses. A validation
-    changes nothing of what is learned. Raises ModelError where memory runs out, and in the first
+    of `start`. `on_step` is told each step's number, from 1 on, and its losses. A validation, and
+    a loss on `unseen` samples, change nothing of what is learned, but for when it stops. Raises
+    ModelError where memory runs out, and in the first
     step whose loss, gradient or weights are not finite.
     """
     accelerator = accelerator or make_accelerator(params, folder)
-    training = _prepare(data, taught, params, accelerator, start)
+    training = _prepare(data, taught, params, accelerator, start, unseen)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
+    stopping = Stopping(folder, params.early_stopping)
     for step in sorted({0, first}):  # where a run was killed before it had drawn
         _look(training, validation, step)
     training.student.train()
+    last = first
     for step in range(first, params.steps):
-        done = step + 1
+        if stopping.is_over():
+            break
+        last = done = step + 1
         with enough_memory(_too_large(done, params)):
             sums = _step(training, data, step)
+        sums |= _unseen(training, done)
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
+        if stopping.note(done, sums.get(LOSS)) and accelerator.is_main_process:
+            _keep_best(training, folder, done, sums[LOSS])
+        if training.watch is not None:
+            training.watch.check(accelerator.unwrap_model(training.student).projection, done)
         on_step(done, sums)
         kept = done == params.steps or done % params.checkpoint_every == 0
         if kept:
@@ -121,7 +148,7 @@ def train(
         _look(training, validation, done)
         if kept:
             checkpoint(accelerator, training.student, params, folder, done, training.about)
-    return _finish(training, folder, len(data.samples))
+    return _finish(training, folder, len(data.samples), last)
 
 
 def _check_learnt(training: Training, data: Data, step: int) -> None:
@@ -134,7 +161,7 @@ def _check_learnt(training: Training, data: Data, step: int) -> None:
     )
     adapter = accelerator.unwrap_model(training.student).adapter.eval()
     with torch.no_grad():
-        given = adapter(batch.simple).embeddings
+        given = adapter(batch.simple, batch.read, batch.read_mask).embeddings
     training.student.train()
     check_weights(params, accelerator, step, training.learning, given)
 
@@ -157,14 +184,19 @@ def _prepare(
     params: TrainAdapterParams,
     accelerator: Any,
     start: Start | None,
+    unseen: Sequence[Sample],
 ) -> Training:
     from accelerate.utils import set_seed
     from diffusers.optimization import get_scheduler
 
     set_seed(params.seed)
-    student = Student(config_of(params, taught.width), data.llm_width, params.projection)
+    config = config_of(params, taught.width, taught.llm)
+    student = Student(config, data.llm_width, params.projection)
     if start is not None:
         take_over(start, student.adapter, student.projection)
+    watch = watch_of(data, student.projection, params)
+    student.to(accelerator.device)
+    kept_out = held_out(unseen, data, params, taught.probes, student, accelerator.device)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(learning, params)
     rate = get_scheduler(
@@ -179,7 +211,19 @@ def _prepare(
         "training": params.model_dump(mode="json"),
         "diffusion_identity": identity_of(params.diffusion),
     }
-    return Training(params, accelerator, student, learning, optimizer, rate, taught, average, about)
+    return Training(
+        params=params,
+        accelerator=accelerator,
+        student=student,
+        learning=learning,
+        optimizer=optimizer,
+        rate=rate,
+        taught=taught,
+        average=average,
+        watch=watch,
+        held_out=kept_out,
+        about=about,
+    )
 
 
 def _step(training: Training, data: Data, step: int) -> dict[str, float]:
@@ -212,7 +256,7 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
             params,
             denoiser=denoiser,
             noise=noise,
-            readers=taught.readers,
+            probes=taught.probes,
         )
         loss = weighed(terms, params)
         accelerator.backward(loss)
@@ -226,34 +270,70 @@ def _micro_step(training: Training, data: Data, number: int) -> dict[str, torch.
     return {"loss": loss, **terms}
 
 
-def _look(training: Training, validation: Validation | None, step: int) -> None:
-    """Draw with the adapter as it is now, of averaged weights where there are some."""
-    if validation is None or not is_due(validation, step):
-        return
-    student, average = training.accelerator.unwrap_model(training.student), training.average
+@contextmanager
+def _as_saved(training: Training) -> Iterator[Student]:
+    """The student as it would be saved now, of averaged weights where there are some; learning
+    goes on afterwards."""
+    student: Student = training.accelerator.unwrap_model(training.student)
+    average = training.average
     if average is not None:
         average.store(student.parameters())
         average.copy_to(student.parameters())
-    validate(validation, student.adapter if step else None, step, training.accelerator)
+    yield student
     if average is not None:
         average.restore(student.parameters())
     training.student.train()
 
 
-def _finish(training: Training, folder: Path, samples: int) -> Adapter:
-    """Leave the adapter in the folder, of averaged weights where there are some."""
+def _look(training: Training, validation: Validation | None, step: int) -> None:
+    """Draw with the adapter as it is now."""
+    if validation is None or not is_due(validation, step):
+        return
+    with _as_saved(training) as student:
+        validate(validation, student.adapter if step else None, step, training.accelerator)
+
+
+def _unseen(training: Training, step: int) -> dict[str, float]:
+    """The loss on samples that are not learned from, where it is due."""
+    params = training.params
+    due = step % params.validate_every == 0 or step == params.steps
+    if training.held_out is None or not due:
+        return {}
+    accelerator = training.accelerator
+    with _as_saved(training) as student, accelerator.autocast():
+        found = training.held_out.measured(student, accelerator.device)
+    if accelerator.num_processes > 1:  # all shall stop at the same step
+        means = accelerator.reduce(torch.tensor([*found.values()]).to(accelerator.device), "mean")
+        found = dict(zip(found, means.tolist(), strict=True))
+    return found
+
+
+def _keep_best(training: Training, folder: Path, step: int, loss: float) -> None:
+    """Keep the adapter as it is now, in place of the best before."""
+    with _as_saved(training) as student, writing(folder, "the best adapter so far"):
+        save(
+            student.adapter,
+            folder / BEST,
+            projection=student.projection,
+            about={**training.about, "step": step, LOSS: loss},
+        )
+
+
+def _finish(training: Training, folder: Path, samples: int, last: int) -> Adapter:
+    """Leave the adapter in the folder, of averaged weights where there are some: that of the last
+    step, or of the best validation."""
     accelerator, params = training.accelerator, training.params
     accelerator.wait_for_everyone()
     whole: Student = accelerator.unwrap_model(training.student)
     if training.average is not None:
         training.average.copy_to(whole.parameters())
+    about: dict[str, Any] = {**training.about, "step": last, "samples": samples}
+    if params.early_stopping is not None:
+        best = read_config(folder / BEST)
+        whole.load_state_dict(best_weights(folder))
+        about |= {"step": best["step"], LOSS: best[LOSS], "stopped": last}
     if accelerator.is_main_process:
         with writing(folder, "the adapter"):
-            save(
-                whole.adapter,
-                folder,
-                projection=whole.projection,
-                about={**training.about, "step": params.steps, "samples": samples},
-            )
+            save(whole.adapter, folder, projection=whole.projection, about=about)
     accelerator.end_training()
     return whole.adapter.eval().requires_grad_(False)

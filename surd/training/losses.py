@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader, attention_error
+from surd.training.attention import Probe, attention_error
 from surd.training.frozen import Denoiser
 
 TERMS = ("denoising", "attention", "llm", "prompt")
@@ -31,9 +31,18 @@ class Batch:
     complex: torch.Tensor | None
     """``[b, s, d]``."""
     llm: torch.Tensor | None
-    """``[b, 1, h]``."""
+    """``[b, 1, h]``, vectors of the texts that `simple` is of, less the mean of all."""
     pooled: torch.Tensor | None
     """Of SDXL ``[b, p]``, of the texts that `simple` is of."""
+    read: torch.Tensor | None = None
+    """``[b, t, h]``, the language model's states of the tokens of those texts."""
+    read_mask: torch.Tensor | None = None
+    """``[b, t]``, false for padding."""
+
+
+Given = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""By a student: text embeddings ``[b, s, d]``, features ``[b, s, d]``, and what those shall be,
+``[b, 1, d]``."""
 
 
 @dataclass(frozen=True)
@@ -64,28 +73,43 @@ def losses(
     *,
     denoiser: Denoiser | None = None,
     noise: Noise | None = None,
-    readers: Sequence[Reader] = (),
+    probes: Sequence[Probe] = (),
 ) -> dict[str, torch.Tensor]:
     """The terms that have a weight, before they are weighed.
 
-    `denoiser` and `noise` are wanted where denoising has a weight, `readers` where attention has
+    `denoiser` and `noise` are wanted where denoising has a weight, `probes` where attention has
     one. Source: the paper's section 4.3.
     """
-    embeddings, features, aim = student(batch.simple, batch.llm)
+    given = student(batch.simple, batch.llm, batch.read, batch.read_mask)
     terms = {}
     if params.denoising_weight:
         assert denoiser is not None and noise is not None
-        terms["denoising"] = _denoising(denoiser, batch, embeddings, noise, params)
+        terms["denoising"] = _denoising(denoiser, batch, given[0], noise, params)
+    return terms | text_terms(given, batch, params, probes)
+
+
+def text_terms(
+    given: Given, batch: Batch, params: TrainAdapterParams, probes: Sequence[Probe]
+) -> dict[str, torch.Tensor]:
+    """Those of them that need no picture, of what a student gave."""
+    embeddings, features, aim = given
+    terms = {}
     if params.attention_weight:
         assert batch.complex is not None
         root = params.attention_distance == "root"
-        terms["attention"] = attention_error(readers, embeddings, batch.complex, root=root)
+        terms["attention"] = attention_error(probes, embeddings, batch.complex, root=root)
     if params.llm_weight:
+        assert aim is not None
         terms["llm"] = distance(features, aim)
     if params.prompt_weight:
         assert batch.complex is not None
         terms["prompt"] = distance(embeddings, batch.complex)
     return terms
+
+
+def without_pictures(params: TrainAdapterParams) -> list[str]:
+    """The losses with a weight that need no picture."""
+    return [name for name in TERMS if name != "denoising" and getattr(params, f"{name}_weight")]
 
 
 def weighed(terms: Mapping[str, torch.Tensor], params: TrainAdapterParams) -> torch.Tensor:

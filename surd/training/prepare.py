@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from surd.adapter.encoding import side_px, text_width
+from surd.adapter.language import language_model
+from surd.adapter.module import LanguageModel
 from surd.dataset.published import Published
-from surd.llm.embeddings import Embeddings
+from surd.llm.embeddings import TextVectors
 from surd.models.memory import enough_memory
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader
+from surd.training.attention import Probe
 from surd.training.data import Data
 from surd.training.frozen import ENCODERS, Denoiser, denoiser_of, learning_unet, on_device
 from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
 from surd.training.loop import Taught
-from surd.training.queries import Examples, readers_of
+from surd.training.queries import Examples, probes_of
 from surd.training.samples import Sample, texts_of
+from surd.training.setup import reads_llm
 from surd.training.texts import Texts, cached_texts, fresh_texts
 from surd.training.views import picture_reader
 
@@ -31,11 +34,12 @@ def prepare(
     folder: Path | None,
     accelerator: Any,
     *,
-    vectors: Embeddings | None = None,
+    unseen: Sequence[Sample] = (),
+    vectors: TextVectors | None = None,
     quiet: bool = False,
 ) -> tuple[Data, Taught]:
     """What is learned from, and what teaches it; of the `pipeline`, on the CPU, each part is moved
-    to the device for as long as it computes.
+    to the device for as long as it computes. The texts of `unseen` samples are encoded too.
 
     Texts, latents and the UNet's queries are kept in `folder`; without one, texts and latents are
     encoded batch by batch. Raises SurdError, also where memory runs out.
@@ -45,13 +49,13 @@ def prepare(
         "it (CUDA_VISIBLE_DEVICES=) to train on the CPU"
     ):
         side = params.resolution or side_px(pipeline)
-        texts = _texts(samples, pipeline, params, folder, accelerator, quiet)
+        texts = _texts([*samples, *unseen], pipeline, params, folder, accelerator, quiet)
         denoiser = denoiser_of(pipeline, accelerator)
-        readers: Sequence[Reader] = ()
+        probes: Sequence[Probe] = ()
         if params.attention_weight:
             read = picture_reader(dataset, "train")
             examples = Examples(samples, texts, read, side, params.seed)
-            readers = readers_of(denoiser, pipeline.vae, examples, params, folder, accelerator)
+            probes = probes_of(denoiser, pipeline.vae, examples, params, folder, accelerator)
         latents: Latents | None = None
         learning: Denoiser | None = None
         if params.denoising_weight:
@@ -59,7 +63,13 @@ def prepare(
             latents = _latents(dataset, pipeline, params, cut, folder, accelerator, quiet)
             learning = learning_unet(denoiser, params, accelerator)
     data = Data(samples, texts, params, latents=latents, vectors=vectors)
-    return data, Taught(text_width(pipeline), learning, readers)
+    llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
+    return data, Taught(text_width(pipeline), learning, probes, llm)
+
+
+def llm_of(vectors: TextVectors) -> LanguageModel:
+    """The model that vectors were computed with."""
+    return language_model(vectors.about, vectors.layer, vectors.width)
 
 
 def _texts(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from surd.models.hub import identity_of
 from surd.models.memory import enough_memory
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Asked, Reader, ask, layers_of
+from surd.training.attention import Asked, Probe, ask, layers_of
 from surd.training.data import seed_of
 from surd.training.frozen import Denoiser, on_device, unet_dtype
 from surd.training.latents import Cut, encode_pictures, pictures_at_once
@@ -49,14 +49,14 @@ class Examples:
         return [self.samples[order[number % len(order)]] for number in range(_PICTURES)]
 
 
-def readers_of(
+def probes_of(
     denoiser: Denoiser,
     vae: Any,
     examples: Examples,
     params: TrainAdapterParams,
     folder: Path | None,
     accelerator: Any,
-) -> list[Reader]:
+) -> list[Probe]:
     """The UNet's layers on the device, with what they are asked.
 
     With a folder, that is computed by the first run of those settings alone. Raises ModelError
@@ -78,7 +78,7 @@ def readers_of(
         )
     device, dtype = accelerator.device, unet_dtype(accelerator)
     return [
-        Reader(
+        Probe(
             layer.to(device, dtype),
             Asked(asked[name].queries.half().to(device, dtype), asked[name].variance),
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from surd.adapter.encoding import check_width, text_width
-from surd.dataset.published import Published, batches, open_published
+from surd.dataset.published import Published, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
 from surd.models.diffusion import load_pipeline
@@ -21,13 +21,15 @@ from surd.store.storage import local_path
 from surd.training.card import CARD, write_card
 from surd.training.checks import check_fits, check_tools
 from surd.training.frozen import drop
+from surd.training.held_out import chosen
 from surd.training.loop import train
-from surd.training.prepare import prepare
+from surd.training.losses import without_pictures
+from surd.training.prepare import llm_of, prepare
 from surd.training.run_folder import checkpoints
-from surd.training.samples import samples_of
+from surd.training.samples import Sample, never_embedded, samples_of, with_vectors
 from surd.training.sentences import caption_digests
 from surd.training.settings import alone, begin_folder, check_folder, is_done, settings_of
-from surd.training.setup import make_accelerator
+from surd.training.setup import make_accelerator, reads_llm
 from surd.training.start import open_start
 from surd.training.validation import open_validation, validation_prompts
 
@@ -73,12 +75,20 @@ def run(
     resolve(params.diffusion, MODEL_FILES)
     validation_prompts(params)
     dataset = open_published(location)
-    begin = None if start is None else open_start(local_path(start), folder, params)
-    vectors = _vectors(location, dataset, params) if params.llm_weight else None
-    samples = samples_of(location, dataset, "train", params, among=vectors)
+    samples = samples_of(location, dataset, "train", params)
+    vectors = None
+    if params.llm_weight or reads_llm(params):
+        vectors = _vectors(location, params)
+        _check_sentences(location, samples, params, vectors)
+        samples = with_vectors(samples, vectors, params)
+    unseen = _unseen(location, dataset, params, vectors)
     if not samples:
         raise SurdError(_none(location, dataset, params))
     lacking = dataset.splits.get("train", 0) - len(samples)
+    begin = None
+    if start is not None:
+        llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
+        begin = open_start(local_path(start), folder, params, llm)
     captions = caption_digests(location) if params.captions == "all" else None
     settings = settings_of(params, dataset, vectors, captions, begin)
     check_folder(folder, settings, resume=resume)
@@ -102,7 +112,15 @@ def run(
         quiet = quiet or not main
         place = Path(location) / "adapter" / "cache" if params.cache else None
         data, taught = prepare(
-            dataset, samples, pipeline, params, place, accelerator, vectors=vectors, quiet=quiet
+            dataset,
+            samples,
+            pipeline,
+            params,
+            place,
+            accelerator,
+            unseen=unseen,
+            vectors=vectors,
+            quiet=quiet,
         )
         validation = open_validation(params, pipeline, folder, accelerator)
         if validation is not None:
@@ -123,6 +141,7 @@ def run(
                 on_step,
                 accelerator=accelerator,
                 validation=validation,
+                unseen=unseen,
                 start=begin,
             )
         if main:
@@ -142,18 +161,36 @@ def _none(location: str, dataset: Published, params: TrainAdapterParams) -> str:
     )
 
 
-def _vectors(
-    location: str, dataset: Published, params: TrainAdapterParams
-) -> embeddings.Embeddings:
-    vectors = embeddings.load(location, params.llm, params.layer)
-    if vectors.per_token:
+def _vectors(location: str, params: TrainAdapterParams) -> embeddings.TextVectors:
+    vectors = embeddings.load_texts(location, params.llm, params.layer)
+    if reads_llm(params) and not vectors.per_token:
         raise SurdError(
-            f"{location}: the vectors of {params.llm}, layer {vectors.layer}, are one per token, "
-            "but an adapter learns from one per prompt; run: "
-            + command("embed-llm", location, *_which(params, vectors.layer), "--pool", "last")
+            f"{location}: the vectors of {params.llm}, layer {vectors.layer}, are one per prompt, "
+            "but network: reader reads one per token; run: "
+            + command("embed-llm", location, *_which(params, vectors.layer), "--pool", "none")
         )
-    _check_sentences(location, dataset, params, vectors.layer)
     return vectors
+
+
+def _unseen(
+    location: str,
+    dataset: Published,
+    params: TrainAdapterParams,
+    vectors: embeddings.TextVectors | None,
+) -> list[Sample]:
+    """Samples of the validation split that a loss is computed on."""
+    if not without_pictures(params):
+        return []
+    plain = params.model_copy(update={"captions": "best", "complex_share": 0.0})
+    found = samples_of(location, dataset, "validation", plain)
+    if vectors is not None:
+        found = with_vectors(found, vectors, plain)
+    if params.early_stopping is not None and not found:
+        raise SurdError(
+            f"{location}: early_stopping needs a validation split; publish one: "
+            f"{command('publish', location)} --set publish.validation=0.05"
+        )
+    return chosen(found, params.seed)
 
 
 def _which(params: TrainAdapterParams, layer: int) -> tuple[object, ...]:
@@ -161,18 +198,24 @@ def _which(params: TrainAdapterParams, layer: int) -> tuple[object, ...]:
 
 
 def _check_sentences(
-    location: str, dataset: Published, params: TrainAdapterParams, layer: int
+    location: str,
+    samples: Sequence[Sample],
+    params: TrainAdapterParams,
+    vectors: embeddings.TextVectors,
 ) -> None:
-    """Raises SurdError where vectors belong to other sentences than those that were published."""
-    said = embeddings.sentences(location, params.llm, layer)
-    others = sum(
-        said.get(id_, text) != text
-        for table in batches(dataset, "train", ["id", "simple_prompt"])
-        for id_, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
-    )
+    """Raises SurdError where vectors belong to other sentences than those that were published, or
+    there are none of texts that may stand for a sample."""
+    said = vectors.samples
+    others = sum(said.get(one.id, one.captions[0]) != one.captions[0] for one in samples)
+    embed = command("embed-llm", location, *_which(params, vectors.layer))
     if others:
-        embed = command("embed-llm", location, *_which(params, layer))
         raise SurdError(
             f"{location}: {others:,} vectors of {params.llm} belong to other captions than the "
             f"published ones; publish and embed again: {command('publish', location)}; {embed}"
+        )
+    lacking = never_embedded(samples, vectors, params)
+    if lacking:
+        raise SurdError(
+            f"{location}: there are no vectors of {params.llm} of {len(lacking):,} texts that "
+            f"training may draw, such as {lacking[0]!r:.60}; run: {embed} --texts all"
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from surd.dataset.published import Published, batches
+from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.sentences import sentences_of
 
@@ -27,9 +28,8 @@ def samples_of(
     dataset: Published,
     split: str,
     params: TrainAdapterParams,
-    among: Container[str] | None = None,
 ) -> list[Sample]:
-    """Those of a split, row by row, or those of them whose id is `among` some.
+    """Those of a split, row by row.
 
     Raises SurdError where a file cannot be read, or all captions are wanted and some are gone.
     """
@@ -38,12 +38,40 @@ def samples_of(
     found = [
         Sample(number, row["id"], (row["simple_prompt"],), row["complex_prompt"])
         for number, row in enumerate(rows)
-        if among is None or row["id"] in among
     ]
     if params.captions != "all":
         return found
     sentences = sentences_of(location, [sample.id for sample in found])
     return [Sample(one.row, one.id, tuple(sentences[one.id]), one.complex) for one in found]
+
+
+def with_vectors(
+    samples: Sequence[Sample], vectors: TextVectors, params: TrainAdapterParams
+) -> list[Sample]:
+    """Samples whose published caption has a vector, and of their other texts those that have one.
+
+    Where complex prompts stand in for captions, theirs has one too.
+    """
+    return [
+        replace(one, captions=tuple(text for text in one.captions if text in vectors))
+        for one in samples
+        if one.captions[0] in vectors and (not params.complex_share or one.complex in vectors)
+    ]
+
+
+def never_embedded(
+    samples: Sequence[Sample], vectors: TextVectors, params: TrainAdapterParams
+) -> list[str]:
+    """Texts that stand beside a caption with a vector, and that embed-llm was not given."""
+    return list(
+        dict.fromkeys(
+            text
+            for one in samples
+            if one.captions[0] in vectors
+            for text in (*one.captions, *((one.complex,) if params.complex_share else ()))
+            if text not in vectors.places
+        )
+    )
 
 
 def needs_complex(params: TrainAdapterParams) -> bool:

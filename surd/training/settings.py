@@ -13,13 +13,14 @@ from typing import Any
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, read_config
 from surd.dataset.published import Published
 from surd.errors import ModelError, SurdError
-from surd.llm.embeddings import Embeddings
+from surd.llm.embeddings import TextVectors
 from surd.models.hub import identity_of, is_same
 from surd.models.weights import why_damaged
 from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, is_temporary
 from surd.training.card import CARD, CURVES, PICTURES
+from surd.training.early_stopping import BEST
 from surd.training.logs import FOLDER, LOG_FILE, PROMPTS_FILE, SCORES_FILE
 from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_checkpoint
 from surd.training.start import Start
@@ -35,6 +36,7 @@ _EVALUATED = ("evaluation.json", "evaluation.md", "evaluation.parquet")
 _OF_A_RUN = (
     *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, SCORES_FILE),
     *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
+    *(f"{BEST}/{WEIGHTS_FILE}", f"{BEST}/{CONFIG_FILE}"),
     *_EVALUATED,
     "rewriting/*.json",
     "surd-adapter/**/events.out.tfevents.*",  # of TensorBoard
@@ -60,7 +62,7 @@ _REMOVED = {
 def settings_of(
     params: TrainAdapterParams,
     dataset: Published,
-    vectors: Embeddings | None,
+    vectors: TextVectors | None,
     sentences: Sequence[str] | None,
     start: Start | None,
 ) -> dict[str, Any]:
@@ -121,9 +123,11 @@ def is_done(folder: Path, steps: int) -> bool:
     """Whether the adapter in `folder` is the one of so many steps."""
     weights = folder / WEIGHTS_FILE
     try:
-        done = read_config(folder).get("step") == steps
+        config = read_config(folder)
     except ModelError:
         return False
+    asked = config.get("training", {}).get("steps") if "stopped" in config else config.get("step")
+    done = asked == steps
     return done and weights.is_file() and why_damaged(weights) is None
 
 
@@ -207,7 +211,7 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
 
 
 def _remove_half_done(folder: Path) -> None:
-    for place in ("", f"{FOLDER}/", f"{FOLDER}/*/", "pictures/*/"):
+    for place in ("", f"{BEST}/", f"{FOLDER}/", f"{FOLDER}/*/", "pictures/*/"):
         for path in folder.glob(f"{place}.*.tmp"):
             if path.is_file() and is_temporary(path.name):
                 path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surd.adapter.module import AdapterConfig
+from surd.adapter.module import AdapterConfig, LanguageModel
 from surd.models.devices import device_named, dtype_of
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.checks import tracker_of
@@ -19,11 +19,19 @@ _WAIT = timedelta(hours=24)
 """How long processes wait for each other: one may encode or draw while the others are done."""
 
 
-def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
-    """The network that the parameters ask for."""
+def reads_llm(params: TrainAdapterParams) -> bool:
+    """Whether the network reads a language model's states."""
+    return params.network == "reader" and params.llm_states != "none"
+
+
+def config_of(
+    params: TrainAdapterParams, width: int, llm: LanguageModel | None = None
+) -> AdapterConfig:
+    """The network that the parameters ask for; `llm` is what a reader reads."""
+    reads = reads_llm(params)
     return AdapterConfig(
         width=width,
-        network=params.network,
+        network="encoder" if params.network == "reader" and not reads else params.network,
         heads=params.heads,
         feed_forward=params.feed_forward,
         weight=params.adapter_weight,
@@ -31,6 +39,7 @@ def config_of(params: TrainAdapterParams, width: int) -> AdapterConfig:
         attend=params.attend,
         dropout=params.dropout,
         gate=params.gate,
+        language_model=llm if reads else None,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from surd.adapter.files import WEIGHTS_FILE, load, load_projection
-from surd.adapter.module import Adapter
+from surd.adapter.module import Adapter, LanguageModel
 from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.setup import config_of
@@ -31,7 +31,9 @@ class Start:
     """Of its file."""
 
 
-def open_start(folder: Path, run: Path, params: TrainAdapterParams) -> Start:
+def open_start(
+    folder: Path, run: Path, params: TrainAdapterParams, llm: LanguageModel | None = None
+) -> Start:
     """Load the adapter in `folder`, for a run in the folder `run`.
 
     Raises SurdError where that is the same, or the settings ask for another network.
@@ -40,7 +42,13 @@ def open_start(folder: Path, run: Path, params: TrainAdapterParams) -> Start:
         raise SurdError(f"--from {folder}: is the run's own folder; choose another --output")
     adapter = load(folder)
     theirs = asdict(adapter.config)
-    for name, wanted in asdict(config_of(params, adapter.config.width)).items():
+    for name, wanted in asdict(config_of(params, adapter.config.width, llm)).items():
+        if name == "language_model" and wanted and theirs[name] and theirs[name] != wanted:
+            raise SurdError(
+                f"--from {folder}: its adapter reads {theirs[name]['name']}, layer "
+                f"{theirs[name]['layer']}, not {wanted['name']}, layer {wanted['layer']}, or "
+                "another version of it; choose that with --llm and --layer"
+            )
         if name not in _FREE and theirs[name] != wanted:
             setting = f"train_adapter.{_SETTINGS.get(name, name)}={theirs[name]}"
             raise SurdError(

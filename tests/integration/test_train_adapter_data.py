@@ -122,7 +122,7 @@ def test_what_no_loss_needs_is_not_computed(
     off = {"denoising_weight": 0, "llm_weight": 0, "prompt_weight": 0}
     attention = TrainAdapterParams(**SMALL, **off, attention_weight=1)
     data, taught, _ = prepared(workspace, pipeline, tmp_path, attention, tmp_path / "run")
-    assert sum(pictures) == 5 and taught.denoiser is None and taught.readers
+    assert sum(pictures) == 5 and taught.denoiser is None and taught.probes
     batch = data.batch(0, 1, 0, torch.device("cpu"))
     assert batch.latents is None and batch.llm is None and batch.complex is not None
     assert not [*tmp_path.glob("latents-*")]
@@ -130,7 +130,7 @@ def test_what_no_loss_needs_is_not_computed(
     data, taught, _ = prepared(workspace, pipeline, tmp_path, denoising, tmp_path / "run")
     batch = data.batch(0, 1, 0, torch.device("cpu"))
     assert batch.latents is not None and batch.complex is None and batch.llm is None
-    assert not taught.readers and taught.denoiser is not None
+    assert not taught.probes and taught.denoiser is not None
     assert len(texts_of(data.samples, denoising)) < len(texts_of(data.samples, attention))
 
 
@@ -139,7 +139,7 @@ def test_without_a_cache_the_batches_are_the_same_but_for_rounding(
     workspace: Path, tmp_path: Path, xl: bool
 ) -> None:
     pipeline = make_pipeline(xl=xl)
-    params = TrainAdapterParams(**SMALL, complex_share=0.3)
+    params = TrainAdapterParams(**SMALL)
     cached = data_of(workspace, pipeline, tmp_path, params)
     fresh = data_of(workspace, pipeline, None, params)
     assert fresh.samples == cached.samples

@@ -140,7 +140,8 @@ def test_captions_published_anew_need_vectors_of_their_own(
 def test_where_any_caption_may_stand_in_all_of_them_count(
     surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
 ) -> None:
-    run = command(Path(made.location), diffusion, tmp_path / "run", 2, captions="all")
+    more = {"captions": "all", "llm_weight": 0}
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2, **more)
     rows = samples(12, candidate_scores=[0.9])
     write_group(made, "clip", 0, rows)
     assert surd(*run, "-q").code == 0
@@ -189,19 +190,26 @@ def test_parts_that_were_made_differently_are_not_mixed(
         embeddings.load(tmp_path / "a", "tiny", 2)
 
 
-def test_vectors_of_every_token_are_refused_before_anything_is_computed(
+def test_a_reader_of_vectors_of_whole_prompts_is_refused_before_anything_is_computed(
     surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
 ) -> None:
-    from support_llm import make_model
-
-    make_model(tmp_path / "tiny")
-    told = ("--model", tmp_path / "tiny", "--layer", 2, "--pool", "none")
-    assert surd("embed-llm", made.location, *told).code == 0
-    run = command(Path(made.location), diffusion, tmp_path / "run", 2)
-    ran = surd(*run, "--llm", tmp_path / "tiny")
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2, network="reader")
+    ran = surd(*run)
     assert ran.code == 2 and ran.err.count("\n") == 1
-    assert "--layer 2 --pool last" in ran.err
+    assert "network: reader reads one per token" in ran.err
+    assert "--layer 3 --pool none" in ran.err
     assert not Path(made.location, "adapter").exists() and not (tmp_path / "run").exists()
+
+
+def test_texts_that_may_be_drawn_but_were_never_embedded_are_named(
+    surd: Surd, made: Workspace, diffusion: str, tmp_path: Path
+) -> None:
+    run = command(Path(made.location), diffusion, tmp_path / "run", 2, complex_share=0.2)
+    ran = surd(*run)
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "no vectors of tiny-llm of " in ran.err and "such as 'masterpiece, red cup" in ran.err
+    assert ran.err.rstrip().endswith("--texts all")
+    assert surd(*run, "--set", "train_adapter.llm_weight=0", "-q").code == 0  # nobody asks for them
 
 
 def test_an_adapter_with_another_base_is_told_once(

@@ -19,7 +19,7 @@ from support_training import SMALL, command, data_of, prepared
 from surd.adapter.encoding import encode
 from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Reader, ask, attention_error, layers_of
+from surd.training.attention import Probe, ask, attention_error, layers_of
 from surd.training.frozen import Denoiser, denoiser_of
 from surd.training.loop import Student, Taught, train
 from surd.training.losses import TERMS, Batch, Noise, losses, weighed
@@ -42,13 +42,13 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
     params = TrainAdapterParams(**SMALL, projection=projection, **others | {f"{term}_weight": 1.0})
     data = data_of(workspace, pipeline, tmp_path, params)
     pipeline.unet.requires_grad_(False)
-    student = Student(config_of(params, 32), 24, projection)
+    student = Student(config_of(params, 32), data.llm_width, projection)
     torch.nn.init.normal_(student.adapter.out.weight, std=0.2)
     batch = data.batch(0, 1, 0, torch.device("cpu"))
     assert batch.latents is not None and batch.latents.shape[-1] == 8
     denoiser = denoiser_of(pipeline, PLAIN)
     noise = data.noise(0, 0, batch.latents, 1000)
-    given = {"denoiser": denoiser, "noise": noise, "readers": readers_for(denoiser, batch, noise)}
+    given = {"denoiser": denoiser, "noise": noise, "probes": probes_for(denoiser, batch, noise)}
     terms = losses(student, batch, params, **given)
     assert list(terms) == [term]
     weighed(terms, params).backward()
@@ -66,23 +66,23 @@ def test_each_term_teaches_the_adapter_and_nothing_else(
 PLAIN = SimpleNamespace(mixed_precision="no")
 
 
-def readers_for(denoiser: Denoiser, batch: Batch, noise: Noise) -> list[Reader]:
+def probes_for(denoiser: Denoiser, batch: Batch, noise: Noise) -> list[Probe]:
     assert batch.latents is not None
     latents = denoiser.scaled(batch.latents)
     arguments = denoiser.arguments(latents, batch.simple, None, noise.values, noise.times)
     unet = denoiser.unet
     asked = ask(unet, [(arguments, torch.arange(5)), (arguments, torch.arange(9))])
-    return [Reader(layer, asked[name]) for name, layer in layers_of(unet).items()]
+    return [Probe(layer, asked[name]) for name, layer in layers_of(unet).items()]
 
 
-def read(workspace: Path) -> tuple[Any, Batch, list[Reader]]:
+def read(workspace: Path) -> tuple[Any, Batch, list[Probe]]:
     """A pipeline, a batch for it, and its cross-attention layers with what they are asked."""
     pipeline = make_pipeline()
     data = data_of(workspace, pipeline, None, TrainAdapterParams(**SMALL))
     batch = data.batch(0, 1, 0, torch.device("cpu"))
     assert batch.latents is not None
     denoiser = denoiser_of(pipeline, PLAIN)
-    return pipeline, batch, readers_for(denoiser, batch, data.noise(0, 0, batch.latents, 1000))
+    return pipeline, batch, probes_for(denoiser, batch, data.noise(0, 0, batch.latents, 1000))
 
 
 ATTENTION = {"denoising_weight": 0, "llm_weight": 0, "prompt_weight": 0, "attention_weight": 1}
@@ -126,7 +126,7 @@ def test_of_the_unet_only_its_cross_attention_stays_in_memory(
         kinds = ("UNet2DConditionModel", "AutoencoderKL", "CLIPTextModel")
         heavy = {kind for one in gc.get_objects() if (kind := type(one).__name__) in kinds}
         left.append(heavy)
-        assert all(type(reader.layer).__name__ == "Attention" for reader in taught.readers)
+        assert all(type(probe.layer).__name__ == "Attention" for probe in taught.probes)
         return train(data, taught, *arguments, **more)
 
     monkeypatch.setattr("surd.training.run.train", look)
@@ -140,18 +140,18 @@ def test_of_the_unet_only_its_cross_attention_stays_in_memory(
 def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_text(
     workspace: Path,
 ) -> None:
-    pipeline, batch, readers = read(workspace)
+    pipeline, batch, probes = read(workspace)
     names = [name for name, _ in pipeline.unet.named_modules() if name.endswith("attn2")]
-    assert len(readers) == len(names) > 1
-    for reader in readers:
-        queries = reader.asked.queries
-        assert len(queries) == 14 and reader.asked.variance > 0
+    assert len(probes) == len(names) > 1
+    for probe in probes:
+        queries = probe.asked.queries
+        assert len(queries) == 14 and probe.asked.variance > 0
         torch.testing.assert_close(queries[:5], queries[5:10])  # the same run twice
     assert batch.complex is not None
-    assert attention_error(readers, batch.complex, batch.complex) == 0
-    assert attention_error(readers, batch.simple, batch.complex) > 0
+    assert attention_error(probes, batch.complex, batch.complex) == 0
+    assert attention_error(probes, batch.simple, batch.complex) > 0
     x = batch.complex.clone().requires_grad_()
-    alike = attention_error(readers, x, batch.complex, root=True)
+    alike = attention_error(probes, x, batch.complex, root=True)
     alike.backward()
     assert float(alike.detach()) == pytest.approx(0.01)
     assert x.grad is not None and x.grad.isfinite().all()
@@ -160,7 +160,7 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
 def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
     workspace: Path,
 ) -> None:
-    _, batch, readers = read(workspace)
+    _, batch, probes = read(workspace)
     assert batch.complex is not None
     aim = batch.complex[:1]
     off = torch.randn(aim.shape, generator=torch.Generator().manual_seed(0))
@@ -168,7 +168,7 @@ def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what
     def slope(share: float, *, root: bool) -> float:
         x = (aim + share * off).requires_grad_()
         torch.manual_seed(0)
-        attention_error(readers, x, aim, root=root).backward()
+        attention_error(probes, x, aim, root=root).backward()
         assert x.grad is not None
         return float(x.grad.norm())
 
@@ -200,7 +200,7 @@ def test_any_caption_that_clip_confirms_may_stand_in(tmp_path: Path) -> None:
 
 def test_captions_are_drawn_anew_for_every_batch(workspace: Path, tmp_path: Path) -> None:
     pipeline = make_pipeline()
-    params = TrainAdapterParams(**{**SMALL, "batch_size": 8})
+    params = TrainAdapterParams(**{**SMALL, "batch_size": 8}, llm_weight=0)
     plain = data_of(workspace, pipeline, tmp_path, params)
     two = ("a red circle", "two blue stars")
     samples = [replace(sample, captions=two) for sample in plain.samples]
@@ -225,7 +225,7 @@ def test_captions_are_drawn_anew_for_every_batch(workspace: Path, tmp_path: Path
 def test_a_share_of_complex_prompts_stands_in_for_simple_ones_in_all_that_is_said_of_them(
     workspace: Path, xl: bool
 ) -> None:
-    params = TrainAdapterParams(**{**SMALL, "batch_size": 20}, complex_share=0.5)
+    params = TrainAdapterParams(**{**SMALL, "batch_size": 20}, complex_share=0.5, llm_weight=0)
     pipeline = make_pipeline(xl=xl)
     data = data_of(workspace, pipeline, None, params)
     every = [text for sample in data.samples for text in (*sample.captions, sample.complex)]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from surd import adapter as adapters
 from surd.adapter.files import load_projection
-from surd.adapter.module import Adapter, AdapterConfig
+from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.errors import ModelError
 from surd.training.losses import distance
 
@@ -264,3 +264,51 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
     refused("no fc.weight", official, tmp_path / "other.pt", adapter_weight=0.1)
     torch.save({"fc.weight": torch.zeros(16, 16)}, tmp_path / "other.pt")
     refused("no transformer_encoder", official, tmp_path / "other.pt", adapter_weight=0.1)
+
+
+LLM = LanguageModel("tiny", "tiny", layer=3, width=12, max_tokens=16)
+
+
+def llm_states(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """States ``[n, t, 12]`` of so many tokens each, and their mask."""
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return torch.randn(len(lengths), max(lengths), 12), mask
+
+
+def test_a_reader_that_has_learnt_nothing_gives_the_base_models_embeddings() -> None:
+    fresh = Adapter(AdapterConfig(**SMALL, network="reader", blend="residual", language_model=LLM))
+    x = torch.randn(2, 7, 16)
+    assert torch.equal(fresh(x, *llm_states(4, 6)).embeddings, x)
+
+
+def test_a_reader_looks_at_every_token_but_the_first_whatever_its_size() -> None:
+    adapter, x = make(network="reader", language_model=LLM), torch.randn(1, 7, 16)
+    states, mask = llm_states(4)
+    plain = adapter(x, states, mask).embeddings
+    for token in range(4):
+        other = states.clone()
+        other[0, token] = torch.randn(12)
+        assert torch.equal(adapter(x, other, mask).embeddings, plain) == (token == 0)
+    torch.testing.assert_close(adapter(x, 100 * states + 7, mask).embeddings, plain)
+    padded = torch.cat([states, torch.randn(1, 3, 12)], dim=1)
+    longer = torch.cat([mask, torch.zeros(1, 3, dtype=torch.bool)], dim=1)
+    torch.testing.assert_close(adapter(x, padded, longer).embeddings, plain)
+
+
+def test_a_reader_of_a_text_without_tokens_gives_numbers() -> None:
+    adapter, x = make(network="reader", language_model=LLM), torch.randn(3, 7, 16)
+    states, mask = llm_states(5, 1, 0)
+    found = adapter(x, states, mask).embeddings
+    assert found.isfinite().all()
+    found.sum().backward()
+    grads = [p.grad for p in adapter.parameters() if p.grad is not None]
+    assert grads and all(grad.isfinite().all() for grad in grads)
+
+
+def test_a_reader_is_saved_with_its_language_model(tmp_path: Path) -> None:
+    adapter = make(network="reader", language_model=LLM)
+    adapters.save(adapter, tmp_path)
+    assert adapters.load(tmp_path).config == adapter.config
+    x, given = torch.randn(2, 7, 16), llm_states(3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(adapters.load(tmp_path)(x, *given)[0], adapter(x, *given)[0])

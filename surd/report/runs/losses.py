@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from surd.report.page import Chart, Section, body
 from surd.report.runs.read import Run, anchor
+from surd.training.logs import LOSS
 from surd.training.loss_plots import RATE, loss_plot, loss_points, window
 
 _ABOUT = {
@@ -14,6 +15,9 @@ _ABOUT = {
     "answers",
     "llm": "Distance of the adapter's features from the language model's vector",
     "prompt": "Distance of the adapter's text embeddings from the complex prompt's",
+    LOSS: "The weighted sum of the terms but denoising on samples of the validation split, as a "
+    "share of what it is without an adapter; below 1 it is of use to sentences that were not "
+    "learned from",
     RATE: "Learning rate of the optimizer",
 }
 
@@ -37,7 +41,10 @@ def losses_section(run: Run) -> Section | None:
         "runs/losses.html.j2",
         charts=charts,
         window=window(len(run.losses)),
-        diverged={name: len(run.losses) - len(points) for name, points in terms.items()},
+        diverged={
+            name: sum(name in line for line in run.losses) - len(points)
+            for name, points in terms.items()
+        },
     )
     return Section(f"{run.id}-losses", "Losses", text, charts)
 

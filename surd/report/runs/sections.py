@@ -29,6 +29,9 @@ def _about(run: Run) -> Section:
     steps, batch, accumulate = (run.whole(name) for name in _SIZE)
     accumulate = accumulate or 1
     pairs = run.step * batch * accumulate if run.step and batch else None
+    reads = run.settings.get("network") == "reader" and run.settings.get("llm_states") != "none"
+    learns = run.settings.get("llm_weight", 1)
+    use = "reading" if reads else "trained with vectors of" if learns else None
     text = body(
         "runs/about.html.j2",
         run=run,
@@ -37,7 +40,8 @@ def _about(run: Run) -> Section:
         accumulate=accumulate,
         pairs=pairs,
         diffusion=public_name(str(run.settings.get("diffusion", "a diffusion model"))),
-        llm=public_name(str(run.settings.get("llm", "a language model"))),
+        llm=public_name(str(run.settings.get("llm", "a language model"))) if use else None,
+        llm_use=use,
         changed=list(_changed(run)),
     )
     return Section(run.id, f"Adapter: {visible(run.name, 80)}", text)
