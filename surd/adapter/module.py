@@ -114,9 +114,9 @@ class Reading(nn.Module):
 class Adapter(nn.Module):
     """Section 4.2 and figure 5 of the paper; the ``reader`` is surd's own.
 
-    Of the language model's states each token is normalised, since their size differs a hundredfold
-    between tokens and layers, and the first is left out, in which causal models store what they
-    attend to when there is nothing to attend to (arXiv:2309.17453).
+    Of the language model's states each token is normalised, since their size differs much between
+    layers, and the first is left out, which causal models attend to when there is nothing to attend
+    to (arXiv:2309.17453).
 
     At first o is 0; with the published network it is a small random bias, since the published code
     zeroes the weight of its last layer alone.
