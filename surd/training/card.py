@@ -10,11 +10,19 @@ from typing import Any
 from PIL import Image
 
 from surd.adapter.drawing import open_rgb
+from surd.adapter.files import read_config
 from surd.files.contact_sheet import contact_sheet
 from surd.models.names import public_name
 from surd.pages.markdown import inline
 from surd.store.storage import Storage
-from surd.training.logs import LOG_FILE, SCORES_FILE, pictures_over_time, read_log
+from surd.training.logs import (
+    LOG_FILE,
+    LOSS,
+    SCORES_FILE,
+    finite,
+    pictures_over_time,
+    read_log,
+)
 from surd.training.loss_plots import loss_svg
 
 CARD = "README.md"
@@ -28,14 +36,7 @@ def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     storage = Storage(str(folder))
     storage.write_bytes(CURVES, loss_svg(read_log(folder / LOG_FILE)).encode())
     base, llm = public_name(settings["diffusion"]), public_name(settings["llm"])
-    reads = settings["network"] == "reader" and settings["llm_states"] != "none"
     learnt = f", and on\nvectors of {llm}" if settings["llm_weight"] else ""
-    reading = (
-        f"It reads {llm}, layer {settings['layer']}, beside the text encoder: that language model "
-        "runs\nonce for each prompt, and is loaded with the adapter.\n\n"
-        if reads
-        else ""
-    )
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
     rows = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in told.items())
@@ -50,7 +51,7 @@ This adapter moves the text embeddings of plain sentences towards those of the p
 draws well. It was trained on {samples:,} images, each with a simple and a complex prompt{learnt}.
 The method is that of Zhong et al. 2023 ([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
 
-{reading}```sh
+{_reading(folder)}{_held_out(folder)}```sh
 surd generate --adapter . "two red cups on a table" --compare
 ```
 
@@ -68,6 +69,29 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 {rows}
 """
     storage.write_bytes(CARD, text.encode())
+
+
+def _reading(folder: Path) -> str:
+    """The language model that has to be there when it is used; nothing where there is none."""
+    model = read_config(folder).get("language_model")
+    if model is None:
+        return ""
+    return (
+        f"It reads {public_name(model['name'])}, layer {model['layer']}, beside the text encoder: "
+        "that language\nmodel is loaded with the adapter, and runs once for each prompt.\n\n"
+    )
+
+
+def _held_out(folder: Path) -> str:
+    """The loss on unseen samples that the adapter ended with; nothing where there was none."""
+    log = dict(finite(read_log(folder / LOG_FILE), LOSS))
+    step = read_config(folder).get("step")
+    if step not in log:
+        return ""
+    return (
+        "On samples of the validation split, which it did not learn from, its loss is "
+        f"{log[step]:.0%} of\nthat without an adapter.\n\n"
+    )
 
 
 def _validation(folder: Path, storage: Storage) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surd.adapter.encoding import check_width, text_width
+from surd.adapter.files import read_config
 from surd.dataset.published import Published, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
@@ -146,7 +147,8 @@ def run(
             )
         if main:
             write_card(folder, lasting(params), len(samples))
-    return Trained(folder, len(samples), params.steps, True, lacking, main)
+    taken = read_config(folder).get("stopped", params.steps)
+    return Trained(folder, len(samples), taken, True, lacking, main)
 
 
 def _none(location: str, dataset: Published, params: TrainAdapterParams) -> str:

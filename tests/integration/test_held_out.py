@@ -109,13 +109,14 @@ def test_training_stops_when_it_no_longer_helps_and_keeps_the_best(
     more = {**ATTENTION, "validate_every": 1, "early_stopping": 2, "checkpoint_every": 2}
     run = tmp_path / "run"
     told = command(split, diffusion, run, 9, **more)
-    assert surd(*told, "-q").code == 0
+    assert "4 steps on" in surd(*told, "-q").out
     assert [line["step"] for line in log_of(run)] == [1, 2, 3, 4]
     config = read_config(run)
     assert (config["step"], config["stopped"], config["validation_loss"]) == (2, 4, 0.7)
     after_two = weights(run / "checkpoint-000002")
     assert all(torch.equal(value, after_two[name]) for name, value in weights(run).items())
     assert adapters.load(run).config.network == "encoder"
+    assert "its loss is 70% of\nthat without" in (run / "README.md").read_text()
     assert "already trained with these settings" in surd(*told).out
     shutil.copytree(run, tmp_path / "killed")
     (tmp_path / "killed" / "adapter_model.safetensors").unlink()

@@ -244,7 +244,7 @@ def test_the_command_trains_and_resumes_it_and_draws_along_the_way(
             assert surd(*told, "--llm", "tiny", "-q").code == 0
     assert same(tmp_path / "whole", tmp_path / "cut")
     card = (tmp_path / "whole" / "README.md").read_text()
-    assert "It reads tiny, layer" in card
+    assert f"It reads tiny, layer {LAYER}, beside" in card
     assert [*(tmp_path / "whole").glob("validation/step-000004/*.png")]
     start = command(made, diffusion, tmp_path / "next", 1, **more)
     assert surd(*start, "--llm", "tiny", "--from", tmp_path / "whole", "-q").code == 0
