@@ -77,7 +77,7 @@ def encode_long(pipeline: Any, prompts: Sequence[str]) -> EncodedLong:
     between words; of a word beyond the window, between characters. Prompts that fit are encoded as
     :func:`encode` does. Raises ModelError as it does.
     """
-    pieces = [_windows(pipeline, prompt) for prompt in prompts]
+    pieces = [windows_of(pipeline, prompt) for prompt in prompts]
     distinct = list(dict.fromkeys(chain(*pieces)))
     found = encode(pipeline, distinct)
     place = {piece: row for row, piece in enumerate(distinct)}
@@ -94,7 +94,9 @@ def encode_long(pipeline: Any, prompts: Sequence[str]) -> EncodedLong:
     )
 
 
-def _windows(pipeline: Any, prompt: str) -> list[str]:
+def windows_of(pipeline: Any, prompt: str) -> list[str]:
+    """The prompt in pieces of which each fits into the text encoder's window."""
+
     def fits(text: str) -> bool:
         return not cut_short(pipeline, [text])
 

@@ -89,9 +89,15 @@ def ask(
 
 
 def attention_error(
-    probes: Sequence[Probe], found: torch.Tensor, aim: torch.Tensor, *, root: bool = False
+    probes: Sequence[Probe],
+    found: torch.Tensor,
+    aim: torch.Tensor,
+    aim_mask: torch.Tensor | None = None,
+    *,
+    root: bool = False,
 ) -> torch.Tensor:
-    """How differently the layers answer to text embeddings `found` and `aim`, ``[b, s, d]`` both.
+    """How differently the layers answer to text embeddings `found` ``[b, s, d]`` and `aim`
+    ``[b, k s, d]``, of which `aim_mask` ``[b, k s]`` is false for what is not there.
 
     The mean over layers of the squared difference over the variance, and of the rows, or of the
     rows' roots; every row is asked a few of the queries, drawn by torch's generator of the CPU.
@@ -102,8 +108,15 @@ def attention_error(
         rows = torch.randint(len(asked.queries), (len(found), _ASKED_AT_ONCE))
         queries = asked.queries[rows.to(asked.queries.device)]  # [b, q, c]
         with torch.no_grad():
-            wanted = probe.layer(queries, encoder_hidden_states=aim.to(queries.dtype))
+            hidden = None if aim_mask is None else _bias(aim_mask, queries.dtype)
+            states = aim.to(queries.dtype)
+            wanted = probe.layer(queries, encoder_hidden_states=states, attention_mask=hidden)
         said = probe.layer(queries, encoder_hidden_states=found.to(queries.dtype))
         errors.append((said.float() - wanted.float()).square().mean((1, 2)) / asked.variance)
     rows_errors = torch.stack(errors).mean(0)  # [b]
     return ((rows_errors + _FLAT).sqrt() if root else rows_errors).mean()
+
+
+def _bias(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What diffusers adds to the scores, ``[b, 1, k s]``."""
+    return (~mask[:, None]).to(dtype) * torch.finfo(dtype).min

@@ -14,7 +14,7 @@ from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.latents import Latents
 from surd.training.losses import Batch, Noise
-from surd.training.samples import Sample, needs_complex
+from surd.training.samples import Sample, Windows, needs_complex
 from surd.training.setup import reads_llm
 from surd.training.texts import Texts
 
@@ -31,8 +31,11 @@ class Data:
         *,
         latents: Latents | None = None,
         vectors: TextVectors | None = None,
+        windows: Windows | None = None,
     ) -> None:
+        """`windows` are of the complex prompts; those that are not among them are one."""
         self.samples, self.texts = samples, texts
+        self._windows: Windows = windows or {}
         self._latents, self._vectors, self._params = latents, vectors, params
         self._epoch = -1
         self._order: list[int] = []
@@ -61,17 +64,33 @@ class Data:
     ) -> Batch:
         """Samples with the texts that stand for them."""
         simple = self.texts.take(texts)
-        aims = None
-        if needs_complex(self._params):
-            aims = self.texts.take([sample.complex for sample in samples]).states
         return Batch(
             latents=latents,
             simple=simple.states.to(device),
-            complex=aims.to(device) if aims is not None else None,
+            **self._aims(samples, device),
             llm=self._llm(texts, device),
             pooled=simple.pooled.to(device) if simple.pooled is not None else None,
             **self._read(texts, device),
         )
+
+    def _aims(
+        self, samples: Sequence[Sample], device: torch.device
+    ) -> dict[str, torch.Tensor | None]:
+        """The states of the complex prompts, window after window, and their mask."""
+        if not needs_complex(self._params):
+            return {"complex": None, "complex_mask": None}
+        windows = [self._windows.get(one.complex, (one.complex,)) for one in samples]
+        most = max(map(len, windows))
+        if most == 1:
+            states = self.texts.take([window for (window,) in windows]).states
+            return {"complex": states.to(device), "complex_mask": None}
+        padded = [[*some, *[some[0]] * (most - len(some))] for some in windows]
+        states = self.texts.take([window for some in padded for window in some]).states
+        tokens, width = states.shape[1:]
+        there = torch.arange(most) < torch.tensor([*map(len, windows)])[:, None]  # [b, k]
+        mask = there.repeat_interleave(tokens, dim=1)  # [b, k s]
+        whole = states.reshape(len(samples), most * tokens, width) * mask[..., None]
+        return {"complex": whole.to(device), "complex_mask": mask.to(device)}
 
     def _text(self, sample: Sample, generator: torch.Generator) -> str:
         """What stands for a sample: one of its captions, or now and then its complex prompt."""

@@ -29,11 +29,13 @@ class Batch:
     simple: torch.Tensor
     """``[b, s, d]``."""
     complex: torch.Tensor | None
-    """``[b, s, d]``."""
+    """``[b, k s, d]``, of all windows of the complex prompt, the longest k of them."""
     llm: torch.Tensor | None
     """``[b, 1, h]``, vectors of the texts that `simple` is of, less the mean of all."""
     pooled: torch.Tensor | None
     """Of SDXL ``[b, p]``, of the texts that `simple` is of."""
+    complex_mask: torch.Tensor | None = None
+    """``[b, k s]``, false where a prompt has fewer windows; None where all have one."""
     read: torch.Tensor | None = None
     """``[b, t, h]``, the language model's states of the tokens of those texts."""
     read_mask: torch.Tensor | None = None
@@ -97,13 +99,16 @@ def text_terms(
     if params.attention_weight:
         assert batch.complex is not None
         root = params.attention_distance == "root"
-        terms["attention"] = attention_error(probes, embeddings, batch.complex, root=root)
+        terms["attention"] = attention_error(
+            probes, embeddings, batch.complex, batch.complex_mask, root=root
+        )
     if params.llm_weight:
         assert aim is not None
         terms["llm"] = distance(features, aim)
     if params.prompt_weight:
         assert batch.complex is not None
-        terms["prompt"] = distance(embeddings, batch.complex)
+        first = batch.complex[:, : embeddings.shape[1]]  # token by token, so of one window
+        terms["prompt"] = distance(embeddings, first)
     return terms
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from surd.adapter.encoding import side_px, text_width
+from surd.adapter.encoding import side_px, text_width, windows_of
 from surd.adapter.language import language_model
 from surd.adapter.module import LanguageModel
 from surd.dataset.published import Published
@@ -20,7 +20,7 @@ from surd.training.frozen import ENCODERS, Denoiser, denoiser_of, learning_unet,
 from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
 from surd.training.loop import Taught
 from surd.training.queries import Examples, probes_of
-from surd.training.samples import Sample, texts_of
+from surd.training.samples import Sample, Windows, needs_complex, texts_of
 from surd.training.setup import reads_llm
 from surd.training.texts import Texts, cached_texts, fresh_texts
 from surd.training.views import picture_reader
@@ -49,7 +49,10 @@ def prepare(
         "it (CUDA_VISIBLE_DEVICES=) to train on the CPU"
     ):
         side = params.resolution or side_px(pipeline)
-        texts = _texts([*samples, *unseen], pipeline, params, folder, accelerator, quiet)
+        every = [*samples, *unseen]
+        windows = _windows(every, pipeline) if needs_complex(params) else {}
+        told = texts_of(every, params, windows)
+        texts = _texts(told, pipeline, params.diffusion, folder, accelerator, quiet)
         denoiser = denoiser_of(pipeline, accelerator)
         probes: Sequence[Probe] = ()
         if params.attention_weight:
@@ -62,7 +65,7 @@ def prepare(
             cut = Cut(side, params.flip, params.crops, params.seed if params.crops > 1 else 0)
             latents = _latents(dataset, pipeline, params, cut, folder, accelerator, quiet)
             learning = learning_unet(denoiser, params, accelerator)
-    data = Data(samples, texts, params, latents=latents, vectors=vectors)
+    data = Data(samples, texts, params, latents=latents, vectors=vectors, windows=windows)
     llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
     return data, Taught(text_width(pipeline), learning, probes, llm)
 
@@ -72,10 +75,15 @@ def llm_of(vectors: TextVectors) -> LanguageModel:
     return language_model(vectors.about, vectors.layer, vectors.width)
 
 
+def _windows(samples: Sequence[Sample], pipeline: Any) -> Windows:
+    prompts = dict.fromkeys(sample.complex for sample in samples)
+    return {prompt: windows_of(pipeline, prompt) for prompt in prompts}
+
+
 def _texts(
-    samples: Sequence[Sample],
+    texts: Sequence[str],
     pipeline: Any,
-    params: TrainAdapterParams,
+    diffusion: str,
     folder: Path | None,
     accelerator: Any,
     quiet: bool,
@@ -85,12 +93,11 @@ def _texts(
         for encoder in filter(None, encoders):
             encoder.to(accelerator.device)
         return fresh_texts(pipeline)
-    texts = texts_of(samples, params)
     with (
         on_device(accelerator.device, *encoders),
         track("texts", len(texts), quiet=quiet) as tick,
     ):
-        return cached_texts(texts, pipeline, params.diffusion, folder, accelerator, tick)
+        return cached_texts(texts, pipeline, diffusion, folder, accelerator, tick)
 
 
 def _latents(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surd.dataset.published import Published, batches
@@ -79,13 +79,18 @@ def needs_complex(params: TrainAdapterParams) -> bool:
     return bool(params.attention_weight or params.prompt_weight or params.complex_share)
 
 
-def texts_of(samples: Iterable[Sample], params: TrainAdapterParams) -> list[str]:
+Windows = Mapping[str, Sequence[str]]
+"""Complex prompt -> its pieces that fit into the text encoder's window."""
+
+
+def texts_of(samples: Iterable[Sample], params: TrainAdapterParams, windows: Windows) -> list[str]:
     """The distinct texts that training on them encodes, in the order of the samples."""
     complex_ones = needs_complex(params)
-    return list(
-        dict.fromkeys(
-            text
-            for sample in samples
-            for text in (*sample.captions, *((sample.complex,) if complex_ones else ()))
-        )
-    )
+
+    def of(sample: Sample) -> Iterator[str]:
+        yield from sample.captions
+        if complex_ones:
+            yield sample.complex  # cut, where it stands for a caption
+            yield from windows[sample.complex]
+
+    return list(dict.fromkeys(text for sample in samples for text in of(sample)))

@@ -14,17 +14,19 @@ import support_publish
 import torch
 from safetensors.torch import load_file
 from support_diffusion import MARKS, make_pipeline
-from support_training import SMALL, command, data_of, prepared
+from support_training import SMALL, command, data_of, prepared, read_samples
 
-from surd.adapter.encoding import encode
+from surd.adapter.encoding import encode, windows_of
+from surd.dataset.published import open_published
 from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.attention import Probe, ask, attention_error, layers_of
+from surd.training.attention import Asked, Probe, ask, attention_error, layers_of
 from surd.training.frozen import Denoiser, denoiser_of
 from surd.training.loop import Student, Taught, train
 from surd.training.losses import TERMS, Batch, Noise, losses, weighed
+from surd.training.prepare import prepare
 from surd.training.sentences import sentences_of
-from surd.training.setup import config_of
+from surd.training.setup import config_of, make_accelerator
 from surd.training.texts import fresh_texts
 
 Surd = Callable[..., Any]
@@ -155,6 +157,59 @@ def test_layers_are_asked_what_the_unet_asks_them_and_answer_alike_to_the_same_t
     alike.backward()
     assert float(alike.detach()) == pytest.approx(0.01)
     assert x.grad is not None and x.grad.isfinite().all()
+
+
+def test_windows_that_a_prompt_does_not_have_are_not_read(workspace: Path) -> None:
+    _, batch, probes = read(workspace)
+    assert batch.complex is not None
+    x, aim = batch.simple, batch.complex
+    mask = torch.ones(len(x), 2 * aim.shape[1], dtype=torch.bool)
+    mask[:, aim.shape[1] :] = False
+    longer = torch.cat([aim, 9 * torch.randn_like(aim)], dim=1)
+    errors = []
+    for aims in ((aim, None), (longer, mask), (longer, None)):
+        torch.manual_seed(0)
+        errors.append(float(attention_error(probes, x, *aims)))
+    assert errors[1] == pytest.approx(errors[0], rel=1e-4)
+    assert errors[2] != pytest.approx(errors[0], rel=1e-2)
+
+
+def test_a_complex_prompt_beyond_the_window_is_an_aim_as_a_whole(
+    workspace: Path, tmp_path: Path
+) -> None:
+    params = TrainAdapterParams(**{**SMALL, **ATTENTION, "batch_size": 4, "prompt_weight": 1})
+    pipeline = make_pipeline()
+    samples, _ = read_samples(workspace, params)
+    tags = [f"{colour} circle" for colour in ("red", "blue", "green", "grey")]
+    long = ", ".join(tags * 20)
+    samples = [replace(samples[0], complex=long), samples[1], samples[2], samples[3]]
+    dataset = open_published(str(workspace))
+    accelerator = make_accelerator(params, tmp_path)
+    data, _ = prepare(dataset, samples, pipeline, params, tmp_path, accelerator, quiet=True)
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    windows = windows_of(pipeline, long)
+    tokens = pipeline.tokenizer.model_max_length
+    assert len(windows) > 1 and batch.complex is not None and batch.complex_mask is not None
+    assert batch.complex.shape[:2] == batch.complex_mask.shape == (4, tokens * len(windows))
+    counts = batch.complex_mask.sum(dim=1).tolist()
+    assert sorted(counts) == [tokens, tokens, tokens, tokens * len(windows)]
+    row = counts.index(max(counts))
+    right = encode(pipeline, windows).states.flatten(0, 1)
+    torch.testing.assert_close(batch.complex[row], right, atol=4e-3, rtol=4e-3)
+    others = ~batch.complex_mask
+    assert others.any() and not batch.complex[others].any()
+    terms = losses(
+        Student(config_of(params, 32), None, "frozen"), batch, params, probes=probes_in(pipeline)
+    )
+    assert all(value.isfinite() for value in terms.values()) and "prompt" in terms
+
+
+def probes_in(pipeline: Any) -> list[Probe]:
+    """Its layers, asked what says nothing."""
+    return [
+        Probe(layer, Asked(torch.zeros(4, layer.to_q.in_features), 1.0))
+        for layer in layers_of(pipeline.unet).values()
+    ]
 
 
 def test_the_root_of_its_difference_teaches_what_is_nearly_right_as_much_as_what_is_wrong(
