@@ -18,14 +18,51 @@ class Params(BaseModel):
     """Keys that earlier versions had, with the value that holds for everything now."""
 
 
+SERVED = "openai:"
+"""Before what a server has: ``openai:http://localhost:8000/v1#MODEL``, or ``openai:MODEL`` at the
+address that OPENAI_BASE_URL names."""
+
+
+def without_address(name: str) -> str:
+    """``openai:MODEL`` of a model on a server, wherever that is; any other name as it is."""
+    if not name.startswith(SERVED):
+        return name
+    address, mark, model = name.removeprefix(SERVED).partition("#")
+    return SERVED + (model if mark else address)
+
+
 def _model_name(name: str) -> str:
     if not name.strip():
         raise ValueError("name a hub id or a folder")
+    if name.startswith(SERVED):
+        return _served_name(name)
     return name.rstrip("/") or name  # which shells add to folders
+
+
+def _served_name(name: str) -> str:
+    address, _, model = name.removeprefix(SERVED).partition("#")
+    if "://" in address and not model:
+        raise ValueError(f"name the server's model behind a #: {SERVED}{address}#MODEL")
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ValueError("holds a user or password; a key belongs into OPENAI_API_KEY")
+    return name
 
 
 ModelName = Annotated[str, AfterValidator(_model_name)]
 """What names a model: with and without a slash at its end, a folder is the same."""
+
+
+def added(default: Any, description: str, **constraints: Any) -> Any:
+    """A field that earlier versions did not have, and whose default is what they did.
+
+    Left out of the fingerprint while it has its default, so parts of earlier versions stay fresh.
+    """
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra={"added": True},
+        **constraints,
+    )
 
 
 def runtime(default: Any, description: str, **constraints: Any) -> Any:
@@ -47,8 +84,19 @@ def is_runtime(field: FieldInfo) -> bool:
 
 
 def lasting(params: Params) -> dict[str, Any]:
-    """The parameters that can change a result, as JSON values."""
+    """The parameters that can change a result, as JSON values; a server's address cannot."""
     fields = type(params).model_fields
-    return params.model_dump(
-        mode="json", exclude={name for name, field in fields.items() if is_runtime(field)}
-    )
+    idle = {
+        name
+        for name, field in fields.items()
+        if is_runtime(field) or (_is_added(field) and getattr(params, name) == field.default)
+    }
+    values = params.model_dump(mode="json", exclude=idle)
+    return {
+        name: without_address(value) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _is_added(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and "added" in field.json_schema_extra

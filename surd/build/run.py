@@ -364,7 +364,8 @@ def _is_due(state: PartState, stage: Stage, options: Options) -> bool:
         return False
     if state.state == "fresh":
         counts = state.info.extra.get("counts", {}) if state.info else {}
-        return options.retry_failed and stage.reuses_rows and set(counts) != {"ok"}
+        passing = set(counts) - {"ok"} if stage.reuses_rows else set(counts) & set(stage.passing)
+        return options.retry_failed and bool(passing)
     return True
 
 

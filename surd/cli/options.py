@@ -25,7 +25,11 @@ RayAddress = Annotated[
     ),
 ]
 Retry = Annotated[
-    bool, typer.Option("--retry-failed", help="Retry images that could not be fetched before.")
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Retry images that could not be fetched, and captions that a server did not answer.",
+    ),
 ]
 MaxFailures = Annotated[
     float | None,

@@ -133,12 +133,21 @@ def _stored(workspace: Workspace, stage: Stage, part: int) -> Iterator[tuple[pa.
 
 
 def _final(stage: Stage, table: pa.Table, keys: Keys) -> Iterator[tuple[pa.Table, Keys]]:
+    table = _with_new_columns(table, stage.schema)
     if not table.schema.equals(stage.schema) or len(keys) != table.num_rows:
         return
     if "status" in table.column_names:
         final = pc.is_in(table["status"], pa.array(stage.final)).to_numpy()
         table, keys = table.filter(final), keys[final]
     yield table, keys
+
+
+def _with_new_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """With those that the table's version did not have, which its rows lack: they are null."""
+    for place, field in enumerate(schema):
+        if field.name not in table.column_names and field.nullable:
+            table = table.add_column(place, field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _pairs(ids: pa.ChunkedArray, keys: Keys) -> Iterator[_Pair]:

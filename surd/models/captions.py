@@ -8,6 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+QUESTION = "Describe this picture in one short sentence."
+"""What chat models are asked where the user asks nothing."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -26,7 +29,7 @@ class Proposal:
 
     text: str
     how: str
-    """``beam`` or ``nucleus``."""
+    """``beam``, ``greedy`` or ``nucleus``."""
 
 
 @dataclass(frozen=True)

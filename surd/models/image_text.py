@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.captions import QUESTION, Captioner, Proposal, Wanted
 
-_QUESTION = "Describe this picture in one short sentence."
 _SIDE_PX = 768
 _NUCLEUS = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_k": 50}
 """Said in full: where nothing is said, the model's own generation_config.json decides. Qwen-VL's
@@ -75,7 +74,7 @@ def after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 def _asked(processor: Any, kind: str, prompt: str | None) -> str:
     if getattr(processor, "chat_template", None):
-        content = [{"type": "image"}, {"type": "text", "text": prompt or _QUESTION}]
+        content = [{"type": "image"}, {"type": "text", "text": prompt or QUESTION}]
         turn = [{"role": "user", "content": content}]
         return str(processor.apply_chat_template(turn, add_generation_prompt=True))
     if kind.startswith("florence"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from surd.errors import ModelError
+from surd.params import SERVED, without_address
 from surd.paths import shipped
 
 _PREFIX = "demo:"
@@ -21,8 +23,13 @@ def resolve(name: str, files: Sequence[str] = ()) -> str:
     """The folder or hub id `name` means; `demo:clip` is the folder of a shipped demo model.
 
     With `files`, names that end so mean a file. Raises ModelError when a demo model or a path that
-    looks like one is not there, and for a url.
+    looks like one is not there, for a url, and for a model on a server.
     """
+    if name.startswith(SERVED):
+        raise ModelError(
+            f"{name}: a server can caption (caption.model) and judge (evaluate --vqa), nothing "
+            "else; name a model's folder or id on the hub"
+        )
     if "://" in name:
         raise ModelError(f"{name}: not a model; name a local folder or an id on the hub")
     if name.startswith(_PREFIX):
@@ -43,8 +50,28 @@ def resolve(name: str, files: Sequence[str] = ()) -> str:
     return name
 
 
+def server_of(name: str) -> tuple[str, str] | None:
+    """Address and model of ``openai:http://localhost:8000/v1#MODEL``; None of any other name.
+
+    Without an address, it is the one in OPENAI_BASE_URL. Raises ModelError where there is none.
+    """
+    if not name.startswith(SERVED):
+        return None
+    address, mark, model = name.removeprefix(SERVED).partition("#")
+    if not mark:
+        address, model = os.environ.get("OPENAI_BASE_URL", ""), address
+    if not address.startswith(("http://", "https://")) or not model:
+        raise ModelError(
+            f"{name}: name server and model, as in {SERVED}http://localhost:8000/v1#MODEL, or set "
+            "OPENAI_BASE_URL"
+        )
+    return address.rstrip("/"), model
+
+
 def public_name(name: str) -> str:
-    """A model's name without the local folders it may lie in."""
+    """A model's name without the local folders it may lie in, or the address of its server."""
+    if name.startswith(SERVED):
+        return without_address(name).removeprefix(SERVED)
     local = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(MODEL_FILES)
     return Path(name).name if local else name
 
@@ -60,8 +87,11 @@ def identity(name: str) -> str:
 
     The digest takes every file's name and size, and its content: of a large one the beginning, the
     end and samples between, which differ where a fiftieth of the weights does. Reading gigabytes to
-    plan a build would be too much. A folder that is not there, or not any more, is its name.
+    plan a build would be too much. A folder that is not there, or not any more, is its name. Of a
+    model on a server it is the name without the address.
     """
+    if name.startswith(SERVED):
+        return without_address(name)
     found = Path(name).expanduser()
     if not found.is_file():
         try:

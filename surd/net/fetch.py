@@ -254,7 +254,7 @@ def _checked(url: str, status: str, base: URL | None = None) -> URL:
 async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetched:
     if response.status != 200:
         refused = _Refused("http_error", f"HTTP {response.status}", response.status)
-        refused.retry_after_s = _retry_after_s(
+        refused.retry_after_s = retry_after_s(
             response.headers.get("Retry-After"), response.headers.get("Date")
         )
         asks_for_time = response.status == 503 and refused.retry_after_s is not None
@@ -313,7 +313,7 @@ def opted_out(headers: Sequence[str]) -> bool:
     return False
 
 
-def _retry_after_s(header: str | None, now: str | None = None) -> float | None:
+def retry_after_s(header: str | None, now: str | None = None) -> float | None:
     """Seconds to wait, from either form of Retry-After (RFC 9110, section 10.2.3).
 
     A date is compared with the answer's own, `now`, for the clock of this machine may be wrong.

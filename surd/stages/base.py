@@ -100,6 +100,8 @@ class Stage:
     before anything else, so a digest stands for bytes (``images.sha256``)."""
     final: tuple[str, ...] = ("ok",)
     """Statuses of rows that would come out the same again; others are computed with their part."""
+    passing: tuple[str, ...] = ()
+    """Statuses of rows that another try may change, as of a server that gave no answer."""
     upgrades: Mapping[int, Callable[[pa.Table, Any], pa.Table]] = field(default_factory=dict)
     """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from surd.params import ModelName, Params, runtime
+from surd.params import SERVED, ModelName, Params, added, runtime
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.store.schema import CAPTIONS
 from surd.text.caption_cleaning import clean_caption
+
+if TYPE_CHECKING:
+    from surd.stages.decoding import Opened
 
 
 class CaptionParams(Params):
@@ -21,13 +26,15 @@ class CaptionParams(Params):
 
     model: ModelName = Field(
         default="Salesforce/blip-image-captioning-large",
-        description="BLIP, or another image-text-to-text model: hub id or folder",
+        description="BLIP, or another image-text-to-text model: hub id or folder; or a model on an "
+        "OpenAI-compatible server, as openai:http://localhost:8000/v1#MODEL",
     )
     candidates: int = Field(
         default=5,
         ge=1,
         le=64,
-        description="captions per image: one by beam search, the others sampled",
+        description="captions per image: one by beam search (on a server, the likeliest words), "
+        "the others sampled",
     )
     num_beams: int = Field(default=3, ge=1, le=16, description="beams for the first candidate")
     top_p: float = Field(
@@ -59,6 +66,21 @@ class CaptionParams(Params):
     )
     batch_size: int = runtime(32, "images per batch", ge=1)
     device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
+    image_side: int = added(
+        768,
+        "maximum length of the longer side of images that are sent to a server, in pixels",
+        ge=64,
+        le=8192,
+    )
+    concurrency: int = runtime(32, "parallel requests to a server", ge=1, le=4096)
+    retries: int = runtime(5, "retries of a request whose answer did not come whole", ge=0, le=20)
+    timeout_s: float = runtime(600.0, "seconds to wait for a server's answer", gt=0)
+    patience_s: float = runtime(
+        300.0, "seconds to wait for a server that is busy or restarts", ge=0
+    )
+    key_variable: str = runtime(
+        "OPENAI_API_KEY", "environment variable that holds the server's key, if it wants one"
+    )
 
 
 def open_(params: CaptionParams) -> StageFunction:
@@ -70,10 +92,24 @@ def open_(params: CaptionParams) -> StageFunction:
 
 
 def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Table]:
+    propose = _by_server if params.model.startswith(SERVED) else _by_model
+    for some, found in propose(batches, params):
+        yield _table(some, found, params)
+
+
+Found = Mapping[int, Any]
+"""Row of a batch -> the proposals of its picture, or the UnansweredError that says why there are
+none."""
+
+
+def _by_model(
+    batches: Iterable[Batch], params: CaptionParams
+) -> Iterator[tuple[Opened[Any], Found]]:
+    """By a model in this process, batch by batch."""
     from surd.models.captioner import load_captioner
     from surd.models.devices import device_named, dtype_of
     from surd.models.memory import AtOnce
-    from surd.stages.decoding import Opened, once, opened
+    from surd.stages.decoding import once, opened
 
     device = device_named(params.device)
     captioner = once(
@@ -89,34 +125,107 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
         seeds = [_seed(some.table["id"][i].as_py(), params.seed) for i in rows]
         return captioner().propose([some.pictures[i] for i in rows], _wanted(params), seeds)
 
-    def wanted(table: pa.Table) -> list[bool]:
-        return [not texts or params.given != "only" for texts in _given(table, params)]
-
     at_once = AtOnce(params.batch_size)
     for some in opened(
         batches,
         lambda image: captioner().prepare(image),
         side_px=lambda: captioner().side_px,
-        wanted=wanted,
+        wanted=partial(_is_wanted, params),
     ):
-        given = _given(some.table, params)
-        statuses = some.statuses
-        candidates = [[_candidate(text, "given") for text in texts] for texts in given]
         pieces = at_once.each(partial(propose, some), some.usable, _too_large)
-        for i, found in zip(some.usable, chain(*pieces), strict=True):
-            said = ((proposal.text, proposal.how) for proposal in found)
-            candidates[i] += _different(said, candidates[i], clean=params.clean)
-        for i in some.usable:
-            if not candidates[i]:
-                statuses[i] = "empty"
-        yield pa.Table.from_arrays(
-            [
-                some.table["id"],
-                pa.array(statuses),
-                pa.array(candidates, CAPTIONS.field("candidates").type),
-            ],
-            schema=CAPTIONS,
+        yield some, dict(zip(some.usable, chain(*pieces), strict=True))
+
+
+def _by_server(
+    batches: Iterable[Batch], params: CaptionParams
+) -> Iterator[tuple[Opened[Any], Found]]:
+    """By a server, which is sent pictures of later batches while it works on earlier ones."""
+    from surd.models.served import ServedCaptioner, as_jpeg, open_chat
+    from surd.net.chat import Manners
+    from surd.stages.decoding import once, opened
+
+    manners = Manners(
+        concurrency=params.concurrency,
+        retries=params.retries,
+        timeout_s=params.timeout_s,
+        patience_s=params.patience_s,
+        key_variable=params.key_variable,
+    )
+    with ExitStack() as stack:
+        captioner = once(
+            lambda: ServedCaptioner(
+                stack.enter_context(open_chat(params.model, manners)),
+                params.prompt,
+                _wanted(params),
+            )
         )
+        waiting: deque[tuple[Opened[Any], dict[int, Any]]] = deque()
+        for some in opened(
+            batches,
+            lambda image: as_jpeg(image, params.image_side),
+            side_px=lambda: params.image_side,
+            wanted=partial(_is_wanted, params),
+        ):
+            waiting.append((some, {i: _ask(captioner(), some, i, params) for i in some.usable}))
+            while len(waiting) > 1 and _under_way(waiting) > _REQUESTS_AHEAD * params.concurrency:
+                yield _answered(*waiting.popleft())
+        while waiting:
+            yield _answered(*waiting.popleft())
+
+
+_REQUESTS_AHEAD = 4
+"""Pictures that are with the server or wait for it, for each request that may be under way."""
+
+
+def _ask(captioner: Any, some: Opened[Any], row: int, params: CaptionParams) -> Any:
+    return captioner.propose(some.pictures[row], _seed(some.table["id"][row].as_py(), params.seed))
+
+
+def _under_way(waiting: Iterable[tuple[Opened[Any], dict[int, Any]]]) -> int:
+    return sum(len(futures) for _, futures in waiting)
+
+
+def _answered(some: Opened[Any], futures: Mapping[int, Any]) -> tuple[Opened[Any], Found]:
+    """What the server said of each picture, once it has."""
+    from surd.net.chat import UnansweredError
+
+    def outcome(future: Any) -> Any:
+        try:
+            return future.result()
+        except UnansweredError as error:
+            return error
+
+    return some, {row: outcome(future) for row, future in futures.items()}
+
+
+def _table(some: Opened[Any], found: Found, params: CaptionParams) -> pa.Table:
+    given = _given(some.table, params)
+    statuses = some.statuses
+    details: list[str | None] = [None] * len(statuses)
+    candidates = [[_candidate(text, "given") for text in texts] for texts in given]
+    for i, proposals in found.items():
+        if isinstance(proposals, Exception):
+            details[i] = str(proposals)
+        else:
+            said = ((proposal.text, proposal.how) for proposal in proposals)
+            candidates[i] += _different(said, candidates[i], clean=params.clean)
+        if not getattr(proposals, "is_final", True):
+            statuses[i] = "no_answer"
+        elif not candidates[i]:
+            statuses[i] = "empty"
+    return pa.Table.from_arrays(
+        [
+            some.table["id"],
+            pa.array(statuses),
+            pa.array(details, pa.string()),
+            pa.array(candidates, CAPTIONS.field("candidates").type),
+        ],
+        schema=CAPTIONS,
+    )
+
+
+def _is_wanted(params: CaptionParams, table: pa.Table) -> list[bool]:
+    return [not texts or params.given != "only" for texts in _given(table, params)]
 
 
 def _too_large(row: int) -> str:
@@ -190,6 +299,7 @@ STAGE = Stage(
     reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
+    passing=("no_answer",),
     upgrades={2: _cleaned_again},
     schema=CAPTIONS,
     params=CaptionParams,

@@ -112,7 +112,10 @@ EMBEDDING = pa.list_(pa.float16())
 CAPTIONS = pa.schema(
     [
         _ID,
-        described("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        described(
+            "status", pa.string(), "ok, no_image, decode_error, empty or no_answer", nullable=False
+        ),
+        described("detail", pa.string(), "one line about empty and no_answer, where more is known"),
         described(
             "candidates",
             pa.list_(
@@ -125,7 +128,7 @@ CAPTIONS = pa.schema(
                 )
             ),
             "distinct simple prompts: the cleaned text, the raw caption, and how it was "
-            "obtained (given by the source, beam or nucleus)",
+            "obtained (given by the source, beam, greedy or nucleus)",
         ),
     ]
 )

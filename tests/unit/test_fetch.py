@@ -15,11 +15,11 @@ import pytest
 from surd import __version__
 from surd.net.fetch import (
     _Refused,
-    _retry_after_s,
     _unpacker,
     address_guard,
     is_public,
     opted_out,
+    retry_after_s,
     user_agent,
 )
 
@@ -206,31 +206,31 @@ def test_other_tags_and_those_for_other_robots_are_no_opt_out(headers: list[str]
 
 @pytest.mark.parametrize(("header", "seconds"), [("0", 0.0), ("1", 1.0), (" 120 ", 120.0)])
 def test_retry_after_may_be_seconds(header: str, seconds: float) -> None:
-    assert _retry_after_s(header) == seconds
+    assert retry_after_s(header) == seconds
 
 
 def test_retry_after_may_be_a_date() -> None:
-    waits = _retry_after_s(formatdate(time.time() + 60, usegmt=True))
+    waits = retry_after_s(formatdate(time.time() + 60, usegmt=True))
     assert waits == pytest.approx(60, abs=3)
 
 
 def test_a_date_is_compared_with_the_sites_own_clock() -> None:
     noon = "Wed, 21 Oct 2015 12:00:00 GMT"
-    assert _retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", noon) == 30
-    assert _retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", "no date") == 0
+    assert retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", noon) == 30
+    assert retry_after_s("Wed, 21 Oct 2015 12:00:30 GMT", "no date") == 0
 
 
 def test_a_date_that_has_passed_means_now() -> None:
-    assert _retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
 @pytest.mark.parametrize("header", [None, "", "soon", "-5", "1.5", "Wed, 99 Oct", "²", "\udcff"])
 def test_a_retry_after_that_says_nothing_is_none(header: str | None) -> None:
-    assert _retry_after_s(header) is None
+    assert retry_after_s(header) is None
 
 
 def test_a_retry_after_beyond_all_measure_is_still_a_number() -> None:
-    assert (_retry_after_s("9" * 400) or 0) > 1e9
+    assert (retry_after_s("9" * 400) or 0) > 1e9
 
 
 # Compressed bodies

@@ -99,7 +99,7 @@ def test_runtime_fields_of_every_stage_of_surd_change_nothing(stage: Stage) -> N
         if not (isinstance(extra, dict) and extra.get("runtime")):
             continue
         value = getattr(default, name)
-        texts = {"contact": "someone@example.org", "device": "cuda:7"}
+        texts = {"contact": "someone@example.org", "device": "cuda:7", "key_variable": "K"}
         other = texts.get(name) or (value or 0) + 1
         changed = stage.params(**{name: other})
         assert changed != default

@@ -1,0 +1,158 @@
+"""Captions from a server that fails, and from one whose client is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from support import digests, jpeg
+from support_chat import FAULTS, ChatServer, digest
+from support_faults import surd_command
+
+Surd = Callable[..., Any]
+
+pytestmark = pytest.mark.timeout(300)
+PICTURES, PART = 120, 50
+
+
+@pytest.fixture(scope="module")
+def downloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose pictures have no captions yet."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "pictures").mkdir()
+    for number in range(PICTURES):
+        (folder / "pictures" / f"{number:03}.jpg").write_bytes(jpeg(number))
+        (folder / "pictures" / f"{number:03}.txt").write_text(f"masterpiece, thing {number}")
+    sets = [f"sources.0.path={folder / 'pictures'}", f"part_size={PART}"]
+    arguments = [a for one in sets for a in ("--set", one)]
+    run = surd_command(
+        "build", "folder", "-o", folder / "w", "-q", "--until", "download", *arguments
+    )
+    subprocess.run(run, check=True)
+    return folder / "w"
+
+
+@pytest.fixture
+def folder(downloaded: Path, tmp_path: Path) -> Path:
+    subprocess.run(["cp", "-r", str(downloaded), str(tmp_path / "w")], check=True)
+    return tmp_path / "w"
+
+
+def caption(folder: Path, server: ChatServer, **settings: Any) -> list[str]:
+    settings = {"model": server.name, "candidates": 2, "concurrency": 8, **settings}
+    sets = [a for key, value in settings.items() for a in ("--set", f"caption.{key}={value}")]
+    return ["caption", str(folder), "-q", *sets]
+
+
+def statuses(folder: Path) -> Counter[str]:
+    tables = [pq.read_table(path) for path in sorted((folder / "captions").glob("*.parquet"))]
+    return Counter(status for table in tables for status in table["status"].to_pylist())
+
+
+def captions_of(folder: Path) -> dict[str, str]:
+    return {name: found for name, found in digests(folder).items() if "captions" in name}
+
+
+@pytest.fixture(scope="module")
+def wanted(downloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Digests of what an undisturbed run makes."""
+    folder = tmp_path_factory.mktemp("whole") / "w"
+    subprocess.run(["cp", "-r", str(downloaded), str(folder)], check=True)
+    with ChatServer() as server:
+        subprocess.run(surd_command(*caption(folder, server)), check=True)
+    assert statuses(folder) == {"ok": PICTURES}
+    return captions_of(folder)
+
+
+def test_three_in_ten_failures_of_every_kind_change_no_row(
+    surd: Surd, folder: Path, wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.net.chat._MAX_PAUSE_S", 0.02)
+    kinds = [kind for kind in FAULTS if kind != "refused"]
+    happened = Counter[str]()
+
+    def fault(body: dict[str, Any], before: int) -> str | None:
+        dice = random.Random(f"{digest(body)}{before}")
+        if dice.random() > 0.3:
+            return None
+        kind = dice.choice(kinds)
+        happened[kind] += 1
+        return kind
+
+    with ChatServer(fault=fault) as server:
+        ran = surd(*caption(folder, server, timeout_s=0.5, retries=12))
+    assert ran.code == 0, ran.err
+    assert set(happened) == set(kinds)
+    assert max(Counter(server.answered).values()) == 1 and len(server.answered) == 2 * PICTURES
+    assert captions_of(folder) == wanted
+
+
+def test_a_killed_run_continues_and_ends_the_same(
+    surd: Surd, folder: Path, wanted: dict[str, str]
+) -> None:
+    killed: list[int] = []
+
+    def kill(body: dict[str, Any], before: int) -> str | None:
+        if not killed and (folder / "captions" / "part-00000.parquet").exists():
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+        return None
+
+    with ChatServer(fault=kill, service_s=0.02, width=8) as server:
+        process = subprocess.Popen(surd_command(*caption(folder, server)))
+        assert process.wait(120) == -signal.SIGKILL
+        assert len(server.answered) < 2 * PICTURES
+        assert surd(*caption(folder, server)).code == 0
+        times = Counter(server.answered)
+    assert captions_of(folder) == wanted
+    assert len(times) == 2 * PICTURES, "every question was answered"
+    once = sum(count == 1 for count in times.values())
+    assert once >= 2 * PART, "what was written down is not asked again"
+    assert not list((folder / "captions").glob(".unfinished/*"))
+
+
+def test_pictures_without_an_answer_are_rows_and_retried_when_asked_to(
+    surd: Surd, folder: Path, wanted: dict[str, str]
+) -> None:
+    def refuse(body: dict[str, Any], before: int) -> str | None:
+        return "refused" if int(digest({"of": body["messages"]})[0], 16) < 4 else None
+
+    with ChatServer(fault=refuse) as server:
+        ran = surd(*caption(folder, server))
+        assert ran.code == 0, ran.err
+        found = statuses(folder)
+        assert found["no_answer"] > 10 and found.total() == PICTURES
+        details = pq.read_table(folder / "captions" / "part-00000.parquet")["detail"].to_pylist()
+        assert set(details) == {None, "HTTP 400: no way"}
+        server.fault = lambda body, before: None
+        server.answered.clear()
+        again = ("build", "-o", folder, "-q", "--until", "caption")
+        assert surd(*again).code == 0 and not server.answered
+        assert surd(*again, "--retry-failed").code == 0
+    assert len(server.answered) == 2 * found["no_answer"]
+    assert captions_of(folder) == wanted
+
+
+def test_a_key_is_nowhere_in_the_workspace(
+    surd: Surd, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    with ChatServer(key="sk-very-secret") as server:
+        assert surd(*caption(folder, server, key_variable="MY_KEY")).code == 0
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files and not any(b"sk-very-secret" in path.read_bytes() for path in files)
+
+
+def test_a_server_that_is_not_there_is_one_line(surd: Surd, folder: Path) -> None:
+    with ChatServer() as server:
+        pass
+    ran = surd(*caption(folder, server))
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "start it first" in ran.err

@@ -1,0 +1,29 @@
+"""Which rows of a part need not be computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from surd.engine.reuse import known_rows, look
+from surd.stages.caption import STAGE
+from surd.store.schema import CAPTIONS
+from surd.store.workspace import Workspace
+
+
+def test_rows_of_a_version_that_lacked_a_column_are_reused_without_it(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    ids = [f"{number:032x}" for number in range(3)]
+    inputs = pa.table({"id": ids, "sha256": ["a", "b", "c"], "simple_prompt": pa.nulls(3)})
+    keys = look(workspace, STAGE, "settings", 0, inputs).keys
+    whole = pa.Table.from_pylist(
+        [{"id": id_, "status": "ok", "candidates": [{"text": id_}]} for id_ in ids], CAPTIONS
+    )
+    older = whole.drop_columns(["detail"])
+    with workspace.writing_part("captions", 0, older.schema, 64) as writer:
+        writer.write(older)
+        writer.describe(fingerprint="", settings="", inputs={}, extra={}, row_keys=keys)
+    found = look(workspace, STAGE, "settings", 0, inputs)
+    assert found.known.all()
+    assert known_rows(workspace, STAGE, 0, found).equals(whole)
