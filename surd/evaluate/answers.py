@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+from surd.text.number_words import NUMBERS
 
 
 def is_right(said: str, wanted: str) -> bool:
@@ -21,5 +21,5 @@ def is_right(said: str, wanted: str) -> bool:
 
 def _plain(answer: str) -> str:
     words = re.findall(r"[\w'-]+", answer.lower())
-    alike = {word: str(value) for value, word in enumerate(_NUMBERS)} | {"gray": "grey"}
+    alike = {word: str(value) for value, word in enumerate(NUMBERS)} | {"gray": "grey"}
     return " ".join(alike.get(word, word) for word in words if word not in ("a", "an", "the"))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from surd.evaluate.prompt import Question
+from surd.models.memory import AtOnce
+
+if TYPE_CHECKING:
+    from surd.models.answers import Vqa
 
 Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str]]]
 """RGB pictures and the questions about each to the answers."""
-
-_BATCH = 16
+Found = TypeVar("Found")
 
 
 def exact_judge() -> Judge:
@@ -33,25 +38,61 @@ def exact_judge() -> Judge:
     return answers
 
 
-def vqa_judge(name: str, device: torch.device, dtype: torch.dtype) -> Judge:
+@dataclass(frozen=True)
+class VqaJudge:
+    """A visual question answering model as a judge."""
+
+    model: Vqa
+
+    def __call__(
+        self, images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
+    ) -> list[list[str]]:
+        """Its answers."""
+
+        def answered(pairs: Sequence[tuple[Image.Image, Question]]) -> list[str]:
+            return self.model.answers(*_columns(pairs))
+
+        return self._each(answered, images, questions)
+
+    def probabilities(
+        self, images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
+    ) -> list[list[float]]:
+        """How likely it finds each answer that is wanted. Raises NoProbabilitiesError."""
+
+        def likely(pairs: Sequence[tuple[Image.Image, Question]]) -> list[float]:
+            wanted = [asked.answer for _, asked in pairs]
+            return self.model.probabilities(*_columns(pairs), wanted)
+
+        return self._each(likely, images, questions)
+
+    def _each(
+        self,
+        work: Callable[[Sequence[tuple[Image.Image, Question]]], list[Found]],
+        images: Sequence[Image.Image],
+        questions: Sequence[Sequence[Question]],
+    ) -> list[list[Found]]:
+        """What `work` finds of each picture's questions, as many at a time as the model takes."""
+        pairs = [(image, q) for image, some in zip(images, questions, strict=True) for q in some]
+        pieces = AtOnce(self.model.at_once or max(1, len(pairs))).each(work, pairs, _too_large)
+        stream = chain(*pieces)
+        return [list(islice(stream, len(some))) for some in questions]
+
+
+def vqa_judge(name: str, device: torch.device, dtype: torch.dtype) -> VqaJudge:
     """Asks a visual question answering model. Raises ModelError."""
     from surd.models.vqa import load_vqa
 
-    model = load_vqa(name, device=device, dtype=dtype)
+    return VqaJudge(load_vqa(name, device=device, dtype=dtype))
 
-    def answers(
-        images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
-    ) -> list[list[str]]:
-        pairs = [
-            (image, asked.question)
-            for image, some in zip(images, questions, strict=True)
-            for asked in some
-        ]
-        said: list[str] = []
-        for first in range(0, len(pairs), _BATCH):
-            some_images, some_questions = zip(*pairs[first : first + _BATCH], strict=True)
-            said += model(some_images, some_questions)
-        stream = zip(pairs, said, strict=True)
-        return [[answer for _, answer in islice(stream, len(some))] for some in questions]
 
-    return answers
+def _columns(
+    pairs: Sequence[tuple[Image.Image, Question]],
+) -> tuple[list[Image.Image], list[str]]:
+    return [image for image, _ in pairs], [asked.question for _, asked in pairs]
+
+
+def _too_large(pair: tuple[Image.Image, Question]) -> str:
+    return (
+        "not enough memory to ask even one question about a picture; name a smaller model with "
+        "--vqa, or one on a server"
+    )

@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from surd.models.captions import QUESTION, Captioner, Proposal, Wanted
+from surd.models.blip.sampling import draw, nucleus, uniforms
+from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.questions import question_for
+from surd.models.vlm import Vlm, load_vlm
 
 _SIDE_PX = 768
-_NUCLEUS = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_k": 50}
+_TOP_K = 50
+_BY_CHANCE = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 """Said in full: where nothing is said, the model's own generation_config.json decides. Qwen-VL's
 draws the likeliest word every time, Florence-2's searches three beams."""
 
@@ -20,63 +24,67 @@ draws the likeliest word every time, Florence-2's searches three beams."""
 def load_image_text(
     found: str, device: torch.device, dtype: torch.dtype, prompt: str | None
 ) -> Captioner:
-    """BLIP-2, Florence-2, Qwen-VL and their like.
+    """BLIP-2, Florence-2, Qwen-VL and their like, whole batches at a time.
 
-    A model with a chat template is asked `prompt` (or for one short sentence) as a user would;
-    Florence-2 gets its task word; any other gets `prompt` as it stands, nothing by default.
-    Raises OSError or ValueError where the model cannot be loaded.
+    A model with a chat template is asked `prompt` (or what :mod:`surd.models.questions` has for it)
+    as a user would; any other gets it as it stands. Raises OSError or ValueError where the model
+    cannot be loaded.
     """
-    processor = AutoProcessor.from_pretrained(found)
-    model = AutoModelForImageTextToText.from_pretrained(found, dtype=dtype)
-    model.to(device).eval().requires_grad_(False)
-    text = _asked(processor, model.config.model_type, prompt)
-
-    @torch.inference_mode()
-    def generate(image: Image.Image, **how: Any) -> list[str]:
-        inputs = processor(images=[image], text=[text], return_tensors="pt").to(device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
-        ids = model.generate(**inputs, **how)
-        if not model.config.is_encoder_decoder:
-            ids = after(inputs["input_ids"], ids)
-        return [t.strip() for t in processor.batch_decode(ids, skip_special_tokens=True)]
+    vlm = load_vlm(found, device, dtype)
+    asked = question_for(found, vlm.kind, is_chat=vlm.is_chat)
+    text = vlm.asked(asked.text if prompt is None else prompt, asked.system)
 
     def propose(
         pictures: Sequence[Image.Image], wanted: Wanted, seeds: Sequence[int]
     ) -> list[list[Proposal]]:
-        found: list[list[Proposal]] = []
-        for image, seed in zip(pictures, seeds, strict=True):
-            words = {"max_new_tokens": wanted.max_new_tokens}
-            beam = generate(image, num_beams=wanted.num_beams, do_sample=False, **words)
-            proposals = [Proposal(beam[0], "beam")]
-            if wanted.samples:
-                with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                    torch.manual_seed(seed)
-                    drawn = generate(
-                        image,
-                        **_NUCLEUS,
-                        top_p=wanted.top_p,
-                        num_return_sequences=wanted.samples,
-                        **words,
-                    )
-                proposals += [Proposal(t, "nucleus") for t in drawn]
-            found.append(proposals)
+        if not pictures:
+            return []
+        inputs = vlm.inputs(pictures, [text] * len(pictures))
+        prefix = vlm.read(inputs)
+        length = {"max_new_tokens": wanted.max_new_tokens}
+        beams = {"num_beams": wanted.num_beams, "do_sample": False}
+        best = vlm.texts(inputs, vlm.write(inputs, 1, prefix, **beams, **length))
+        found = [[Proposal(words, "beam")] for words in best]
+        if wanted.samples:
+            drawn = _samples(vlm, inputs, prefix, wanted, seeds)
+            for number, proposals in enumerate(found):
+                own = drawn[number * wanted.samples : (number + 1) * wanted.samples]
+                proposals += [Proposal(words, "nucleus") for words in own]
         return found
 
     return Captioner(lambda image: image, propose, _SIDE_PX)
 
 
-def after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """What was generated; most decoders give the prompt back before it, some do not."""
-    words = prompt.shape[1]
-    given_back = torch.equal(ids[:, :words], prompt.expand(len(ids), -1))
-    return ids[:, words:] if given_back else ids
+def _samples(vlm: Vlm, inputs: Any, prefix: Any, wanted: Wanted, seeds: Sequence[int]) -> list[str]:
+    chance = _Chance(seeds, wanted, vlm.model.device)
+    devices = [vlm.model.device] if vlm.model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # there is no choice left to it, but it takes a number
+        ids = vlm.write(
+            inputs,
+            wanted.samples,
+            prefix,
+            **_BY_CHANCE,
+            max_new_tokens=wanted.max_new_tokens,
+            logits_processor=LogitsProcessorList([chance]),
+        )
+    return vlm.texts(inputs, ids)
 
 
-def _asked(processor: Any, kind: str, prompt: str | None) -> str:
-    if getattr(processor, "chat_template", None):
-        content = [{"type": "image"}, {"type": "text", "text": prompt or QUESTION}]
-        turn = [{"role": "user", "content": content}]
-        return str(processor.apply_chat_template(turn, add_generation_prompt=True))
-    if kind.startswith("florence"):
-        return prompt or "<CAPTION>"
-    return prompt or ""
+class _Chance(LogitsProcessor):  # type: ignore[misc]
+    """Draws each answer's words by nucleus sampling with random numbers of its own.
+
+    Leaves one word of each row, so a picture's answers do not depend on those beside it.
+    """
+
+    def __init__(self, seeds: Sequence[int], wanted: Wanted, device: torch.device) -> None:
+        numbers = torch.from_numpy(uniforms(seeds, wanted.samples, wanted.max_new_tokens))
+        self._numbers = numbers.flatten(0, 1).to(device)  # [b * k, words]
+        self._top_p = wanted.top_p
+        self._before = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits ``[b * k, v]`` with all words but the drawn one at -inf."""
+        probabilities, words = nucleus(scores.float()[:, None], self._top_p, _TOP_K)
+        chosen = draw(probabilities, words, self._numbers[:, self._before, None])  # [b * k, 1]
+        self._before += 1
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import logging
+import math
 import re
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -13,9 +15,14 @@ import simplejpeg
 from PIL import Image
 
 from surd.errors import ModelError
-from surd.models.captions import QUESTION, Proposal, Wanted
+from surd.models.answers import NoProbabilitiesError, Vqa, in_one_word, shortly
+from surd.models.captions import Proposal, Wanted
 from surd.models.names import server_of
+from surd.models.questions import question_for
 from surd.net.chat import Chat, Choice, Manners, UnansweredError
+from surd.text.number_words import spellings
+
+log = logging.getLogger("surd")
 
 SIDE_PX = 768
 _QUALITY = 90
@@ -44,13 +51,16 @@ def as_jpeg(image: Image.Image, side_px: int = SIDE_PX) -> bytes:
     return data
 
 
-def turn(text: str, picture: bytes | None = None) -> list[dict[str, Any]]:
+def turn(
+    text: str, picture: bytes | None = None, system: str | None = None
+) -> list[dict[str, Any]]:
     """The messages of one question, with a JPEG before it."""
+    before = [{"role": "system", "content": system}] if system else []
     if picture is None:
-        return [{"role": "user", "content": text}]
+        return [*before, {"role": "user", "content": text}]
     url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     image = {"type": "image_url", "image_url": {"url": url}}
-    return [{"role": "user", "content": [image, {"type": "text", "text": text}]}]
+    return [*before, {"role": "user", "content": [image, {"type": "text", "text": text}]}]
 
 
 class ServedCaptioner:
@@ -58,7 +68,8 @@ class ServedCaptioner:
 
     def __init__(self, chat: Chat, prompt: str | None, wanted: Wanted) -> None:
         self._chat = chat
-        self._prompt = prompt or QUESTION
+        asked = question_for(chat.model)
+        self._prompt, self._system = prompt or asked.text, asked.system
         self._wanted = wanted
         self._takes_n = True
         """Whether the server gives several samples for one request, as far as is known."""
@@ -68,7 +79,8 @@ class ServedCaptioner:
         return self._chat.submit(self._propose(picture, seed % 2**31))
 
     async def _propose(self, picture: bytes, seed: int) -> list[Proposal]:
-        body = {"messages": turn(self._prompt, picture), "max_tokens": self._wanted.max_new_tokens}
+        messages = turn(self._prompt, picture, self._system)
+        body = {"messages": messages, "max_tokens": self._wanted.max_new_tokens}
         likeliest = await self._chat.ask({**body, "temperature": 0, "seed": seed})
         found = [(choice, "greedy") for choice in likeliest[:1]]
         if self._wanted.samples:
@@ -137,3 +149,75 @@ def _outcome(future: Future[list[Choice]]) -> Choice | UnansweredError:
         return future.result()[0]
     except UnansweredError as error:
         return error
+
+
+_MAX_ANSWER_TOKENS = 16
+_LIKELIEST = (20, 5)
+"""How many tokens a server is asked the probabilities of; some give no more than five."""
+
+
+def load_served_vqa(name: str) -> Vqa:
+    """A judge on a server; every question of a call is under way at once.
+
+    A question without an answer is answered with nothing, and has the probability NaN; a warning
+    says so. Raises ModelError where nothing answers at all.
+    """
+    chat = open_chat(name).__enter__()
+
+    def ask(images: Sequence[Image.Image], texts: Sequence[str], how: Any) -> list[Any]:
+        sent = {id(image): image for image in images}
+        pictures = {key: as_jpeg(image) for key, image in sent.items()}
+        waiting = [
+            chat.submit(how({"messages": turn(text, pictures[id(image)]), "temperature": 0}))
+            for image, text in zip(images, texts, strict=True)
+        ]
+        found = [_outcome(future) for future in waiting]
+        lost = [str(one) for one in found if isinstance(one, UnansweredError)]
+        if lost:
+            log.warning("%s: %d of %d questions: %s", name, len(lost), len(found), lost[0])
+        return found
+
+    def answers(images: Sequence[Image.Image], questions: Sequence[str]) -> list[str]:
+        async def how(body: dict[str, Any]) -> list[Choice]:
+            return await chat.ask({**body, "max_tokens": _MAX_ANSWER_TOKENS})
+
+        found = ask(images, [shortly(question) for question in questions], how)
+        return [one.text if isinstance(one, Choice) else "" for one in found]
+
+    def probabilities(
+        images: Sequence[Image.Image], questions: Sequence[str], wanted: Sequence[str]
+    ) -> list[float]:
+        found = ask(images, [in_one_word(question) for question in questions], _likeliest_of(chat))
+        chosen = [one for one in found if isinstance(one, Choice)]
+        if chosen and not any(one.tokens for one in chosen):
+            raise NoProbabilitiesError(f"{name}: its server gives no log-probabilities of tokens")
+        return [
+            _probability(one, answer) if isinstance(one, Choice) else math.nan
+            for one, answer in zip(found, wanted, strict=True)
+        ]
+
+    return Vqa(answers, probabilities, at_once=None)
+
+
+def _likeliest_of(chat: Chat) -> Any:
+    async def how(body: dict[str, Any]) -> list[Choice]:
+        for count in _LIKELIEST:
+            try:
+                told = {"max_tokens": 1, "logprobs": True, "top_logprobs": count}
+                return await chat.ask({**body, **told})
+            except UnansweredError as error:
+                if error.http_status is None or count == _LIKELIEST[-1]:
+                    raise
+        raise AssertionError("the last count returns or raises")
+
+    return how
+
+
+def _probability(choice: Choice, answer: str) -> float:
+    """Of the first token being an answer's, or its first word where that is not the whole of it."""
+    if not choice.tokens:
+        return math.nan
+    texts = {text.lower() for text in spellings(answer)}
+    texts |= {text.split()[0] for text in texts if text.split()}
+    likeliest = choice.tokens[0].items()
+    return min(1.0, sum(math.exp(p) for token, p in likeliest if token.strip().lower() in texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,16 @@ import torch
 import transformers
 from PIL import Image
 from support_blip import saved
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
+from support_vlm import ASKED, QUESTION, TURN, WORDS
+from support_vlm import saved as saved_vlm
 from transformers import AutoModelForImageTextToText
 
+from surd.models import vlm
 from surd.models.captioner import load_captioner
 from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.vlm import load_vlm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WORDS = ["a", "red", "blue", "cat", "dog", "fox", "house", "tree", "sits", "runs", "under", "near"]
-QUESTION = "Describe this picture in one short sentence."
-ASKED = ["What", "does", "the", "image", "describe", "?", ".", "user", *QUESTION[:-1].split()]
-SEEN = "<|vision_start|><|image_pad|><|vision_end|>"
-TURN = f"<|im_start|>user {SEEN}{{}}<|im_end|><|im_start|>assistant "
-CHAT_TEMPLATE = """{% for m in messages %}<|im_start|>{{ m.role }} {% for c in m.content %}
-{%- if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c.text }}
-{%- endif %}{% endfor %}<|im_end|>{% endfor %}
-{%- if add_generation_prompt %}<|im_start|>assistant {% endif %}"""
 SAID = "What does the cat?"
 ASKED_AS = {
     "blip-2": {None: "", SAID: SAID},
@@ -39,95 +31,18 @@ ASKED_AS = {
     "florence-2": {None: "<CAPTION>", "<DETAILED_CAPTION>": "<DETAILED_CAPTION>"},
 }
 """Of each kind, what the model is given where the user asks nothing, and something."""
-SQUARE = {"height": 32, "width": 32}
-LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 4}
-SIZE = {"hidden_size": 32, "intermediate_size": 64, **LAYERS}
-
-
-def tokenizer(special: list[str], start: str | None = None, **names: Any) -> Any:
-    """One token a word; the special ones have the first ids, in their order."""
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*special, *WORDS, *ASKED]))}
-    bare = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    bare.pre_tokenizer = Whitespace()
-    if start:
-        pair = (start, vocabulary[start])
-        bare.post_processor = TemplateProcessing(single=f"{start} $A", special_tokens=[pair])
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=bare, unk_token="<unk>", **names)
-    fast.add_special_tokens({"additional_special_tokens": special})
-    return fast
-
-
-def blip_2() -> tuple[Any, Any]:
-    special = ["<pad>", "</s>", "<unk>", "<image>"]
-    words = tokenizer(special, "</s>", eos_token="</s>", pad_token="<pad>")
-    text = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 64, "word_embed_proj_dim": 32}
-    text |= {"vocab_size": len(words), "max_position_embeddings": 64, **LAYERS}
-    config = transformers.Blip2Config(
-        vision_config={**SIZE, "image_size": 32, "patch_size": 8},
-        qformer_config={**SIZE, "encoder_hidden_size": 32, "vocab_size": len(words)},
-        text_config={**text, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1},
-        num_query_tokens=4,
-        image_token_index=3,
-    )
-    images = transformers.BlipImageProcessor(size=SQUARE)
-    return config, transformers.Blip2Processor(images, words, num_query_tokens=4)
-
-
-def qwen() -> tuple[Any, Any]:
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
-    special += ["<|image_pad|>", "<|video_pad|>", "<unk>"]
-    words = tokenizer(special, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    ids = {"vision_start_token_id": 3, "vision_end_token_id": 4}
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
-    vision |= {"patch_size": 4, "window_size": 16, "out_hidden_size": 32}
-    turns = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
-    text = {**SIZE, "num_key_value_heads": 2, "vocab_size": len(words), "rope_parameters": turns}
-    config = transformers.Qwen2_5_VLConfig(
-        vision_config={**vision, "fullatt_block_indexes": [1]},
-        text_config={**text, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0},
-        **{**ids, "image_token_id": 5, "video_token_id": 6},
-    )
-    pixels = {"patch_size": 4, "merge_size": 2, "min_pixels": 256, "max_pixels": 1024}
-    images = transformers.Qwen2VLImageProcessor(**pixels)
-    videos = transformers.Qwen2VLVideoProcessor(**pixels)
-    chat = {"chat_template": CHAT_TEMPLATE}
-    return config, transformers.Qwen2_5_VLProcessor(images, words, videos, **chat)
-
-
-def florence() -> tuple[Any, Any]:
-    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"}
-    names |= {"extra_special_tokens": {"image_token": "<image>"}}
-    words = tokenizer(["<s>", "<pad>", "</s>", "<unk>", "<image>"], **names)
-    vision = {"depths": (1, 1), "patch_size": (7, 3), "patch_stride": (4, 2), "window_size": 2}
-    vision |= {"patch_padding": (3, 1), "patch_prenorm": (False, True), "embed_dim": (16, 32)}
-    vision |= {"num_heads": (2, 2), "num_groups": (2, 2), "projection_dim": 32}
-    text = {"model_type": "bart", "d_model": 32, "vocab_size": len(words)}
-    for side in ("encoder", "decoder"):
-        text |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
-    text |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
-    text |= {"max_position_embeddings": 128, "forced_eos_token_id": None}
-    towers = {"vision_config": vision, "text_config": text}
-    config = transformers.Florence2Config(image_token_id=4, **towers)
-    images = transformers.CLIPImageProcessor(size=SQUARE, crop_size=SQUARE, image_seq_length=17)
-    return config, transformers.Florence2Processor(images, words)
+TOWERS = {
+    "blip-2": (transformers.Blip2VisionModel, "forward"),
+    "qwen2.5-vl": (transformers.Qwen2_5_VLModel, "get_image_features"),
+    "florence-2": (transformers.Florence2Model, "get_image_features"),
+}
+"""Of each kind, what looks at the pixels."""
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder of each kind, by seeds whose captions differ between pictures."""
-    found = {kind: tmp_path_factory.mktemp(kind) for kind in ASKED_AS}
-    for folder, make, seed in zip(found.values(), (blip_2, qwen, florence), (3, 2, 2), strict=True):
-        config, processor = make()
-        model = AutoModelForImageTextToText.from_config(config)
-        random = torch.Generator().manual_seed(seed)
-        for name, values in model.named_parameters():
-            scales = values.ndim == 1 and name.endswith("weight")
-            values.data = 0.3 * torch.randn(values.shape, generator=random) + scales
-        head = model.get_output_embeddings().weight.data
-        head[config.image_token_id] = head[model.generation_config.eos_token_id]  # never chosen
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-    return found
+    """A folder of each kind."""
+    return {kind: saved_vlm(tmp_path_factory.mktemp(kind), kind) for kind in ASKED_AS}
 
 
 def pictures(count: int = 3) -> list[Image.Image]:
@@ -228,18 +143,52 @@ def test_samples_are_nucleus_samples_whatever_the_model_does_by_itself(
 def test_weights_pixels_and_beams_are_as_asked(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype
 ) -> None:
-    captioner, seen = load_captioner(str(folders[kind]), dtype=dtype), []
+    captioner = load_captioner(str(folders[kind]), dtype=dtype)
     model = type(AutoModelForImageTextToText.from_pretrained(folders[kind]))
     generate = model.generate
+    beams: list[int] = []
+    pixels: list[torch.dtype] = []
 
     def noted(self: Any, **how: Any) -> torch.Tensor:
-        seen.append((self.dtype, how["pixel_values"].dtype, how["num_beams"]))
+        assert self.dtype == dtype
+        beams.append(how["num_beams"])
         return generate(self, **how)
 
+    def seen(self: Any, pixel_values: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        pixels.append(pixel_values.dtype)
+        return look(self, pixel_values, *rest, **more)
+
     monkeypatch.setattr(model, "generate", noted)
+    owner, method = TOWERS[kind]
+    look = getattr(owner, method)
+    monkeypatch.setattr(owner, method, seen)
     [found] = proposed(captioner, pictures(1), [1], num_beams=2, samples=3)
-    assert seen == [(dtype, dtype, 2), (dtype, dtype, 1)]
+    assert beams == [2, 1] and {*pixels} == {dtype}
+    assert len(pixels) == (1 if kind == "qwen2.5-vl" else 2), "not once for each answer"
     assert len(found) == 4 and all({*p.text.split()} <= {*WORDS, *ASKED} for p in found)
+
+
+def test_pictures_are_read_once_for_all_their_captions_by_every_chat_model(
+    folders: dict[str, Path],
+) -> None:
+    loaded = load_vlm(str(folders["qwen2.5-vl"]), torch.device("cpu"), torch.float32)
+    assert loaded.shares_prefix
+    alone = replace(loaded, shares_prefix=False)
+    inputs = loaded.inputs(pictures(2), [loaded.asked("a cat under the tree?"), loaded.asked("a?")])
+    for how in ({"num_beams": 3}, {"num_beams": 1}):
+        how |= {"do_sample": False, "max_new_tokens": 6}
+        plain = alone.write(inputs, 1, alone.read(inputs), **how)
+        assert torch.equal(loaded.write(inputs, 1, loaded.read(inputs), **how), plain)
+
+
+def test_a_model_that_answers_otherwise_when_it_shares_a_reading_does_not(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = vlm._read
+    broken = lambda *some: replace(read(*some), shift=torch.full((2, 1), 5))  # noqa: E731
+    monkeypatch.setattr(vlm, "_read", broken)
+    loaded = load_vlm(str(folders["qwen2.5-vl"]), torch.device("cpu"), torch.float32)
+    assert not loaded.shares_prefix
 
 
 def test_a_blip_built_otherwise_than_surd_expects_captions_by_its_own_generate(

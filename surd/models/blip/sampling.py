@@ -78,12 +78,12 @@ def nucleus_sample(
         raise ValueError(f"top_p: {top_p} is outside (0, 1]")
     if temperature <= 0:
         raise ValueError(f"temperature: {temperature} is not above 0")
-    uniforms = torch.from_numpy(_uniforms(seeds, samples_per_image, max_new_tokens))
-    uniforms = uniforms.to(context.device)
+    numbers = torch.from_numpy(uniforms(seeds, samples_per_image, max_new_tokens))
+    numbers = numbers.to(context.device)
 
     def choose(logits: torch.Tensor, images: torch.Tensor, before: int) -> torch.Tensor:
         probabilities, words = nucleus(logits / temperature, top_p, top_k)
-        return _draw(probabilities, words, uniforms[images, :, before])
+        return draw(probabilities, words, numbers[images, :, before])
 
     return _write(model, context, samples_per_image, choose, max_new_tokens, min_new_tokens)
 
@@ -108,7 +108,7 @@ def nucleus(
     return probabilities, words
 
 
-def _draw(probabilities: torch.Tensor, words: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def draw(probabilities: torch.Tensor, words: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """By inversion of the cumulative distribution: ``[n, b or 1, k]`` twice and ``[n, b]``."""
     cumulative = probabilities.cumsum(-1)
     aims = uniforms[..., None] * cumulative[..., -1:]  # [n, b, 1]
@@ -117,7 +117,7 @@ def _draw(probabilities: torch.Tensor, words: torch.Tensor, uniforms: torch.Tens
     return words.expand(*uniforms.shape, -1).gather(-1, rank)[..., 0]
 
 
-def _uniforms(seeds: Sequence[int], samples: int, draws: int) -> np.ndarray:
+def uniforms(seeds: Sequence[int], samples: int, draws: int) -> np.ndarray:
     """``[n, samples, draws]`` float32 in [0, 1): Philox (numpy's) keyed by seed and sample."""
     drawn = np.empty((len(seeds), samples, draws), np.float32)
     for row, seed in enumerate(seeds):

@@ -1,0 +1,218 @@
+"""Image-text-to-text models of transformers: what they are asked, and batches of it.
+
+Notation for shapes: b pictures, k answers to each, s tokens of the longest question, v words.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+log = logging.getLogger("surd")
+
+Inputs = Mapping[str, Any]
+
+_ALIKE = 0.05
+"""How far two probabilities of a word may differ that are computed in another order, in bf16."""
+_CHECKED_WORDS = 3
+
+
+@dataclass(frozen=True)
+class Vlm:
+    """A loaded model with its processor."""
+
+    processor: Any
+    model: Any
+    is_nested: bool = False
+    """Whether the processor wants a list of pictures for each text."""
+    shares_prefix: bool = False
+    """Whether a question and its picture can be read once for several answers."""
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has a chat template."""
+        return bool(getattr(self.processor, "chat_template", None))
+
+    @property
+    def kind(self) -> str:
+        """Its ``model_type``."""
+        return str(self.model.config.model_type)
+
+    def asked(self, question: str, system: str | None = None) -> str:
+        """A question about a picture in the words of the chat template; as it is without one."""
+        if not self.is_chat:
+            return question
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if system:
+            turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        return str(self.processor.apply_chat_template(turns, add_generation_prompt=True))
+
+    def inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Any:
+        """RGB pictures with a text each, padded on the left, on the model's device."""
+        pictures = [[image] for image in images] if self.is_nested else list(images)
+        made = self.processor(
+            images=pictures, text=list(texts), padding=True, return_tensors="pt"
+        ).to(self.model.device)
+        for name, values in made.items():
+            if torch.is_tensor(values) and values.is_floating_point():
+                made[name] = values.to(self.model.dtype)
+        return made
+
+    def read(self, inputs: Inputs) -> Prefix | None:
+        """A question and its picture up to the last token; None where that cannot be shared."""
+        return _read(self.model, inputs) if self.shares_prefix else None
+
+    @torch.inference_mode()
+    def write(self, inputs: Inputs, answers: int, prefix: Prefix | None, **how: Any) -> Any:
+        """What ``generate`` gives, ``[b * answers, ...]``, the answers of a picture in a row.
+
+        With ``num_beams`` there is one answer, the best.
+        """
+        beams = how.get("num_beams", 1)
+        if prefix is None:
+            return self.model.generate(**inputs, num_return_sequences=answers, **how)
+        rows = {
+            name: inputs[name].repeat_interleave(answers, dim=0)
+            for name in ("input_ids", "attention_mask")
+        }
+        with prefix.repeated(self.model, answers, beams) as cache:
+            return self.model.generate(**rows, **cache, **how)
+
+    def texts(self, inputs: Inputs, ids: torch.Tensor) -> list[str]:
+        """The words of what was generated, without the question."""
+        if not self.model.config.is_encoder_decoder:
+            ids = after(inputs["input_ids"], ids)
+        return [t.strip() for t in self.processor.batch_decode(ids, skip_special_tokens=True)]
+
+
+def load_vlm(found: str, device: torch.device, dtype: torch.dtype) -> Vlm:
+    """The model in a folder or of a hub id. Raises OSError or ValueError."""
+    processor = AutoProcessor.from_pretrained(found)
+    model = AutoModelForImageTextToText.from_pretrained(found, dtype=dtype)
+    model.to(device).eval().requires_grad_(False)
+    tokenizer = processor.tokenizer
+    if not model.config.is_encoder_decoder:
+        tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded = Vlm(processor, model)
+    text = loaded.asked("What?")
+    loaded = replace(loaded, is_nested=_nests(processor, text, likely=loaded.is_chat))
+    if loaded.is_chat and not model.config.is_encoder_decoder:
+        loaded = replace(loaded, shares_prefix=_can_share(loaded, found))
+    return loaded
+
+
+def after(prompt: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """What was generated; most decoders give the prompt back before it, some do not."""
+    words = prompt.shape[1]
+    prompt = prompt.repeat_interleave(len(ids) // max(1, len(prompt)), dim=0)
+    given_back = ids.shape[1] >= words and torch.equal(ids[:, :words], prompt)
+    return ids[:, words:] if given_back else ids
+
+
+def _nests(processor: Any, text: str, *, likely: bool) -> bool:
+    """Whether the processor takes a batch with a list of pictures for each text.
+
+    Raises ValueError where it takes neither that nor a picture for each.
+    """
+    image = Image.new("RGB", (32, 32))
+    problem: Exception | None = None
+    for nested in (likely, not likely):
+        pictures = [[image], [image]] if nested else [image, image]
+        try:
+            made = processor(images=pictures, text=[text, text], padding=True, return_tensors="pt")
+            if len(made["input_ids"]) == 2:
+                return nested
+        except Exception as error:  # each processor has its own way to refuse
+            problem = problem or error
+    raise ValueError(f"its processor takes no batch of pictures: {problem}")
+
+
+# one reading for several answers ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What a decoder keeps of questions and pictures that it has read but for the last token."""
+
+    cache: Any
+    shift: torch.Tensor | None
+    """``[b, 1]``: how far positions lie before the count of tokens, of models whose pictures take
+    fewer positions than tokens (Qwen-VL, https://arxiv.org/abs/2409.12191)."""
+
+    def repeated(self, model: Any, answers: int, beams: int) -> _Repeated:
+        """As keyword arguments of ``generate``, within a ``with`` block."""
+        return _Repeated(self, model, answers, beams)
+
+
+class _Repeated:
+    def __init__(self, prefix: Prefix, model: Any, answers: int, beams: int) -> None:
+        self._prefix, self._model = prefix, model
+        self._answers, self._beams = answers, beams
+
+    def __enter__(self) -> dict[str, Any]:
+        cache = copy.deepcopy(self._prefix.cache)
+        if self._answers * self._beams > 1:
+            cache.batch_repeat_interleave(self._answers * self._beams)
+        self._shift(self._answers)
+        return {_name_of_cache(self._model): cache}
+
+    def __exit__(self, *_: object) -> None:
+        self._shift(1)
+
+    def _shift(self, times: int) -> None:
+        if self._prefix.shift is not None:
+            self._model.model.rope_deltas = self._prefix.shift.repeat_interleave(times, dim=0)
+
+
+def _name_of_cache(model: Any) -> str:
+    """The argument that takes what was read; older versions of transformers call it otherwise."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+@torch.inference_mode()
+def _read(model: Any, inputs: Inputs) -> Prefix:
+    length = inputs["input_ids"].shape[1]
+    rows = len(inputs["input_ids"])
+    before = {
+        name: values[:, :-1]
+        if torch.is_tensor(values) and values.ndim == 2 and values.shape == (rows, length)
+        else values
+        for name, values in inputs.items()
+    }
+    read = model(**before, use_cache=True, logits_to_keep=1)
+    cache = read.get("cache") or read.get("past_key_values")
+    return Prefix(cache, getattr(getattr(model, "model", None), "rope_deltas", None))
+
+
+def _can_share(vlm: Vlm, found: str) -> bool:
+    """Whether answers that share a reading are those that do not."""
+    images = [Image.new("RGB", size, "white") for size in ((64, 48), (32, 64))]
+    inputs = vlm.inputs(images, [vlm.asked("What?"), vlm.asked("What is it?")])
+    how = {"max_new_tokens": _CHECKED_WORDS, "do_sample": False, "num_beams": 1}
+    told = {"output_logits": True, "return_dict_in_generate": True}
+    try:
+        plain = vlm.write(inputs, 1, None, **how, **told).logits
+        prefix = _read(vlm.model, inputs)
+        shared = vlm.write(inputs, 2, prefix, **how, **told).logits
+        vlm.write(inputs, 1, prefix, **{**how, "num_beams": 2})
+    except Exception as error:  # of whatever kind, it only costs time
+        log.info("%s reads its picture for each answer: %s", found, error)
+        return False
+    return all(map(_alike, plain, shared))
+
+
+def _alike(plain: torch.Tensor, shared: torch.Tensor) -> bool:
+    """Of the same questions, ``[b, v]`` and ``[2 b, v]``."""
+    wanted = plain.float().softmax(-1).repeat_interleave(2, dim=0)
+    return bool((wanted - shared.float().softmax(-1)).abs().max() < _ALIKE)
