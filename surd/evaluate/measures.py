@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +13,25 @@ import torch
 
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
-from surd.evaluate.judges import Judge
+from surd.evaluate.judges import Judge, VqaJudge
 from surd.evaluate.pictures import Pictures
-from surd.evaluate.prompt import Prompt, ask, scenes_of, texts_of
+from surd.evaluate.prompt import Prompt, Question, ask, scenes_of, texts_of
 from surd.evaluate.quality import Quality
+from surd.evaluate.question_rows import honoured
 from surd.evaluate.results import Baseline, Row
 from surd.evaluate.significance import difference, mean_of, sign_flip
+from surd.evaluate.soft import COLUMNS, MEASURES, VQA_SCORE, questions_of, scores
+from surd.models.answers import NoProbabilitiesError
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip
 
 log = logging.getLogger("surd")
 
+Answer = TypeVar("Answer")
+
 SIDES = ("base", "adapter")
+QUESTIONS = "questions right"
 _AT_ONCE = 64
 
 
@@ -54,6 +60,21 @@ class Measured:
     scenes: Sequence[str]
     """What each prompt shows."""
     lower_is_better: bool = False
+    is_share: bool | None = None
+    """Yes and no are a share; else what this says."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a judge found of one side's pictures."""
+
+    right: npt.NDArray[np.bool_]
+    """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``."""
+    shares: npt.NDArray[np.float64]
+    """The share of questions whose answers count, the same shape."""
+    likely: Mapping[str, npt.NDArray[np.float64]]
+    """VQAScore and Soft-TIFA, where the judge says how sure it is: the same shape, NaN of prompts
+    that have no questions of their own."""
 
 
 def by_kind(
@@ -64,41 +85,100 @@ def by_kind(
     judge: Judge,
     outcomes: Outcomes,
 ) -> Iterator[Measured]:
-    """How many pictures show what they should, for each kind of prompt."""
-    right = {
-        side: _right(prompts, seeds, drawing, judge, outcomes, {"prompts": name, "side": side})
-        for side, drawing in drawings.items()
-    }
+    """How many pictures show what they should, for each kind of prompt; then what else the judge
+    says of all of them.
+
+    - *questions right*: the share of a picture's questions that are answered right, as TIFA
+      (https://arxiv.org/abs/2303.11897) has it; one whose needed ones are not right does not count,
+      as in DSG (https://arxiv.org/abs/2310.18235). Of prompts with several questions.
+    - *VQAScore* and *Soft-TIFA*: see :mod:`surd.evaluate.soft`. Of judges with probabilities.
+    """
+    judged: dict[str, _Judged] = {}
+    soft = isinstance(judge, VqaJudge)
+    for side, drawing in drawings.items():
+        about = {"prompts": name, "side": side}
+        judged[side] = _judged(prompts, seeds, drawing, judge, outcomes, about, soft=soft)
+        soft = soft and bool(judged[side].likely)
     for kind in dict.fromkeys(prompt.kind for prompt in prompts):
-        chosen = np.array([prompt.kind == kind for prompt in prompts])
-        scenes = [prompt.scene for prompt in prompts if prompt.kind == kind]
-        yield Measured(name, kind, {side: some[chosen] for side, some in right.items()}, scenes)
+        chosen = [prompt.kind == kind for prompt in prompts]
+        right = {side: found.right[chosen] for side, found in judged.items()}
+        yield Measured(name, kind, right, _scenes(prompts, chosen))
+    if not isinstance(judge, VqaJudge):
+        return
+    several = [len(prompt.questions) > 1 for prompt in prompts]
+    if any(several):
+        shares = {side: found.shares[several] for side, found in judged.items()}
+        yield Measured(name, QUESTIONS, shares, _scenes(prompts, several), is_share=True)
+    if soft:
+        yield from _soft_rows(name, prompts, judged)
 
 
-def _right(
+def _soft_rows(
+    name: str, prompts: Sequence[Prompt], judged: Mapping[str, _Judged]
+) -> Iterator[Measured]:
+    for measure in MEASURES:
+        chosen = [measure == VQA_SCORE or bool(prompt.questions) for prompt in prompts]
+        if any(chosen):
+            values = {side: found.likely[measure][chosen] for side, found in judged.items()}
+            yield Measured(name, measure, values, _scenes(prompts, chosen))
+
+
+def _scenes(prompts: Sequence[Prompt], chosen: Sequence[bool]) -> list[str]:
+    return [prompt.scene for prompt, is_chosen in zip(prompts, chosen, strict=True) if is_chosen]
+
+
+def _judged(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     drawing: Pictures,
     judge: Judge,
     outcomes: Outcomes,
     about: Mapping[str, str],
-) -> npt.NDArray[np.bool_]:
-    """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``."""
-    right = np.zeros((len(prompts), len(seeds)), bool)
+    *,
+    soft: bool,
+) -> _Judged:
+    shape = (len(prompts), len(seeds))
+    right, shares = np.zeros(shape, bool), np.zeros(shape)
+    likely = _likely(prompts, seeds, drawing, judge) if soft else {}
     for row, column, prompt, said in _answers(prompts, seeds, drawing, judge):
-        right[row, column] = _all_right(prompt, said)
+        asked = ask(prompt)
+        answered = _rights(prompt, said)
+        right[row, column] = all(answered)
+        shares[row, column] = np.mean(honoured(answered, asked))
         outcomes.add(
             **about,
             kind=prompt.kind,
             prompt=prompt.text,
             seed=seeds[column],
-            right=bool(right[row, column]),
-            questions=[question.question for question in ask(prompt)],
-            wanted=[question.answer for question in ask(prompt)],
+            right=all(answered),
+            questions=[question.question for question in asked],
+            wanted=[question.answer for question in asked],
             said=said,
+            **{
+                column_: float(likely[measure][row, column]) if likely else None
+                for measure, column_ in COLUMNS.items()
+            },
             picture=drawing.name(prompt.text, seeds[column]),
         )
-    return right
+    return _Judged(right, shares, likely)
+
+
+def _likely(
+    prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Pictures, judge: Judge
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Measure -> ``[prompts, seeds]``; nothing where the judge does not say how sure it is."""
+    assert isinstance(judge, VqaJudge)
+    found = {measure: np.zeros((len(prompts), len(seeds))) for measure in MEASURES}
+    try:
+        for row, column, likely in _asked(
+            prompts, seeds, drawing, judge.probabilities, questions_of
+        ):
+            for measure, value in scores(likely).items():
+                found[measure][row, column] = value
+    except NoProbabilitiesError as error:
+        log.warning("%s; so there are no VQAScore and no Soft-TIFA", error)
+        return {}
+    return found
 
 
 def shares_right(
@@ -112,19 +192,36 @@ def shares_right(
 
 
 def _all_right(prompt: Prompt, said: Sequence[str]) -> bool:
-    return all(map(is_right, said, [question.answer for question in ask(prompt)]))
+    return all(_rights(prompt, said))
+
+
+def _rights(prompt: Prompt, said: Sequence[str]) -> list[bool]:
+    return list(map(is_right, said, [question.answer for question in ask(prompt)]))
 
 
 def _answers(
     prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Pictures, judge: Judge
 ) -> Iterator[tuple[int, int, Prompt, list[str]]]:
+    for row, column, said in _asked(prompts, seeds, drawing, judge, ask):
+        yield row, column, prompts[row], said
+
+
+def _asked(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    drawing: Pictures,
+    judge: Callable[[Sequence[Any], Sequence[Sequence[Question]]], list[list[Answer]]],
+    questions: Callable[[Prompt], Sequence[Question]],
+) -> Iterator[tuple[int, int, list[Answer]]]:
+    """The number of prompt and seed, and what the judge says of that picture."""
     for first in range(0, len(prompts), _AT_ONCE):
         some = prompts[first : first + _AT_ONCE]
         for column, seed in enumerate(seeds):
             images = {text: drawing.open(text, seed) for text in {prompt.text for prompt in some}}
-            said = judge([images[prompt.text] for prompt in some], [ask(prompt) for prompt in some])
-            for row, (prompt, answers) in enumerate(zip(some, said, strict=True), start=first):
-                yield row, column, prompt, answers
+            asked = [questions(prompt) for prompt in some]
+            said = judge([images[prompt.text] for prompt in some], asked)
+            for row, answers in enumerate(said, start=first):
+                yield row, column, answers
 
 
 def clip_score(
@@ -205,7 +302,7 @@ def row_of(measured: Measured, *, quiet: bool = False) -> Row:
         difference(new, base, scenes),
         sign_flip(new, base, scenes),
         measured.lower_is_better,
-        base.dtype == bool,
+        base.dtype == bool if measured.is_share is None else measured.is_share,
         tuple(
             Baseline(
                 side,

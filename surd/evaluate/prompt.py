@@ -12,6 +12,8 @@ class Question:
 
     question: str
     answer: str
+    needs: tuple[int, ...] = ()
+    """Which of the prompt's questions must be answered right for this one to have a meaning."""
 
 
 @dataclass(frozen=True)

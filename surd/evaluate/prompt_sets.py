@@ -6,12 +6,14 @@ import codecs
 import contextlib
 import difflib
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surd.errors import SurdError
 from surd.evaluate.demo_questions import demo_prompts
-from surd.evaluate.prompt import Prompt, Question
+from surd.evaluate.prompt import Prompt
+from surd.evaluate.question_rows import DEPENDENT, dependent, geneval, geneval_2, own, tifa
 from surd.files.text_rows import delimited_rows, json_object
 from surd.paths import shipped
 
@@ -21,7 +23,7 @@ PAPER = "paper"
 """The name of all bundled sets together."""
 DEMO = "demo:"
 """Before the names of the demo's own sets."""
-SUFFIXES = (".jsonl", ".tsv", ".txt", ".csv")
+SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".csv")
 _KIND_COLUMNS = ("kind", "challenge", "category")
 
 
@@ -33,15 +35,19 @@ def load_prompts(name: str) -> list[Prompt]:
             (``demo:simple``, whose texts come once for each kind), or the path of a file:
 
             - ``.jsonl``: a JSON object a line, as data/prompts/README.md describes it: ``prompt``,
-              and where wanted ``kind``, ``questions``, ``complex`` and ``scene``.
+              and where wanted ``kind``, ``questions``, ``complex`` and ``scene``; or GenEval's or
+              GenEval 2's.
+            - ``.json``: TIFA's questions.
             - ``.tsv``: PartiPrompts, https://github.com/google-research/parti, whose columns are
               Prompt, Category, Challenge and Note. The kind is the Challenge ("Quantity",
               "Properties & Positioning"): it says what makes a prompt hard, while the Category
               says only what it is about ("Animals").
-            - ``.txt``: T2I-CompBench, https://github.com/Karine-Huang/T2I-CompBench: a prompt a
+            - ``.txt``: T2I-CompBench++, https://github.com/Karine-Huang/T2I-CompBench: a prompt a
               line.
             - ``.csv``: as RFC 4180 has it (https://www.rfc-editor.org/rfc/rfc4180), with a column
-              ``prompt``.
+              ``prompt``; or the questions of DSG or DPG-Bench.
+
+            Those that come with questions are read by :mod:`surd.evaluate.question_rows`.
 
             Both kinds of table have a header line. Upper and lower case are alike there; the kind
             is in ``kind``, else ``challenge``, else ``category``; there may be a ``complex``. A
@@ -93,6 +99,8 @@ def _read(path: Path) -> Iterator[Prompt]:
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
         prompts = _read_jsonl(path, text)
+    elif suffix == ".json":
+        prompts = _read_json(path, text)
     elif suffix == ".txt":
         prompts = (Prompt(line, path.stem) for _, line in _lines(text))
     else:
@@ -141,49 +149,36 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
             raise SurdError(f'{where}: {row}; write one object per line: {{"prompt": "..."}}')
         if "prompt" not in row:
             raise SurdError(f"{where}: prompt: missing; this line has {_listed(row)}")
-        kind, complex_, about = row.get("kind"), row.get("complex"), row.get("scene")
-        yield Prompt(
-            _sentence(row["prompt"], f"{where}: prompt"),
-            path.stem if kind is None else _sentence(kind, f"{where}: kind"),
-            _questions(row.get("questions"), f"{where}: questions"),
-            None if complex_ is None else _sentence(complex_, f"{where}: complex"),
-            None if about is None else _sentence(about, f"{where}: scene"),
-        )
+        if "vqa_list" in row:
+            yield geneval_2(row, where)
+        elif "include" in row:
+            yield geneval(row, where)
+        else:
+            yield own(row, where, path.stem)
 
 
-def _questions(value: object, where: str) -> tuple[Question, ...]:
-    mend = 'write [{"question": "...", "answer": "..."}]'
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise SurdError(f"{where}: not a list; {mend}")
-    questions = []
-    for index, item in enumerate(value):
-        if not isinstance(item, dict) or not {"question", "answer"} <= item.keys():
-            raise SurdError(f"{where}[{index}]: needs a question and its answer; {mend}")
-        asked = _sentence(item["question"], f"{where}[{index}].question")
-        questions.append(Question(asked, _sentence(item["answer"], f"{where}[{index}].answer")))
-    return tuple(questions)
-
-
-def _sentence(value: object, where: str) -> str:
-    """A string of JSON, trimmed; refused when there is nothing in it or a tokenizer would choke."""
-    if not isinstance(value, str):
-        raise SurdError(f"{where}: {value!r:.40} is not a string; put it in quotes")
-    text = value.strip()
-    if not text:
-        raise SurdError(f"{where}: empty; write some text or delete the line")
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise SurdError(
-            f"{where}: contains an escape that is not a character (NUL, or half of a surrogate "
-            "pair)"
-        )
-    return text
+def _read_json(path: Path, text: str) -> Iterator[Prompt]:
+    """TIFA's questions."""
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SurdError(f"{path}: not JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise SurdError(f"{path}: not a list of objects, as TIFA's questions are")
+    return tifa(((f"{path}: [{n}]", row) for n, row in enumerate(rows)), path.stem)
 
 
 def _read_table(path: Path, text: str, delimiter: str) -> Iterator[Prompt]:
     rows = _rows(path, text, delimiter)
     line, header = next(rows, (1, []))
+    names = [name.strip().lower() for name in header]
+    if set(names) >= DEPENDENT:
+        located = (
+            (f"{path}: line {line}", {n: _cell(row, i) for i, n in enumerate(names)})
+            for line, row in rows
+        )
+        yield from dependent(located, path.stem)
+        return
     columns = {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
     if header and "prompt" not in columns:
         raise SurdError(f"{path}: line {line}: no prompt column; the header has {_listed(header)}")

@@ -31,7 +31,7 @@ from surd.evaluate.measures import (
     row_of,
 )
 from surd.evaluate.pictures import Drawing, How, Instead, Pictures, draw
-from surd.evaluate.prompt import limited, texts_of
+from surd.evaluate.prompt import Prompt, limited, texts_of
 from surd.evaluate.prompt_sets import DEMO, load_prompts
 from surd.evaluate.quality import load_quality
 from surd.evaluate.results import Row, table_of
@@ -142,7 +142,7 @@ def measure(
         for metric, quality in metrics.items():
             found.append(quality_of(one, metric, prompts, seeds, drawings, quality))
     rows = [row_of(one) for one in found]
-    _write(run, name, options, rows, outcomes)
+    _write(run, name, options, sets, rows, outcomes)
     return Evaluated(found, rows)
 
 
@@ -235,12 +235,25 @@ def _draw(
 
 
 def _write(
-    run: Path, diffusion: str, options: Options, rows: Sequence[Row], outcomes: Outcomes
+    run: Path,
+    diffusion: str,
+    options: Options,
+    sets: Mapping[str, Sequence[Prompt]],
+    rows: Sequence[Row],
+    outcomes: Outcomes,
 ) -> None:
     store = Storage(str(run))
     told = asdict(options) | {"diffusion": diffusion, "prompts": list(options.prompts)}
+    told |= {"judge": identity_of(options.vqa), "noise": list(options.noise)}
+    told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
     whole = {"format": "surd-evaluation-1", **told, "rows": [asdict(row) for row in rows]}
     with store.writing("evaluation.parquet") as temporary:
         pq.write_table(pa.table(outcomes.columns), temporary)
     store.write_bytes("evaluation.md", table_of(rows).encode())
     store.write_bytes("evaluation.json", (json.dumps(whole, indent=2) + "\n").encode())
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    """Of texts and questions: numbers of a set can be compared where it and the judge are one."""
+    text = json.dumps([asdict(prompt) for prompt in prompts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -257,8 +257,8 @@ def test_an_unknown_name_lists_the_bundled_sets_and_suggests_the_nearest(name, h
 
 
 def test_a_file_whose_name_tells_no_format_is_refused(tmp_path):
-    assert refusal(tmp_path, "a.json", "[]").startswith(
-        "a.json: unknown format; the name must end in one of .jsonl, "
+    assert refusal(tmp_path, "a.yaml", "[]").startswith(
+        "a.yaml: unknown format; the name must end in one of .jsonl, "
     )
 
 
