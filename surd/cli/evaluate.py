@@ -35,12 +35,20 @@ FirstSeed = Annotated[
     int, typer.Option(min=0, help="Seed of a prompt's first picture; the rest follow.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts per set.")]
-Vqa = Annotated[str, typer.Option(metavar="NAME", help="Model that answers questions.")]
+Vqa = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Model that answers questions: hub id, folder, or openai:http://HOST/v1#MODEL.",
+    ),
+]
 ClipName = Annotated[str, typer.Option("--clip", metavar="NAME", help="CLIP model, or none.")]
 Qualities = Annotated[
     list[str] | None,
     typer.Option(
-        "--quality", metavar="NAME", help="Metric of pyiqa, such as brisque; may be repeated."
+        "--quality",
+        metavar="NAME",
+        help="Metric of pyiqa (noncommercial licence), such as brisque; may be repeated.",
     ),
 ]
 

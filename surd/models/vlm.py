@@ -165,7 +165,7 @@ class _Repeated:
         if self._answers * self._beams > 1:
             cache.batch_repeat_interleave(self._answers * self._beams)
         self._shift(self._answers)
-        return {_name_of_cache(self._model): cache}
+        return {name_of_cache(self._model): cache}
 
     def __exit__(self, *_: object) -> None:
         self._shift(1)
@@ -175,7 +175,7 @@ class _Repeated:
             self._model.model.rope_deltas = self._prefix.shift.repeat_interleave(times, dim=0)
 
 
-def _name_of_cache(model: Any) -> str:
+def name_of_cache(model: Any) -> str:
     """The argument that takes what was read; older versions of transformers call it otherwise."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
