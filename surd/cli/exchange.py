@@ -67,11 +67,20 @@ def import_(
 def export(
     folder: Folder,
     form: Annotated[
-        str, typer.Argument(metavar="FORM", help="surd, webdataset, csv or prompt2vec.")
+        str,
+        typer.Argument(
+            metavar="FORM",
+            help="surd, webdataset, csv or prompt2vec; of an evaluated adapter: preferences.",
+        ),
     ],
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="PATH", help="New folder; for prompt2vec, a file."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="New folder; for prompt2vec and preferences, a file.",
+        ),
     ],
     model: Llm = None,
     layer: Layer = None,
@@ -84,6 +93,9 @@ def export(
     """
     if form == "prompt2vec":
         _export_prompt2vec(folder, output, model, layer, as_json=json_)
+        return
+    if form == "preferences":
+        _export_preferences(folder, output, as_json=json_)
         return
     from surd.dataset.export.run import export as write
     from surd.progress import track
@@ -189,6 +201,17 @@ def _import_prompt2vec(
         print_json({"workspace": folder, "samples": matched})
     else:
         say(f"{folder}: {matched:,} samples have a vector of {name}, layer {number}")
+
+
+def _export_preferences(run: str, path: str, *, as_json: bool) -> None:
+    from surd.evaluate.preferences import export_preferences
+
+    done = export_preferences(run, path)
+    if as_json:
+        print_json(asdict(done))
+        return
+    ties = f"; {done.ties:,} without a winner left out" if done.ties else ""
+    say(f"{done.location}: {done.pairs:,} pairs, {done.adapter_wins:,} won by the adapter{ties}")
 
 
 def _export_prompt2vec(

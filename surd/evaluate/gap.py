@@ -26,6 +26,7 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
+from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
@@ -109,7 +110,7 @@ def _drawings(
 
 def _write(folder: Path, diffusion: str, options: Options, rows: list[Row]) -> None:
     store = Storage(str(folder))
-    told = asdict(options) | {"diffusion": diffusion}
+    told = asdict(options) | {"diffusion": diffusion, "vqa": without_address(options.vqa)}
     whole = {"format": "surd-gap-1", **told, "rows": [asdict(row) for row in rows]}
     store.write_bytes("gap.md", f"{table_of(rows, NAMES)}\n{verdict(rows)}\n".encode())
     store.write_bytes("gap.json", (json.dumps(whole, indent=2) + "\n").encode())

@@ -40,6 +40,7 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
+from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
@@ -244,7 +245,8 @@ def _write(
 ) -> None:
     store = Storage(str(run))
     told = asdict(options) | {"diffusion": diffusion, "prompts": list(options.prompts)}
-    told |= {"judge": identity_of(options.vqa), "noise": list(options.noise)}
+    told |= {"vqa": without_address(options.vqa), "judge": identity_of(options.vqa)}
+    told["noise"] = list(options.noise)
     told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
     whole = {"format": "surd-evaluation-1", **told, "rows": [asdict(row) for row in rows]}
     with store.writing("evaluation.parquet") as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import logging
 import math
@@ -163,6 +164,7 @@ def load_served_vqa(name: str) -> Vqa:
     says so. Raises ModelError where nothing answers at all.
     """
     chat = open_chat(name).__enter__()
+    atexit.register(chat.close)
 
     def ask(images: Sequence[Image.Image], texts: Sequence[str], how: Any) -> list[Any]:
         sent = {id(image): image for image in images}
