@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,9 +22,23 @@ from surd.cli.options import (
 from surd.cli.printing import log_to_stderr, print_json, say, warn
 from surd.errors import command
 
+if TYPE_CHECKING:
+    from surd.recipe.keys import Recipe
+
+
+Preset = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="How to train: paper, code, distil or reader; or for what: sd15 or sdxl; may be "
+        "repeated.",
+    ),
+]
+
 
 def embed_llm(
     folder: Folder,
+    preset: Preset = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Hub id, local folder, or demo:llm."),
@@ -97,7 +111,8 @@ def embed_llm(
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if "model" in given:  # what belongs to another model does not stay
         given = {"gguf_file": None, "revision": None} | given
-    recipe = override_recipe(replace_keys(open_recipe(workspace), "embed_llm", given), set_ or [])
+    chosen = _with_presets(open_recipe(workspace), preset)
+    recipe = override_recipe(replace_keys(chosen, "embed_llm", given), set_ or [])
     need_read(workspace, reads_of(recipe.embed_llm.texts))
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
     embedded, learnt = recipe.embed_llm.model, recipe.train_adapter.llm
@@ -116,6 +131,7 @@ def embed_llm(
 
 def train_adapter(
     folder: Folder,
+    preset: Preset = None,
     diffusion: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Diffusion model: hub id, folder, or .safetensors file."),
@@ -181,7 +197,8 @@ def train_adapter(
         "cache": False if no_cache else None,
     }
     given = {key: value for key, value in flags.items() if value is not None}
-    recipe = replace_keys(open_recipe(Workspace(folder)), "train_adapter", given)
+    chosen = _with_presets(open_recipe(Workspace(folder)), preset)
+    recipe = replace_keys(chosen, "train_adapter", given)
     params = override_recipe(recipe, set_ or []).train_adapter
     try:
         done = run(folder, params, output, resume=resume == "latest", quiet=quiet, start=from_)
@@ -213,6 +230,18 @@ def train_adapter(
     is_demo = params.diffusion.startswith("demo:")  # other judges do not know its pictures
     judged = ("--prompts", "demo:simple", "--clip", "demo:clip") if is_demo else ()
     say(f"next: {command('evaluate', output, *judged)}")
+
+
+def _with_presets(recipe: Recipe, names: list[str] | None) -> Recipe:
+    """The recipe with the presets that are named; with the default one where neither that was done
+    nor the recipe says how to train."""
+    from surd.recipe.presets import DEFAULT, METHODS, WHY, says_nothing, with_presets
+
+    named = list(names or ())
+    if not set(METHODS) & set(named) and says_nothing(recipe):
+        warn(f"--preset {DEFAULT}: nothing else was chosen, and it is {WHY}")
+        named = [DEFAULT, *named]
+    return with_presets(recipe, named) if named else recipe
 
 
 def generate(
