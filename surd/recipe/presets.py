@@ -17,7 +17,10 @@ METHODS = ("paper", "code", "distil", "reader")
 """Presets that say how to train; the others say for what."""
 DEFAULT = "distil"
 WHY = "of those that need no language model for drawing, the one that learns most in the demo"
-_SECTIONS: dict[str, type[Params]] = {"embed_llm": EmbedLlmParams, "train_adapter": TrainAdapterParams}
+_SECTIONS: dict[str, type[Params]] = {
+    "embed_llm": EmbedLlmParams,
+    "train_adapter": TrainAdapterParams,
+}
 
 
 def preset_names() -> list[str]:
