@@ -23,7 +23,7 @@ from surd.cli.printing import log_to_stderr, print_json, say, warn
 from surd.errors import command
 
 if TYPE_CHECKING:
-    from surd.recipe.keys import Recipe
+    from surd.recipe.train_adapter import TrainAdapterParams
 
 
 Preset = Annotated[
@@ -93,6 +93,7 @@ def embed_llm(
     from surd.llm.part import reads_of
     from surd.llm.run import look
     from surd.recipe.load import override_recipe, replace_keys
+    from surd.recipe.presets import with_presets
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
@@ -111,7 +112,7 @@ def embed_llm(
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if "model" in given:  # what belongs to another model does not stay
         given = {"gguf_file": None, "revision": None} | given
-    chosen = _with_presets(open_recipe(workspace), preset)
+    chosen = with_presets(open_recipe(workspace), preset or [])
     recipe = override_recipe(replace_keys(chosen, "embed_llm", given), set_ or [])
     need_read(workspace, reads_of(recipe.embed_llm.texts))
     look(recipe.embed_llm)  # before the workspace remembers what cannot be
@@ -180,6 +181,7 @@ def train_adapter(
     """
     from surd.build.run import open_recipe
     from surd.recipe.load import override_recipe, replace_keys
+    from surd.recipe.presets import DEFAULT, METHODS, WHY, says_nothing, with_presets
     from surd.store.storage import local_path
     from surd.store.workspace import Workspace
     from surd.training.run import run
@@ -197,9 +199,16 @@ def train_adapter(
         "cache": False if no_cache else None,
     }
     given = {key: value for key, value in flags.items() if value is not None}
-    chosen = _with_presets(open_recipe(Workspace(folder)), preset)
-    recipe = replace_keys(chosen, "train_adapter", given)
-    params = override_recipe(recipe, set_ or []).train_adapter
+    own = open_recipe(Workspace(folder))
+
+    def chosen(presets: list[str]) -> TrainAdapterParams:
+        recipe = replace_keys(with_presets(own, presets), "train_adapter", given)
+        return override_recipe(recipe, set_ or []).train_adapter
+
+    params = chosen(preset or [])
+    if says_nothing(params) and not set(METHODS) & set(preset or []):
+        warn(f"--preset {DEFAULT}: nobody chose how to train, and {WHY}")
+        params = chosen([DEFAULT, *(preset or [])])
     try:
         done = run(folder, params, output, resume=resume == "latest", quiet=quiet, start=from_)
     except KeyboardInterrupt:
@@ -230,18 +239,6 @@ def train_adapter(
     is_demo = params.diffusion.startswith("demo:")  # other judges do not know its pictures
     judged = ("--prompts", "demo:simple", "--clip", "demo:clip") if is_demo else ()
     say(f"next: {command('evaluate', output, *judged)}")
-
-
-def _with_presets(recipe: Recipe, names: list[str] | None) -> Recipe:
-    """The recipe with the presets that are named; with the default one where neither that was done
-    nor the recipe says how to train."""
-    from surd.recipe.presets import DEFAULT, METHODS, WHY, says_nothing, with_presets
-
-    named = list(names or ())
-    if not set(METHODS) & set(named) and says_nothing(recipe):
-        warn(f"--preset {DEFAULT}: nothing else was chosen, and it is {WHY}")
-        named = [DEFAULT, *named]
-    return with_presets(recipe, named) if named else recipe
 
 
 def generate(

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from surd.errors import RecipeError
-from surd.params import Params
 from surd.paths import shipped
-from surd.recipe.embed_llm import EmbedLlmParams
 from surd.recipe.keys import Recipe
 from surd.recipe.load import read_yaml, validate_recipe
 from surd.recipe.train_adapter import TrainAdapterParams
@@ -16,11 +14,9 @@ from surd.recipe.train_adapter import TrainAdapterParams
 METHODS = ("paper", "code", "distil", "reader")
 """Presets that say how to train; the others say for what."""
 DEFAULT = "distil"
-WHY = "of those that need no language model for drawing, the one that learns most in the demo"
-_SECTIONS: dict[str, type[Params]] = {
-    "embed_llm": EmbedLlmParams,
-    "train_adapter": TrainAdapterParams,
-}
+WHY = "it learns most of those that need no language model"
+_LENGTHS = {"steps", "batch_size", "accumulate", "learning_rate", "schedule", "warmup_steps"}
+"""Keys that say for how long to train and not how."""
 
 
 def preset_names() -> list[str]:
@@ -34,15 +30,14 @@ def with_presets(recipe: Recipe, names: Sequence[str]) -> Recipe:
     for name in names:
         for section, values in _read(name).items():
             raw[section] |= values
-    return validate_recipe(raw, f"--preset {' '.join(names)}")
+    return validate_recipe(raw, f"--preset {' '.join(names)}") if names else recipe
 
 
-def says_nothing(recipe: Recipe) -> bool:
-    """Whether nobody chose a way to train: all that a method sets is still at its default."""
+def says_nothing(params: TrainAdapterParams) -> bool:
+    """Whether nobody chose a way to train: all that says how is at its default."""
     return all(
-        getattr(getattr(recipe, section), key) == _SECTIONS[section].model_fields[key].default
-        for section, values in _read(DEFAULT).items()
-        for key in values
+        getattr(params, key) == TrainAdapterParams.model_fields[key].default
+        for key in _read(DEFAULT)["train_adapter"].keys() - _LENGTHS
     )
 
 
