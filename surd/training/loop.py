@@ -117,11 +117,12 @@ def train(
     The newest whole checkpoint is taken up, if there is one; else training begins with the weights
     of `start`. `on_step` is told each step's number, from 1 on, and its losses. A validation, and
     a loss on `unseen` samples, change nothing of what is learned, but for when it stops. Raises
-    ModelError where memory runs out, and in the first
-    step whose loss, gradient or weights are not finite.
+    ModelError where memory runs out, and in the first step whose loss, gradient or weights are not
+    finite.
     """
     accelerator = accelerator or make_accelerator(params, folder)
-    training = _prepare(data, taught, params, accelerator, start, unseen)
+    with enough_memory(_too_large(1, params)):
+        training = _prepare(data, taught, params, accelerator, start, unseen)
     first = take_up(accelerator, folder)
     begin_log(folder, first, accelerator)
     stopping = Stopping(folder, params.early_stopping)
@@ -134,8 +135,7 @@ def train(
             break
         last = done = step + 1
         with enough_memory(_too_large(done, params)):
-            sums = _step(training, data, step)
-        sums |= _unseen(training, done)
+            sums = _step(training, data, step) | _unseen(training, done)
         write_log(accelerator, folder, done, sums, training.rate.get_last_lr()[0])
         if stopping.note(done, sums.get(LOSS)) and accelerator.is_main_process:
             _keep_best(training, folder, done, sums[LOSS])
