@@ -61,6 +61,7 @@ docs: setup
 
 # takes an hour and a half on two cores; needs nginx and an otherwise idle machine
 bench: setup
+	$(BIN)/python benchmarks/dead_hosts.py
 	$(BIN)/python benchmarks/download.py
 	$(BIN)/python benchmarks/filter.py
 	$(BIN)/python benchmarks/score.py

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from surd.files.archives import Archive, open_archive
-from surd.net.fetch import Fetched
+from surd.net.request import Fetched
 
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)
 _UNREADABLE = (

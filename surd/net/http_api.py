@@ -15,8 +15,10 @@ from urllib3.util.retry import Retry
 
 from surd.errors import SourceError
 from surd.net.endpoints import endpoint
-from surd.net.fetch import opted_out, user_agent
+from surd.net.opt_outs import opt_out
 from surd.net.proxies import proxies_of
+from surd.net.request import user_agent
+from surd.net.robots import Robots, parse
 
 Ask = Callable[[str, Mapping[str, str | int]], dict[str, Any]]
 AskPage = Callable[[str, Mapping[str, str | int]], str]
@@ -61,13 +63,26 @@ def open_pages(
 ) -> AskPage:
     """A function ``ask(path, query)`` that returns the text of the page at ``base_url/path``.
 
-    As polite and as stubborn as :func:`open_api`. A page whose X-Robots-Tag opts out of AI is
-    refused like one that is forbidden.
+    As polite and as stubborn as :func:`open_api`. A page whose headers opt out of AI is refused
+    like one that is forbidden.
     """
     base_url = endpoint(base_url)
     session = _session(base_url, retries, contact, "text/html, text/plain;q=0.9")
     send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
     return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))
+
+
+def read_robots(ask: AskPage) -> Robots:
+    """The rules of the site's robots.txt. A site that has none (4xx) allows everything.
+
+    Raises SourceError when the site cannot tell: then nothing may be asked.
+    """
+    try:
+        return parse(ask("robots.txt", {}))
+    except RefusedError as error:
+        if 400 <= error.status < 500 and error.status != 429:
+            return Robots()
+        raise
 
 
 class RefusedError(SourceError):
@@ -157,9 +172,10 @@ def _send(
                 allow_redirects=False,
             ) as response:
                 if not response.is_redirect:
-                    tag = response.headers.get("X-Robots-Tag", "")
-                    if respect_noai and opted_out([tag]):
-                        raise OptOutError(f"{url}: X-Robots-Tag opts out of AI", 200)
+                    asks_pages = respect_noai and not url.endswith("/robots.txt")
+                    found = opt_out(response.raw.headers.getlist) if asks_pages else None
+                    if found is not None:
+                        raise OptOutError(f"{url}: opts out of AI ({found})", 200)
                     return response.status_code, _body(response, url)
                 target = requests.compat.urljoin(response.url, response.headers["Location"])
             if not _same_server(target, url):

@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
+from surd.net.opt_outs import meta_opts_out
+
 _SILENT = ("script", "style", "noscript", "button", "svg", "template")
 _IMAGE_PAGE = re.compile(r"/image/(\d+)")
 _LABEL = re.compile(r"(?:[A-Z][\w ]{0,30}|negative prompt|prompt):?", re.ASCII)
@@ -104,8 +106,8 @@ class _Parser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "meta" and given.get("name", "").lower() in ("robots", "surd"):
-            self.opts_out |= bool(re.search(r"\bno(image)?ai\b", given.get("content", ""), re.I))
+        if tag == "meta":
+            self.opts_out |= meta_opts_out(given.get("name", ""), given.get("content", ""))
         elif tag == "a":
             self._link = join(self._url, given.get("href", ""))
         elif tag == "h1":

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from surd.errors import SourceError
-from surd.net.http_api import AskPage, OptOutError, RefusedError, open_pages
-from surd.net.robots import Robots, allows, read_robots
+from surd.net.http_api import AskPage, OptOutError, RefusedError, open_pages, read_robots
+from surd.net.robots import Robots, allows, opts_out
 from surd.params import runtime
 from surd.sources.prompt_pages import Card, ImagePage, read_cards, read_image_page
 from surd.sources.record import Page, Record, SourceParams, plain_url
@@ -126,16 +126,19 @@ def _cards(
 ) -> list[Card]:
     path = params.search_path.replace("{query}", _slug(query)).lstrip("/")
     url = f"{params.base_url}/{path}"
-    if not allows(robots, urlsplit(url).path + (f"?page={number}" if number > 1 else "")):
+    asked = urlsplit(url).path + (f"?page={number}" if number > 1 else "")
+    if not allows(robots, asked):
         raise SourceError(f"{url}: robots.txt does not allow it")
+    if opts_out(robots, asked):
+        raise SourceError(f"{url}: robots.txt opts out of AI")
     try:
         html = ask(path, {"page": number} if number > 1 else {})
     except RefusedError as error:
         if error.status == 404 and (number > 1 or len(params.queries) > 1):
             return []  # after the last page, or words that nobody used
         raise
-    cards, opts_out = read_cards(html, url)
-    if opts_out:
+    cards, page_opts_out = read_cards(html, url)
+    if page_opts_out:
         raise SourceError(f"{url}: the page opts out of AI")
     return cards
 
@@ -175,6 +178,8 @@ def _image_page(
     at_home = link.netloc == urlsplit(params.base_url).netloc and card.number is not None
     if not at_home or not allows(robots, link.path):
         return ImagePage()
+    if opts_out(robots, link.path):
+        return ImagePage(opts_out=True)
     try:
         return read_image_page(ask(link.path.lstrip("/"), {}))
     except OptOutError:

@@ -52,7 +52,7 @@ def swaps() -> dict[str, str]:
         r'surd inspect my-data "red"': AS_IT_STANDS,
         r"(surd view my-data)( --open)?": rf"{SERVED}\1 --port 0",
         r"surd embed-llm my-data --model \./tiny-llm --layer 3": AS_IT_STANDS,
-        r"surd train-adapter my-data --preset paper --llm \./tiny-llm --layer 3": rf"\g<0> {TRAINED}",
+        r"surd train-adapter my-data --preset paper --llm .*": rf"\g<0> {TRAINED}",
         rf"surd generate --adapter {run} .*": rf"\g<0> {DRAWN}",
         rf"surd evaluate {run} --prompts paper": rf"\g<0> {DRAWN} {judged}",
     }

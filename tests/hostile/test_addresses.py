@@ -13,8 +13,9 @@ from aiohttp.abc import AbstractResolver
 from support import pictures
 
 from surd.demo.site import Site
-from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.fetch import Fetcher
 from surd.net.hosts import Hosts
+from surd.net.request import Fetched, open_session
 from surd.stages.download.stage import DownloadParams
 
 PUBLIC = "93.184.216.34"
@@ -67,7 +68,7 @@ def get(url: str, times: int = 1, **params: Any) -> list[Fetched]:
 
     async def once() -> Fetched:
         async with open_session(limits, contact=None) as session:
-            return await fetch(session, url, limits, Hosts(4))
+            return await Fetcher(session, limits, Hosts(4)).fetch(url)
 
     return [asyncio.run(once()) for _ in range(times)]
 

@@ -9,10 +9,15 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import NoReturn
 
+import aiodns
+import aiohttp
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import connector
+from aiohttp.abc import AbstractResolver
 from PIL import Image
 from support_site import Answer, Asked, serving
 
@@ -20,8 +25,9 @@ from surd.demo.broken_images import broken_images
 from surd.demo.faults import FAULTS
 from surd.demo.picture import Picture
 from surd.demo.site import Site
-from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.fetch import Fetcher
 from surd.net.hosts import Hosts
+from surd.net.request import Fetched, open_session
 from surd.stages.base import Batch
 from surd.stages.download import downloader
 from surd.stages.download.downloader import Downloader
@@ -94,6 +100,7 @@ OF_URLS = {
     None: "no_location",
 }
 PARAMS = DownloadParams(
+    respect_robots=False,
     allow_private_addresses=["127.0.0.0/8"],
     stall_timeout_s=0.5,
     total_timeout_s=2,
@@ -302,6 +309,7 @@ def test_the_room_of_a_row_that_is_given_out_at_once_is_free_again(
         table_rows=1,
         concurrency=1,
         per_host=1,
+        host_patience_s=None,
         contact=None,
         threads=1,
         buffer_bytes=1_000_000,
@@ -373,33 +381,30 @@ def test_a_loop_that_cannot_start_is_an_error_and_no_wait_for_ever(
         run([{"id": "a", "url": None, "path": None}], PARAMS)
 
 
-def fetched(first: str, other: str) -> tuple[list[Fetched], list[float]]:
-    """What comes of two urls, the other one fetched when the first sleeps or has ended; and for
-    how long they sleep, by a clock that nothing else moves."""
+def fetched(*urls: str, **limits: object) -> tuple[list[Fetched], list[float]]:
+    """What comes of urls, and for how long their hosts were left alone, by a clock that nothing
+    else moves. Each url is asked for when those before it wait or have ended."""
     seconds: list[float] = []
 
     async def main() -> list[Fetched]:
-        hosts = Hosts(4, clock=lambda: clock_s[0])
-        clock_s, of_other = [0.0], []
+        clock_s = [0.0]
 
-        async def get(url: str) -> Fetched:
-            return await fetch(session, url, PARAMS.limits(), hosts, sleep)
+        def later(pause_s: float, wake: Callable[[], None]) -> None:
+            seconds.append(pause_s)
+            asyncio.get_running_loop().call_later(0.05, pass_by, clock_s[0] + pause_s, wake)
 
-        async def get_other() -> None:
-            if not of_other:
-                of_other.append(None)
-                of_other[0] = await get(other)
+        def pass_by(until_s: float, wake: Callable[[], None]) -> None:
+            clock_s[0] = max(until_s, clock_s[0])
+            wake()
 
         async def sleep(pause_s: float) -> None:
-            until = clock_s[0] + pause_s
-            seconds.append(pause_s)
-            await get_other()
-            clock_s[0] = max(until, clock_s[0])
+            clock_s[0] += pause_s
 
-        async with open_session(PARAMS.limits(), contact=None) as session:
-            of_first = await get(first)
-            await get_other()
-        return [of_first, *of_other]
+        hosts = Hosts(1, clock=lambda: clock_s[0], later=later)
+        given = replace(PARAMS.limits(), respect_robots=False, **limits)
+        async with open_session(given, contact=None) as session:
+            fetcher = Fetcher(session, given, hosts, sleep)
+            return await asyncio.gather(*(fetcher.fetch(url, i) for i, url in enumerate(urls)))
 
     return asyncio.run(main()), seconds
 
@@ -409,8 +414,8 @@ def test_a_host_that_asks_for_time_is_asked_nothing_more_by_any_row_until_then(s
     answers = {"/a": [Answer("busy", status, {"Retry-After": "30"}), PAGE], "/b": [PAGE]}
     with serving(requested(answers)) as site:
         found, seconds = fetched(f"{site.url}/a", f"{site.url}/b")
-    assert seconds == [30, 30], "both waited, the other without having asked"
-    assert site.paths == ["/a", "/b", "/a"]
+    assert seconds == [30], "both waited, the other without having asked"
+    assert site.paths == ["/a", "/a", "/b"]
     assert {one.status for one in found} == {"ok"}
 
 
@@ -419,7 +424,7 @@ def test_a_redirect_to_a_host_that_asked_for_time_waits_as_well() -> None:
         away = Answer("", 302, {"Location": f"{site.url}/a"})
         with serving(requested({"/to": [away]})) as another:
             found, seconds = fetched(f"{site.url}/a", f"{another.url}/to")
-    assert seconds == [30, 30] and site.paths == ["/a"] * 3
+    assert seconds == [30] and site.paths == ["/a"] * 3
     assert {one.status for one in found} == {"ok"}
 
 
@@ -448,3 +453,125 @@ def test_an_error_of_one_url_silences_no_host() -> None:
     with serving(requested(answers)) as site:
         found, seconds = fetched(f"{site.url}/a", f"{site.url}/b")
     assert [one.status for one in found] == ["http_error", "ok"] and seconds == []
+
+
+# robots.txt, and hosts that fail
+
+WITH_ROBOTS = PARAMS.model_copy(update={"respect_robots": True})
+
+
+def rows_of(base: str, paths: Iterable[str]) -> list[dict[str, object]]:
+    return [{"id": path, "url": f"{base}{path}", "path": None} for path in paths]
+
+
+def test_robots_txt_is_read_once_a_host_and_what_it_forbids_is_not_asked_for() -> None:
+    rules = "User-agent: *\nDisallow: /private/\nContent-Usage: /art/ train-ai=n"
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(rules) if asked.path == "/robots.txt" else PAGE
+
+    paths = [f"/{folder}/{number}" for folder in ("free", "private", "art") for number in range(5)]
+    with serving(answer) as site:
+        found = run(rows_of(site.url, paths), WITH_ROBOTS)
+    assert sorted(site.paths) == [*paths[:5], "/robots.txt"]
+    statuses = {path.split("/")[1]: row["status"] for path, row in found.items()}
+    assert statuses == {"free": "not_an_image", "private": "robots_txt", "art": "opt_out"}
+
+
+def test_robots_txt_of_the_host_that_a_redirect_leads_to_counts() -> None:
+    def forbids(asked: Asked) -> Answer:
+        is_rules = asked.path == "/robots.txt"
+        return Answer("User-agent: surd\nDisallow: /" if is_rules else "a page")
+
+    with serving(forbids) as site:
+        away = Answer("", 302, {"Location": f"{site.url}/a"})
+        missing = Answer("none", 404)
+        with serving(lambda asked: missing if "robots" in asked.path else away) as another:
+            found = run(rows_of(another.url, ["/to"]), WITH_ROBOTS)
+    assert found["/to"]["status"] == "robots_txt" and site.paths == ["/robots.txt"]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(404, "not_an_image"), (403, "not_an_image"), (500, "robots_txt")]
+)
+def test_a_site_without_rules_allows_all_and_one_that_cannot_tell_them_nothing(
+    status: int, expected: str
+) -> None:
+    answers = {"/robots.txt": [Answer("", status)], "/a": [PAGE]}
+    with serving(requested(answers)) as site:
+        found = run(rows_of(site.url, ["/a"]), WITH_ROBOTS.model_copy(update={"retries": 0}))
+    assert found["/a"]["status"] == expected
+    assert ("/a" in site.paths) == (expected == "not_an_image")
+
+
+def test_what_forbids_indexing_of_robots_txt_itself_says_nothing_of_the_images() -> None:
+    rules = Answer("User-agent: *\nAllow: /", headers={"X-Robots-Tag": "noindex"})
+    with serving(requested({"/robots.txt": [rules], "/a": [PAGE]})) as site:
+        assert run(rows_of(site.url, ["/a"]), WITH_ROBOTS)["/a"]["status"] == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Usage": "train-ai=n"}, {"tdm-reservation": "1"}, {"X-Robots-Tag": "noml"}]
+)
+def test_a_header_that_opts_out_is_told_word_for_word(headers: dict[str, str]) -> None:
+    with serving(requested({"/a": [Answer("x", headers=headers)]})) as site:
+        row = run(rows_of(site.url, ["/a"]), PARAMS)["/a"]
+        assert row["status"] == "opt_out" and next(iter(headers.values())) in row["detail"]
+        ignoring = PARAMS.model_copy(update={"respect_noai": False})
+        assert run(rows_of(site.url, ["/a"]), ignoring)["/a"]["status"] == "not_an_image"
+
+
+def test_a_dead_host_is_asked_a_few_times_and_the_rows_it_never_saw_say_so() -> None:
+    impatient = PARAMS.model_copy(update={"host_patience_s": 0.5, "per_host": 4})
+    dead = [
+        {"id": f"dead {number}", "url": f"http://127.0.0.1:9/{number}", "path": None}
+        for number in range(300)
+    ]
+    with serving(lambda asked: PAGE) as site:
+        good = rows_of(site.url, [f"/{number}" for number in range(300)])
+        both = [row for pair in zip(dead, good, strict=True) for row in pair]
+        found = run(both, impatient)
+    asked = [row for name, row in found.items() if row["status"] == "connect_error"]
+    left = [row for name, row in found.items() if row["status"] == "host_failed"]
+    assert len(asked) + len(left) == 300 and len(asked) < 40
+    assert {found[row["id"]]["status"] for row in good} == {"not_an_image"}
+    assert all("not asked, because its host failed" in row["detail"] for row in left)
+
+
+def test_a_name_that_does_not_exist_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class NoNames(AbstractResolver):
+        async def resolve(self, host: str, *_: object, **__: object) -> NoReturn:
+            asked.append(host)
+            raise OSError(None, "not found") from aiodns.error.DNSError(
+                aiodns.error.ARES_ENOTFOUND, "not found"
+            )
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(connector, "DefaultResolver", lambda **_: NoNames())
+    rows = rows_of("http://missing.example", [f"/{number}" for number in range(50)])
+    found = run(rows, PARAMS.model_copy(update={"per_host": 1}))
+    assert {row["status"] for row in found.values()} == {"dns_error"} and len(asked) == 1
+
+
+def test_a_dead_host_has_its_robots_txt_asked_for_and_nothing_else() -> None:
+    rows = [
+        {"id": str(number), "url": f"http://127.0.0.1:9/{number}", "path": None}
+        for number in range(50)
+    ]
+    found = run(rows, WITH_ROBOTS.model_copy(update={"retries": 0}))
+    assert {row["status"] for row in found.values()} == {"connect_error"}
+    assert all(row["detail"].startswith("robots.txt: ") for row in found.values())
+
+
+def test_names_are_looked_up_without_threads_and_their_addresses_are_guarded() -> None:
+    async def looked_up() -> Fetched:
+        limits = replace(PARAMS.limits(), allowed_networks=(), respect_robots=False)
+        async with open_session(limits, contact=None) as session:
+            assert isinstance(session.connector._resolver, aiohttp.AsyncResolver)
+            return await Fetcher(session, limits, Hosts(1)).fetch("http://localhost:9/a")
+
+    assert asyncio.run(looked_up()).status == "blocked_address"

@@ -17,8 +17,9 @@ import pytest
 from support import pictures
 
 from surd.demo.site import Site
-from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.fetch import Fetcher
 from surd.net.hosts import Hosts
+from surd.net.request import Fetched, open_session
 from surd.stages.download.stage import DownloadParams
 from surd.store.workspace import Workspace
 
@@ -81,11 +82,11 @@ def proxy() -> Iterator[Proxy]:
 
 
 def get(url: str, **params: Any) -> Fetched:
-    limits = DownloadParams(retries=0, total_timeout_s=10, **params).limits()
+    limits = DownloadParams(retries=0, total_timeout_s=10, respect_robots=False, **params).limits()
 
     async def once() -> Fetched:
         async with open_session(limits, contact=None) as session:
-            return await fetch(session, url, limits, Hosts(4))
+            return await Fetcher(session, limits, Hosts(4)).fetch(url)
 
     return asyncio.run(once())
 

@@ -13,8 +13,9 @@ from support import pictures
 from surd.demo.site import Site
 from surd.errors import ModelError, SurdError
 from surd.models.devices import dtype_of
-from surd.net.fetch import Fetched, fetch, open_session
+from surd.net.fetch import Fetcher
 from surd.net.hosts import Hosts
+from surd.net.request import Fetched, open_session
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.sources.civitai import CivitaiSource, pages
 from surd.stages.download.stage import DownloadParams
@@ -29,7 +30,7 @@ def get(url: str) -> Fetched:
 
     async def once() -> Fetched:
         async with open_session(limits, contact=None) as session:
-            return await fetch(session, url, limits, Hosts(1))
+            return await Fetcher(session, limits, Hosts(1)).fetch(url)
 
     return asyncio.run(once())
 

@@ -13,15 +13,8 @@ from typing import Any
 import pytest
 
 from surd import __version__
-from surd.net.fetch import (
-    _Refused,
-    _unpacker,
-    address_guard,
-    is_public,
-    opted_out,
-    retry_after_s,
-    user_agent,
-)
+from surd.net.addresses import address_guard, is_public
+from surd.net.request import Refused, _unpacker, retry_after_s, user_agent
 
 PUBLIC = [
     "8.8.8.8",
@@ -153,54 +146,6 @@ def test_the_guard_gives_a_socket_of_the_asked_family() -> None:
         assert (made.family, made.type) == (socket.AF_INET, socket.SOCK_STREAM)
 
 
-# Opting out
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        ["noai"],
-        ["noimageai"],
-        ["NoAI"],
-        [" noai "],
-        ["noindex, noimageai"],
-        ["noai, noindex"],
-        ["noindex,noai,nofollow"],
-        ["*: noai"],
-        ["surd: noimageai"],
-        ["SURD: noindex, noai"],
-        ["noindex", "noai"],
-        ["examplebot: noai", "noimageai"],
-        ["noindex, max-snippet: 5, noai"],
-        ["max-image-preview: large, noai"],
-        ["max-snippet: -1, noimageai"],
-        ["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"],
-    ],
-)
-def test_an_opt_out_in_any_form_is_honoured(headers: list[str]) -> None:
-    assert opted_out(headers)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [],
-        [""],
-        ["all"],
-        ["noindex, nofollow"],
-        ["none"],
-        ["examplebot: noai"],
-        ["examplebot: noindex, noai"],
-        ["noairplane"],
-        ["max-image-preview: large"],
-        ["unavailable_after: 25 Jun 2030 15:00:00 PST"],
-        [":"],
-    ],
-)
-def test_other_tags_and_those_for_other_robots_are_no_opt_out(headers: list[str]) -> None:
-    assert not opted_out(headers)
-
-
 # Retry-After
 
 
@@ -273,14 +218,14 @@ def test_a_body_of_exactly_the_cap_is_whole() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "x" * 5000])
 def test_an_encoding_that_cannot_be_undone_is_refused(encoding: str) -> None:
-    with pytest.raises(_Refused) as caught:
+    with pytest.raises(Refused) as caught:
         _unpacker(encoding, 1000)
     assert caught.value.outcome.status == "bad_encoding"
     assert len(caught.value.outcome.detail or "") < 100
 
 
 def test_a_body_that_is_not_what_it_says_is_refused() -> None:
-    with pytest.raises(_Refused) as caught:
+    with pytest.raises(Refused) as caught:
         unpacked("gzip", b"GIF89a" * 10)
     assert caught.value.outcome.status == "bad_encoding"
 

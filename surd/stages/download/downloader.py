@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import aiohttp
 import pyarrow as pa
 
 from surd.files.local_files import LocalFiles
-from surd.net.fetch import Fetched, FetchLimits, fetch, open_session
-from surd.net.hosts import Hosts
+from surd.net.fetch import Fetcher
+from surd.net.hosts import BEFORE_ALL, Hosts
+from surd.net.request import Fetched, FetchLimits, open_session
 from surd.stages.base import Batch
 from surd.store.schema import IMAGES
 
 Row = dict[str, Any]
+
+_MAX_AHEAD = 4096
+"""Rows that may be on their way: others are fetched while a host lets the oldest wait."""
 
 
 @dataclass(slots=True)
@@ -35,10 +38,10 @@ class _Job:
     same_settings: bool
     ends_batch: bool
     row: Future[Row] = field(default_factory=Future)
+    order: int = 0
+    """Older rows have lower numbers."""
     held_bytes: int = 0
     """What it takes of the buffer; known before the row is."""
-    is_connected: bool = False
-    """Whether it counts among the ``concurrency`` downloads."""
 
 
 def _jobs(batch: Batch) -> Iterator[_Job]:
@@ -56,11 +59,9 @@ def _jobs(batch: Batch) -> Iterator[_Job]:
 class Downloader:
     """An event loop in a thread, a pool for the processor's work, rows out in order.
 
-    Three bounds hold at once: connections (``concurrency``), rows on their way (four times that
-    and the table being made), and bytes of finished rows that wait for an older one
-    (``buffer_bytes``). A row that sleeps, as its host asks, gives its connection to another, and
-    waits for one and for room when it wakes; the oldest waits for no room, so a full buffer always
-    drains.
+    Three bounds hold at once: requests (``concurrency``), rows on their way, and bytes of finished
+    rows that wait for an older one (``buffer_bytes``). The oldest row waits for no room, so a full
+    buffer always drains.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Downloader:
         table_rows: int,
         concurrency: int,
         per_host: int,
+        host_patience_s: float | None,
         contact: str | None,
         threads: int,
         buffer_bytes: int,
@@ -79,8 +81,9 @@ class Downloader:
         self._limits = limits
         self._settle = settle
         self._table_rows = table_rows
-        self._concurrency = concurrency
-        self._hosts = Hosts(per_host)
+        self._hosts = Hosts(
+            per_host, concurrency, patience_s=host_patience_s, has_room=self._has_room
+        )
         self._contact = contact
         self._buffer_bytes = buffer_bytes
         self._held_bytes = 0
@@ -148,8 +151,7 @@ class Downloader:
 
     async def _main(self, batches: Iterable[Batch]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connections = asyncio.Semaphore(self._concurrency)
-        self._window = asyncio.Semaphore(4 * self._concurrency + self._table_rows)
+        self._window = asyncio.Semaphore(_MAX_AHEAD)
         self._freed = asyncio.Event()
         self._task = asyncio.ensure_future(self._pump(batches))
         self._started.set()
@@ -159,13 +161,20 @@ class Downloader:
         """Start every job as soon as there is room."""
         tasks: set[asyncio.Task[None]] = set()
         async with open_session(self._limits, contact=self._contact) as session:
+            fetcher = Fetcher(session, self._limits, self._hosts)
             try:
+                numbers = itertools.count()
                 for batch in batches:
                     for job in _jobs(batch):
                         await self._window.acquire()
-                        await self._connect(job)
+                        while self._held_bytes > self._buffer_bytes:
+                            self._freed.clear()
+                            await self._freed.wait()
+                        job.order = next(numbers)
+                        if job.earlier is not None:
+                            self._hold(job, job.earlier["bytes"])
                         self._jobs.put(job)
-                        task = asyncio.ensure_future(self._work(session, job))
+                        task = asyncio.ensure_future(self._work(fetcher, job))
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
             except asyncio.CancelledError:
@@ -175,50 +184,33 @@ class Downloader:
             finally:  # also when a batch cannot be read: rows before it are still good
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _connect(self, job: _Job) -> None:
-        """Wait for room, but for a row that all the others wait for; then for a connection."""
-        while self._held_bytes > self._buffer_bytes and job is not self._wanted:
-            self._freed.clear()
-            await self._freed.wait()
-        await self._connections.acquire()
-        job.is_connected = True
-
-    def _disconnect(self, job: _Job) -> None:
-        if job.is_connected:
-            self._connections.release()
-            job.is_connected = False
-
-    async def _sleep(self, job: _Job, seconds: float) -> None:
-        """Wait as a host asks, and let other rows have the connection meanwhile."""
-        self._disconnect(job)
-        await asyncio.sleep(seconds)
-        await self._connect(job)
+    def _has_room(self, order: int) -> bool:
+        """Whether a row may begin; the one that all others wait for always may."""
+        is_oldest = self._wanted is not None and order == self._wanted.order
+        return self._held_bytes <= self._buffer_bytes or is_oldest or order == BEFORE_ALL
 
     def _want(self, job: _Job) -> None:
         """No row can be given out before this one."""
         self._wanted = job
-        self._freed.set()
+        self._hosts.deal()
 
-    async def _work(self, session: aiohttp.ClientSession, job: _Job) -> None:
+    async def _work(self, fetcher: Fetcher, job: _Job) -> None:
         """Fetch what is to be fetched, and hand the rest to the pool."""
         try:
             if job.earlier is not None and job.same_settings:
-                self._hold(job, job.earlier["bytes"])
                 job.row.set_result(job.earlier)
             elif not job.url or job.path is not None or _reusable(job):
-                row = await self._loop.run_in_executor(self._pool, self._local_row, job)
+                async with self._hosts.turn(None, job.order):
+                    row = await self._loop.run_in_executor(self._pool, self._local_row, job)
                 self._hold(job, row.get("bytes"))
                 job.row.set_result(row)
             else:
-                sleep = partial(self._sleep, job)
-                fetched = await fetch(session, job.url, self._limits, self._hosts, sleep)
+                fetched = await fetcher.fetch(job.url, job.order)
                 self._hold(job, fetched.body)
                 self._pool.submit(self._settle_into, job.row, fetched)
         except BaseException as error:
             job.row.set_exception(error)
             raise
-        finally:
-            self._disconnect(job)
 
     def _local_row(self, job: _Job) -> Row:
         """The row of a job that needs no network; runs in the pool."""
@@ -238,14 +230,15 @@ class Downloader:
     def _hold(self, job: _Job, data: bytes | None) -> None:
         """Count what the row takes, before there is a row: the room of one that is given out is
         free again, as much as was counted."""
+        self._held_bytes += len(data or b"") - job.held_bytes
         job.held_bytes = len(data or b"")
-        self._held_bytes += job.held_bytes
 
     def _release(self, rows: int, held_bytes: int) -> None:
         for _ in range(rows):
             self._window.release()
         self._held_bytes -= held_bytes
         self._freed.set()
+        self._hosts.deal()
 
 
 def _reusable(job: _Job) -> bool:

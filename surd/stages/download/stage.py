@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from surd.files import images
 from surd.files.resize import Resize, needs_resize, resize
-from surd.net.fetch import Fetched, FetchLimits
+from surd.net.request import Fetched, FetchLimits
 from surd.params import Params, runtime
 from surd.stages.base import Stage, StageFunction
 from surd.stages.download.downloader import Downloader, Row
@@ -36,7 +36,12 @@ class DownloadParams(Params):
     )
     max_redirects: int = Field(default=5, ge=0, le=20, description="maximum number of redirects")
     respect_noai: bool = Field(
-        default=True, description="leave out images whose X-Robots-Tag says noai or noimageai"
+        default=True,
+        description="leave out images whose headers, or whose site's robots.txt, say that they are "
+        "not to be used for AI (docs/security.md)",
+    )
+    respect_robots: bool = Field(
+        default=True, description="leave out images that robots.txt of their site does not allow"
     )
     allow_private_addresses: bool | list[str] = Field(
         default=False,
@@ -60,6 +65,12 @@ class DownloadParams(Params):
     total_timeout_s: float = runtime(120.0, "seconds per attempt", gt=0)
     retries: int = runtime(2, "retries where they may help", ge=0, le=20)
     max_retry_after_s: float = runtime(60.0, "maximum seconds a site may ask to wait", ge=0)
+    host_patience_s: float | None = runtime(
+        15.0,
+        "seconds a host may fail without one good answer before its other images are left out, "
+        "status host_failed; null: for ever",
+        ge=0,
+    )
 
     @field_validator("allow_private_addresses")
     @classmethod
@@ -91,6 +102,7 @@ def open_download(params: DownloadParams) -> StageFunction:
         table_rows=_BATCH_ROWS,
         concurrency=params.concurrency,
         per_host=params.per_host,
+        host_patience_s=params.host_patience_s,
         contact=params.contact,
         threads=params.threads or os.cpu_count() or 1,
         buffer_bytes=params.buffer_mb * 1_000_000,
@@ -100,7 +112,7 @@ def open_download(params: DownloadParams) -> StageFunction:
 STAGE = Stage(
     name="download",
     group="images",
-    version=2,
+    version=3,
     reads={"samples": ("url", "path")},
     schema=IMAGES,
     params=DownloadParams,

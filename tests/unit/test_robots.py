@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from surd.errors import SourceError
-from surd.net.http_api import RefusedError
-from surd.net.robots import Robots, allows, parse, read_robots
+from surd.net.http_api import RefusedError, read_robots
+from surd.net.robots import Robots, allows, opts_out, parse
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,38 @@ def test_a_site_that_cannot_tell_its_rules_is_not_asked(status: int) -> None:
 
     with pytest.raises(SourceError, match="refused"):
         read_robots(ask)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "opted_out"),
+    [
+        ("User-agent: *\nContent-Usage: train-ai=n", "/a", True),
+        ("User-agent: *\nAllow: /\nContent-Usage: train-ai=n", "/a", True),
+        ("User-agent: *\nContent-Usage: search=y, train-ai=n", "/a", True),
+        ("User-agent: *\nContent-Usage: train-ai=y", "/a", False),
+        ("User-agent: *\nContent-Usage: search=n", "/a", False),
+        ("User-agent: *\nContent-Usage: /art/ train-ai=n", "/art/a", True),
+        ("User-agent: *\nContent-Usage: /art/ train-ai=n", "/b", False),
+        (
+            "User-agent: *\nContent-Usage: train-ai=n\nContent-Usage: /free/ train-ai=y",
+            "/free/a",
+            False,
+        ),
+        ("User-agent: surd\nContent-Usage: train-ai=n", "/a", True),
+        ("User-agent: other\nContent-Usage: train-ai=n", "/a", False),
+        (
+            "User-agent: a\nDisallow: /x\n\nUser-agent: b\nContent-Usage: train-ai=n"
+            "\n\nUser-agent: surd\nDisallow: /y",
+            "/a",
+            False,
+        ),
+        ("Content-Usage: train-ai=n", "/a", True),
+        ("User-agent: *\nContent-Signal: search=yes,ai-train=no\nAllow: /", "/a", True),
+        ("User-agent: *\nContent-Signal: search=yes,ai-train=yes\nAllow: /", "/a", False),
+        ("User-agent: *\nDisallow: /", "/a", False),
+    ],
+)
+def test_usage_preferences_in_robots_txt_opt_out_by_group_and_path(
+    text: str, path: str, opted_out: bool
+) -> None:
+    assert opts_out(parse(text), path) is opted_out
