@@ -11,6 +11,7 @@ from surd.net.proxies import addresses_of
 
 _VARIABLES = {
     "https://civitai.com": "CIVITAI_ENDPOINT",
+    "https://civitai.red": "CIVITAI_ENDPOINT",
     "https://lexica.art": "LEXICA_ENDPOINT",
     "https://stablediffusionweb.com": "STABLE_DIFFUSION_ONLINE_ENDPOINT",
 }

@@ -96,6 +96,7 @@ class Fetcher:
             turn.failed(why)
         elif outcome.status != "blocked_address":
             turn.answered()
+        refused.is_final |= turn.is_given_up
 
     async def _check_robots(self, target: URL) -> None:
         """Raises Refused for what the host's robots.txt forbids, or if it cannot be had."""

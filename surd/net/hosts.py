@@ -3,8 +3,8 @@
 A request waits for its turn: until a connection is free, its host has a place and asks for no
 silence. Waiting takes up neither. The oldest row goes first.
 
-A host that fails often in a row is doubted: it is left alone for a moment, then asked once. If it
-goes on failing it is given up, and all who wait for it are told.
+A host that fails has fewer places. One that fails often in a row is doubted: it is left alone for a
+moment, then asked once. If it goes on failing it is given up, and all who wait for it are told.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ class Hosts:
         host = self._hosts[key]
         while host.waiting and host.waiting[0][2].done():  # cancelled
             heappop(host.waiting)
-        is_free = key == _HERE or host.busy < (1 if host.is_doubted else self._per_host)
+        places = 1 if host.is_doubted else max(1, self._per_host - host.failures)
+        is_free = key == _HERE or host.busy < places
         return bool(host.waiting) and is_free and host.silent_until <= self._clock()
 
     def _end(self, key: Key) -> None:
@@ -194,6 +195,10 @@ class Hosts:
             self._offer(key)
             self.deal()
 
+    def is_given_up(self, key: Key) -> bool:
+        """Whether the host will be asked nothing more."""
+        return self._hosts[key].given_up is not None
+
     def give_up(self, key: Key, status: str, detail: str) -> None:
         """Ask the host nothing more, and tell all who wait for it."""
         host = self._hosts[key]
@@ -212,6 +217,11 @@ class Turn:
     _key: Key
     _order: int
     _since: float
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the host will be asked nothing more."""
+        return self._hosts.is_given_up(self._key)
 
     def answered(self) -> None:
         """The host works, whatever it said."""

@@ -3,7 +3,7 @@
 Handled: images and models endpoints; cursors as numbers or strings, page numbers before them;
 ``meta`` missing, null, flat, nested one deeper, or with nothing but ComfyUI's graph; ``nsfw`` as
 bool or level, ``nsfwLevel`` as word or bitmask; a cursor page that begins with the last item of the
-one before.
+one before, or holds nothing; cursors that expire; the end that the API puts to every list.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from surd.errors import SourceError
-from surd.net.http_api import Ask, open_api
+from surd.net.http_api import Ask, RefusedError, open_api
 from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams
 from surd.text.generation import dialects
 
 TOKEN_VARIABLE = "CIVITAI_API_TOKEN"  # noqa: S105  (the name of the variable)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_TAG_NUMBERS = re.compile(r"\d+(,\d+)*", re.ASCII)
 _LEVELS = ("none", "soft", "mature", "x")
 _LOOKUP_PAGES = 5
+_MAX_LISTED = 50_000
+"""Images that one question brings, by observation; nothing says that there are more."""
+_RED = "https://civitai.red"
+"""Where Civitai shows what is rated R and above."""
 _LICENCE_KEYS = ("allowCommercialUse", "allowNoCredit", "allowDerivatives", "allowDifferentLicense")
 _log = logging.getLogger("surd")
 
@@ -40,12 +45,27 @@ class CivitaiSource(SourceParams):
         default="images", description="list images, or list models and take their example images"
     )
     base_url: str = Field(default="https://civitai.com", description="with or without /api/v1")
-    nsfw: str | None = Field(default=None, description="None, Soft, Mature, X, true or false")
+    nsfw: str | None = Field(
+        default=None, description="None, Soft, Mature, X, true or false; prefer browsing_level"
+    )
+    browsing_level: int | None = Field(
+        default=None,
+        ge=1,
+        le=31,
+        description="only images of these ratings, added up: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX",
+    )
     sort: str | None = Field(default=None, description="such as 'Most Reactions' or Newest")
     period: str | None = Field(default=None, description="AllTime, Year, Month, Week or Day")
     model_id: int | None = Field(default=None, description="only images made with this model")
     username: str | None = Field(default=None, description="only images of this user")
-    tag: str | None = Field(default=None, description="only models or images with this tag")
+    base_models: list[str] = Field(
+        default=[], description="only images made with these, such as 'SDXL 1.0' or 'Flux.1 D'"
+    )
+    tag: str | None = Field(
+        default=None,
+        description="only models with this tag; only images with the tags of these numbers, as in "
+        "'5169' or '5169,111768'",
+    )
     image_width: int | Literal["original"] | None = Field(
         default=None,
         description="width to request from the image server; default: the url as listed",
@@ -68,12 +88,21 @@ class CivitaiSource(SourceParams):
             )
         return value.rstrip("/").removesuffix("/api/v1")
 
+    @model_validator(mode="after")
+    def _tag_numbers(self) -> Self:
+        if self.endpoint == "images" and self.tag and not _TAG_NUMBERS.fullmatch(self.tag):
+            raise ValueError(
+                f"tag: {self.tag!r}: images are chosen by the number of a tag, which its page's "
+                "address has (civitai.com/images?tags=5169); names work with endpoint: models"
+            )
+        return self
+
 
 def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
     """The API's pages from a cursor on. Raises SourceError when it gives no more answers.
 
-    A cursor is the query that brings the page, url-encoded, and ``after``: the key of the record
-    before it, which some pages repeat.
+    A cursor is the query that brings the page, url-encoded; ``after``: the key of the record before
+    it, which some pages repeat; and ``listed``: how many items came before.
     """
     ask = open_api(
         f"{params.base_url}/api/v1",
@@ -83,12 +112,60 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
         retries=params.retries,
         timeout_s=params.timeout_s,
     )
+    without_meta = _Share()
+    try:
+        yield from _pages(params, ask, cursor, without_meta)
+    finally:
+        without_meta.tell()
+
+
+class _Share:
+    """How many images came without ``meta``."""
+
+    def __init__(self) -> None:
+        self.some = self.all = 0
+
+    def count(self, answer: Mapping[str, Any]) -> None:
+        """Count the images of a page of the images endpoint."""
+        images = [item for item in _mappings(answer.get("items")) if _is_image(item)]
+        self.all += len(images)
+        self.some += sum(not item.get("meta") for item in images)
+
+    def tell(self) -> None:
+        """One line, if there were any."""
+        if self.some:
+            _log.warning(
+                "Civitai gave %d of %d images without meta, and so without a prompt: their authors "
+                "gave none, or hide it",
+                self.some,
+                self.all,
+            )
+
+
+def _pages(
+    params: CivitaiSource, ask: Ask, cursor: str | None, without_meta: _Share
+) -> Iterator[Page]:
     position = dict(parse_qsl(cursor or ""))
     after = position.pop("after", None)
+    listed = _whole(position.pop("listed", "0"))
     visited: set[str] = set()
     while True:
-        here = _encode(position | ({"after": after} if after else {})) or None
-        answer = ask(params.endpoint, _query(params) | position)
+        before = {"after": after, "listed": str(listed)} if after else {}
+        here = _encode(position | before) or None
+        try:
+            answer = ask(params.endpoint, _query(params) | position)
+        except RefusedError as error:
+            if error.status == 400 and "cursor" in position and not visited:
+                _log.warning("Civitai continues no longer from where surd was; begins again")
+                position, after, listed = {}, None, 0
+                continue
+            if error.status < 500 and listed >= _MAX_LISTED - params.page_size:
+                _tell_end(listed)
+                return
+            raise
+        if params.endpoint == "images":
+            without_meta.count(answer)
+        listed += len(answer.get("items") or ())
         records = _records(params, ask, answer)
         if records and records[0].key == after:
             records = records[1:]
@@ -96,8 +173,24 @@ def pages(params: CivitaiSource, cursor: str | None) -> Iterator[Page]:
         visited.add(_encode(position))
         following = _next_position(answer)
         if not following or _encode(following) in visited:
+            if listed >= _MAX_LISTED - params.page_size:
+                _tell_end(listed)
             return
         position, after = following, records[-1].key if records else after
+
+
+def _tell_end(listed: int) -> None:
+    _log.warning(
+        "Civitai ends a list at some %d images, and did after %d: what lies behind comes with "
+        "other questions, so add sources with another period, sort, model_id, username or "
+        "base_models",
+        _MAX_LISTED,
+        listed,
+    )
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _token() -> str | None:
@@ -119,6 +212,9 @@ def _query(params: CivitaiSource) -> dict[str, str | int]:
     asked: dict[str, str | int | None] = {
         "limit": page_size,
         "nsfw": params.nsfw,
+        "browsingLevel": params.browsing_level if params.endpoint == "images" else None,
+        "baseModels": ",".join(params.base_models) or None,
+        "type": "image" if params.endpoint == "images" else None,
         "sort": params.sort,
         "period": params.period,
         "username": params.username,
@@ -214,6 +310,7 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
         "modelVersionId": about.get("version_id"),
         "blurhash": item.get("hash"),
     }
+    level = nsfw_level(item)
     return Record(
         key=_key(item, url),
         source_id=None if number is None else str(number),
@@ -223,12 +320,17 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
         or (told.negative_prompt if told else None),
         author=_text(item.get("username") or about.get("author")),
         licence=_text(about.get("licence")),
-        nsfw_level=nsfw_level(item),
+        nsfw_level=level,
         model=_text(meta.get("Model") or about.get("model_name") or (told.model if told else None)),
-        page_url=None if number is None else f"{params.base_url}/images/{number}",
+        page_url=None if number is None else _page_url(params.base_url, number, level),
         created_at=_text(item.get("createdAt")),
         settings=settings | {k: v for k, v in extra.items() if v is not None},
     )
+
+
+def _page_url(base_url: str, number: object, level: str | None) -> str:
+    is_red = level in ("mature", "x") and _split(base_url)[0] in ("civitai.com", "www.civitai.com")
+    return f"{_RED if is_red else base_url}/images/{number}"
 
 
 def _key(item: Mapping[str, Any], url: str | None) -> str:
@@ -246,7 +348,7 @@ def _key(item: Mapping[str, Any], url: str | None) -> str:
 def _sized(url: str | None, width: int | str | None) -> str | None:
     """Put the asked width into the image server's resize instruction, ``/width=450/``."""
     host = _split(url or "")[0]
-    if url is None or width is None or not f".{host}".endswith(".civitai.com"):
+    if url is None or width is None or not f".{host}".endswith((".civitai.com", ".civitai.red")):
         return url
     asked = "original=true" if width == "original" else f"width={width}"
     return re.sub(r"/(width=\d+|original=true)(?=/)", f"/{asked}", url, count=1)

@@ -225,17 +225,17 @@ def test_a_host_that_goes_on_failing_is_given_up_and_all_who_wait_are_told() -> 
     seconds, visits = fail_until_given_up()
     assert seconds == 15, "asked again after 1, 3, 7 and 15 seconds"
     done = [name for name, outcome in visits.outcomes.items() if outcome == "done"]
-    assert done == [f"a{number:02}" for number in range(29)]
+    assert done == [f"a{number:02}" for number in range(20)]
     told = {outcome for outcome in visits.outcomes.values() if outcome != "done"}
     assert told == {
-        "host_failed: not asked, because its host failed 29 times in a row, the last time: "
+        "host_failed: not asked, because its host failed 20 times in a row, the last time: "
         "timeout (no answer in time)"
     }
 
 
 def test_who_comes_after_a_host_was_given_up_is_told_at_once() -> None:
     _, visits = fail_until_given_up()
-    with pytest.raises(HostFailedError, match="29 times in a row"):
+    with pytest.raises(HostFailedError, match="20 times in a row"):
         play(lambda: visits.world.hosts.turn(A).__aenter__())
 
 

@@ -18,7 +18,7 @@ from surd.demo.picture import Picture
 from surd.demo.site import Site
 from surd.errors import SourceError
 from surd.net import http_api
-from surd.net.http_api import open_api
+from surd.net.http_api import RefusedError, open_api
 from surd.sources import civitai
 from surd.sources.civitai import TOKEN_VARIABLE, CivitaiSource, nsfw_level, pages
 from surd.sources.record import Page, Record
@@ -461,7 +461,8 @@ def test_the_next_link_is_read_for_its_cursor_and_never_followed(
     list(pages(CivitaiSource(limit=5, sort="Newest"), None))
     path, query = asked[1]
     assert path == "images"
-    assert query == {"limit": "5", "sort": "Newest", "withMeta": "true", "cursor": "9|1"}
+    wanted = {"limit": "5", "sort": "Newest", "withMeta": "true", "type": "image"}
+    assert query == {**wanted, "cursor": "9|1"}
 
 
 @pytest.mark.parametrize("metadata", [None, {}, [], {"nextCursor": None}, {"nextPage": "??"}])
@@ -474,13 +475,91 @@ def test_filters_are_sent_under_the_names_of_each_endpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = answering(monkeypatch, [{"items": []}, {"items": []}])
-    chosen = {"nsfw": "None", "period": "Week", "model_id": 7, "tag": "cat", "page_size": 150}
-    for endpoint in ("images", "models"):
-        list(pages(CivitaiSource(endpoint=endpoint, **chosen), None))
-    shared = {"nsfw": "None", "period": "Week"}
-    more = {"limit": "150", "modelId": "7", "tags": "cat", "withMeta": "true"}
+    chosen = {"nsfw": "None", "period": "Week", "model_id": 7, "page_size": 150}
+    chosen |= {"browsing_level": 3, "base_models": ["SDXL 1.0", "Flux.1 D"]}
+    for endpoint, tag in (("images", "5169,7"), ("models", "cat")):
+        list(pages(CivitaiSource(endpoint=endpoint, tag=tag, **chosen), None))
+    shared = {"nsfw": "None", "period": "Week", "baseModels": "SDXL 1.0,Flux.1 D"}
+    more = {"limit": "150", "modelId": "7", "tags": "5169,7", "withMeta": "true"}
+    more |= {"browsingLevel": "3", "type": "image"}
     assert asked[0] == ("images", {**shared, **more})
     assert asked[1] == ("models", {**shared, "limit": "100", "ids": "7", "tag": "cat"})
+
+
+def test_the_name_of_a_tag_is_refused_where_only_numbers_work() -> None:
+    with pytest.raises(ValidationError, match=r"'cat': images are chosen by the number of a tag"):
+        CivitaiSource(tag="cat")
+    assert CivitaiSource(tag="cat", endpoint="models").tag == "cat"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "level", "page_url"),
+    [
+        ("https://civitai.com", "None", "https://civitai.com/images/5"),
+        ("https://civitai.com", "Soft", "https://civitai.com/images/5"),
+        ("https://civitai.com", "Mature", "https://civitai.red/images/5"),
+        ("https://civitai.com/api/v1", "X", "https://civitai.red/images/5"),
+        ("https://civitai.red", "None", "https://civitai.red/images/5"),
+        ("https://mirror.example", "X", "https://mirror.example/images/5"),
+    ],
+)
+def test_the_page_of_an_image_is_on_the_site_that_shows_its_rating(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, level: str, page_url: str
+) -> None:
+    item = {"id": 5, "url": URL, "nsfwLevel": level}
+    assert parsed(monkeypatch, item, base_url=base_url).page_url == page_url
+
+
+def test_images_without_meta_are_told_with_their_number(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare, whole = {"id": 1, "meta": None}, {"id": 2, "meta": {"prompt": "a cat"}}
+    video = {"id": 3, "type": "video"}
+    answering(monkeypatch, [{"items": [bare, whole, video]}])
+    assert len(next(iter(pages(CivitaiSource(), None))).records) == 2
+    assert "gave 1 of 2 images without meta" in caplog.text
+
+
+def listing(items: int, first: int) -> dict[str, Any]:
+    """A full page of items, and the cursor of the next."""
+    return {
+        "items": [{"id": first + number, "meta": {"prompt": "p"}} for number in range(items)],
+        "metadata": {"nextCursor": f"feed:{first + items}"},
+    }
+
+
+@pytest.mark.parametrize("end", [{"items": []}, RefusedError("HTTP 400", 400)])
+def test_the_end_that_the_api_puts_to_a_list_is_told_with_the_way_round(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: Any
+) -> None:
+    start = "cursor=feed%3A1&after=1&listed=49800"
+    answering(monkeypatch, [listing(200, 2), end])
+    list(pages(CivitaiSource(page_size=200), start))
+    assert "after 50000" in caplog.text and "another period, sort, model_id" in caplog.text
+
+
+def test_the_end_of_a_short_list_is_none_of_the_apis(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answering(monkeypatch, [listing(200, 1), {"items": []}])
+    list(pages(CivitaiSource(page_size=200), None))
+    assert not caplog.text
+
+
+def test_a_cursor_that_has_expired_begins_the_list_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = answering(monkeypatch, [RefusedError("HTTP 400", 400), {"items": [{"id": 1}]}])
+    (page,) = pages(CivitaiSource(), "cursor=feed%3A1&after=1&listed=200")
+    assert page.cursor is None and len(page.records) == 1
+    assert "cursor" in asked[0][1] and "cursor" not in asked[1][1]
+    assert "begins again" in caplog.text
+
+
+def test_a_query_that_is_refused_is_no_expired_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [RefusedError("HTTP 400", 400)])
+    with pytest.raises(RefusedError):
+        list(pages(CivitaiSource(), None))
 
 
 # Bad days
