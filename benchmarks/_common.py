@@ -132,6 +132,18 @@ def _started(
             process.wait()
 
 
+def peer_python(workdir: Path, *requirements: str) -> Path:
+    """A Python of an environment that has the requirements, the peer first; it is made once."""
+    folder = workdir / requirements[0].replace("==", "-")
+    ready, python = folder / "ready", folder / "bin" / "python"
+    if not ready.exists():
+        say(f"installing {requirements[0]} in {folder}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+        ready.touch()
+    return python
+
+
 def wait_idle(patience_s: float) -> None:
     """Wait until nothing else runs here, for so long at most."""
     until = time.monotonic() + patience_s

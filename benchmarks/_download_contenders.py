@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from _common import BenchmarkError, Usage, say
+from _common import BenchmarkError, Usage, peer_python
 
 WORKERS = 2
 """Processes of img2dataset, threads of surd that decode."""
@@ -188,12 +187,4 @@ def peer_program(workdir: Path, python: str | None) -> Path:
                 f"{program}: not there; install it: {python} -m pip install {PEER}"
             )
         return program
-    folder = workdir / PEER.replace("==", "-")
-    ready = folder / "ready"
-    if not ready.exists():
-        say(f"installing {PEER} in {folder}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, PEER, *PEER_NEEDS], check=True)
-        ready.touch()
-    return folder / "bin" / "img2dataset"
+    return peer_python(workdir, PEER, *PEER_NEEDS).with_name("img2dataset")

@@ -2,10 +2,11 @@
 
     python benchmarks/metadata.py [--files 20000]
 
-The peer is sd-parsers (``pip install sd-parsers==0.6``), which reads the same files one after
-another. It needs their headers only; surd also hashes the files, which are known by their hashes,
-so the peer is measured with and without that. Files are made in a temporary folder: PNG, JPEG and
-WebP of 256 x 256 pixels of noise, with texts of AUTOMATIC1111, ComfyUI, NovelAI and InvokeAI.
+The peer is sd-parsers, in an environment of its own that is made once in a work folder. It reads
+the same files one after another, and of them the headers only. surd also hashes the files, which
+are known by their hashes, so the peer is measured with and without that. Files are made in a
+temporary folder: PNG, JPEG and WebP of 256 x 256 pixels of noise, with texts of AUTOMATIC1111,
+ComfyUI, NovelAI and InvokeAI.
 """
 
 from __future__ import annotations
@@ -15,15 +16,25 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from _common import format_table, hardware, hardware_line, run_timed, say, write_results
+from _common import (
+    format_table,
+    hardware,
+    hardware_line,
+    peer_python,
+    run_timed,
+    say,
+    write_results,
+)
 from PIL import Image, PngImagePlugin
 
-PEER = """
+PEER = "sd-parsers==0.6"
+PEER_READS = """
 import hashlib, sys
 from pathlib import Path
 from sd_parsers import ParserManager
@@ -136,8 +147,17 @@ def make_files(folder: Path, files: int) -> None:
 def main() -> None:
     """Measure, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--files", type=int, default=20_000)
-    files = parser.parse_args().files
+    parser.add_argument("--files", type=int, default=20_000, help="files to make and read")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "surd-benchmark",
+        help="holds the peer's environment; kept for the next run",
+    )
+    options = parser.parse_args()
+    files = options.files
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    peer = peer_python(options.workdir.absolute(), PEER, f"pillow=={version('pillow')}")
     results, cells = [], []
     with tempfile.TemporaryDirectory(prefix="surd-metadata-") as scratch:
         folder, log = Path(scratch) / "files", Path(scratch) / "log"
@@ -149,15 +169,16 @@ def main() -> None:
         walls: dict[str, list[float]] = {}
         times: dict[str, list[float]] = {}
         for turn in range(ROUNDS):
-            build: list[str | Path] = ["-m", "surd", "build", recipe, "--until", "collect", "-q"]
+            surd: list[str | Path] = [sys.executable]
+            build = [*surd, "-m", "surd", "build", recipe, "--until", "collect", "-q"]
             commands: dict[str, list[str | Path]] = {
                 "surd collect": [*build, "-o", Path(scratch) / f"w{turn}"],
-                "surd's readers": ["-c", READERS, folder],
-                "sd-parsers, hashing": ["-c", PEER, folder, "hash"],
-                "sd-parsers": ["-c", PEER, folder],
+                "surd's readers": [*surd, "-c", READERS, folder],
+                "sd-parsers, hashing": [peer, "-c", PEER_READS, folder, "hash"],
+                "sd-parsers": [peer, "-c", PEER_READS, folder],
             }
             for name, command in commands.items():
-                usage = run_timed([sys.executable, *command], log)
+                usage = run_timed(command, log)
                 times.setdefault(name, []).append(usage.cpu_s)
                 walls.setdefault(name, []).append(usage.wall_s)
                 say(f"{name}: {usage.wall_s:.2f} s")
@@ -167,10 +188,10 @@ def main() -> None:
             results.append({"run": name, "wall_s": wall_s, "cpu_s": cpu_s})
             figures = (f"{wall_s:.2f}", f"{cpu_s:.2f}", f"{files / wall_s:.0f}")
             cells.append([name, *figures, f"{peer_s / wall_s:.2f}"])
-    facts = hardware(["pillow", "sd-parsers"])
+    facts = hardware(["surd", "pillow"])
     print(hardware_line(facts))
     print(format_table(["", "seconds", "cpu s", "files/s", "x hashing"], cells))
-    write_results("metadata", {"hardware": facts, "files": files, "results": results})
+    write_results("metadata", {"hardware": facts, "peer": PEER, "files": files, "results": results})
 
 
 if __name__ == "__main__":

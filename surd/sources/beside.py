@@ -17,7 +17,7 @@ from typing import Any
 
 from surd.files.text_encoding import decode_text
 from surd.files.text_rows import json_object, table_rows
-from surd.sources.sidecar import PROMPT_KEYS, Sidecar, from_fields
+from surd.sources.sidecar import NOTHING, PROMPT_KEYS, Sidecar, from_fields
 from surd.sources.text_file import read_json, read_text
 
 Read = Callable[[str], "bytes | None"]
@@ -87,7 +87,7 @@ class Sidecars:
         stem = posixpath.splitext(file)[0]
         beside = self._files(folder)
         found = [*beside.get(file, ()), *(beside.get(stem, ()) if stem != file else ())]
-        fields = words = Sidecar()
+        fields = words = NOTHING
         for other, suffix, called in found:
             if other == file:
                 continue
@@ -112,13 +112,13 @@ class Sidecars:
             for folder in folders
         }
         for folder in folders:
-            inside = posixpath.relpath(name, folder or ".")
-            own = posixpath.basename(folder) or self._top
             for table in self._tables[folder]:
+                inside = posixpath.relpath(name, folder or ".")
+                own = posixpath.basename(folder) or self._top
                 rows = table.rows(inside, own)
                 if rows:
                     return _said_by(rows)
-        return Sidecar()
+        return NOTHING
 
     def _load(self, folder: str) -> list[_Table]:
         tables = []

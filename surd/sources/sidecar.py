@@ -24,6 +24,7 @@ TAG_KEYS = ("tags", "tag_string")
 NESTED_KEYS = ("meta", "generation", "generation_data", "parameters", "sui_image_params")
 """Fields that may hold the others, as in Civitai's answers and SwarmUI's files."""
 
+_PLAIN = frozenset({str, int, bool, type(None)})
 _MAX_LIST_CHARS = 1_000_000
 
 
@@ -33,7 +34,9 @@ def json_able(value: Any, depth: int = 50) -> Any:
     NaN, infinities, bytes, and what is nested deeper than ``depth`` become null; unknown types
     their text.
     """
-    if value is None or isinstance(value, (bool, int)):
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, int):
         return value
     if isinstance(value, str):
         return str(value)
@@ -65,6 +68,8 @@ class Sidecar:
     def over(self, other: Sidecar) -> Sidecar:
         """This, with ``other`` where this says nothing. Captions of both are kept, and so is
         another prompt, in the settings."""
+        if other is NOTHING or self is NOTHING:
+            return self if other is NOTHING else other
         settings = {**other.settings, **self.settings}
         if self.prompt and other.prompt and not same_words(self.prompt, other.prompt):
             settings.setdefault("other_prompt", other.prompt)
@@ -93,16 +98,20 @@ class Sidecar:
         if tags and not same_words(tags, prompt or ""):
             settings["tags"] = tags
         rest = tuple(text for text in captions if text != simple)
-        return replace(
-            self, prompt=prompt, settings=settings, simple_prompt=simple, captions=rest, tags=None
-        )
+        return Sidecar(prompt, self.negative_prompt, self.model, settings, simple, rest)
+
+
+NOTHING = Sidecar()
+"""Where nobody says anything."""
 
 
 def together(fields: Sidecar, own: Sidecar, words: Sidecar) -> Sidecar:
     """What is said of an image in all: its fields come first, then what is inside of it, then the
     words of text files, which are the first to be captions."""
     said = fields.over(own).over(words)
-    return replace(said, captions=(*words.captions, *fields.captions, *own.captions)).settled()
+    if words.captions:
+        said = replace(said, captions=(*words.captions, *fields.captions, *own.captions))
+    return said.settled()
 
 
 def same_words(one: str, other: str) -> bool:

@@ -44,6 +44,7 @@ and a page."""
 _SEEN = ("seen_before", "seen")
 NOT_A_STATE = (TypeError, KeyError, ValueError, AttributeError)
 """What reading the state of a source raises where there is none."""
+_PLAIN = frozenset({str, int, bool, type(None)})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIELDS = (
     "source_id",
@@ -448,11 +449,13 @@ def row_of(id_: str, kind: str, record: Record) -> dict[str, Any]:
 
 def _clean(text: str | None) -> str | None:
     """Lone surrogates cannot be stored as UTF-8; they become U+FFFD."""
-    return None if text is None else _SURROGATE.sub("\ufffd", text)
+    return text if text is None or text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _jsonable(value: Any, depth: int = 0) -> Any:
     """Plain JSON: finite numbers, string keys, bounded depth."""
+    if type(value) in _PLAIN:
+        return value
     if depth > 20:
         return str(value)[:1000]
     if isinstance(value, Mapping):

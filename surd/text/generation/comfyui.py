@@ -99,7 +99,9 @@ def _samplers(graph: Graph) -> list[Node]:
 
 
 def _is_role(name: str) -> bool:
-    return any(expression.fullmatch(name) for expression in ROLES.values())
+    return ROLES["positive"].fullmatch(name) is not None or (
+        ROLES["negative"].fullmatch(name) is not None
+    )
 
 
 def _pipe(name: str) -> bool:

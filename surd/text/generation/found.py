@@ -48,6 +48,8 @@ COMMON = {
 }
 """surd's names of settings -> those of the generators, the first found wins."""
 
+_COMMON_NAME = {other: name for name, others in COMMON.items() for other in others}
+_SIZES = ("Size", "size", "resolution", "Resolution")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}|\d{1,30}\.\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,3})?")
 _SIZE = re.compile(r"\s*\(?\s*(\d{1,6})\s*[x×,*]\s*(\d{1,6})\s*\)?\s*")
 _MAX_DIGITS = 300
@@ -121,13 +123,17 @@ def settings(fields: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str
         str(k): v for k, v in fields.items() if k not in left_out and v is not None and v != ""
     }
     known: dict[str, Any] = {}
-    for name in ("Size", "size", "resolution", "Resolution"):
-        if match := _SIZE.fullmatch(str(given.get(name, ""))[:40]):
+    for name in filter(given.__contains__, _SIZES):
+        if match := _SIZE.fullmatch(str(given[name])[:40]):
             known |= {"width": int(match[1]), "height": int(match[2])}
             del given[name]
+    named: dict[str, list[str]] = {}
+    for other in _COMMON_NAME.keys() & given.keys():
+        if isinstance(given[other], _SCALARS):
+            named.setdefault(_COMMON_NAME[other], []).append(other)
     for name, others in COMMON.items():
-        other = next((o for o in others if isinstance(given.get(o), _SCALARS)), None)
-        if other is not None:
+        if name in named:
+            other = min(named[name], key=others.index)
             known[name] = given[other] if name == "sampler" else number(given[other])
             if other != "scheduler":
                 del given[other]

@@ -20,7 +20,9 @@ from support_sources import readers
 
 from surd.errors import SourceError
 from surd.files.formats import IMAGE_SUFFIXES
+from surd.sources import folder
 from surd.sources.folder import FolderSource, pages
+from surd.sources.in_processes import in_processes
 from surd.sources.record import Record
 
 PARAMETERS = (
@@ -532,3 +534,22 @@ def test_a_reader_that_is_closed_early_closes_its_archive(tmp_path: Path) -> Non
         reader.close()  # type: ignore[attr-defined]
         del reader
         gc.collect()
+
+
+def test_many_images_are_read_by_processes_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {f"{n}/{n}.png": image(n, f"{PARAMETERS}, n: {n}") for n in range(12)})
+    write(tmp_path, {"1/1.txt": "a duck", "2/2.png": b"no image", "note.md": "nothing"})
+    monkeypatch.setattr(folder, "PAGE_RECORDS", 2)
+    alone = list(pages(FolderSource(path=str(tmp_path)), None))
+    calls = []
+
+    def watched(*arguments: Any) -> Any:
+        calls.append(arguments[2])
+        return in_processes(*arguments)
+
+    monkeypatch.setattr(folder, "_PAGES_ALONE", 1)
+    monkeypatch.setattr(folder, "in_processes", watched)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert list(pages(FolderSource(path=str(tmp_path)), None)) == alone and calls == [2]
