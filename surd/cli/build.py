@@ -36,7 +36,10 @@ def build(
     set_: Overrides = None,
     replace: Replace = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Check the recipe, list what would be done, and stop.")
+        bool,
+        typer.Option(
+            "--plan", help="Check recipe and local sources, list what would be done, and stop."
+        ),
     ] = False,
     retry_failed: Retry = False,
     max_failure_rate: MaxFailures = None,
@@ -228,9 +231,11 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
     from surd.cli.printing import print_json, say
     from surd.engine.plan import plan
     from surd.recipe.pipeline import STAGES, params_of
+    from surd.stages.collect import check
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
+    check(workspace, recipe.sources)
     have = workspace.parts("samples")
     steps: list[dict[str, Any]] = [{"stage": "collect", "parts": len(have)}]
     for stage in STAGES:

@@ -87,8 +87,9 @@ def _inspect_image(path: Path, *, json_: bool) -> None:
         if told[key]:
             say(f"{key.replace('_', ' ')}:")
             for name, value in told[key].items():
-                if value is not None:
-                    say(f"  {shown(name).replace('_', ' ')}: {shown(value)[:1000]}")
+                text = ", ".join(value) if name == "beside" else value
+                if text not in (None, ""):
+                    say(f"  {shown(name).replace('_', ' ')}: {shown(text)[:1000]}")
     if told["collected"] is None:
         say("collected: no; folder sources read no files with this suffix")
     elif not told["collected"]["prompt"]:

@@ -53,6 +53,8 @@ def print_json(content: Any) -> None:
 def say_collected(found: dict[str, Any]) -> None:
     """The table of what was collected, with an example of all that was not understood or passed
     over."""
+    from surd.stages.tally import NO_GENERATOR
+
     images = found["images"]
     rows: list[tuple[str, int, str]] = []
     if found["files_seen"]:
@@ -60,14 +62,14 @@ def say_collected(found: dict[str, Any]) -> None:
     rows.append(("images", images, ""))
     rows.append(("  with a prompt", found["with_prompt"], ""))
     generators = found["by_generator"]
-    if generators.keys() - {"not stated"}:
+    if generators.keys() - {NO_GENERATOR}:
         rows += [(f"    {name}", count, "") for name, count in generators.items()]
     if found["with_simple_prompt"]:
         rows.append(("  with a simple prompt", found["with_simple_prompt"], ""))
     if images > found["with_prompt"]:
         rows.append(("  without a prompt", images - found["with_prompt"], ""))
     if found["gone"]:
-        rows.append(("  gone since, which the filter drops", found["gone"], ""))
+        rows.append(("gone since, which the filter drops", found["gone"], ""))
     for key, title in (("not_understood", "text not understood"), ("passed_over", "passed over")):
         if found[key]:
             rows.append((title, sum(entry["count"] for entry in found[key].values()), ""))

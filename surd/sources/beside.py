@@ -80,17 +80,18 @@ class Sidecars:
         self._tables: dict[str, list[_Table]] = {}
         self._names = names
 
+    def files_of(self, name: str) -> list[str]:
+        """Paths of the files that are read for the image ``name``."""
+        folder = posixpath.dirname(name)
+        beside = [posixpath.join(folder, other) for other, *_ in self._beside(name)]
+        return [*beside, *(table.path for table, _ in self._rows(name))]
+
     def of(self, name: str) -> tuple[Sidecar, Sidecar]:
         """What the fields beside the image ``name`` say, and what the words do; what cannot be
         read is told in the settings."""
-        folder, file = posixpath.split(name)
-        stem = posixpath.splitext(file)[0]
-        beside = self._files(folder)
-        found = [*beside.get(file, ()), *(beside.get(stem, ()) if stem != file else ())]
+        folder = posixpath.dirname(name)
         fields = words = NOTHING
-        for other, suffix, called in found:
-            if other == file:
-                continue
+        for other, suffix, called in self._beside(name):
             try:
                 data = self._read(posixpath.join(folder, other))
                 if data is None:
@@ -102,10 +103,20 @@ class Sidecars:
             except (OSError, ValueError, RecursionError) as error:
                 problem = {"sidecar_error": f"{other}: {error}"}
                 words = words.over(Sidecar(settings=problem))
-        return fields.over(self._row(name)), words
+        for _, rows in self._rows(name):
+            fields = fields.over(_said_by(rows))
+        return fields, words
 
-    def _row(self, name: str) -> Sidecar:
-        """What the nearest table that names the image says, in its folder or above."""
+    def _beside(self, name: str) -> Iterator[tuple[str, str, str | None]]:
+        """Names in the image's folder, their suffixes and what they are called."""
+        folder, file = posixpath.split(name)
+        stem = posixpath.splitext(file)[0]
+        beside = self._files(folder)
+        for found in beside.get(file, ()), beside.get(stem, ()) if stem != file else ():
+            yield from (other for other in found if other[0] != file)
+
+    def _rows(self, name: str) -> list[tuple[_Table, list[Any]]]:
+        """The nearest table that names the image, in its folder or above, and the rows; or none."""
         folders = list(_folders_of(name))
         self._tables = {
             folder: self._tables[folder] if folder in self._tables else self._load(folder)
@@ -117,8 +128,8 @@ class Sidecars:
                 own = posixpath.basename(folder) or self._top
                 rows = table.rows(inside, own)
                 if rows:
-                    return _said_by(rows)
-        return NOTHING
+                    return [(table, rows)]
+        return []
 
     def _load(self, folder: str) -> list[_Table]:
         tables = []
@@ -151,6 +162,7 @@ class _Table:
     """Rows by the name of their file, lines of JSON unparsed since that is smaller."""
 
     def __init__(self, path: str, text: str) -> None:
+        self.path = path
         self._rows: dict[str, list[Any]] = {}
         self._absolute: dict[str, list[str]] = {}
         """Last part of a path that is absolute -> such paths."""

@@ -78,7 +78,8 @@ def open_files(where: Where) -> Iterator[Files]:
         archive = None if path.is_dir() else zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise SourceError(
-            f"{where.path}: no such folder or .zip file; correct the source's path"
+            f"{where.path}: no such folder or .zip file; correct the source's path, as with "
+            "--set sources.0.path=FOLDER"
         ) from error
     except (OSError, *_ZIP_ERRORS) as error:
         raise SourceError(

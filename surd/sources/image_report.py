@@ -10,7 +10,9 @@ from urllib.parse import quote_from_bytes
 from surd.errors import SurdError
 from surd.files.images import ImageProblem, read_header
 from surd.sources import metadata
+from surd.sources.beside import Sidecars
 from surd.sources.folder import FolderSource, pages
+from surd.sources.folder_files import open_files
 from surd.text.prompt_syntax import parse
 
 MAX_BYTES = 1_000_000_000
@@ -58,11 +60,17 @@ def report_image(path: Path) -> dict[str, Any]:
 
 
 def _collected(path: Path) -> dict[str, Any] | None:
-    """The record of a folder source, which also reads what lies beside the image."""
+    """The record of a folder source, and what lies beside the image that it was read from."""
     source = FolderSource(path=str(path.absolute().parent), recursive=False)
     page = next(pages(source, quote_from_bytes(os.fsencode(path.name))), None)
     record = page.records[0] if page and page.records else None
     if record is None or record.source_id != path.name:
         return None
     told = ("prompt", "negative_prompt", "simple_prompt", "model")
-    return {name: getattr(record, name) for name in told}
+    with open_files(source) as files:
+        top = path.absolute().parent.name
+        beside = Sidecars(files.read, files.beside, top).files_of(path.name)
+    return {name: getattr(record, name) for name in told} | {
+        "beside": beside,
+        "problem": record.settings.get("sidecar_error"),
+    }

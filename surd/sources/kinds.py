@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -54,3 +55,11 @@ SOURCES: dict[str, tuple[type[SourceParams], Callable[[Any, str | None], Iterato
     "surd_release": (SurdReleaseSource, surd_release.pages),
 }
 """Kind -> its parameters, and the function that reads its pages from a cursor on."""
+
+
+def is_local(params: SourceParams) -> bool:
+    """Whether a source is files of this machine, as far as its path tells."""
+    path = getattr(params, "path", None)
+    if not isinstance(path, str) or "://" in path:
+        return False
+    return not isinstance(params, HuggingFaceSource) or Path(path).expanduser().exists()

@@ -22,7 +22,7 @@ import pyarrow as pa
 from surd.errors import SourceError, WorkspaceError, command
 from surd.params import lasting
 from surd.progress import Tick
-from surd.sources.kinds import SOURCES
+from surd.sources.kinds import SOURCES, is_local
 from surd.sources.record import Record, Seen, SourceParams, sample_id
 from surd.stages.base import part_fingerprint
 from surd.stages.tally import tally, to_json
@@ -166,6 +166,20 @@ def collect(
     return results
 
 
+def check(workspace: Workspace, sources: Sequence[SourceParams]) -> None:
+    """Look at the first records of the sources that are files here and not read to their end.
+
+    Raises SourceError for one that cannot be read.
+    """
+    positions, _ = _positions(workspace, part_states(workspace))
+    for params in sources:
+        position = positions.get(source_key(params))
+        is_done = position is not None and position.state.complete(params.limit)
+        if not is_done and is_local(params):
+            _, pages = SOURCES[_kind(params)]
+            next(pages(params, None), None)
+
+
 def _kind(params: SourceParams) -> str:
     return str(params.model_dump()["kind"])
 
@@ -265,6 +279,8 @@ class _Filler:
         self._part = position.part
         self._last = position
         self._saved: SourceState | None = position.state
+        self._complete: SourceState | None = None
+        """At the end of an earlier walk."""
         self._rows: list[dict[str, Any]] = []
         if self._part is not None and position.rows < part_size:
             self._rows = workspace.read(GROUP, self._part).to_pylist()
@@ -278,8 +294,10 @@ class _Filler:
         return self._saved.looked_at if self._saved and self._saved.walk == self.state.walk else 0
 
     def begin_again(self, *, complete: bool) -> None:
-        """Walk through the source from its first record. While that brings nothing new, there is
-        nothing to save where an earlier walk is ``complete``."""
+        """Walk through the source from its first record. Where an earlier walk is ``complete``,
+        there is nothing to save while this one brings nothing new, but what it has met at its
+        end."""
+        self._complete = self.state if complete else None
         self.state = SourceState(self.state.source, self.state.kind, walk=self.state.walk + 1)
         if complete:
             self._saved = None
@@ -298,8 +316,12 @@ class _Filler:
         """
         if len(self._rows) > self._written:
             self._write_part()
-        elif self.state.looked_at and self._saved not in (None, self.state):
-            self._note()
+        elif self._complete is not None and self._saved is None:
+            if self.state.exhausted and self.state.seen != self._complete.seen:
+                self._note(replace(self._complete, seen=self.state.seen))
+        elif self.state.looked_at and self._saved != self.state:
+            self._note(self.state)
+            self._saved = self.state
 
     def _write_part(self) -> None:
         if self._part is None:
@@ -312,12 +334,17 @@ class _Filler:
         self._saved = self.state
         self._last = _Position(self.state, self._part, self._written)
 
-    def _note(self) -> None:
-        self._last = replace(self._last, state=self.state, noted=True)
-        note = {"part": self._last.part, "rows": self._last.rows, "state": asdict(self.state)}
+    def _note(self, state: SourceState) -> None:
+        """Keep a state beside the part, but one that is in the part."""
+        part, name = self._last.part, _note_name(state.source)
+        info = None if part is None else self._workspace.part_info(GROUP, part)
+        self._last = replace(self._last, state=state, noted=True)
+        if info is not None and SourceState.from_json(info.extra) == state:
+            self._workspace.storage.delete(name)
+            return
+        note = {"part": part, "rows": self._last.rows, "state": asdict(state)}
         content = json.dumps(note, indent=2).encode() + b"\n"
-        self._workspace.storage.write_bytes(_note_name(self.state.source), content)
-        self._saved = self.state
+        self._workspace.storage.write_bytes(name, content)
 
 
 def write_part(

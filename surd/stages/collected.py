@@ -18,12 +18,12 @@ _READ = ["source_id", "path", "url", "prompt", "simple_prompt", "settings"]
 
 @dataclass(frozen=True)
 class Collected:
-    """All samples of a workspace, and what its sources had beside them."""
+    """The samples of a workspace that are not gone, and what its sources had beside them."""
 
     tally: Tally = field(default_factory=Tally)
     seen: Seen = field(default_factory=Seen)
     gone: int = 0
-    """Of the samples, those that their sources no longer have."""
+    """The other samples, which their sources no longer have."""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -51,21 +51,25 @@ def _examples(counts: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
 
 
 def collected(workspace: Workspace) -> Collected:
-    """Count a workspace's samples; reads footers, and the rows of parts of earlier versions."""
+    """Count a workspace's samples, less those that are gone; reads footers, and the rows of parts
+    of earlier versions or with samples that are gone."""
+    absent = gone.read(workspace)
 
     def look(part: int) -> tuple[Tally, tuple[int, int, SourceState] | None]:
         info = workspace.part_info(GROUP, part)
         extra = info.extra if info is not None else {}
-        if FOUND in extra:
+        ids = workspace.read(GROUP, part, ["id"])["id"].to_pylist() if absent else []
+        if FOUND in extra and absent.isdisjoint(ids):
             counted = from_json(extra[FOUND])
         else:
-            counted = tally(workspace.read(GROUP, part, _READ).to_pylist())
+            rows = workspace.read(GROUP, part, ["id", *_READ]).to_pylist()
+            counted = tally(row for row in rows if row["id"] not in absent)
         try:
             return counted, (part, info.rows if info else 0, SourceState.from_json(extra))
         except NOT_A_STATE:
             return counted, None
 
-    total = Collected(gone=len(gone.read(workspace)))
+    total = Collected(gone=len(absent))
     states = []
     for counted, state in ahead(workspace.storage, workspace.parts(GROUP), look, FOOTERS):
         total.tally.add(counted)

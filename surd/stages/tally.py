@@ -11,7 +11,7 @@ NOT_UNDERSTOOD = "not_understood"
 """Key in a sample's settings: the texts inside the image that nothing was made of, by place."""
 BESIDE = "sidecar_error"
 """Key in a sample's settings: what is wrong with a file beside the image."""
-NO_GENERATOR = "not stated"
+NO_GENERATOR = "generator not stated"
 _MAX_KINDS = 200
 _OTHERS = "(others)"
 _EXAMPLE_CHARS = 80

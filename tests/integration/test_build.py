@@ -272,6 +272,31 @@ def test_plan_checks_the_recipe_and_touches_nothing(surd: Surd, tmp_path: Path) 
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_plan_tells_of_a_path_that_is_wrong(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"in the working directory")
+    ran = surd("build", kind, "-o", tmp_path / "w", "--plan")
+    assert (ran.code, ran.out) == (2, "") and "correct the source's path" in ran.err
+    path = tmp_path if kind == "folder" else tmp_path / "t.csv"
+    (tmp_path / "t.csv").write_text("url,prompt\nhttp://a.example/1.png,a cup\n")
+    right = surd("build", kind, "-o", tmp_path / "w", "--set", f"sources.0.path={path}", "--plan")
+    assert right.code == 0 and "the recipe is valid" in right.out
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_recipe_for_folders_reads_none_that_nobody_named(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"in the working directory")
+    ran = surd("build", "folder", "-o", "w")
+    assert ran.code == 2 and "--set sources.0.path=FOLDER" in ran.err
+    assert not (tmp_path / "w" / "samples").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -68,7 +68,7 @@ def test_the_table_tells_what_was_found_and_what_was_not(
         "images 4",
         "with a prompt 2",
         "AUTOMATIC1111 1",
-        "not stated 1",
+        "generator not stated 1",
         "with a simple prompt 1",
         "without a prompt 2",
         "text not understood 1",
@@ -219,7 +219,12 @@ def test_images_that_are_gone_are_told_by_every_later_command(
     assert "gone since" not in build(surd, out, kind="folder", path=folder).out
     (folder / "2.png").unlink()
     told = [surd("collect", out, "--refresh"), surd("status", out)]
+    found = collected(Workspace(out))
+    assert (found.seen.files, found.tally.images, found.gone) == (8, 3, 1)
+    assert all(re.search(r"files seen +8\n +images +3\n", ran.out) for ran in told)
     assert all(re.search(r"gone since, which the filter drops +1\n", ran.out) for ran in told)
     (folder / "2.png").write_bytes(png(2))
     surd("collect", out, "--refresh")
     assert "gone since" not in surd("status", out).out
+    found = collected(Workspace(out))
+    assert (found.seen.files, found.tally.images, found.gone) == (9, 4, 0)

@@ -21,7 +21,7 @@ from surd.sources.huggingface import HuggingFaceSource
 from surd.sources.record import SourceParams
 from surd.sources.table import TableSource
 from surd.sources.webdataset import WebDatasetSource
-from surd.stages.collect import collect
+from surd.stages.collect import collect, source_key
 from surd.stages.refresh import Refreshed
 from surd.stages.refresh import refresh as refresh_
 from surd.store import gone
@@ -91,8 +91,9 @@ def test_an_edited_sidecar_is_a_new_version_of_its_row_and_of_no_other_part(
     assert prompts(workspace) == {
         f"{n}.jpg": {5: "two cups", 7: None}.get(n, f"a cup, number {n}") for n in range(10)
     }
-    changed = {name for name, content in files(workspace).items() if content != before[name]}
+    changed = {name for name, content in before.items() if content != files(workspace)[name]}
     assert changed == {"part-00001.parquet"}
+    assert len(files(workspace)) == len(before) + 1, "there is a file less"
     again = files(workspace)
     assert refresh(workspace, source) == NOTHING and files(workspace) == again
 
@@ -124,7 +125,9 @@ def test_a_removed_image_is_gone_and_a_restored_one_is_back(
     assert refresh(workspace, source) == Refreshed(changed=0, gone=2, back=0)
     assert gone_names(workspace) == ["2.jpg", "8.jpg"]
     marked = files(workspace)
-    assert marked.keys() - before.keys() == {"gone.json"} and before.items() <= marked.items()
+    note = f"source-{source_key(source)}.json"
+    assert marked.keys() - before.keys() == {"gone.json", note}
+    assert before.items() <= marked.items()
     assert refresh(workspace, source) == NOTHING and files(workspace) == marked
     (pictures / "2.hidden").rename(pictures / "2.jpg")
     assert refresh(workspace, source) == Refreshed(changed=0, gone=0, back=1)

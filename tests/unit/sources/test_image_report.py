@@ -49,10 +49,22 @@ def test_what_lies_beside_the_file_is_shown_too(surd: Any, tmp_path: Path) -> No
     told = surd("inspect", write(tmp_path / "b.png"), "--json").json
     assert (told["texts"], told["generator"], told["prompt"]) == ([], None, None)
     assert told["collected"]["prompt"] == "a red kite"
+    assert told["collected"]["beside"] == ["b.txt"]
     ran = surd("inspect", tmp_path / "a.png")
     assert ran.out.endswith(
         "texts: none\ncollected:\n  no prompt; surd found none in the file and none beside it\n"
     )
+
+
+def test_the_files_that_were_read_beside_it_are_named(surd: Any, tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes(b"\x01\x02 a cup\x00\x03")
+    (tmp_path / "a.json").write_text('{"tags": "cup, mug"}')
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,a cup\n")
+    (tmp_path / "captions.jsonl").write_text('{"file_name": "b.png", "text": "of another"}')
+    ran = surd("inspect", tmp_path / "a.png")
+    assert "  beside: a.txt, a.json, metadata.csv\n" in ran.out
+    assert "  problem: a.txt: holds zero bytes" in ran.out
 
 
 @pytest.mark.parametrize(
