@@ -47,7 +47,7 @@ test-oldest: setup
 SECONDS ?= 60
 fuzz: setup
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
-	for target in image generation texts beside prompt; do \
+	for target in image generation texts graph beside prompt manners; do \
 	  $(BIN)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
 
 lint: setup

@@ -15,6 +15,8 @@ from surd.files import images
 from surd.files.carriers.find import hidden_texts_in, texts_in
 from surd.files.resize import Resize, needs_resize, resize
 from surd.files.text_encoding import CONTROL, decode_text
+from surd.net import robots
+from surd.net.opt_outs import opt_out
 from surd.sources import metadata
 from surd.sources.sidecar import json_able
 from surd.sources.text_file import read_json, read_text
@@ -136,6 +138,20 @@ def prompt(data: bytes) -> None:
     assert clean_caption(once) == once
 
 
+def manners(data: bytes) -> None:
+    """What a site says of robots: robots.txt, and a header."""
+    text = data.decode("utf-8", "surrogateescape")
+    rules = robots.parse(data.decode("utf-8", "replace"))
+    assert 0 <= rules.delay_s <= 60
+    for path in ("/", "/a/b.png?c=%20d*$", "http://a.example/é"):
+        robots.allows(rules, path)
+        robots.opts_out(rules, path)
+    told = opt_out(lambda name: [text])
+    for directive in ("noai", "noml"):
+        assert opt_out(lambda name, more=directive: [more, text]) is not None
+    assert told is None or len(told) < 200
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (image, generation, texts, graph, beside, prompt)
+    target.__name__: target for target in (image, generation, texts, graph, beside, prompt, manners)
 }
