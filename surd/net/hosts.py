@@ -35,8 +35,11 @@ class HostFailedError(Exception):
     """A host was given up. ``status`` is one of ``schema.IMAGE_STATUSES``."""
 
     def __init__(self, status: str, detail: str) -> None:
-        super().__init__(f"{status}: {detail}")
+        super().__init__(status, detail)
         self.status, self.detail = status, detail
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 @dataclass(slots=True)

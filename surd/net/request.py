@@ -66,7 +66,6 @@ class Refused(Exception):  # noqa: N818  (a verdict on one url, not a failure of
         status: str,
         detail: str,
         http_status: int | None = None,
-        *,
         is_final: bool | None = None,
     ) -> None:
         self.outcome = Fetched(status, detail, http_status)

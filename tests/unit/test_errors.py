@@ -178,17 +178,20 @@ def test_options_that_messages_speak_of_are_there() -> None:
 
 
 def test_keys_that_messages_tell_to_set_are_there() -> None:
-    recipe = load_recipe(find_recipe("demo"))
+    recipes = [load_recipe(find_recipe(name)) for name in ("demo", "folder")]
     keys = {
         key for _, text in messages() for key in re.findall(r"--set ([a-z_]+\.[a-z_.\d]+)=", text)
     }
     assert "demo_site.port" in keys
     unknown = []
     for key in keys:
-        try:
-            override_recipe(recipe, [f"{key}=1"])
-        except RecipeError as error:  # 1 may be no value of it
-            unknown += [key] if "unknown key" in str(error) else []
+        errors = []
+        for recipe in recipes:
+            try:
+                override_recipe(recipe, [f"{key}=1"])
+            except RecipeError as error:  # 1 may be no value of it
+                errors += [key] if "unknown key" in str(error) else []
+        unknown += [key] if len(errors) == len(recipes) else []
     assert unknown == []
 
 
