@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from support_chat import ChatServer
 from support_diffusion import MARKS, make_pipeline, make_published
 
 from surd import adapter as adapters
@@ -232,6 +233,27 @@ def test_a_killed_drawing_leaves_whole_pictures(
     assert len(list(tmp_path.rglob("*.png"))) == 2
     drawing = draw(*told, batch=3)
     assert all(drawing.open(text, 0).size for text in "abc")
+
+
+def test_a_server_judges_and_its_address_is_not_told(
+    surd: Surd, diffusion: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", diffusion, learnt=True)
+    asked = {"prompt": "two cups", "atom_count": 2, "vqa_list": [["how many?", "two"], ["b", "No"]]}
+    (tmp_path / "set.jsonl").write_text(json.dumps(asked))
+    likeliest = {"Two": -0.5, "No": -1.5, "Yes": -2.0}
+    with ChatServer(say=lambda body: "two", likeliest=likeliest) as server:
+        told = ("--prompts", tmp_path / "set.jsonl", "--vqa", server.name, "--seeds", 1)
+        ran = surd("evaluate", run, *told, *FAST)
+    assert ran.code == 0, ran.err
+    found = json.loads((run / "evaluation.json").read_text())
+    value = {row["measure"]: row["base"]["value"] for row in found["rows"]}
+    two, no, yes = (np.exp(p) for p in likeliest.values())
+    assert value["2 atoms"] == 0 and value["questions right"] == 0.5
+    assert value["VQAScore"] == pytest.approx(yes)
+    assert value["Soft-TIFA (atoms)"] == pytest.approx((two + no) / 2)
+    assert value["Soft-TIFA (prompts)"] == pytest.approx((two * no) ** 0.5)
+    assert found["judge"] == "openai:stand-in/vl" and "127.0.0.1" not in json.dumps(found)
 
 
 def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) -> None:
