@@ -93,6 +93,8 @@ def throughput(rows: int, service_s: float, width: int, images: list[bytes]) -> 
     """Seconds from the first row to the last, and the share of what the server can do."""
     with server(service_s, width) as name:
         params = CaptionParams(model=name, candidates=1, concurrency=2 * width, image_side=SIDE_PX)
+        for _ in open_(params)(batches(1, images)):
+            pass  # what is imported once is no part of it
         stream = open_(params)(batches(rows, images))
         started, busy = time.perf_counter(), time.process_time()
         statuses = [status for table in stream for status in table["status"].to_pylist()]
