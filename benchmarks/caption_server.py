@@ -57,7 +57,7 @@ def _serve(pipe: Any, service_s: float, width: int) -> None:
             """Keep nothing."""
 
     with ChatServer(service_s=service_s, width=width, say=lambda body: "A picture.") as made:
-        made.bodies, made.answered, made.idle = Forgetful(), Forgetful(), Forgetful()
+        made.bodies, made.answered = Forgetful(), Forgetful()
         pipe.send(made.name)
         time.sleep(1e6)
 

@@ -59,8 +59,6 @@ class ChatServer:
         self.answered: list[str] = []
         """Digests of what was answered."""
         self.under_way = self.peak = 0
-        self.idle: list[int] = []
-        """How many were under way, whenever one was answered."""
         self._before = Counter[str]()
         self._port = 0
         self._thread: threading.Thread | None = None
@@ -135,7 +133,6 @@ class ChatServer:
         try:
             async with self._places:
                 await asyncio.sleep(self.service_s)
-                self.idle.append(self.under_way)
                 self.answered.append(asked)
                 return web.json_response(self._answer(body))
         finally:

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -37,6 +38,8 @@ _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _IN_A_ROW = 32
 """So many requests without one answer are no matter of what is asked."""
 _MAX_PAUSE_S = 15.0
+_UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+"""Control characters, which terminals obey, and halves of characters, which no file takes."""
 _CONNECT_S = 10.0
 
 
@@ -297,6 +300,7 @@ def _choice(value: Mapping[str, Any]) -> Choice:
         content = "".join(part.get("text") or "" for part in content)
     logprobs = (value.get("logprobs") or {}).get("content") or ()
     tokens = tuple(_likeliest(token) for token in logprobs)
+    content = _UNWANTED.sub(" ", content)
     words = content.rpartition("</think>")[2]  # of a model that thinks aloud
     return Choice(words.strip(), value.get("finish_reason") == "length", tokens)
 
@@ -351,7 +355,7 @@ def _said(data: bytes) -> str:
         text = error if isinstance(error, str) else error.get("message") or error.get("detail")
     except (ValueError, AttributeError, RecursionError):
         return ""
-    words = " ".join(str(text or "").split())
+    words = " ".join(_UNWANTED.sub(" ", str(text or "")).split())
     return f": {words:.200}" if words else ""
 
 

@@ -155,7 +155,7 @@ def test_refusals_between_answers_end_nothing() -> None:
     assert all(isinstance(error, UnansweredError) for error in found)
 
 
-def test_no_more_than_so_many_are_under_way_and_never_fewer() -> None:
+def test_no_more_than_so_many_are_under_way() -> None:
     with ChatServer(service_s=0.01) as server, Chat(server.url, MODEL, QUICK) as chat:
         ask(chat, 100)
     assert server.peak == QUICK.concurrency
@@ -165,6 +165,8 @@ def test_answers_are_read_in_every_shape() -> None:
     said = {"text": "<think>\nhm\n</think>\n\n A cat. "}
     with ChatServer(say=lambda _: said["text"]) as server, Chat(server.url, MODEL, QUICK) as chat:
         assert ask(chat) == [[Choice("A cat.")]]
+        said["text"] = "a\x1b[31m cat\ud800\nsits"
+        assert ask(chat) == [[Choice("a [31m cat  sits")]]
         server.max_tokens = 2
         assert ask(chat, temperature=1)[0][0].is_cut
         server.max_tokens, server.likeliest = None, {"Yes": -0.1, "No": -3.0}
