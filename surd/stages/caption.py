@@ -166,13 +166,17 @@ def _by_server(
             side_px=lambda: params.image_side,
             wanted=partial(_is_wanted, params),
         ):
-            waiting.append((some, {i: _ask(captioner(), some, i, params) for i in some.usable}))
-            while len(waiting) > 1 and _under_way(waiting) > _REQUESTS_AHEAD * params.concurrency:
+            for piece in some.pieces(_ROWS_AT_ONCE):
+                asked = {i: _ask(captioner(), piece, i, params) for i in piece.usable}
+                waiting.append((piece, asked))
+            while _is_enough(waiting, params.concurrency):
                 yield _answered(*waiting.popleft())
         while waiting:
             yield _answered(*waiting.popleft())
 
 
+_ROWS_AT_ONCE = 8
+"""Rows that are given out together: what a kill may lose beside what is under way."""
 _REQUESTS_AHEAD = 4
 """Pictures that are with the server or wait for it, for each request that may be under way."""
 
@@ -181,8 +185,12 @@ def _ask(captioner: Any, some: Opened[Any], row: int, params: CaptionParams) -> 
     return captioner.propose(some.pictures[row], _seed(some.table["id"][row].as_py(), params.seed))
 
 
-def _under_way(waiting: Iterable[tuple[Opened[Any], dict[int, Any]]]) -> int:
-    return sum(len(futures) for _, futures in waiting)
+def _is_enough(waiting: Sequence[tuple[Opened[Any], dict[int, Any]]], concurrency: int) -> bool:
+    """Whether the oldest rows are to be given out: they are done, or enough wait behind them."""
+    if not waiting:
+        return False
+    done = all(future.done() for future in waiting[0][1].values())
+    return done or sum(len(asked) for _, asked in waiting) > _REQUESTS_AHEAD * concurrency
 
 
 def _answered(some: Opened[Any], futures: Mapping[int, Any]) -> tuple[Opened[Any], Found]:

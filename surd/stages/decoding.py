@@ -44,6 +44,11 @@ class Opened(Generic[Prepared]):
         """Indices of the rows that have a picture."""
         return [i for i, picture in enumerate(self.pictures) if not isinstance(picture, str)]
 
+    def pieces(self, rows: int) -> Iterator[Opened[Prepared]]:
+        """So many rows at a time; the last may be fewer."""
+        for first in range(0, len(self.pictures), rows):
+            yield Opened(self.table.slice(first, rows), self.pictures[first : first + rows])
+
 
 def opened(
     batches: Iterable[Batch],

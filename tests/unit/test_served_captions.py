@@ -142,6 +142,15 @@ def test_captions_that_are_cut_keep_their_whole_sentences() -> None:
     assert row["status"] == "empty" and "raise caption.max_new_tokens" in row["detail"]
 
 
+def test_rows_are_given_out_as_they_are_done_and_not_batch_by_batch() -> None:
+    whole = pa.concat_tables([batch.table for batch in batches(20)])
+    with ChatServer() as server:
+        params = CaptionParams(model=server.name, candidates=1, concurrency=1)
+        tables = list(open_(params)([Batch(whole)]))
+    assert [table.num_rows for table in tables] == [8, 8, 4]
+    assert pa.concat_tables(tables)["id"].to_pylist() == whole["id"].to_pylist()
+
+
 def test_captions_of_broken_characters_are_rows_like_others() -> None:
     with ChatServer(say=lambda body: "A cat\ud83d\x00 sits\nthere.") as server:
         [row] = captioned(server, batches(1))
