@@ -66,6 +66,8 @@ bench: setup
 	$(BIN)/python benchmarks/filter.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/caption.py --wait-idle 60
+	$(BIN)/python benchmarks/caption.py --peer vlm --wait-idle 60
+	$(BIN)/python benchmarks/caption_server.py
 	$(BIN)/python benchmarks/embed_llm.py
 	$(BIN)/python benchmarks/train.py --wait-idle 60
 	$(BIN)/python benchmarks/dedup.py --rows 1000000

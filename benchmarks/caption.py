@@ -1,8 +1,10 @@
 """Captioning with BLIP: surd's decoding against transformers' own `generate`, on this machine.
 
     python benchmarks/caption.py [--device cuda] [--only caption|best]
+    python benchmarks/caption.py --peer vlm
 
 BLIP-base at 384 pixels with random weights, every caption of the same length; nothing is fetched.
+With ``--peer vlm``, a chat model: see caption_vlm.py.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import caption_vlm
 import torch
 from _common import (
     BenchmarkError,
@@ -284,6 +287,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Parse the command line, measure, write the results."""
+    before = argparse.ArgumentParser(add_help=False)
+    before.add_argument("--peer", choices=["blip", "vlm"], default="blip")
+    chosen, sys.argv[1:] = before.parse_known_args()
+    if chosen.peer == "vlm":
+        caption_vlm.main()
+        return
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--images", type=int, default=8, help="pictures to caption")
     parser.add_argument("--batch", type=int, default=8, help="images at once, where in batches")
