@@ -77,17 +77,23 @@ class UnansweredError(Exception):
     """Whether the same request would end like this again."""
 
     def __init__(self, reason: str, http_status: int | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(reason, http_status)  # as it crosses processes
         self.http_status = http_status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class _Unready(Exception):  # noqa: N818  (it is the server, and no fault of the request)
     """The server is busy or away; the request is to be sent again."""
 
-    def __init__(self, reason: str, wait_s: float | None = None, *, is_away: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, wait_s: float | None = None, is_away: bool = False) -> None:
+        super().__init__(reason, wait_s, is_away)  # as it crosses processes
         self.wait_s = wait_s
         self.is_away = is_away
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class _Broken(Exception):  # noqa: N818  (counted, and told in UnansweredError)
