@@ -87,6 +87,14 @@ class Vlm:
         with prefix.repeated(self.model, answers, beams) as cache:
             return self.model.generate(**rows, **cache, **how)
 
+    @torch.inference_mode()
+    def next_word(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of the first word of an answer, ``[b, v]`` float32."""
+        known = inspect.signature(self.model.forward).parameters
+        last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        logits: torch.Tensor = self.model(**inputs, **last).logits[:, -1]
+        return logits.float()
+
     def texts(self, inputs: Inputs, ids: torch.Tensor) -> list[str]:
         """The words of what was generated, without the question."""
         if not self.model.config.is_encoder_decoder:

@@ -145,12 +145,11 @@ def _chatting(found: str, name: str, device: torch.device, dtype: torch.dtype) -
         how = {"max_new_tokens": _MAX_NEW_TOKENS, "do_sample": False, "num_beams": 1}
         return vlm.texts(inputs, vlm.write(inputs, 1, None, **how))
 
-    @torch.inference_mode()
     def probabilities(
         images: Sequence[Image.Image], questions: Sequence[str], wanted: Sequence[str]
     ) -> list[float]:
         inputs = asked(images, [in_one_word(question) for question in questions])
-        likely = vlm.model(**inputs, logits_to_keep=1).logits[:, -1].float().softmax(-1)  # [b, v]
+        likely = vlm.next_word(inputs).softmax(-1)  # [b, v]
         tokenizer = vlm.processor.tokenizer
         return [
             float(row[first_tokens(tokenizer, answer)].sum())
