@@ -335,5 +335,6 @@ def _finish(training: Training, folder: Path, samples: int, last: int) -> Adapte
     if accelerator.is_main_process:
         with writing(folder, "the adapter"):
             save(whole.adapter, folder, projection=whole.projection, about=about)
+    accelerator.wait_for_everyone()  # who reads it next finds it whole
     accelerator.end_training()
     return whole.adapter.eval().requires_grad_(False)
