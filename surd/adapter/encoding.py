@@ -57,43 +57,6 @@ def encode(pipeline: Any, prompts: str | Sequence[str]) -> Encoded:
     return Encoded(found[0], found[2] if len(found) == 4 else None)
 
 
-@dataclass(frozen=True)
-class EncodedLong:
-    """What a pipeline's text encoders say of prompts of any length, window after window."""
-
-    states: torch.Tensor
-    """``[b, k s, d]``: of each prompt up to k windows of s tokens, then zeros."""
-    mask: torch.Tensor
-    """``[b, k s]`` bool: whether a prompt has a window there."""
-    pooled: torch.Tensor | None
-    """``[b, p]`` of SDXL, of the first window."""
-
-
-def encode_long(pipeline: Any, prompts: Sequence[str]) -> EncodedLong:
-    """Encode whole prompts: what one window does not hold goes on in the next.
-
-    Each window is encoded as a prompt of its own, with its own start and end, and cross-attention
-    reads them side by side, as most interfaces draw long prompts. They are cut between tags, else
-    between words; of a word beyond the window, between characters. Prompts that fit are encoded as
-    :func:`encode` does. Raises ModelError as it does.
-    """
-    pieces = [windows_of(pipeline, prompt) for prompt in prompts]
-    distinct = list(dict.fromkeys(chain(*pieces)))
-    found = encode(pipeline, distinct)
-    place = {piece: row for row, piece in enumerate(distinct)}
-    width, counts = max(map(len, pieces)), [len(some) for some in pieces]
-    padded = [[*some, *some[:1] * (width - len(some))] for some in pieces]
-    rows = torch.tensor([[place[one] for one in some] for some in padded])
-    there = torch.arange(width) < torch.tensor(counts)[:, None]  # [b, k]
-    rows, there = rows.to(found.states.device), there.to(found.states.device)
-    states = found.states[rows].masked_fill(~there[..., None, None], 0)  # [b, k, s, d]
-    return EncodedLong(
-        states.flatten(1, 2),
-        there.repeat_interleave(found.states.shape[1], dim=1),
-        None if found.pooled is None else found.pooled[rows[:, 0]],
-    )
-
-
 def windows_of(pipeline: Any, prompt: str) -> list[str]:
     """The prompt in pieces of which each fits into the text encoder's window."""
 
