@@ -189,6 +189,7 @@ def train_adapter(
     log_to_stderr()
     local_path(folder)
     output = output or f"{folder}/adapter/run"
+    local_path(output)  # before it is told how to train
     flags = {
         "diffusion": diffusion,
         "llm": llm,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from surd.evaluate.judges import VqaJudge
-from surd.evaluate.measures import Outcomes, by_kind
+from surd.evaluate.measures import Outcomes, by_kind, row_of
 from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.results import Row
 from surd.evaluate.soft import ATOMS, PROMPTS, VQA_SCORE
@@ -56,7 +56,7 @@ def rows_of(probabilities: Any, outcomes: Outcomes | None = None) -> dict[str, R
     drawings: Any = {side: Drawn(side) for side in LIKELY}
     judge = VqaJudge(Vqa(answers, probabilities))
     found = by_kind("mine", PROMPTS_, [3, 4], drawings, judge, outcomes or Outcomes())
-    return {row.measure: row for row in found}
+    return {one.measure: row_of(one) for one in found}
 
 
 def test_every_measure_is_its_formula() -> None:
