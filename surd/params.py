@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -35,17 +37,37 @@ def _model_name(name: str) -> str:
     if not name.strip():
         raise ValueError("name a hub id or a folder")
     if name.startswith(SERVED):
-        return _served_name(name)
+        check_served(name)
+        return name
     return name.rstrip("/") or name  # which shells add to folders
 
 
-def _served_name(name: str) -> str:
-    address, _, model = name.removeprefix(SERVED).partition("#")
+def check_served(name: str) -> None:
+    """Raises ValueError for what names no model on a server."""
+    address, mark, model = name.removeprefix(SERVED).partition("#")
     if "://" in address and not model:
         raise ValueError(f"name the server's model behind a #: {SERVED}{address}#MODEL")
+    if not (model if mark else address).strip():
+        raise ValueError(f"name the server's model, as in {SERVED}http://localhost:8000/v1#MODEL")
+    if mark:
+        check_address(address)
+
+
+def check_address(address: str) -> None:
+    """Raises ValueError for what is no address of a server."""
     if "@" in address.partition("://")[2].partition("/")[0]:
         raise ValueError("holds a user or password; a key belongs into OPENAI_API_KEY")
-    return name
+    if not _is_url(address):
+        raise ValueError(f"{address!r:.80} is not an address such as http://localhost:8000/v1")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that stays open; a port out of range
+        return False
+    return is_whole and parts.scheme in ("http", "https") and not re.search(r"[\s\x00-\x1f]", text)
 
 
 ModelName = Annotated[str, AfterValidator(_model_name)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surd.errors import ModelError
-from surd.params import SERVED, without_address
+from surd.params import SERVED, check_address, check_served, without_address
 from surd.paths import shipped
 
 _PREFIX = "demo:"
@@ -27,8 +27,8 @@ def resolve(name: str, files: Sequence[str] = ()) -> str:
     """
     if name.startswith(SERVED):
         raise ModelError(
-            f"{name}: a server can caption (caption.model) and judge (evaluate --vqa), nothing "
-            "else; name a model's folder or id on the hub"
+            f"{name}: a server can caption (caption.model), judge (evaluate --vqa) and rewrite "
+            "(--rewriter), nothing else; name a model's folder or id on the hub"
         )
     if "://" in name:
         raise ModelError(f"{name}: not a model; name a local folder or an id on the hub")
@@ -57,14 +57,20 @@ def server_of(name: str) -> tuple[str, str] | None:
     """
     if not name.startswith(SERVED):
         return None
-    address, mark, model = name.removeprefix(SERVED).partition("#")
-    if not mark:
-        address, model = os.environ.get("OPENAI_BASE_URL", ""), address
-    if not address.startswith(("http://", "https://")) or not model:
-        raise ModelError(
-            f"{name}: name server and model, as in {SERVED}http://localhost:8000/v1#MODEL, or set "
-            "OPENAI_BASE_URL"
-        )
+    told, base = name, os.environ.get("OPENAI_BASE_URL", "").strip()
+    try:
+        check_served(name)
+        address, mark, model = name.removeprefix(SERVED).partition("#")
+        if not mark:
+            address, model, told = base, address, "OPENAI_BASE_URL"
+            if not base:
+                raise ModelError(
+                    f"{name}: name its server, as in {SERVED}http://localhost:8000/v1#MODEL, or "
+                    "set OPENAI_BASE_URL"
+                )
+            check_address(address)
+    except ValueError as error:
+        raise ModelError(f"{told}: {error}") from error
     return address.rstrip("/"), model
 
 

@@ -41,6 +41,9 @@ _MAX_PAUSE_S = 15.0
 _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 """Control characters, which terminals obey, and halves of characters, which no file takes."""
 _CONNECT_S = 10.0
+_OF_ALL = frozenset({401, 404})
+"""The key or the model is not, or no longer, the server's: no request would be answered."""
+_THOUGHTS, _THOUGHT = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,11 @@ class Chat:
     async def _open(self) -> None:
         key = os.environ.get(self.manners.key_variable, "").strip()
         headers = {"User-Agent": user_agent(None), "Content-Type": "application/json"}
+        if _UNWANTED.search(key) or "\n" in key:
+            raise self._refusal(
+                f"takes no key with control characters, as in {self.manners.key_variable}; set it "
+                "to the key alone"
+            )
         if key:
             headers["Authorization"] = f"Bearer {key}"
         timeout = aiohttp.ClientTimeout(total=self.manners.timeout_s, sock_connect=_CONNECT_S)
@@ -269,7 +277,7 @@ class Chat:
             )
         lasts_s = now_s - self._trouble_since_s
         wait_s = error.wait_s
-        if wait_s is None:
+        if not wait_s:  # at once is too soon: it would be asked a thousand times a second
             wait_s = min(max(0.2, lasts_s / 4), _MAX_PAUSE_S) * random.uniform(0.8, 1.2)
         if max(lasts_s, wait_s) > self.manners.patience_s:
             self._end = self._refusal(
@@ -282,7 +290,7 @@ class Chat:
     def _failed(self, error: UnansweredError) -> Exception:
         """What to raise for a request that has no answer: ModelError where none would have."""
         status = error.http_status
-        if status in (401, 403, 404) and not self._has_answered:
+        if status in _OF_ALL or (status == 403 and not self._has_answered):
             self._end = self._refusal(self._mend(error))
         if status is None or not self._has_answered:
             self._failed_in_a_row += 1
@@ -306,9 +314,10 @@ def _choice(value: Mapping[str, Any]) -> Choice:
         content = "".join(part.get("text") or "" for part in content)
     logprobs = (value.get("logprobs") or {}).get("content") or ()
     tokens = tuple(_likeliest(token) for token in logprobs)
-    content = _UNWANTED.sub(" ", content)
-    words = content.rpartition("</think>")[2]  # of a model that thinks aloud
-    return Choice(words.strip(), value.get("finish_reason") == "length", tokens)
+    words = _UNWANTED.sub(" ", content).rpartition(_THOUGHT)[2].strip()
+    if words.startswith(_THOUGHTS):  # of a model that thinks aloud, and has not come to an end
+        words = ""
+    return Choice(words, value.get("finish_reason") == "length", tokens)
 
 
 def _likeliest(token: Mapping[str, Any]) -> dict[str, float]:

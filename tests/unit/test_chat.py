@@ -95,6 +95,16 @@ def test_being_busy_costs_no_tries() -> None:
         assert all(isinstance(some, list) for some in ask(chat, 2))
 
 
+def test_a_server_that_says_at_once_is_not_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("surd.net.chat._MAX_PAUSE_S", 15.0)
+    count = iter(range(1_000_000))
+    fault = lambda *_: "429" if next(count) >= 0 else None  # noqa: E731
+    one = Manners(concurrency=1, patience_s=0.3)
+    with ChatServer(fault=fault) as server, Chat(server.url, MODEL, one) as chat:
+        [found] = ask(chat)
+    assert isinstance(found, ModelError) and next(count) < 8
+
+
 def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     server = ChatServer()
     with server, Chat(server.url, MODEL, Manners(retries=2, patience_s=60)) as chat:
@@ -153,6 +163,29 @@ def test_refusals_between_answers_end_nothing() -> None:
         server.fault = lambda *_: "refused"
         found = ask(chat, 50, n=1)
     assert all(isinstance(error, UnansweredError) for error in found)
+
+
+def test_a_model_or_key_that_is_gone_meanwhile_costs_no_rows() -> None:
+    with ChatServer() as server, Chat(server.url, MODEL, QUICK) as chat:
+        ask(chat)
+        server.key = "another"
+        found = ask(chat, 20)
+        assert all(isinstance(error, ModelError) for error in found)
+    assert "does not accept the key in OPENAI_API_KEY (HTTP 401" in str(found[0])
+
+
+def test_a_key_that_no_header_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "one\ntwo")
+    with ChatServer() as server, pytest.raises(ModelError, match="control characters") as caught:
+        Chat(server.url, MODEL, QUICK).__enter__()
+    assert "two" not in str(caught.value)
+
+
+def test_thoughts_that_are_cut_are_no_answer() -> None:
+    said = "<think>\nA cat. It may sit."
+    with ChatServer(say=lambda _: said, max_tokens=3) as server:
+        with Chat(server.url, MODEL, QUICK) as chat:
+            assert ask(chat) == [[Choice("", is_cut=True)]]
 
 
 def test_no_more_than_so_many_are_under_way() -> None:

@@ -202,10 +202,13 @@ def test_names_of_models_on_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert server_of("a/b") is None
     assert (identity(ONE), public_name(ONE)) == ("openai:a/b", "a/b")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(ModelError, match="name server and model"):
+    with pytest.raises(ModelError, match="name its server"):
         server_of("openai:a/b")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gpu:8000/v1/")
     assert server_of("openai:a/b") == ("http://gpu:8000/v1", "a/b")
+    monkeypatch.setenv("OPENAI_BASE_URL", "gpu:8000")
+    with pytest.raises(ModelError, match="OPENAI_BASE_URL: 'gpu:8000' is not an address"):
+        server_of("openai:a/b")
     with pytest.raises(ModelError, match="a server can caption"):
         load_captioner(ONE)
 
@@ -215,8 +218,16 @@ def test_names_of_models_on_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("openai:http://localhost:8000/v1", "behind a #"),
         ("openai:http://me:secret@host/v1#m", "OPENAI_API_KEY"),
+        ("openai:", "name the server's model"),
+        ("openai:localhost:8000/v1#m", "not an address"),
+        ("openai:http:///v1#m", "not an address"),
+        ("openai:http://[::1/v1#m", "not an address"),
+        ("openai:http://host:99999/v1#m", "not an address"),
+        ("openai:http://a b/v1#m", "not an address"),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(name: str, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         CaptionParams(model=name)
+    with pytest.raises(ModelError, match=why):
+        server_of(name)
