@@ -5,11 +5,14 @@ Each reader takes a row as its file has it, and `where` that is, for messages. R
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from surd.errors import SurdError
 from surd.evaluate.prompt import Prompt, Question
+
+log = logging.getLogger("surd")
 
 Row = Mapping[str, Any]
 Located = tuple[str, Row]
@@ -117,41 +120,59 @@ def dependent(rows: Iterable[Located], kind: str) -> Iterator[Prompt]:
     ``dpg_bench.csv`` (https://arxiv.org/abs/2403.05135).
 
     A row is a question of the prompt ``item_id``, to be answered with yes; ``dependency`` are the
-    numbers of those without which it has no meaning, 0 for none.
+    numbers of those without which it has no meaning, 0 for none. The published tables were written
+    by a language model: what names no question of its prompt ("5, outside") is left out, and so
+    are rows without a question, or with a number that is taken; a warning counts them.
     """
-    items: dict[str, list[Located]] = {}
+    items: dict[str, dict[int, Located]] = {}
+    lost: list[str] = []
     for where, row in rows:
-        items.setdefault(sentence(row["item_id"], f"{where}: item_id"), []).append((where, row))
+        some = items.setdefault(sentence(row["item_id"], f"{where}: item_id"), {})
+        number = _number(row["proposition_id"], where)
+        if not str(row["question_natural_language"]).strip():
+            lost.append(f"{where}: question_natural_language: empty")
+        elif number in some:
+            lost.append(f"{where}: proposition_id: there is a question {number} of this prompt")
+        else:
+            some[number] = where, row
     for item, some in items.items():
-        places = {_number(row["proposition_id"], where): n for n, (where, row) in enumerate(some)}
-        if len(places) < len(some):
-            raise SurdError(f"{some[0][0]}: proposition_id: {item} has one number twice")
+        if not some:
+            continue
+        places = {number: place for place, number in enumerate(some)}
         questions = [
             Question(
                 sentence(row["question_natural_language"], f"{where}: question_natural_language"),
                 "yes",
-                _needed(str(row["dependency"]), places, where),
+                _needed(str(row["dependency"]), places, where, lost),
             )
-            for where, row in some
+            for where, row in some.values()
         ]
-        where, first = some[0]
+        where, first = next(iter(some.values()))
         text = sentence(first["text"], f"{where}: text")
         yield Prompt(text, _series(item, kind), tuple(questions))
+    if lost:
+        more = f", as are {len(lost) - 1} more such faults" if lost[1:] else ""
+        log.warning("%s; left out%s", lost[0], more)
 
 
-def _needed(text: str, places: Mapping[int, int], where: str) -> tuple[int, ...]:
-    numbers = [_number(part, where, "dependency") for part in text.split(",") if part.strip("- ")]
-    unknown = [number for number in numbers if number and number not in places]
-    if unknown:
-        raise SurdError(f"{where}: dependency: there is no question {unknown[0]} of this prompt")
-    return tuple(places[number] for number in numbers if number)
+def _needed(text: str, places: Mapping[int, int], where: str, lost: list[str]) -> tuple[int, ...]:
+    """The places of the numbers in `text`; what is none of them goes to `lost`."""
+    found = []
+    for part in text.split(","):
+        if not part.strip("- 0."):
+            continue
+        try:
+            found.append(places[_number(part, where)])
+        except (KeyError, SurdError):
+            lost.append(f"{where}: dependency: {part.strip()!r:.40} is no question of this prompt")
+    return tuple(found)
 
 
-def _number(value: object, where: str, name: str = "proposition_id") -> int:
+def _number(value: object, where: str) -> int:
     try:
         return int(float(str(value)))
     except (ValueError, OverflowError) as error:
-        raise SurdError(f"{where}: {name}: {value!r:.40} is not a number") from error
+        raise SurdError(f"{where}: proposition_id: {value!r:.40} is not a number") from error
 
 
 def _series(id_: str, otherwise: str) -> str:
