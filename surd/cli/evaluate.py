@@ -64,7 +64,11 @@ Baselines = Annotated[
 ]
 Rewriter = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Language model for rewrite; default: the adapter's."),
+    typer.Option(
+        metavar="NAME",
+        help="Language model for rewrite: hub id, folder, or openai:http://HOST/v1#MODEL; "
+        "default: the adapter's.",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from surd.errors import SurdError
 from surd.models.completion import load_completion
 from surd.models.hub import identity_of
 from surd.models.names import public_name
+from surd.params import SERVED
 from surd.progress import track
 from surd.store.storage import Storage
 
 log = logging.getLogger("surd")
 
-Rewrite = Callable[[Sequence[str]], list[str]]
-"""Simple prompts to complex ones, one for each; an empty one where nothing comes to mind. A model
-behind a server may be another."""
+Rewrite = Callable[[Sequence[str]], list[str | None]]
+"""Simple prompts to complex ones, one for each; an empty one where nothing comes to mind, None
+where a server gives no answer."""
 Pair = tuple[str, str]
 """A simple prompt and its complex one."""
 FOLDER = "rewriting"
@@ -35,7 +37,13 @@ _AT_ONCE = 64
 """Prompts, after which the file is written again."""
 _LONGEST_CHARS = 400
 """Of a complex prompt that is an example: about what a text encoder reads."""
+_LONGEST_TOKENS = 100
+"""Of what is written."""
 _TASK = "Each sentence is rewritten as a prompt for an image generator.\n\n"
+_TASK_OF_CHATS = (
+    "You rewrite each sentence as a prompt for an image generator, in the manner of the examples. "
+    "Answer with the prompt alone."
+)
 
 
 def examples_of(location: str, seed: int = 0) -> list[Pair]:
@@ -59,15 +67,40 @@ def examples_of(location: str, seed: int = 0) -> list[Pair]:
 def rewriter(
     name: str, examples: Sequence[Pair], *, device: torch.device, dtype: torch.dtype
 ) -> Rewrite:
-    """A causal language model that is shown examples (Brown et al. 2020, arXiv:2005.14165), and
-    writes the most likely text. Raises ModelError."""
-    complete = load_completion(name, device=device, dtype=dtype)
+    """A language model, here or on a server, that is shown examples (Brown et al. 2020,
+    arXiv:2005.14165), and writes the most likely text. Raises ModelError."""
+    if name.startswith(SERVED):
+        return partial(_by_server, name, examples)
+    complete = load_completion(name, device=device, dtype=dtype, most_tokens=_LONGEST_TOKENS)
     shown = _TASK + "".join(f"{_asked(simple)} {complex_}\n\n" for simple, complex_ in examples)
 
-    def rewrite(texts: Sequence[str]) -> list[str]:
+    def rewrite(texts: Sequence[str]) -> list[str | None]:
         return [_each_once(line) for line in complete(shown, [_asked(text) for text in texts])]
 
     return rewrite
+
+
+def _by_server(name: str, examples: Sequence[Pair], texts: Sequence[str]) -> list[str | None]:
+    """By a chat in which the model has rewritten the examples."""
+    from surd.models.served import ask_texts, open_chat
+    from surd.net.chat import UnansweredError
+
+    before = [{"role": "system", "content": _TASK_OF_CHATS}]
+    for simple, complex_ in examples:
+        before += [
+            {"role": "user", "content": simple},
+            {"role": "assistant", "content": complex_},
+        ]
+    asked = [[*before, {"role": "user", "content": text}] for text in texts]
+    with open_chat(name) as chat:
+        found = ask_texts(chat, asked, max_tokens=_LONGEST_TOKENS)
+    lost = [some for some in found if isinstance(some, UnansweredError)]
+    if lost:
+        log.warning("%s: %d of %d prompts: %s", name, len(lost), len(found), lost[0])
+    return [
+        None if isinstance(some, UnansweredError) else _each_once(" ".join(some.text.split()))
+        for some in found
+    ]
 
 
 def _asked(simple: str) -> str:
@@ -90,8 +123,8 @@ def rewritten(
 ) -> dict[str, str]:
     """Text -> what the language model `name` makes of it, kept in a file below `folder`.
 
-    `load` is called where one is missing there. A text of which nothing is made stays as it is.
-    Raises SurdError.
+    `load` is called where one is missing there. A text of which nothing is made stays as it is; one
+    without an answer as well, and is asked again the next time. Raises SurdError.
     """
     file, _ = _place(name, examples)
     found = _read(folder / file)
@@ -102,11 +135,12 @@ def rewritten(
         with track("rewrite", len(missing), quiet=quiet) as tick:
             for first in range(0, len(missing), _AT_ONCE):
                 some = missing[first : first + _AT_ONCE]
-                found |= dict(zip(some, rewrite(some), strict=True))
+                made = dict(zip(some, rewrite(some), strict=True))
+                found |= {text: prompt for text, prompt in made.items() if prompt is not None}
                 content = json.dumps(about | {"prompts": found}, indent=2, ensure_ascii=False)
                 Storage(str(folder)).write_bytes(file, content.encode() + b"\n")
                 tick({"ok": len(some)})
-    silent = [text for text in texts if not found[text]]
+    silent = [text for text in dict.fromkeys(texts) if not found.get(text)]
     if silent:
         log.warning(
             "%s makes nothing of %d prompts, such as '%s'; they are drawn as they are",
@@ -114,7 +148,7 @@ def rewritten(
             len(silent),
             silent[0],
         )
-    return {text: found[text] or text for text in texts}
+    return {text: found.get(text) or text for text in texts}
 
 
 def _place(name: str, examples: Sequence[Pair]) -> tuple[str, dict[str, Any]]:

@@ -246,6 +246,8 @@ def _write(
     store = Storage(str(run))
     told = asdict(options) | {"diffusion": diffusion, "prompts": list(options.prompts)}
     told |= {"vqa": without_address(options.vqa), "judge": identity_of(options.vqa)}
+    if options.rewriter is not None:
+        told["rewriter"] = without_address(options.rewriter)
     told["noise"] = list(options.noise)
     told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
     whole = {"format": "surd-evaluation-1", **told, "rows": [asdict(row) for row in rows]}

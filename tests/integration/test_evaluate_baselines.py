@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import support_publish
 import torch
+from support_chat import ChatServer
 from support_diffusion import MARKS, make_pipeline, make_published
 from support_llm import make_model
 
@@ -133,6 +135,37 @@ def test_the_model_is_shown_the_examples_and_what_it_repeats_is_dropped(
         "Sentence: a cat\nPrompt: cat, 8k\n\nSentence: a dog\nPrompt: dog, 4k\n\n"
     )
     assert seen[1:] == ["Sentence: two cups\nPrompt:"]
+
+
+def test_a_model_on_a_server_rewrites_by_examples(surd: Surd, run: Path) -> None:
+    with ChatServer(say=lambda body: f"{body['messages'][-1]['content']},\n8k, 8k") as server:
+        some = ("--baseline", "rewrite", "--rewriter", server.name, "--prompts", "demo:simple")
+        ran = surd("evaluate", run, *some, *FAST, "--limit", 1)
+    assert ran.code == 0, ran.err
+    [body] = server.bodies
+    task, *shown, asked = [turn["content"] for turn in body["messages"]]
+    assert "rewrite each sentence" in task and len(shown) == 16 and body["temperature"] == 0
+    told = json.loads((run / "evaluation.json").read_text())
+    assert told["rewriter"] == f"openai:{server.name.partition('#')[2]}"
+    kept = [json.loads(path.read_text()) for path in (run / "rewriting").glob("*.json")]
+    assert {asked: f"{asked}, 8k"} in [some["prompts"] for some in kept]
+    assert not [some for some in kept if "127.0.0.1" in str(some)]
+
+
+def test_what_a_server_does_not_rewrite_is_asked_again_the_next_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = lambda body, _: "refused" if body["messages"][-1]["content"] == "b" else None  # noqa: E731
+    how = {"device": torch.device("cpu"), "dtype": torch.float32}
+    with ChatServer(say=lambda _: "cat, 8k", fault=refused) as server:
+        load = partial(rewriter, server.name, [("x", "y")], **how)
+        told = (["a", "b"], tmp_path, server.name, [("x", "y")], load)
+        assert rewritten(*told, quiet=True) == {"a": "cat, 8k", "b": "b"}
+        assert "1 of 2 prompts: HTTP 400: no way" in caplog.text
+        server.fault = lambda *_: None
+        assert rewritten(*told, quiet=True) == {"a": "cat, 8k", "b": "cat, 8k"}
+        assert rewritten(*told, quiet=True) == {"a": "cat, 8k", "b": "cat, 8k"}
+    assert [body["messages"][-1]["content"] for body in server.bodies] == ["a", "b"]
 
 
 def test_any_function_of_texts_may_rewrite_and_what_it_leaves_empty_stays(

@@ -183,9 +183,9 @@ def test_a_key_that_no_header_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_thoughts_that_are_cut_are_no_answer() -> None:
     said = "<think>\nA cat. It may sit."
-    with ChatServer(say=lambda _: said, max_tokens=3) as server:
-        with Chat(server.url, MODEL, QUICK) as chat:
-            assert ask(chat) == [[Choice("", is_cut=True)]]
+    thinking = ChatServer(say=lambda _: said, max_tokens=3)
+    with thinking as server, Chat(server.url, MODEL, QUICK) as chat:
+        assert ask(chat) == [[Choice("", is_cut=True)]]
 
 
 def test_no_more_than_so_many_are_under_way() -> None:
