@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -29,7 +30,8 @@ def load_completion(
 ) -> Complete:
     """A model that writes the most likely token each time, until the line or the text ends.
 
-    What texts begin with is read once for all. Raises ModelError in one line.
+    What texts begin with is read once for all. A text that a model cannot read for length goes on
+    with nothing. Raises ModelError in one line, also for a beginning that is too long.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
@@ -50,17 +52,25 @@ def load_completion(
             "one with --rewriter"
         )
     at_once = AtOnce(_TEXTS_AT_ONCE)
+    limit: int = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
 
     def complete(beginning: str, texts: Sequence[str]) -> list[str]:
         ids = tokenizer(beginning, verbose=False).input_ids
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids = ids[:-1]
+        room = limit - len(ids)
+        if room < 2:
+            raise ModelError(
+                f"language model {name!r} reads {limit:,} tokens at most, and the examples alone "
+                f"are {len(ids):,}; name another one with --rewriter"
+            )
         read = DynamicCache(config=model.config)
         with torch.inference_mode():
             model(torch.tensor([ids], device=model.device), **{argument: read}, use_cache=True)
         rests = tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-        work = partial(_continue, model, argument, tokenizer, read, most_tokens)
-        return list(chain(*at_once.each(work, rests, _too_large)))
+        work = partial(_continue, model, argument, tokenizer, read, most_tokens, room)
+        found = chain(*at_once.each(work, [rest for rest in rests if len(rest) < room], _too_large))
+        return [next(found) if len(rest) < room else "" for rest in rests]
 
     return complete
 
@@ -72,9 +82,11 @@ def _continue(
     tokenizer: Any,
     read: Any,
     most_tokens: int,
+    room: int,
     rests: Sequence[Sequence[int]],
 ) -> list[str]:
-    """What follows on what is `read` and then on each of the `rests`."""
+    """What follows on what is `read` and then on each of the `rests`, which has tokens of `room`
+    with what follows on it."""
     cache = deepcopy(read)  # which grows as it is read
     start, longest = cache.get_seq_length(), max(map(len, rests))
     cache.batch_repeat_interleave(len(rests))
@@ -87,6 +99,7 @@ def _continue(
     ended = [False] * len(rests)
     for _ in range(most_tokens):
         places = (mask.cumsum(dim=1) - 1)[:, -given.shape[1] :]
+        places = places.clamp(max=start + room - 1)  # of rows that have ended
         out = model(
             given, attention_mask=mask, position_ids=places, **{argument: cache}, use_cache=True
         )
@@ -95,7 +108,8 @@ def _continue(
         for row, token in enumerate(given[:, 0].tolist()):
             if not ended[row]:
                 written[row].append(token)
-                ended[row] = _ends(tokenizer, token)
+                is_full = len(rests[row]) + len(written[row]) >= room
+                ended[row] = is_full or _ends(tokenizer, token)
         if all(ended):
             break
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)

@@ -42,6 +42,17 @@ def test_a_text_goes_on_as_it_would_alone(family: str, tmp_path: Path) -> None:
     assert len(set(wanted)) > 1
 
 
+def test_texts_end_where_a_model_can_read_no_more(tmp_path: Path) -> None:
+    model = make_model(tmp_path, "gpt2")  # of 64 tokens
+    complete = load_completion(str(tmp_path), most_tokens=MOST)
+    full, long = " ".join(["cat"] * 54), " ".join(["cat"] * 100)
+    short, cut, none = complete(BEGINNING, [TEXTS[0], full, long])
+    assert short == alone(model, TEXTS[0]) and none == ""
+    assert 0 < len(cut.split()) < MOST
+    with pytest.raises(ModelError, match="reads 64 tokens at most, and the examples alone are 7"):
+        complete(" ".join([BEGINNING] * 10), ["cat"])
+
+
 def test_a_text_ends_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(tmp_path)
     wanted = alone(model, TEXTS[0]).split()
