@@ -17,8 +17,8 @@ from surd.models.memory import AtOnce
 if TYPE_CHECKING:
     from surd.models.answers import Vqa
 
-Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str]]]
-"""RGB pictures and the questions about each to the answers."""
+Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str | None]]]
+"""RGB pictures and the questions about each to the answers; None where there is none."""
 Found = TypeVar("Found")
 
 
@@ -28,7 +28,7 @@ def exact_judge() -> Judge:
 
     def answers(
         images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
-    ) -> list[list[str]]:
+    ) -> list[list[str | None]]:
         readings = [judge(np.asarray(image)) for image in images]
         return [
             [str(getattr(reading, asked.question)) for asked in some]
@@ -46,10 +46,10 @@ class VqaJudge:
 
     def __call__(
         self, images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
-    ) -> list[list[str]]:
+    ) -> list[list[str | None]]:
         """Its answers."""
 
-        def answered(pairs: Sequence[tuple[Image.Image, Question]]) -> list[str]:
+        def answered(pairs: Sequence[tuple[Image.Image, Question]]) -> Sequence[str | None]:
             return self.model.answers(*_columns(pairs))
 
         return self._each(answered, images, questions)
@@ -67,7 +67,7 @@ class VqaJudge:
 
     def _each(
         self,
-        work: Callable[[Sequence[tuple[Image.Image, Question]]], list[Found]],
+        work: Callable[[Sequence[tuple[Image.Image, Question]]], Sequence[Found]],
         images: Sequence[Image.Image],
         questions: Sequence[Sequence[Question]],
     ) -> list[list[Found]]:

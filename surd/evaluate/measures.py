@@ -62,22 +62,50 @@ class Measured:
     lower_is_better: bool = False
     is_share: bool | None = None
     """Yes and no are a share; else what this says."""
+    is_yes_no: bool = False
+    """Whether the values are yes and no; then they are 1, 0 and NaN where some are missing."""
+
+    @property
+    def whole(self) -> npt.NDArray[np.bool_]:
+        """Which prompts have a number in every value, ``[prompts]``."""
+        found: npt.NDArray[np.bool_] = np.all(
+            [np.isfinite(some).all(axis=1) for some in self.values.values()], axis=0
+        )
+        return found
 
 
 @dataclass(frozen=True)
 class _Judged:
     """What a judge found of one side's pictures."""
 
-    right: npt.NDArray[np.bool_]
-    """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``."""
+    right: npt.NDArray[np.float64]
+    """Whether all of a prompt's questions were answered as they should be, ``[prompts, seeds]``: 1,
+    0, or NaN where one was not answered at all."""
     shares: npt.NDArray[np.float64]
-    """The share of questions whose answers count, the same shape."""
+    """The share of questions whose answers count, the same shape; NaN as well."""
     likely: Mapping[str, npt.NDArray[np.float64]]
     """VQAScore and Soft-TIFA, where the judge says how sure it is: the same shape, NaN of prompts
     that have no questions of their own."""
 
 
 def by_kind(
+    name: str,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    drawings: Mapping[str, Pictures],
+    judge: Judge,
+    outcomes: Outcomes,
+) -> Iterator[Measured]:
+    """What a judge says, measure by measure; one that has no number for any prompt is left out,
+    which is told."""
+    for measured in _by_kind(name, prompts, seeds, drawings, judge, outcomes):
+        if measured.whole.any():
+            yield measured
+        else:
+            log.warning("%s: %s: the judge gave no answers; left out", name, measured.measure)
+
+
+def _by_kind(
     name: str,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
@@ -102,7 +130,9 @@ def by_kind(
     for kind in dict.fromkeys(prompt.kind for prompt in prompts):
         chosen = [prompt.kind == kind for prompt in prompts]
         right = {side: found.right[chosen] for side, found in judged.items()}
-        yield Measured(name, kind, right, _scenes(prompts, chosen))
+        if all(np.isfinite(some).all() for some in right.values()):
+            right = {side: some.astype(bool) for side, some in right.items()}
+        yield Measured(name, kind, right, _scenes(prompts, chosen), is_yes_no=True)
     if not isinstance(judge, VqaJudge):
         return
     several = [len(prompt.questions) > 1 for prompt in prompts]
@@ -138,19 +168,21 @@ def _judged(
     soft: bool,
 ) -> _Judged:
     shape = (len(prompts), len(seeds))
-    right, shares = np.zeros(shape, bool), np.zeros(shape)
+    right, shares = np.full(shape, np.nan), np.full(shape, np.nan)
     likely = _likely(prompts, seeds, drawing, judge) if soft else {}
     for row, column, prompt, said in _answers(prompts, seeds, drawing, judge):
         asked = ask(prompt)
+        is_whole = None not in said
         answered = _rights(prompt, said)
-        right[row, column] = all(answered)
-        shares[row, column] = np.mean(honoured(answered, asked))
+        if is_whole:
+            right[row, column] = all(answered)
+            shares[row, column] = np.mean(honoured(answered, asked))
         outcomes.add(
             **about,
             kind=prompt.kind,
             prompt=prompt.text,
             seed=seeds[column],
-            right=all(answered),
+            right=all(answered) if is_whole else None,
             questions=[question.question for question in asked],
             wanted=[question.answer for question in asked],
             said=said,
@@ -191,17 +223,20 @@ def shares_right(
     return {kind: sum(right) / len(right) for kind, right in found.items()}
 
 
-def _all_right(prompt: Prompt, said: Sequence[str]) -> bool:
+def _all_right(prompt: Prompt, said: Sequence[str | None]) -> bool:
     return all(_rights(prompt, said))
 
 
-def _rights(prompt: Prompt, said: Sequence[str]) -> list[bool]:
-    return list(map(is_right, said, [question.answer for question in ask(prompt)]))
+def _rights(prompt: Prompt, said: Sequence[str | None]) -> list[bool]:
+    return [
+        text is not None and is_right(text, question.answer)
+        for text, question in zip(said, ask(prompt), strict=True)
+    ]
 
 
 def _answers(
     prompts: Sequence[Prompt], seeds: Sequence[int], drawing: Pictures, judge: Judge
-) -> Iterator[tuple[int, int, Prompt, list[str]]]:
+) -> Iterator[tuple[int, int, Prompt, list[str | None]]]:
     for row, column, said in _asked(prompts, seeds, drawing, judge, ask):
         yield row, column, prompts[row], said
 
@@ -281,7 +316,7 @@ def row_of(measured: Measured, *, quiet: bool = False) -> Row:
     """
     name, measure, values = measured.prompts, measured.measure, measured.values
     scenes = measured.scenes
-    whole = np.all([np.isfinite(some).all(axis=1) for some in values.values()], axis=0)
+    whole = measured.whole
     if not whole.any():
         raise SurdError(f"{name}: {measure} gives no number for any of the prompts; leave it out")
     if not whole.all():
@@ -292,6 +327,8 @@ def row_of(measured: Measured, *, quiet: bool = False) -> Row:
             )
         values = {side: some[whole] for side, some in values.items()}
         scenes = [scene for scene, kept in zip(scenes, whole, strict=True) if kept]
+    if measured.is_yes_no:
+        values = {side: some.astype(bool) for side, some in values.items()}
     base, new = (values[side] for side in SIDES)
     return Row(
         name,

@@ -9,8 +9,8 @@ from PIL import Image
 
 from surd.errors import ModelError
 
-Answers = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
-"""RGB pictures and a question about each to short answers."""
+Answers = Callable[[Sequence[Image.Image], Sequence[str]], Sequence[str | None]]
+"""RGB pictures and a question about each to short answers; None where a server gives none."""
 Probabilities = Callable[[Sequence[Image.Image], Sequence[str], Sequence[str]], list[float]]
 """RGB pictures, and a question about each with an answer, to the probabilities of the answers."""
 
@@ -33,7 +33,9 @@ class Vqa:
     at_once: int | None = _AT_ONCE
     """Questions for one call; None: as many as there are."""
 
-    def __call__(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[str]:
+    def __call__(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> Sequence[str | None]:
         """The answers."""
         return self.answers(images, questions)
 

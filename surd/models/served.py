@@ -111,7 +111,7 @@ class ServedCaptioner:
 
 
 class CutError(UnansweredError):
-    """All that a model said of a picture ends in the middle of its first sentence."""
+    """All that a model said ends before it says anything whole."""
 
     is_final = True
 
@@ -160,11 +160,12 @@ _LIKELIEST = (20, 5)
 def load_served_vqa(name: str) -> Vqa:
     """A judge on a server; every question of a call is under way at once.
 
-    A question without an answer is answered with nothing, and has the probability NaN; a warning
-    says so. Raises ModelError where nothing answers at all.
+    A question without an answer is answered with None, and has the probability NaN; a warning says
+    so. Raises ModelError where nothing answers at all.
     """
     chat = open_chat(name).__enter__()
     atexit.register(chat.close)
+    has_answered = False
 
     def ask(images: Sequence[Image.Image], texts: Sequence[str], how: Any) -> list[Any]:
         sent = {id(image): image for image in images}
@@ -179,12 +180,24 @@ def load_served_vqa(name: str) -> Vqa:
             log.warning("%s: %d of %d questions: %s", name, len(lost), len(found), lost[0])
         return found
 
-    def answers(images: Sequence[Image.Image], questions: Sequence[str]) -> list[str]:
+    def answers(images: Sequence[Image.Image], questions: Sequence[str]) -> list[str | None]:
+        nonlocal has_answered
+
         async def how(body: dict[str, Any]) -> list[Choice]:
-            return await chat.ask({**body, "max_tokens": _MAX_ANSWER_TOKENS})
+            found = await chat.ask({**body, "max_tokens": _MAX_ANSWER_TOKENS})
+            if found[0].is_cut and not found[0].text:
+                raise CutError(
+                    f"no word within {_MAX_ANSWER_TOKENS} tokens; models that think before they "
+                    "answer cannot judge, take their Instruct versions"
+                )
+            return found
 
         found = ask(images, [shortly(question) for question in questions], how)
-        return [one.text if isinstance(one, Choice) else "" for one in found]
+        texts = [one.text if isinstance(one, Choice) else None for one in found]
+        has_answered = has_answered or any(text is not None for text in texts)
+        if texts and not has_answered:
+            raise ModelError(f"{name}: answers none of {len(texts)} questions: {found[0]}")
+        return texts
 
     def probabilities(
         images: Sequence[Image.Image], questions: Sequence[str], wanted: Sequence[str]

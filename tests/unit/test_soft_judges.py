@@ -214,10 +214,16 @@ def test_a_question_without_an_answer_is_no_number(
     judge = load(server.name)
     judge.answers(pictures(1), ["first?"])
     server.fault = lambda body, _: "refused" if "bad" in str(body["messages"])[-90:] else None
-    assert judge.answers(pictures(2), ["good?", "bad?"]) == ["Two.", ""]
+    assert judge.answers(pictures(2), ["good?", "bad?"]) == ["Two.", None]
     good, bad = judge.probabilities(pictures(2), ["good?", "bad?"], ["yes", "yes"])
     assert good == pytest.approx(0.7) and math.isnan(bad)
     assert sum("1 of 2 questions: HTTP 400: no way" in r.getMessage() for r in caplog.records) == 2
+
+
+def test_a_judge_that_answers_nothing_is_refused() -> None:
+    thinking = ChatServer(say=lambda _: "<think> Let me look.", max_tokens=2)
+    with thinking as server, pytest.raises(ModelError, match="none of 2 questions: no word within"):
+        load(server.name).answers(pictures(2), ["one?", "two?"])
 
 
 def test_a_server_that_is_not_there_cannot_judge() -> None:

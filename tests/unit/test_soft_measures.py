@@ -13,7 +13,7 @@ from surd.evaluate.measures import Outcomes, by_kind, row_of
 from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.results import Row
 from surd.evaluate.soft import ATOMS, PROMPTS, VQA_SCORE
-from surd.models.answers import NoProbabilitiesError, Vqa
+from surd.models.answers import Answers, NoProbabilitiesError, Vqa
 
 WHOLE = {"a": 'Does this figure show "a"? Please answer yes or no.'}
 PROMPTS_ = [
@@ -52,11 +52,13 @@ def likely(sides: Sequence[Any], questions: Sequence[str], wanted: Sequence[str]
     return [LIKELY[side].get(q, 0.25) for side, q in zip(sides, questions, strict=True)]
 
 
-def rows_of(probabilities: Any, outcomes: Outcomes | None = None) -> dict[str, Row]:
+def rows_of(
+    probabilities: Any, outcomes: Outcomes | None = None, says: Answers = answers
+) -> dict[str, Row]:
     drawings: Any = {side: Drawn(side) for side in LIKELY}
-    judge = VqaJudge(Vqa(answers, probabilities))
+    judge = VqaJudge(Vqa(says, probabilities))
     found = by_kind("mine", PROMPTS_, [3, 4], drawings, judge, outcomes or Outcomes())
-    return {one.measure: row_of(one) for one in found}
+    return {row.measure: row for row in map(row_of, found)}
 
 
 def test_every_measure_is_its_formula() -> None:
@@ -104,3 +106,29 @@ def test_a_judge_that_gives_no_probabilities_judges_by_its_answers_alone(
 def test_a_picture_without_an_answer_is_left_out_of_its_measure() -> None:
     rows = rows_of(lambda sides, qs, wanted: [math.nan if '"a"' in q else 0.5 for q in qs])
     assert rows[VQA_SCORE].pictures == 2 and rows[VQA_SCORE].base.value == 0.5
+
+
+def test_a_question_without_an_answer_is_neither_right_nor_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def silent(sides: Sequence[Any], questions: Sequence[str]) -> list[str | None]:
+        pairs = zip(sides, questions, answers(sides, questions), strict=True)
+        return [None if (side, q) == ("adapter", "2?") else said for side, q, said in pairs]
+
+    outcomes = Outcomes()
+    rows = rows_of(likely, outcomes, silent)
+    assert list(rows) == ["y", VQA_SCORE, ATOMS, PROMPTS]
+    assert rows["y"].is_share and rows["y"].base.value == 1
+    assert "mine: x: the judge gave no answers; left out" in caplog.text
+    right = dict(zip(outcomes.columns["picture"], outcomes.columns["right"], strict=True))
+    assert (right["base/a-3"], right["adapter/a-3"], right["adapter/b-3"]) == (False, None, True)
+
+
+def test_of_some_prompts_without_an_answer_the_others_are_a_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some = [Prompt(text, "x", (Question(f"{text}?", "yes"),)) for text in "abc"]
+    monkeypatch.setattr(f"{__name__}.PROMPTS_", some)
+    silent = lambda sides, questions: [None if q == "b?" else "yes" for q in questions]  # noqa: E731
+    row = rows_of(likely, says=silent)["x"]
+    assert (row.pictures, row.base.value, row.is_share) == (4, 1, True)

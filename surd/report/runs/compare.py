@@ -122,6 +122,8 @@ def read_pairs(path: Path) -> list[Pair]:
         raise SurdError(f"{path}: cannot be read: {reason}; run surd evaluate again") from error
     sides: dict[tuple[str, str, int], dict[str, Side]] = {}
     for row in rows:
+        if row["right"] is None:  # the judge did not answer
+            continue
         found = sides.setdefault((row["prompts"], row["prompt"], row["seed"]), {})
         found.setdefault(row["side"], _side(row))
     return [

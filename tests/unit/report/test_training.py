@@ -168,6 +168,13 @@ def test_pairs_are_counted_whole_and_sampled_without_a_look_at_their_outcome(
     assert [pair.prompt for pair in other] == [pair.prompt for pair in sample]
 
 
+def test_pairs_that_were_not_judged_are_not_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    judge(run, [(True, None), (True, False)])
+    [pair] = read_pairs(run / "evaluation.parquet")
+    assert pair.outcome == "broken by it"
+
+
 def test_a_pair_says_in_words_what_the_judge_found(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     judge(run, [(False, True)], prompt=HOSTILE)
