@@ -41,6 +41,8 @@ _MAX_PAUSE_S = 15.0
 _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 """Control characters, which terminals obey, and halves of characters, which no file takes."""
 _CONNECT_S = 10.0
+_TOLD_AFTER_S = 3.0
+"""Servers with a rate limit are busy for less every few requests."""
 _OF_ALL = frozenset({401, 404})
 """The key or the model is not, or no longer, the server's: no request would be answered."""
 _THOUGHTS, _THOUGHT = "<think>", "</think>"
@@ -117,6 +119,7 @@ class Chat:
         self.manners = manners or Manners()
         self._silent_until_s = 0.0
         self._trouble_since_s: float | None = None
+        self._is_told = False
         self._failed_in_a_row = 0
         self._has_answered = False
         self._end: ModelError | None = None
@@ -263,18 +266,16 @@ class Chat:
             raise _Broken(f"the answer broke off ({_cause(error)})") from error
 
     def _answered(self) -> None:
-        if self._trouble_since_s is not None:
+        if self._is_told:
             log.warning("%s answers again", self.url)
-        self._trouble_since_s, self._failed_in_a_row, self._has_answered = None, 0, True
+        self._trouble_since_s, self._is_told = None, False
+        self._failed_in_a_row, self._has_answered = 0, True
 
     def _unready(self, error: _Unready) -> None:
         """Leave the server alone for a while. Raises ModelError where that has lasted too long."""
         now_s = time.monotonic()
         if self._trouble_since_s is None:
             self._trouble_since_s = now_s
-            log.warning(
-                "%s: %s; waiting for it, up to %g s", self.url, error, self.manners.patience_s
-            )
         lasts_s = now_s - self._trouble_since_s
         wait_s = error.wait_s
         if not wait_s:  # at once is too soon: it would be asked a thousand times a second
@@ -285,6 +286,11 @@ class Chat:
                 "command again to continue"
             )
             raise self._end
+        if not self._is_told and lasts_s + wait_s >= _TOLD_AFTER_S:
+            self._is_told = True
+            log.warning(
+                "%s: %s; waiting for it, up to %g s", self.url, error, self.manners.patience_s
+            )
         self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
 
     def _failed(self, error: UnansweredError) -> Exception:

@@ -105,7 +105,17 @@ def test_a_server_that_says_at_once_is_not_asked_at_once(monkeypatch: pytest.Mon
     assert isinstance(found, ModelError) and next(count) < 8
 
 
-def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_busy_for_moments_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    fault = lambda _, before: "429" if before < 2 else None  # noqa: E731
+    with ChatServer(fault=fault) as server, Chat(server.url, MODEL, QUICK) as chat:
+        assert all(isinstance(some, list) for some in ask(chat, 20))
+    assert not caplog.records
+
+
+def test_a_server_that_restarts_is_waited_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surd.net.chat._TOLD_AFTER_S", 0.0)
     server = ChatServer()
     with server, Chat(server.url, MODEL, Manners(retries=2, patience_s=60)) as chat:
         ask(chat)
