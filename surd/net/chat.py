@@ -40,6 +40,7 @@ _IN_A_ROW = 32
 _MAX_PAUSE_S = 15.0
 _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 """Control characters, which terminals obey, and halves of characters, which no file takes."""
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _CONNECT_S = 10.0
 _TOLD_AFTER_S = 3.0
 """Servers with a rate limit are busy for less every few requests."""
@@ -383,4 +384,7 @@ def _said(data: bytes) -> str:
 def _cause(error: BaseException) -> str:
     reason = getattr(error, "os_error", None) or error
     text = str(getattr(reason, "strerror", None) or reason).split("\n", 1)[0]
+    several = _ERRNO.search(text)  # of a host with several addresses, each refused
+    if several:
+        text = os.strerror(int(several[1]))
     return text[:100] or type(error).__name__

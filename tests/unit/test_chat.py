@@ -144,6 +144,21 @@ def test_nobody_there_is_told_before_anything_is_asked() -> None:
         Chat(server.url, MODEL, QUICK).__enter__()
 
 
+def test_a_host_with_several_addresses_is_refused_in_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def both(*_: Any, **__: Any) -> None:
+        refused = "[Errno 111] Connect call failed"
+        raise OSError(
+            f"Multiple exceptions: {refused} ('::1', 1, 0, 0), {refused} ('127.0.0.1', 1)"
+        )
+
+    monkeypatch.setattr("aiohappyeyeballs.start_connection", both)
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", both)
+    with pytest.raises(ModelError, match=r"does not answer \(Connection refused\); start it first"):
+        Chat("http://127.0.0.1:1/v1", MODEL, QUICK).__enter__()
+
+
 def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "secret")
     with ChatServer(key="secret") as server:
