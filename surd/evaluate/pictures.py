@@ -40,6 +40,16 @@ class Pictures(Protocol):
         """A picture, RGB."""
 
 
+def find_picture(name: str, run: Path) -> Path | None:
+    """A judged picture of the run or, in an ablation, beside it; None where it is gone."""
+    for place in (run / "pictures", run.parent / "pictures"):
+        path = place / name
+        inside = path.resolve().is_relative_to(place.resolve())  # the name is read from a file
+        if inside and path.is_file():
+            return path
+    return None
+
+
 @dataclass(frozen=True)
 class Drawing:
     """The pictures of one side, of each text with each seed."""

@@ -6,6 +6,7 @@ the trainers of Diffusion-DPO (https://arxiv.org/abs/2311.12908) read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from surd.adapter.drawing import open_rgb
 from surd.errors import SurdError, command
 from surd.evaluate.measures import SIDES
+from surd.evaluate.pictures import find_picture
 from surd.evaluate.soft import COLUMNS, PROMPTS, VQA_SCORE
 from surd.store.storage import local_path
 
@@ -84,7 +86,13 @@ def export_preferences(run: str | Path, out: str | Path) -> Exported:
         raise SurdError(f"{folder}: not evaluated yet; first run: {command('evaluate', run)}")
     if out.exists():
         raise SurdError(f"{out}: already exists; choose another file, or delete it")
-    pairs = list(_pairs(pq.read_table(source)))
+    try:
+        pairs = list(_pairs(pq.read_table(source)))
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())
+        raise SurdError(
+            f"{source}: cannot be read: {reason:.200}; run surd evaluate again"
+        ) from error
     decided = [pair for pair in pairs if pair.scores[0] != pair.scores[1]]
     if not decided:
         raise SurdError(f"{folder}: none of its {len(pairs):,} pairs has a winner; evaluate more")
@@ -100,7 +108,8 @@ def export_preferences(run: str | Path, out: str | Path) -> Exported:
     except OSError as error:
         raise SurdError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there is no folder, there is no file
+            temporary.unlink()
     wins = sum(pair.scores[1] > pair.scores[0] for pair in decided)
     return Exported(str(out), len(decided), wins, len(pairs) - len(decided))
 
@@ -131,7 +140,7 @@ def _scores(both: Sequence[Sequence[dict[str, Any]]]) -> tuple[str, tuple[float,
 
 
 def _row(folder: Path, pair: _Pair, number: int) -> dict[str, Any]:
-    jpegs = [_jpeg(folder / "pictures" / picture) for picture in pair.pictures]
+    jpegs = [_jpeg(folder, picture) for picture in pair.pictures]
     uids = [hashlib.sha256(picture.encode()).hexdigest()[:32] for picture in pair.pictures]
     wins = pair.scores[1] > pair.scores[0]
     return {
@@ -155,9 +164,10 @@ def _row(folder: Path, pair: _Pair, number: int) -> dict[str, Any]:
     }
 
 
-def _jpeg(path: Path) -> bytes:
-    if not path.is_file():
-        raise SurdError(f"{path}: is gone; run surd evaluate again to draw it")
+def _jpeg(folder: Path, picture: str) -> bytes:
+    path = find_picture(picture, folder)
+    if path is None:
+        raise SurdError(f"{folder}: picture {picture} is gone; run surd evaluate again to draw it")
     buffer = io.BytesIO()
     open_rgb(path).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

@@ -83,7 +83,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[...,
     picture = run / "pictures" / "base0" / "a-0.png"
     content = picture.read_bytes()
     picture.unlink()
-    with pytest.raises(SurdError, match=r"a-0\.png: is gone"):
+    with pytest.raises(SurdError, match=r"a-0\.png is gone"):
         export_preferences(run, out)
     assert not out.exists() and not list(tmp_path.glob(".*"))
     picture.write_bytes(content)
@@ -91,3 +91,28 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[...,
     assert ran.code == 0 and ran.out == f"{out}: 1 pairs, 1 won by the adapter\n"
     ran = surd("export", run, "preferences", "-o", out)
     assert ran.code == 2 and "already exists" in ran.err
+
+
+def test_pictures_of_an_ablation_lie_beside_its_runs(tmp_path: Path) -> None:
+    run = evaluated(tmp_path / "run", [row("base", "a", False), row("adapter", "a", True)])
+    (run / "pictures").rename(tmp_path / "pictures")
+    assert export_preferences(run, tmp_path / "pairs.parquet").pairs == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_broken_evaluation_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "evaluation.parquet"
+    if content is None:
+        pq.write_table(pa.table({"side": ["base"]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SurdError, match=r"cannot be read: .*; run surd evaluate again") as caught:
+        export_preferences(tmp_path, tmp_path / "pairs.parquet")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run = evaluated(tmp_path / "run", [row("base", "a", False), row("adapter", "a", True)])
+    (tmp_path / "file").touch()
+    with pytest.raises(SurdError, match="cannot be written"):
+        export_preferences(run, tmp_path / "file" / "pairs.parquet")

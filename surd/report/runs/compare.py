@@ -15,6 +15,7 @@ from PIL import Image
 
 from surd.errors import SurdError, command
 from surd.evaluate.answers import is_right
+from surd.evaluate.pictures import find_picture
 from surd.files.contact_sheet import contact_sheet
 from surd.pages.text import visible
 from surd.report.page import Section, body, thumbnail
@@ -180,12 +181,8 @@ def _shown(chosen: Iterable[tuple[Pair, bool]], run: Path) -> Iterator[Shown]:
 
 def opened(name: str, run: Path) -> bytes | None:
     """A judged picture's file, of the run or, in an ablation, beside it; None where it is gone."""
-    for place in (run / "pictures", run.parent / "pictures"):
-        path = place / name
-        inside = path.resolve().is_relative_to(place.resolve())  # the name is read from a file
-        if inside and path.is_file():
-            return path.read_bytes()
-    return None
+    path = find_picture(name, run)
+    return path.read_bytes() if path else None
 
 
 def sheet(
