@@ -229,10 +229,16 @@ def _likeliest_of(chat: Chat) -> Any:
 
 
 def _probability(choice: Choice, answer: str) -> float:
-    """Of the first token being an answer's, or its first word where that is not the whole of it."""
+    """Of the first token being an answer's, or its first word where that is not the whole of it.
+
+    Where no likely token is a word of the answer, its longest beginning counts: many vocabularies
+    have no giraffe, and a local model's answer is known by its first token too.
+    """
     if not choice.tokens:
         return math.nan
     texts = {text.lower() for text in spellings(answer)}
     texts |= {text.split()[0] for text in texts if text.split()}
-    likeliest = choice.tokens[0].items()
-    return min(1.0, sum(math.exp(p) for token, p in likeliest if token.strip().lower() in texts))
+    likeliest = [(token.strip().lower(), p) for token, p in choice.tokens[0].items()]
+    begun = {token for token, _ in likeliest if token and any(t.startswith(token) for t in texts)}
+    wanted = begun & texts or {token for token in begun if len(token) == max(map(len, begun))}
+    return min(1.0, sum(math.exp(p) for token, p in likeliest if token in wanted))

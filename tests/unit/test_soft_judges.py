@@ -189,6 +189,19 @@ def test_a_servers_probability_sums_over_the_ways_to_write_an_answer(server: Cha
     assert body["messages"][0]["content"][1]["text"] == "is it? Answer in one word."
 
 
+@pytest.mark.parametrize(
+    ("answer", "share"), [("giraffe", 0.6), ("grey", 0.3), ("goat", 0.05), ("dog", 0.0)]
+)
+def test_a_word_of_several_tokens_is_known_by_its_longest_beginning(
+    answer: str, share: float
+) -> None:
+    some = {" gir": 0.4, "Gir": 0.2, "g": 0.05, "Grey": 0.3, "giraffes": 0.01}
+    likeliest = {token: math.log(p) for token, p in some.items()}
+    with ChatServer(likeliest=likeliest) as server:
+        [found] = load(server.name).probabilities(pictures(1), ["is it?"], [answer])
+    assert found == pytest.approx(share)
+
+
 def test_a_server_that_gives_five_is_asked_for_five(server: ChatServer) -> None:
     server.fault = lambda body, _: "refused" if body.get("top_logprobs") == 20 else None
     assert load(server.name).probabilities(pictures(1), ["is it?"], ["yes"]) == pytest.approx([0.7])
