@@ -152,15 +152,16 @@ class Hosts:
         host.busy -= 1
         self._free += 1
         self._offer(key)
-        if not (host.busy or host.waiting or host.failures or host.given_up):
+        is_idle = not (host.busy or host.waiting)
+        if is_idle and not (host.failures or host.is_doubted or host.given_up):
             del self._hosts[key]  # a list may name millions
         self.deal()
 
-    def answered(self, key: Key) -> None:
-        """The host works."""
+    def answered(self, key: Key, since: float) -> None:
+        """The host works. A request that began before a pause does not end it."""
         host = self._hosts[key]
         host.failures = host.pauses = 0
-        host.is_doubted = False
+        host.is_doubted &= since < host.silent_until
         self._offer(key)
 
     def failed(self, key: Key, order: int, since: float, why: str, wait_s: float | None) -> None:
@@ -228,7 +229,7 @@ class Turn:
 
     def answered(self) -> None:
         """The host works, whatever it said."""
-        self._hosts.answered(self._key)
+        self._hosts.answered(self._key, self._since)
 
     def failed(self, why: str, wait_s: float | None = None) -> None:
         """The host does not work, or asks for ``wait_s`` seconds of silence."""

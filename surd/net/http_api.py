@@ -171,11 +171,11 @@ def _send(
                 stream=True,
                 allow_redirects=False,
             ) as response:
+                asks_pages = respect_noai and not url.endswith("/robots.txt")
+                found = opt_out(response.raw.headers.getlist) if asks_pages else None
+                if found is not None:
+                    raise OptOutError(f"{url}: opts out of AI ({found})", response.status_code)
                 if not response.is_redirect:
-                    asks_pages = respect_noai and not url.endswith("/robots.txt")
-                    found = opt_out(response.raw.headers.getlist) if asks_pages else None
-                    if found is not None:
-                        raise OptOutError(f"{url}: opts out of AI ({found})", 200)
                     return response.status_code, _body(response, url)
                 target = requests.compat.urljoin(response.url, response.headers["Location"])
             if not _same_server(target, url):

@@ -9,13 +9,17 @@ import re
 from collections.abc import Callable, Sequence
 
 _DIRECTIVES = frozenset({"noai", "noimageai", "noml", "noindex", "noimageindex", "none"})
+_ALLOWING = frozenset({"index", "follow", "archive", "imageindex", "indexifembedded"})
 _HAVE_VALUES = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
 _EVERYBODY = frozenset({"*", "all", "any", "robots", "bots"})
-_WORDS = re.compile(r"([\w*./+-]+)\s*(:?)")
-_NO_TRAINING = re.compile(
-    r"(?<![\w-])(?:train-ai|train-genai|ai-train)[\"']?\s*[=:]\s*[\"'?]*(?:n|no|0|false)(?![\w-])"
+_WORDS = re.compile(r"([\w*+-]+)(?:/[\w.+-]*(?=\s*:))?\s*(:?)")
+"""Words, and whether a colon comes after them or after their version, as in ``surd/1.0:``."""
+_TRAINING = re.compile(r"(?<![\w-])(?:train[-_]?(?:gen)?ai|ai[-_]?train(?:ing)?)(?![\w-])")
+_ALL_USES = re.compile(r"(?<![\w-])(?:all|bots|tdm|ai|genai)(?![\w-])")
+"""What earlier drafts call uses of which training is one."""
+_DENIED = re.compile(
+    r"[\"']?\s*[=:][^\w,;=]*(?:n|no|0|false|off|none|never|den(?:y|ied)|disallow(?:ed)?)(?![\w-])"
 )
-_TRAINING = re.compile(r"(?<![\w-])(?:train-ai|train-genai|ai-train)(?![\w-])")
 
 
 def opt_out(values: Callable[[str], Sequence[str]]) -> str | None:
@@ -51,16 +55,22 @@ def robots_tag_opts_out(value: str) -> bool:
     """
     agent, is_value = "*", False
     for word, colon in _WORDS.findall(value.lower()):
-        if is_value:
-            is_value = False
-        elif word in _HAVE_VALUES:
-            is_value = bool(colon)
-        elif re.sub("[-_]", "", word) in _DIRECTIVES:
+        directive = re.sub("[-_]", "", word)
+        if directive in _DIRECTIVES and not (is_value and word == "none"):
             if agent in _EVERYBODY or agent.startswith("surd"):
                 return True
-        elif colon and not word[0].isdigit():  # the time of day is no robot
-            agent = word.partition("/")[0]
+        elif word in _HAVE_VALUES:
+            is_value = bool(colon)
+            continue
+        elif colon and not is_value and not _is_no_robot(directive):
+            agent = word
+        is_value = False
     return False
+
+
+def _is_no_robot(word: str) -> bool:
+    """Whether a word before a colon is the hour of a date, or another directive."""
+    return word[:1].isdigit() or word.startswith("no") or word in _ALLOWING
 
 
 def usage_opts_out(value: str) -> bool:
@@ -68,12 +78,14 @@ def usage_opts_out(value: str) -> bool:
 
     https://datatracker.ietf.org/doc/draft-ietf-aipref-vocab/ and https://contentsignals.org
     """
-    return _NO_TRAINING.search(value.lower()) is not None
+    value = value.lower()
+    said = _TRAINING if _TRAINING.search(value) else _ALL_USES
+    return any(_DENIED.match(value, use.end()) for use in said.finditer(value))
 
 
 def usage_speaks_of_training(value: str) -> bool:
     """Whether usage preferences say anything about training."""
-    return _TRAINING.search(value.lower()) is not None
+    return any(uses.search(value.lower()) for uses in (_TRAINING, _ALL_USES))
 
 
 def is_reserved(value: str) -> bool:

@@ -122,6 +122,8 @@ async def ask(
             asyncio.timeout(max(left_s, 0.0)),
             session.get(target, allow_redirects=False, proxy=proxy) as response,
         ):
+            if limits.respect_noai and response.status in (200, *_REDIRECTS):
+                _check_opt_out(response)
             if response.status not in _REDIRECTS:
                 return await _read(response, limits)
             location = response.headers.get("Location")
@@ -168,6 +170,12 @@ def _proxy_for(target: URL, limits: FetchLimits) -> URL | None:
     return proxy
 
 
+def _check_opt_out(response: aiohttp.ClientResponse) -> None:
+    found = opt_out(lambda name: response.headers.getall(name, []))
+    if found is not None:
+        raise Refused("opt_out", found, response.status)
+
+
 async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetched:
     if response.status != 200:
         refused = Refused("http_error", f"HTTP {response.status}", response.status)
@@ -177,10 +185,6 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
         asks_for_time = response.status == 503 and refused.wait_s is not None
         refused.is_overloaded = response.status == 429 or asks_for_time
         raise refused
-    if limits.respect_noai:
-        found = opt_out(lambda name: response.headers.getall(name, []))
-        if found is not None:
-            raise Refused("opt_out", found, 200)
     if (response.content_length or 0) > limits.max_bytes:
         raise Refused(
             "too_large",

@@ -14,6 +14,8 @@ _AGENT = "surd"
 _VERSIONS = re.compile(r"^(\s*user-agent\s*:\s*[^\s/#]+)/\S*", re.IGNORECASE | re.MULTILINE)
 _MAX_CHARS = 500 * 1024
 _MAX_DELAY_S = 60.0
+_NOTHING = "Disallow: /"
+"""The rule of paths of which no usage preference speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Robots:
 
     paths: Protego | None = None
     usage: Protego | None = None
-    """Allows the paths whose files may be used for training."""
+    """Allows the paths whose files may not be used for training: of equal rules, Allow counts."""
     delay_s: float = 0.0
     """Seconds between requests."""
 
@@ -46,11 +48,11 @@ def allows(robots: Robots, url: str) -> bool:
 
 def opts_out(robots: Robots, url: str) -> bool:
     """Whether what is at a url, or a path with its query, is not to be used for training."""
-    return robots.usage is not None and not robots.usage.can_fetch(url, _AGENT)
+    return robots.usage is not None and robots.usage.can_fetch(url, _AGENT)
 
 
 def _usage_rules(text: str) -> Iterator[str]:
-    """The usage preferences as a robots.txt of their own, which forbids what opts out."""
+    """The usage preferences as a robots.txt of their own, which allows what opts out."""
     has_usage, in_group = False, False
     lines = []
     for line in text.splitlines():
@@ -64,9 +66,9 @@ def _usage_rules(text: str) -> Iterator[str]:
                 continue
             has_usage = True
             path = value.split()[0] if value.startswith(("/", "*")) else "/"
-            lines += [] if in_group else ["User-agent: *"]
+            lines += [_NOTHING] if in_group else ["User-agent: *", _NOTHING]
             in_group = True
-            lines.append(f"{'Disallow' if usage_opts_out(value) else 'Allow'}: {path}")
+            lines.append(f"{'Allow' if usage_opts_out(value) else 'Disallow'}: {path}")
         elif colon:
-            lines.append("Crawl-delay: 0")  # a rule, after which the next agent has its own
-    return iter(lines if has_usage else [])
+            lines.append(_NOTHING)  # a rule, after which the next agent has its own
+    return iter([*lines, "User-agent: *", _NOTHING] if has_usage else [])

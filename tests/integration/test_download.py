@@ -521,6 +521,15 @@ def test_a_header_that_opts_out_is_told_word_for_word(headers: dict[str, str]) -
         assert run(rows_of(site.url, ["/a"]), ignoring)["/a"]["status"] == "not_an_image"
 
 
+def test_a_redirect_that_opts_out_is_not_followed() -> None:
+    to_b = Answer("", 302, {"Location": "/b", "X-Robots-Tag": "noai"})
+    with serving(requested({"/a": [to_b], "/b": [PAGE]})) as site:
+        row = run(rows_of(site.url, ["/a"]), PARAMS)["/a"]
+        assert row["status"] == "opt_out" and site.paths == ["/a"]
+        ignoring = PARAMS.model_copy(update={"respect_noai": False})
+        assert run(rows_of(site.url, ["/a"]), ignoring)["/a"]["status"] == "not_an_image"
+
+
 def test_a_dead_host_is_asked_a_few_times_and_the_rows_it_never_saw_say_so() -> None:
     impatient = PARAMS.model_copy(update={"host_patience_s": 0.5, "per_host": 4})
     dead = [

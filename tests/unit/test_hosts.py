@@ -147,6 +147,29 @@ def test_without_room_only_the_row_that_all_wait_for_begins() -> None:
     play(scene)
 
 
+def test_an_answer_from_before_a_pause_does_not_end_it() -> None:
+    async def scene() -> None:
+        world = World(per_host=3)
+        visits = Visits(world)
+        for number in range(2):
+            visits.start(f"a{number}", A, number)
+        await world.settle()
+        await visits.end("a0", failed="HTTP 429", wait_s=60.0)
+        await visits.end("a1")
+        for number in range(2, 4):
+            visits.start(f"a{number}", A, number)
+        await world.settle()
+        assert visits.under_way == [], "nobody was waiting, and yet it holds"
+        await world.pass_by()
+        assert (world.now_s, visits.under_way) == (60.0, ["a2"]), "one request at first"
+        await visits.end("a2")
+        visits.start("a4", A, 4)
+        await world.settle()
+        assert visits.under_way == ["a3", "a4"]
+
+    play(scene)
+
+
 def test_a_waiting_request_that_is_cancelled_leaves_its_turn_to_others() -> None:
     async def scene() -> None:
         visits = Visits(World(per_host=1, connections=1))

@@ -40,6 +40,12 @@ ROBOTS_TAG = [
     ["noai=1"],
     ["noai: 1"],
     ["all: noai"],
+    ["noai."],
+    ["noarchive/noai"],
+    ["noarchive: 1, noai"],
+    ["index, follow: noai"],
+    ["max-snippet:, noai"],
+    ["googlebot: nofollow, surd/1.0 : noai"],
     ["nofollow\xa0noai"],
     ["nofollow\udca0noai"],
 ]
@@ -65,12 +71,22 @@ OTHERS = [
     ("Content-Usage", "train-ai=?0", True),
     ("Content-Usage", "train-genai=n", True),
     ("Content-Usage", "train-ai=n;exceptions=none", True),
+    ("Content-Usage", "train_ai=n", True),
+    ("Content-Usage", "train-ai=disallow", True),
+    ("Content-Usage", "train-ai=( n )", True),
+    ("Content-Usage", "bots=n", True),
+    ("Content-Usage", "all=n, search=y", True),
+    ("Content-Usage", "bots=n, train-ai=y", False),
+    ("Content-Usage", "bots=y", False),
+    ("Content-Usage", "train-ai=y;because=no", False),
     ("Content-Usage", "train-ai=y", False),
     ("Content-Usage", "search=n", False),
     ("Content-Usage", "train-ai=none-yet", False),
     ("Content-Usage", "dont-train-ai=n", False),
     ("Content-Signal", "search=yes,ai-train=no", True),
+    ("Content-Signal", "ai-training: no", True),
     ("Content-Signal", "ai-train=yes, search=no", False),
+    ("Content-Signal", "ai-input=no", False),
     ("TDM-Reservation", "1", True),
     ("TDM-Reservation", ' "1" ', True),
     ("TDM-Reservation", "true", True),
@@ -101,6 +117,12 @@ def test_usage_preferences_and_reservations_are_read(name: str, value: str, opts
 
 def test_a_long_header_of_a_hostile_site_is_told_in_short() -> None:
     assert len(found("X-Robots-Tag", ["x" * 10_000 + " noai"]) or "") < 200
+
+
+@pytest.mark.parametrize("piece", ["noairplane.", "a/b ", "a:", " ", "max-snippet: ", "train-ai="])
+def test_long_headers_are_read_in_linear_time(piece: str) -> None:
+    assert found("X-Robots-Tag", [piece * (2**16 // len(piece))]) is None
+    assert found("Content-Usage", ["train-ai=" + piece * (2**16 // len(piece))]) is None
 
 
 @pytest.mark.parametrize(

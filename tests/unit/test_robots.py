@@ -89,6 +89,10 @@ def test_a_site_that_cannot_tell_its_rules_is_not_asked(status: int) -> None:
             "/free/a",
             False,
         ),
+        ("User-agent: *\nContent-Usage: train-ai=y\nContent-Usage: train-ai=n", "/a", True),
+        ("User-agent: *\nContent-Usage: bots=n", "/a", True),
+        ("User-agent: *\nContent-Usage: bots=n\nContent-Usage: /a train-ai=y", "/a", False),
+        ("User-agent: surd\n\nUser-agent: other\nContent-Usage: train-ai=n", "/a", True),
         ("User-agent: surd\nContent-Usage: train-ai=n", "/a", True),
         ("User-agent: other\nContent-Usage: train-ai=n", "/a", False),
         (

@@ -167,7 +167,7 @@ def test_a_page_of_results_that_opts_out_closes_the_source(how: str) -> None:
         read(server)
 
 
-@pytest.mark.parametrize("how", ["header", "meta"])
+@pytest.mark.parametrize("how", ["header", "meta", "redirect"])
 def test_an_image_whose_page_opts_out_is_left_out(how: str) -> None:
     def opting_out(asked: Asked) -> Answer:
         given = site(asked)
@@ -175,6 +175,8 @@ def test_an_image_whose_page_opts_out_is_left_out(how: str) -> None:
             return given
         if how == "header":
             return Answer(given.body, headers={"X-Robots-Tag": "noai"})
+        if how == "redirect" and not asked.path.endswith("/to"):
+            return Answer("", 302, {"Location": f"{asked.path}/to", "X-Robots-Tag": "noai"})
         return Answer('<META NAME="robots" CONTENT="noimageai">' + given.body)
 
     with serving(opting_out) as server:
