@@ -21,13 +21,19 @@ from pydantic import Field, field_validator, model_validator
 from surd.errors import SourceError
 from surd.net.http_api import Ask, RefusedError, open_api
 from surd.params import runtime
+from surd.sources.metadata import MAX_RAW_CHARS, NOT_UNDERSTOOD
 from surd.sources.record import Page, Record, SourceParams
+from surd.sources.sidecar import json_able
 from surd.text.generation import dialects
+from surd.text.generation.found import Generation, Text, json_object
 
 TOKEN_VARIABLE = "CIVITAI_API_TOKEN"  # noqa: S105  (the name of the variable)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _TAG_NUMBERS = re.compile(r"\d+(,\d+)*", re.ASCII)
 _LEVELS = ("none", "soft", "mature", "x")
+_RATINGS = {"pg": "none", "pg-13": "soft", "r": "mature", "xxx": "x"} | {
+    name: name for name in _LEVELS
+}
 _LOOKUP_PAGES = 5
 _MAX_LISTED = 50_000
 """Images that one question brings, by observation; nothing says that there are more."""
@@ -296,13 +302,15 @@ def _look_up_meta(
 
 
 def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, Any]) -> Record:
-    meta = _mapping(item.get("meta"))
-    if "meta" in meta:  # nested one deeper
-        meta = _mapping(meta["meta"])
-    told = None if _text(meta.get("prompt")) else dialects.read_object(meta)
+    given = _unnested(item.get("meta"))
+    meta = _mapping(given)
+    told = None if _text(meta.get("prompt")) else _generation(given)
+    prompt = (told.prompt if told else None) or _text(meta.get("prompt"))
     url = item.get("url") if isinstance(item.get("url"), str) else None
     number = item.get("id")
     settings = {k: v for k, v in meta.items() if k not in ("prompt", "negativePrompt")}
+    if given and prompt is None and (told is None or told.prompt is None):
+        settings |= _not_understood(given)
     extra = {
         "baseModel": item.get("baseModel") or about.get("baseModel"),
         "postId": item.get("postId"),
@@ -315,7 +323,7 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
         key=_key(item, url),
         source_id=None if number is None else str(number),
         url=_sized(url, params.image_width),
-        prompt=(told.prompt if told else None) or _text(meta.get("prompt")),
+        prompt=prompt,
         negative_prompt=_text(meta.get("negativePrompt"))
         or (told.negative_prompt if told else None),
         author=_text(item.get("username") or about.get("author")),
@@ -326,6 +334,31 @@ def _record(params: CivitaiSource, item: Mapping[str, Any], about: Mapping[str, 
         created_at=_text(item.get("createdAt")),
         settings=settings | {k: v for k, v in extra.items() if v is not None},
     )
+
+
+def _unnested(meta: Any) -> Any:
+    """``meta`` of an item, which some answers nest one deeper, or give as text."""
+    for _ in range(2):
+        if isinstance(meta, str):
+            meta = json_object(meta) or meta
+        if isinstance(meta, dict) and "meta" in meta:
+            meta = meta["meta"]
+    return meta
+
+
+def _generation(meta: Any) -> Generation | None:
+    """What ``meta`` without a plain prompt tells, such as ComfyUI's graph or infotext."""
+    if isinstance(meta, str):
+        return dialects.read_text(meta)
+    return dialects.read_object(_mapping(meta))
+
+
+def _not_understood(meta: Any) -> dict[str, Any]:
+    """Text where the prompt should be, as a setting; that of another form is kept as JSON."""
+    value = meta.get("prompt") if isinstance(meta, dict) else meta
+    text = value if isinstance(value, str) else json.dumps(json_able(value), ensure_ascii=False)
+    is_missed = dialects.is_long(Text("", "", text))
+    return {NOT_UNDERSTOOD: {"meta": text[:MAX_RAW_CHARS]}} if is_missed else {}
 
 
 def _page_url(base_url: str, number: object, level: str | None) -> str:
@@ -357,16 +390,24 @@ def _sized(url: str | None, width: int | str | None) -> str | None:
 def nsfw_level(item: Mapping[str, Any]) -> str | None:
     """``none``, ``soft``, ``mature``, ``x``, or None when the answer does not say.
 
-    Numbers are Civitai's browsing levels, a bitmask: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX.
+    Numbers are Civitai's browsing levels, a bitmask: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX. Of several
+    levels the strictest counts.
     """
-    for value in (item.get("nsfwLevel"), item.get("nsfw"), item.get("browsingLevel")):
-        if isinstance(value, str) and value.lower() in _LEVELS:
-            return value.lower()
-        if isinstance(value, bool):
-            if item.get("browsingLevel") is None or not value:
-                return "x" if value else "none"
-        elif isinstance(value, int) and value > 0:
-            return _LEVELS[min(value.bit_length() - 1, 3)]
+    said = [item.get(name) for name in ("nsfwLevel", "nsfw", "browsingLevel")]
+    levels = [level for level in map(_level, said) if level is not None]
+    if levels:
+        return max(levels, key=_LEVELS.index)
+    return "x" if True in said else "none" if False in said else None
+
+
+def _level(value: object) -> str | None:
+    """What a word or number says; a bool says too little."""
+    if isinstance(value, str):
+        if not (value.isdecimal() and len(value) < 9):
+            return _RATINGS.get(value.lower())
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return _LEVELS[min(value.bit_length() - 1, 3)]
     return None
 
 

@@ -40,15 +40,16 @@ class Found:
 
 def read(data: bytes) -> Found:
     """What an image file says; never raises, whatever is in it."""
+    texts = texts_in(data)
     try:
-        texts = texts_in(data)
         reading = dialects.read(texts)
         if reading.generation is None and (hidden := hidden_texts_in(data)):
             texts = [*texts, *hidden]
             reading = dialects.read(texts)
         return _found(tuple(texts), reading)
     except Exception:  # a fault of a reader's on a hostile file must not end the collection
-        return Found()
+        missed = tuple(filter(dialects.is_long, texts))
+        return _found(tuple(texts), dialects.Reading(None, (), missed))
 
 
 def read_texts(texts: Mapping[str, str]) -> Found:

@@ -183,6 +183,29 @@ def test_items_without_any_name_have_different_keys(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("meta", "prompt", "missed"),
+    [
+        ("a red kite\nNegative prompt: blurry\nSteps: 20, Seed: 1", "a red kite", None),
+        ('{"prompt": "a red kite"}', "a red kite", None),
+        ({"meta": '{"prompt": "a red kite"}'}, "a red kite", None),
+        ("nothing that a dialect knows", None, "nothing that a dialect knows"),
+        ({"prompt": ["a red kite", "over the barley"]}, None, '["a red kite", "over the barley"]'),
+        ({"prompt": {"say": "a red kite over barley"}}, None, '{"say": "a red kite over barley"}'),
+        ({"prompt": None, "steps": 20}, None, None),
+        ({"prompt": ["a", "b"]}, None, None),
+    ],
+)
+def test_a_prompt_in_another_form_is_read_or_told(
+    monkeypatch: pytest.MonkeyPatch, meta: Any, prompt: str | None, missed: str | None
+) -> None:
+    answering(monkeypatch, [{"items": [{"id": 1, "url": URL, "meta": meta}]}])
+    (page,) = pages(CivitaiSource(), None)
+    (record,) = page.records
+    assert record.prompt == prompt
+    assert record.settings.get("not_understood") == (missed and {"meta": missed})
+
+
+@pytest.mark.parametrize(
     ("item", "level"),
     [
         ({"nsfwLevel": "None"}, "none"),
@@ -202,7 +225,11 @@ def test_items_without_any_name_have_different_keys(monkeypatch: pytest.MonkeyPa
         ({"nsfwLevel": 3}, "soft"),
         ({"browsingLevel": 4}, "mature"),
         ({"nsfw": True, "browsingLevel": 2}, "soft"),
-        ({"nsfwLevel": None, "nsfw": False, "browsingLevel": 8}, "none"),
+        ({"nsfwLevel": None, "nsfw": False, "browsingLevel": 8}, "x"),
+        ({"nsfw": False, "browsingLevel": "4"}, "mature"),
+        ({"nsfw": False, "nsfwLevel": "R"}, "mature"),
+        ({"nsfw": "Soft", "browsingLevel": 16}, "x"),
+        ({"nsfw": "None", "browsingLevel": -1}, "none"),
         ({"nsfwLevel": "Blocked"}, None),
         ({}, None),
     ],

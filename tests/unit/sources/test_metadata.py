@@ -389,6 +389,16 @@ def test_a_jpeg_of_too_many_pixels_is_read_without_decoding_one() -> None:
         assert_is_the_a1111_example(read(bytes(data)))
 
 
+def test_a_fault_of_a_reader_leaves_the_text_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(texts: object) -> None:
+        raise RecursionError("a fault")
+
+    monkeypatch.setattr(metadata.dialects, "read", breaks)
+    read = metadata.read(png(parameters=A1111, Title="a duck"))
+    assert read.prompt is None
+    assert read.settings == {"not_understood": {"PNG parameters": A1111}}
+
+
 def test_text_bombs_are_not_expanded() -> None:
     bomb = zlib.compress(bytes(50_000_000))
     start = saved("PNG")[:33]
