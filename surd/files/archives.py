@@ -18,9 +18,12 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surd.files.parquet_pages import BombError, check_group, check_rows
 from surd.files.tar_members import members
 
 TABLE_SUFFIXES = (".parquet", ".pq")
+PLAIN_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What is read of a zip: of other methods Python expands without bound whatever it is given."""
 _BATCH_ROWS = 4
 _WINDOW_BYTES = 64_000_000
 _WINDOW_ROWS = 256
@@ -55,7 +58,10 @@ class _Zip:
         self._archive = zipfile.ZipFile(path)
 
     def head(self, member: str, size: int) -> bytes:
-        with self._archive.open(member) as stream:
+        info = self._archive.getinfo(member)
+        if info.compress_type not in PLAIN_ZIP:
+            raise ValueError("neither stored nor deflated; write the zip anew with one of these")
+        with self._archive.open(info) as stream:
             return stream.read(size)
 
     def close(self) -> None:
@@ -102,8 +108,11 @@ class _Table:
 
     def __init__(self, path: str) -> None:
         source: Any = fsspec.open(path, "rb").open() if "://" in path else path
+        self._path = path
         self._file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
         metadata = self._file.metadata
+        if "://" not in path:
+            check_rows(metadata, Path(path).stat().st_size)
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
         self._lock = threading.Lock()
@@ -163,13 +172,17 @@ class _Table:
         self._column, self._next_row = column, self._starts[group]
         groups = range(group, len(self._starts) - 1)
         self._batches = (  # by row group, since a batch of two would fail for either
-            batch for i in groups for batch in self._file.iter_batches(_BATCH_ROWS, [i], [leaf])
+            batch for i in groups for batch in self._group_batches(i, leaf)
         )
+
+    def _group_batches(self, group: int, leaf: str) -> Iterator[pa.RecordBatch]:
+        rows = min(_BATCH_ROWS, check_group(self._path, self._file.metadata, group, [leaf]))
+        return self._file.iter_batches(rows, [group], [leaf])
 
     def _advance(self) -> None:
         try:
             batch = next(self._batches)
-        except (pa.ArrowException, OSError, StopIteration) as error:
+        except (pa.ArrowException, OSError, StopIteration, BombError) as error:
             self._broken[bisect.bisect_right(self._starts, self._next_row) - 1] = self._next_row
             self._window.clear()
             raise ValueError(f"damaged ({' '.join(str(error).split())[:150]})") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from surd.errors import SourceError
+from surd.files.archives import PLAIN_ZIP
 from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources.beside import is_table, names_of
 from surd.sources.record import Seen
@@ -260,12 +261,12 @@ class _Zip:
         member = self._members.get(name)
         if member is None:
             return None
-        plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        step_bytes = 1 << (16 if plain else 12)  # other methods expand all they are given at once
+        if member.compress_type not in PLAIN_ZIP:
+            raise OSError("neither stored nor deflated")
         data = bytearray()
         try:
             with self._archive.open(member) as file:
-                while chunk := file.read(step_bytes):
+                while chunk := file.read(1 << 16):
                     data += chunk
                     if len(data) > self._where.max_bytes:
                         raise _too_large(self._where.max_bytes)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.errors import SourceError
+from surd.files.parquet_pages import BombError, check_group, check_rows
 from surd.files.text_encoding import encoding_of
 from surd.files.text_rows import (
     HEAD_LINES,
@@ -268,6 +269,7 @@ def parquet_source(path: Path | str) -> Any:
 def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
     if not names:  # nothing but bytes: Arrow would count no rows
         with pq.ParquetFile(parquet_source(path)) as file:
+            check_claims(path, file.metadata)
             yield from ((i, {}) for i in range(start, file.metadata.num_rows))
         return
     for number, batch in parquet_batches(path, names, start, BATCH_ROWS):
@@ -283,20 +285,34 @@ def parquet_batches(
     """
     number = 0
     with pq.ParquetFile(parquet_source(path), buffer_size=1 << 20) as file:
+        check_claims(path, file.metadata, groups=False)
         for group in range(file.num_row_groups):
             group_rows = file.metadata.row_group(group).num_rows
             if number + group_rows <= start:
                 number += group_rows
                 continue
             try:
-                for batch in file.iter_batches(rows, [group], names):
+                at_once = min(rows, check_group(path, file.metadata, group, names))
+                for batch in file.iter_batches(at_once, [group], names):
                     skip = min(max(start - number, 0), batch.num_rows)
                     yield number + skip, batch.slice(skip)
                     number += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, BombError) as error:
                 raise SourceError(
                     f"{path}: row group {group} is damaged ({_line(error)}); copy the file again"
                 ) from error
+
+
+def check_claims(path: Path | str, metadata: pq.FileMetaData, *, groups: bool = True) -> None:
+    """Raise SourceError where a file on the disk claims rows that it cannot hold; with ``groups``
+    the values of all its columns are counted."""
+    try:
+        if "://" not in str(path):
+            check_rows(metadata, Path(path).stat().st_size)
+        for group in range(metadata.num_row_groups if groups else 0):
+            check_group(path, metadata, group)
+    except BombError as error:
+        raise SourceError(f"{path}: damaged ({error}); copy the file again") from error
 
 
 def _line(error: Exception) -> str:

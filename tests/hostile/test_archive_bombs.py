@@ -1,0 +1,180 @@
+"""Archives and tables that expand, or that claim more than they hold."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support_bombs import in_a_gigabyte
+
+from surd.errors import SourceError
+from surd.files.local_files import LocalFiles
+from surd.files.parquet_pages import PLAIN_PAGE_BYTES, BombError, check_group
+from surd.sources.huggingface import HuggingFaceSource
+from surd.sources.huggingface import pages as rows_of_images
+from surd.sources.table_rows import open_parquet
+
+MB = 1 << 20
+
+READ_CELLS = """
+from surd.files.local_files import LocalFiles
+files = LocalFiles()
+print(" ".join({files.read(path, 50_000_000).status for path in sys.argv[1:]}))
+"""
+READ_TABLE = """
+from surd.errors import SourceError
+from surd.sources.table_rows import open_parquet
+rows = 0
+try:
+    for number, row in open_parquet(Path(sys.argv[1])).rows(0, ["url"]):
+        rows += 1
+except SourceError as error:
+    print("refused" if "would expand" in str(error) else error)
+else:
+    print(rows)
+"""
+
+
+def write_zip(path: Path, method: int, megabytes: int) -> Path:
+    with (
+        zipfile.ZipFile(path, "w", method) as archive,
+        archive.open("bomb.png", "w", force_zip64=True) as member,
+    ):
+        block = bytes(MB)
+        for _ in range(megabytes):
+            member.write(block)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_members_that_expand_without_bound_are_not_opened(tmp_path: Path, method: int) -> None:
+    path = write_zip(tmp_path / "bomb.zip", method, 2)
+    assert path.stat().st_size < 2_000
+    files = LocalFiles()
+    fetched = files.read(f"{path}::bomb.png", 1000)
+    files.close()
+    assert fetched.status == "unreadable_file"
+    assert "deflated" in (fetched.detail or "")
+
+
+def test_a_deflated_member_is_read_up_to_the_cap(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "bomb.zip", zipfile.ZIP_DEFLATED, 100)
+    assert in_a_gigabyte(READ_CELLS, f"{path}::bomb.png", mb=600) == "too_large"
+
+
+def write_cells(path: Path, cells: list[bytes], *, dictionary: bool) -> Path:
+    table = pa.table({"image": pa.array(cells, pa.large_binary())})
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        use_dictionary=dictionary,
+        write_statistics=False,
+        dictionary_pagesize_limit=1 << 30,
+        data_page_size=1 << 30,
+    )
+    return path
+
+
+def test_a_dictionary_of_large_cells_is_read_within_a_gigabyte(tmp_path: Path) -> None:
+    path = write_cells(tmp_path / "a.parquet", [bytes(30 * MB)] * 2, dictionary=True)
+    assert path.stat().st_size < 10_000
+    cells = [f"{path}::image/{row}" for row in range(2)]
+    assert in_a_gigabyte(READ_CELLS, *cells) == "ok"
+
+
+def test_cells_that_expand_a_thousandfold_are_refused(tmp_path: Path) -> None:
+    path = write_cells(tmp_path / "a.parquet", [bytes(100 * MB)], dictionary=False)
+    assert path.stat().st_size < 40_000
+    assert in_a_gigabyte(READ_CELLS, f"{path}::image/0", mb=600) == "unreadable_file"
+
+
+def test_texts_that_expand_a_thousandfold_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"url": ["http://a/" + "a" * (100 * MB)]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    assert in_a_gigabyte(READ_TABLE, path, mb=600) == "refused"
+
+
+def test_a_dictionary_times_its_rows_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    text = pa.array(["http://a/" + "a" * (4 * MB)])
+    table = pa.table({"url": pa.DictionaryArray.from_arrays(pa.array([0] * 300), text)})
+    pq.write_table(
+        table, path, compression="zstd", write_statistics=False, dictionary_pagesize_limit=1 << 30
+    )
+    assert path.stat().st_size < 10_000
+    assert in_a_gigabyte(READ_TABLE, path, mb=900) == "300"
+
+
+def claiming(path: Path, rows: int) -> Path:
+    """A file of images whose footer claims so many rows, in groups and columns as well."""
+    write_cells(path, [b"a", b"b", b"c"], dictionary=False)
+    data = path.read_bytes()
+    size = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - size : -8]
+    said, claimed = zigzag(3), zigzag(rows)
+    metadata = pq.read_metadata(path)
+    assert metadata.num_rows == 3
+    for head in (b"\x16", b"\x26"):  # an i64, one or two fields after the last
+        footer = footer.replace(head + said, head + claimed)
+    path.write_bytes(data[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert pq.read_metadata(path).num_rows == rows
+    return path
+
+
+def zigzag(number: int) -> bytes:
+    number, out = number * 2, bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+@pytest.mark.parametrize("rows", [1000, 10**12])
+def test_rows_that_a_file_does_not_hold_make_no_samples(tmp_path: Path, rows: int) -> None:
+    path = claiming(tmp_path / "a.parquet", rows)
+    with pytest.raises(SourceError, match="claims"):
+        list(rows_of_images(HuggingFaceSource(path=str(path)), None))
+
+
+def test_a_large_page_that_does_not_expand_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    cells = [i.to_bytes(4, "little") * (PLAIN_PAGE_BYTES // 40) for i in range(12)]
+    table = pa.table({"image": pa.array(cells, pa.large_binary())})
+    pq.write_table(table, path, compression="none", use_dictionary=False, data_page_size=1 << 30)
+    metadata = pq.read_metadata(path)
+    assert metadata.row_group(0).column(0).total_uncompressed_size > PLAIN_PAGE_BYTES
+    assert check_group(path, metadata, 0, ["image"]) >= 4
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+def test_page_headers_of_every_kind_count_as_the_footer_does(
+    tmp_path: Path, version: str, codec: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    rows = [{"bytes": f"{i}".encode(), "n": [i] * (i % 3)} for i in range(5000)]
+    table = pa.table({"image": rows, "word": [f"{i % 7}" for i in range(5000)]})
+    pq.write_table(
+        table,
+        path,
+        compression=codec,
+        data_page_version=version,
+        data_page_size=500,
+        row_group_size=2000,
+        write_page_checksum=True,
+    )
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        assert check_group(path, metadata, group) > 1000
+    assert sum(1 for _ in open_parquet(path).rows(0, ["word"])) == 5000
+
+
+def test_a_file_at_a_url_is_checked_by_its_footer(tmp_path: Path) -> None:
+    path = write_cells(tmp_path / "a.parquet", [bytes(100 * MB)], dictionary=False)
+    with pytest.raises(BombError, match="would expand"):
+        check_group(path.as_uri(), pq.read_metadata(path), 0)
