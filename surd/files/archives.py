@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from surd.files.parquet_pages import BombError, check_group, check_rows
 from surd.files.tar_members import members
+from surd.untrusted import open_regular
 
 TABLE_SUFFIXES = (".parquet", ".pq")
 PLAIN_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -45,7 +46,12 @@ class Archive(Protocol):
 
 
 def open_archive(path: str) -> Archive:
-    """The file at ``path``, by its name: tar, Parquet (also at a url of fsspec's), else zip."""
+    """The file at ``path``, by its name: tar, Parquet (also at a url of fsspec's), else zip.
+
+    Raises OSError for what is no regular file, and what the archive's own reader raises.
+    """
+    if "://" not in path:
+        open_regular(path).close()
     if path.lower().endswith(TABLE_SUFFIXES):
         return _Table(path)
     return _Tar(path) if path.lower().endswith(".tar") else _Zip(path)
@@ -182,6 +188,8 @@ class _Table:
     def _advance(self) -> None:
         try:
             batch = next(self._batches)
+        except MemoryError:  # Arrow's among them
+            raise
         except (pa.ArrowException, OSError, StopIteration, BombError) as error:
             self._broken[bisect.bisect_right(self._starts, self._next_row) - 1] = self._next_row
             self._window.clear()

@@ -10,12 +10,12 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 
 from surd.files.archives import Archive, open_archive
 from surd.net.request import Fetched
+from surd.untrusted import open_regular
 
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)
 _UNREADABLE = (
@@ -46,11 +46,13 @@ class LocalFiles:
         self._lock = threading.Lock()
 
     def read(self, path: str, max_bytes: int) -> Fetched:
-        """The file's bytes, or the status that says why not. Never raises."""
+        """The file's bytes, or the status that says why not. Raises nothing but MemoryError."""
         try:
             data = self._head(path, max_bytes + 1)
         except _GONE:
             return Fetched("missing_file", "not there any more")
+        except MemoryError:  # Arrow's among them
+            raise
         except _UNREADABLE as error:
             text = str(error).split("\n", 1)[0][:200]
             return Fetched("unreadable_file", text or type(error).__name__)
@@ -67,7 +69,7 @@ class LocalFiles:
     def _head(self, path: str, size: int) -> bytes:
         file, inside, member = path.partition("::")
         if not inside or os.path.exists(path):  # noqa: PTH110  (Path's raises for long names)
-            with Path(path).open("rb") as stream:
+            with open_regular(path) as stream:
                 return stream.read(size)
         with self._using(file) as archive:
             return archive.head(member, size)

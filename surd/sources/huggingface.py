@@ -30,6 +30,7 @@ from surd.sources.column_names import (
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record, Seen
 from surd.sources.table_rows import open_parquet, parquet_schema, parquet_source
+from surd.untrusted import below
 
 IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
 
@@ -121,7 +122,7 @@ def _records(
                 cell = row.get(image) if leaves else None
                 rest = {key: value for key, value in row.items() if not leaves or key != image}
                 if is_outside:
-                    places = [_outside(path, (cell or {}).get("path"))]
+                    places = [_outside(params, path, (cell or {}).get("path"))]
                 elif has_list:
                     places = [f"{path}::{image}/{number}/{i}" for i in range(len(cell or ()))]
                 else:
@@ -149,11 +150,16 @@ def _has_no_bytes(path: Path | str, image: str) -> bool:
         return bool(file.metadata.num_rows)
 
 
-def _outside(table: Path | str, written: str | None) -> str | None:
-    """Where an image is that a table on the disk names by its path."""
+def _outside(params: HuggingFaceSource, table: Path | str, written: str | None) -> str | None:
+    """Where an image is that a table on the disk names by its path: below the table's folder, or
+    one above it up to the source's. Raises ValueError where it is neither."""
     if written is None or isinstance(table, str):
         return None
-    folders = [table.parent, *table.parent.parents][:4]
+    top = Path(params.path).expanduser().absolute()
+    folders = [table.parent]
+    while folders[-1] != top and top in folders[-1].parents:
+        folders.append(folders[-1].parent)
+    below(folders[-1], written)
     found = (folder / written for folder in folders)
     return str(next((place for place in found if place.is_file()), table.parent / written))
 

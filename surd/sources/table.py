@@ -31,6 +31,7 @@ from surd.sources.column_names import (
 from surd.sources.record import Page, Record, Seen
 from surd.sources.sidecar import as_list, texts_in
 from surd.sources.table_rows import SUFFIXES, Row, Table, format_of, open_table
+from surd.untrusted import below, parse_json
 
 PAGE_RECORDS = 100
 
@@ -65,7 +66,8 @@ class TableSource(ColumnParams):
     path_column: str | None = column("path")
     id_column: str | None = column("id")
     images_root: str | None = Field(
-        default=None, description="folder that relative paths start from; default: the table's own"
+        default=None,
+        description="folder that paths start from and have to stay in; default: the table's own",
     )
 
 
@@ -94,7 +96,7 @@ def _position(cursor: str | None, file_count: int, path: str) -> tuple[int, int]
     if cursor is None:
         return 0, 0
     try:
-        position = json.loads(cursor)
+        position = parse_json(cursor)
         file, row = int(position["file"]), int(position["row"])
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(f"{path}: {cursor!r} is not a cursor of a table; start again") from error
@@ -306,13 +308,20 @@ def _is_plain(value: Any) -> bool:
 def _record(
     params: TableSource, columns: Mapping[str, str], root: Path, row: Row, nameless: str
 ) -> Record:
-    """Record of one image. Raises ValueError for bytes that are not UTF-8."""
+    """Record of one image. Raises ValueError for bytes that are not UTF-8, and for a path that
+    leads out of ``root``."""
     text = texts_of(columns, row)
     if _is_url(text.get("path")) and text.get("url") is None:
         text["url"], text["path"] = text["path"], None
     written = text.get("path")
-    path = _locate(root, written.replace("\\", "/")) if written is not None else None
-    if path and text.get("url") and not params.path_column and not _is_there(path):
+    doubtful = text.get("url") is not None and not params.path_column
+    try:
+        path = _locate(root, written.replace("\\", "/")) if written is not None else None
+    except ValueError:
+        if not doubtful:
+            raise
+        path = text["path"] = None
+    if path and doubtful and not _is_there(path):
         path = text["path"] = None  # nobody called it a path, and there is nothing
     return Record(
         key=text.get("id") or text.get("url") or written or nameless,
@@ -328,9 +337,17 @@ def _is_url(text: str | None) -> bool:
 
 
 def _locate(root: Path, written: str) -> str:
-    """Absolute form of a path, which may be ``archive.zip::member``."""
+    """Absolute form of a path, which may be ``archive.zip::member``. Raises ValueError where it
+    leads out of ``root``."""
     file, mark, member = written.partition("::")
-    return f"{root / file}{mark}{member}"
+    try:
+        below(root, written)
+        return f"{below(root, file)}{mark}{member}"
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; if you trust the table, set images_root to / or to a folder "
+            "that holds its images"
+        ) from error
 
 
 def _is_there(path: str) -> bool:

@@ -160,7 +160,9 @@ def test_relative_paths_start_from_the_tables_folder_or_the_given_one(tmp_path: 
 
 
 def test_absolute_paths_and_members_of_archives_are_kept(tmp_path: Path) -> None:
-    assert only(one_row(tmp_path, path="/data/b.png")).path == "/data/b.png"
+    assert only(one_row(tmp_path, path=f"{tmp_path}/b.png")).path == f"{tmp_path}/b.png"
+    path = one_row(tmp_path, path="/data/b.png")
+    assert only(path, images_root="/").path == "/data/b.png"
     assert only(one_row(tmp_path, path="c.zip::../b.png")).path == f"{tmp_path}/c.zip::../b.png"
 
 
