@@ -22,6 +22,14 @@ from PIL import Image, UnidentifiedImageError, features
 
 from surd.files.colour import in_srgb, profile_mode
 from surd.files.jxl import is_jxl, jxl_size
+from surd.files.pixel_budget import decoding
+from surd.files.structure import (
+    MAX_SIDE_RATIO,
+    other_format,
+    plugins,
+    too_many_pieces,
+    too_many_scans,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +48,13 @@ _FORMATS = {
 }
 MAX_PIXELS = 178_956_970
 """Pillow refuses to open images with more pixels than this."""
-_MAGIC = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
-    *(b"\xff\x0a", b"\0\0\0\x0cJXL "),
-)
 _FIRST_OF_MANY = ("GIF", "MPO", "TIFF")
 """Formats whose first picture stands for a file with several: an animation's, a scan's."""
 _EXTRAS = {"HEIC": ("pillow_heif", "register_heif_opener"), "JPEG XL": ("pillow_jxl", "")}
 """What ``surd[formats]`` decodes: the module, and its function that tells Pillow so."""
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = 0x0112
+_STRIP_PIXELS = 4_000_000
 _HASH_SIDE_PX = 64
 _DCT_SIDE_PX = 32
 
@@ -91,6 +96,11 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
             raise ImageProblem(
                 "too_many_pixels", f"{width} x {height} is more than {max_pixels:,} pixels"
             )
+        if max(width, height) > MAX_SIDE_RATIO * min(width, height):
+            size = f"{width} x {height}: one side is over {MAX_SIDE_RATIO:,} times the other"
+            raise ImageProblem("unsupported_format", size)
+        if problem := too_many_scans(data, width * height) if mime == "image/jpeg" else None:
+            raise ImageProblem("decode_error", problem)
         if image.format not in _FIRST_OF_MANY and _is_animated(image, data):
             raise ImageProblem("animated", "more than one frame")
         orientation = 1 if image.format == "TIFF" else _orientation(image)  # Pillow turns those
@@ -108,7 +118,9 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
     and CMYK are converted to sRGB.
     """
     try:
-        with _open(data) as image:
+        with _open(data) as image, decoding(image.width * image.height):
+            if problem := too_many_scans(data, image.width * image.height):
+                raise ImageProblem("decode_error", problem)
             profile = image.info.get("icc_profile")
             pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
             if pixels is None:
@@ -132,11 +144,11 @@ def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
     """
     try:
         if facts.mime == "image/jpeg":
-            grey = _decode_jpeg(data, _HASH_SIDE_PX, grey=True)
+            with decoding(facts.width * facts.height):
+                grey = _decode_jpeg(data, _HASH_SIDE_PX, grey=True)
             if grey is not None:
                 return upright(grey[:, :, 0], facts.orientation)
-        rgb = decode(data)
-        return np.asarray(Image.fromarray(rgb).convert("L"))
+        return _grey(decode(data))
     except ImageProblem:
         raise
     except _DECODER_ERRORS as error:
@@ -195,16 +207,29 @@ def _open(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 size = f"{width} x {height} is more than {max_pixels:,} pixels"
                 raise ImageProblem("too_many_pixels", size)
         _load_decoder(data)
-        return Image.open(io.BytesIO(data))
+        if problem := too_many_pieces(data):
+            raise ImageProblem("decode_error", problem)
+        formats = plugins(data)
+        if not formats:
+            raise _no_image(data)
+        return Image.open(io.BytesIO(data), formats=formats)
     except ImageProblem:
         raise
     except Image.DecompressionBombError as error:
         raise ImageProblem("too_many_pixels", str(error).split(",")[0]) from error
     except UnidentifiedImageError as error:
-        status = "decode_error" if data.startswith(_MAGIC) else "not_an_image"
-        raise ImageProblem(status, _looks_like(data)) from error
+        if data[4:8] == b"ftyp":
+            raise _no_image(data) from error
+        raise ImageProblem("decode_error", "an image file with a damaged header") from error
     except _DECODER_ERRORS as error:
         raise _problem(error, data) from error
+
+
+def _no_image(data: bytes) -> ImageProblem:
+    name = other_format(data)
+    if name is not None:
+        return ImageProblem("unsupported_format", f"{name} image")
+    return ImageProblem("not_an_image", _looks_like(data))
 
 
 def _load_decoder(data: bytes) -> None:
@@ -233,7 +258,6 @@ _DECODER_ERRORS = (
     ValueError,
     SyntaxError,
     EOFError,
-    MemoryError,
     OverflowError,
     ArithmeticError,
     LookupError,
@@ -245,11 +269,17 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
     Warning,  # where warnings are errors
 )
-"""What Pillow, simplejpeg and numpy are known to raise on broken files."""
+"""What Pillow, simplejpeg and numpy are known to raise on broken files. Not MemoryError: what an
+image is does not depend on the machine."""
+_OUT_OF_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory")
+"""How Pillow, libjpeg and OpenCV say it otherwise."""
 
 
 def _problem(error: BaseException, data: bytes) -> ImageProblem:
+    """The verdict on a file. Raises MemoryError where there is none, but too little memory."""
     text = _first_line(error)
+    if any(words in text.lower() for words in _OUT_OF_MEMORY):
+        raise MemoryError(text) from error
     early = any(word in text.lower() for word in ("truncated", "premature", "unexpected end"))
     if data[:4] == b"RIFF":  # WebP's decoder does not say why; the header says how long it is
         early = len(data) < int.from_bytes(data[4:8], "little") + 8
@@ -270,9 +300,7 @@ def _looks_like(data: bytes) -> str:
         return "an HTML page"
     if start.startswith((b"{", b"[")):
         return "JSON text"
-    if data.startswith(_MAGIC):
-        return "an image file with a damaged header"
-    return f"begins with {data[:8].hex()}"
+    return "no format that surd knows"
 
 
 def _is_animated(image: Image.Image, data: bytes) -> bool:
@@ -314,11 +342,32 @@ def _decode_any(image: Image.Image, profile: bytes | None) -> NDArray[np.uint8]:
     """Upright ``[h, w, 3]`` RGB of what Pillow decodes, which turns TIFF itself and then knows of
     no orientation any more. Raises ImageProblem for another size than the header's."""
     width, height = image.size
-    pixels = _to_rgb(in_srgb(image, profile))
-    if pixels.shape[:2] != (height, width):
-        found = f"{pixels.shape[1]} x {pixels.shape[0]}"
+    image.load()
+    if image.size != (width, height):
+        found = f"{image.width} x {image.height}"
         raise ImageProblem("decode_error", f"{found} pixels, but {width} x {height} in the header")
-    return upright(pixels, _orientation(image))
+    orientation = _orientation(image)
+    if height <= _strip_rows(width):
+        return upright(_to_rgb(in_srgb(image, profile)), orientation)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows := _strip_rows(width)):
+        end = min(top + rows, height)
+        strip = in_srgb(image.crop((0, top, width, end)), profile)
+        pixels[top:end] = _to_rgb(strip)
+    return upright(pixels, orientation)
+
+
+def _strip_rows(width: int) -> int:
+    """Rows that are converted at once: each conversion has a copy of them."""
+    return max(1, _STRIP_PIXELS // width)
+
+
+def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``[h, w]`` of ``[h, w, 3]``, as Pillow has it."""
+    grey = np.empty(rgb.shape[:2], np.uint8)
+    for top in range(0, len(rgb), rows := _strip_rows(rgb.shape[1])):
+        grey[top : top + rows] = Image.fromarray(rgb[top : top + rows]).convert("L")
+    return grey
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -27,7 +27,9 @@ def texts(tiff: bytes) -> Iterator[Text]:
         exif.load(tiff)
         tags: dict[int, Any] = dict(exif)
         comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or tags.get(_USER_COMMENT)
-    except Exception:  # hostile bytes make Pillow raise anything from SyntaxError to MemoryError
+    except MemoryError:
+        raise
+    except Exception:  # hostile bytes make Pillow raise anything
         return
     if comment:
         data = _bytes(comment)

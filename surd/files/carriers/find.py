@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from io import BytesIO
 
 from PIL import Image
 
 from surd.files.carriers import exif, jpeg, png, stealth, webp, xmp
 from surd.files.carriers.decoding import decode_plain
+from surd.files.structure import plugins, too_many_pieces
 from surd.text.generation.found import Text
 
 Carrier = Callable[[bytes], Iterator[Text]]
@@ -19,24 +19,31 @@ MAX_TEXTS = 1_000
 
 
 def texts_in(data: bytes) -> list[Text]:
-    """Texts that a file tells without decoding a pixel; never raises for what is in it."""
+    """Texts that a file tells without decoding a pixel. Raises nothing but MemoryError."""
     return _texts(_carrier(data), data)
 
 
 def hidden_texts_in(data: bytes) -> list[Text]:
-    """Texts in the alpha channel, which is decoded where there is one; never raises."""
+    """Texts in the alpha channel, which is decoded where there is one. Raises
+    nothing but MemoryError."""
     return _texts(stealth.texts, data) if stealth.may_hold(data) else []
 
 
 def _texts(carrier: Carrier, data: bytes) -> list[Text]:
     """The distinct texts, of a damaged file those before the damage."""
     texts: dict[Text, None] = {}
-    with suppress(Exception), warnings.catch_warnings():
-        # hostile bytes make Pillow raise anything from SyntaxError to MemoryError
-        warnings.simplefilter("ignore")
-        for text in carrier(data):
-            if text.value.strip() and len(texts) < MAX_TEXTS:
-                texts[text] = None
+    if too_many_pieces(data):
+        return []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for text in carrier(data):
+                if text.value.strip() and len(texts) < MAX_TEXTS:
+                    texts[text] = None
+    except MemoryError:
+        raise
+    except Exception:  # hostile bytes make Pillow raise anything
+        return list(texts)
     return list(texts)
 
 
@@ -52,7 +59,7 @@ def _carrier(data: bytes) -> Carrier:
 
 def _other(data: bytes) -> Iterator[Text]:
     """What Pillow tells of any other format (AVIF, TIFF, GIF)."""
-    with Image.open(BytesIO(data)) as image:
+    with Image.open(BytesIO(data), formats=plugins(data)) as image:
         comment, packet = image.info.get("comment"), image.info.get("xmp")
         if isinstance(comment, bytes | str):
             value = comment if isinstance(comment, str) else decode_plain(comment)
