@@ -39,7 +39,7 @@ class Found:
 
 
 def read(data: bytes) -> Found:
-    """What an image file says; never raises, whatever is in it."""
+    """What an image file says. Raises nothing but MemoryError, whatever is in it."""
     texts = texts_in(data)
     try:
         reading = dialects.read(texts)
@@ -47,6 +47,8 @@ def read(data: bytes) -> Found:
             texts = [*texts, *hidden]
             reading = dialects.read(texts)
         return _found(tuple(texts), reading)
+    except MemoryError:
+        raise
     except Exception:  # a fault of a reader's on a hostile file must not end the collection
         missed = tuple(filter(dialects.is_long, texts))
         return _found(tuple(texts), dialects.Reading(None, (), missed))

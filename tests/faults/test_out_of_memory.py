@@ -5,20 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from support import jpeg
 
 from surd.errors import ModelError
+from surd.files import archives, images
+from surd.files.carriers import find as carriers
+from surd.files.local_files import LocalFiles
 from surd.models import captioner as captioners
 from surd.models.clip import Clip
 from surd.models.memory import halving, is_out_of_memory
+from surd.net.fetch import Fetched
+from surd.sources import metadata
 from surd.stages.base import Batch
 from surd.stages.caption import STAGE as CAPTION
+from surd.stages.download.stage import DownloadParams, outcome
 from surd.stages.score import STAGE as SCORE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,6 +41,48 @@ ERRORS = [
     ),
 ]
 PICTURES = 11
+
+
+IMAGE_ERRORS = [
+    MemoryError("no room"),
+    OSError("out of memory error when reading image file"),
+    ValueError("Insufficient memory (case 4)"),
+]
+"""As numpy, Pillow and libjpeg say it."""
+
+
+@pytest.mark.parametrize("error", IMAGE_ERRORS, ids=lambda error: type(error).__name__)
+def test_too_little_memory_is_no_verdict_on_an_image(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(images.simplejpeg, "decode_jpeg", fail)
+    with pytest.raises(MemoryError, match=r"lower download\.threads"):
+        outcome(Fetched("ok", body=jpeg(1)), DownloadParams())
+
+
+def test_too_little_memory_is_no_lack_of_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Iterator[Any]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(carriers.jpeg, "texts", fail)
+    with pytest.raises(MemoryError):
+        metadata.read(jpeg(1))
+
+
+def test_too_little_memory_is_no_unreadable_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(archives, "check_rows", fail)
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "a.parquet")
+    with pytest.raises(MemoryError):
+        LocalFiles().read(f"{tmp_path}/a.parquet::image/0", 100)
 
 
 def word(item: object) -> str:

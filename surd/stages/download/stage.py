@@ -153,7 +153,11 @@ def describe(data: bytes, params: DownloadParams) -> Row:
 
 
 def outcome(fetched: Fetched, params: DownloadParams) -> Row:
-    """The row for what was fetched; an image that is no good becomes a verdict. Never raises."""
+    """The row for what was fetched; an image that is no good becomes a verdict.
+
+    Raises MemoryError where the machine is too small: no verdict, or the dataset would depend on
+    the machine.
+    """
     row: Row = {
         "status": fetched.status,
         "detail": fetched.detail,
@@ -164,6 +168,11 @@ def outcome(fetched: Fetched, params: DownloadParams) -> Row:
             row |= describe(fetched.body, params)
         except images.ImageProblem as problem:
             row |= {"status": problem.status, "detail": problem.detail}
+        except MemoryError as error:
+            raise MemoryError(
+                "out of memory while decoding an image; lower download.threads or "
+                "download.max_pixels, or give the process more memory"
+            ) from error
         except Exception as error:  # whatever a hostile file does, it costs one row
             detail = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
             row |= {"status": "decode_error", "detail": detail}
