@@ -16,6 +16,7 @@ from surd.adapter.language import Language
 from surd.adapter.module import Adapter, AdapterConfig, Base, LanguageModel
 from surd.errors import ModelError
 from surd.store.storage import Storage, local_path
+from surd.untrusted import parse_json
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -76,8 +77,9 @@ def load(
         settings = {name: value for name, value in config.items() if name in known}
         if "language_model" in settings:
             settings["language_model"] = LanguageModel(**settings["language_model"])
-        adapter = Adapter(AdapterConfig(**settings))
         weights = load_file(folder / WEIGHTS_FILE)
+        _check_claims(settings, weights)
+        adapter = Adapter(AdapterConfig(**settings))
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
         _check_finite(weights, str(folder / WEIGHTS_FILE))
@@ -96,6 +98,19 @@ def load(
     elif llm is not None:
         raise ModelError(f"{folder}: this adapter reads no language model; leave out --llm")
     return adapter.to(device).eval().requires_grad_(False)
+
+
+def _check_claims(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError where the configuration asks for more than there are weights: it would be
+    built before it is compared."""
+    most = max((max(value.shape, default=0) for value in weights.values()), default=0)
+    language = settings.get("language_model")
+    claims = {name: settings.get(name) for name in ("width", "feed_forward", "heads")}
+    claims["language_model.width"] = language.width if language else None
+    limits = dict.fromkeys(claims, most) | {"depth": len(weights)}
+    for name, value in (claims | {"depth": settings.get("depth")}).items():
+        if value is not None and (not isinstance(value, int) or not 0 <= value <= limits[name]):
+            raise ValueError(f"{name} is {value}, but the weights have at most {limits[name]}")
 
 
 def _base(config: Mapping[str, Any]) -> Base | None:
@@ -129,7 +144,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """What was saved beside the weights. Raises ModelError."""
     path = local_path(folder) / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
             f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter DIR"

@@ -17,6 +17,7 @@ from typing import Any
 
 from surd.errors import WorkspaceError
 from surd.store.storage import Storage, fsync
+from surd.untrusted import parse_json
 
 FOLDER = "dataset"
 DESCRIPTION = "surd-dataset.json"
@@ -35,7 +36,7 @@ def new_folder(fingerprint: str) -> str:
 def read_description(storage: Storage, folder: str = FOLDER) -> dict[str, Any] | None:
     """What a dataset says of itself; None when there is none or it is not all there."""
     try:
-        said = json.loads(storage.read_bytes(f"{folder}/{DESCRIPTION}"))
+        said = parse_json(storage.read_bytes(f"{folder}/{DESCRIPTION}"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return said if isinstance(said, dict) and said.get("complete") is True else None
@@ -129,7 +130,7 @@ def _retire(old: Path, final: Path) -> None:
 def _names_in(storage: Storage, folder: str) -> set[str]:
     """The files that a dataset's description calls its own, whole or not."""
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-        said = json.loads(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
+        said = parse_json(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
         names = (file[key] for file in said["files"] for key in ("name", "written_as"))
         return {*_TEXTS, *names}
     return set(_TEXTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from surd.dataset.atomic_folder import DESCRIPTION, FOLDER
 from surd.dataset.columns import EXTENSIONS, PUBLISHED
 from surd.errors import SurdError, WorkspaceError, command
 from surd.store.storage import Storage
+from surd.untrusted import parse_json
 
 _BATCH_ROWS = 100
 _KEPT_ROW_GROUPS = 4
@@ -46,7 +46,7 @@ def open_published(location: str) -> Published:
     for place in (location, f"{location.rstrip('/')}/{FOLDER}"):
         storage = Storage(place)
         try:
-            said = json.loads(storage.read_bytes(DESCRIPTION))
+            said = parse_json(storage.read_bytes(DESCRIPTION))
             if not said["complete"]:
                 raise SurdError(
                     f"{place}: was left half replaced; finish with: {command('publish', location)}"

@@ -69,7 +69,7 @@ def connect(address: str | None) -> bool:
 def check_answers(address: str | None) -> None:
     """Ray itself would try for minutes, and write a line every few seconds."""
     host, _, port = (address or "").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         return
     try:
         socket.create_connection((host, int(port)), _ANSWER_S).close()

@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import difflib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from surd.evaluate.prompt import Prompt
 from surd.evaluate.question_rows import DEPENDENT, dependent, geneval, geneval_2, own, tifa
 from surd.files.text_rows import delimited_rows, json_object
 from surd.paths import shipped
+from surd.untrusted import parse_json
 
 KINDS = ("action", "color", "counting")
 """The bundled sets: one for each kind of semantic prompt in the SUR-adapter paper."""
@@ -160,8 +160,8 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Prompt]:
 def _read_json(path: Path, text: str) -> Iterator[Prompt]:
     """TIFA's questions."""
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        rows = parse_json(text)
+    except ValueError as error:
         raise SurdError(f"{path}: not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SurdError(f"{path}: not a list of objects, as TIFA's questions are")

@@ -178,7 +178,7 @@ def _number(value: object, where: str) -> int:
 def _series(id_: str, otherwise: str) -> str:
     """``whoops`` of ``whoops_5``: where a prompt comes from, if its id says so."""
     name, _, number = id_.rpartition("_")
-    return name if name and number.isdigit() else otherwise
+    return name if name and number.isdecimal() else otherwise
 
 
 def _questions(value: object, where: str) -> tuple[Question, ...]:

@@ -21,6 +21,7 @@ from surd.models.names import public_name
 from surd.params import SERVED
 from surd.progress import track
 from surd.store.storage import Storage
+from surd.untrusted import parse_json
 
 log = logging.getLogger("surd")
 
@@ -166,7 +167,7 @@ def _place(name: str, examples: Sequence[Pair]) -> tuple[str, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["prompts"]
+        found = parse_json(path.read_text(encoding="utf-8"))["prompts"]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:

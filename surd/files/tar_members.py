@@ -6,9 +6,13 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from surd.untrusted import open_regular
 
 MAX_MEMBERS = 1_000_000
 _BLOCK_BYTES = 512
+_MAX_HEADER_BYTES = 1 << 20
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -33,23 +37,44 @@ def members(path: Path) -> Iterator[Member]:
     Links, devices, folders and sparse files are passed over. Raises ValueError, which says what is
     wrong, where the archive is damaged; OSError where it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         _refuse_compressed(file.read(6))
         file.seek(0)
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                yield from _members(archive)
+            headers = _Headers(file)
+            with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
+                yield from _members(archive, headers)
                 file.seek(archive.offset)
                 if file.read(_BLOCK_BYTES).strip(b"\0"):
                     raise ValueError(f"damaged at byte {archive.offset:,}")
+        except RecursionError as error:
+            raise ValueError("damaged: too many headers of one member") from error
         except (tarfile.TarError, EOFError, OverflowError) as error:
             raise ValueError(f"no tar, or damaged ({error})") from error
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[Member]:
+class _Headers:
+    """The archive, of which no more than a megabyte is read for a member: tarfile reads long names,
+    extended headers and maps of sparse files whole, whatever their size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.left = _MAX_HEADER_BYTES
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """As a file's; raises ValueError beyond the limit."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"damaged: a header of more than {_MAX_HEADER_BYTES:,} bytes")
+        return self._file.read(size)
+
+
+def _members(archive: tarfile.TarFile, headers: _Headers) -> Iterator[Member]:
     last = -1
     count = 0
     while (info := archive.next()) is not None:
+        headers.left = _MAX_HEADER_BYTES
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep every one
         if info.offset <= last or info.size < 0:
             raise ValueError("damaged: a header leads back to one before it")

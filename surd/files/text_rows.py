@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from surd.files.formats import LOCATION
+from surd.untrusted import parse_json
 
 MAX_CHARS = 64_000_000
 """A CSV field or JSON line beyond this is a bad row."""
@@ -156,11 +156,9 @@ def _next_row(reader: Iterator[list[str]]) -> list[str] | str | None:
 def json_object(line: str | bytes) -> dict[str, Any] | str:
     """The object on a line of JSON, or what is wrong with it."""
     try:
-        value = json.loads(line.decode("utf-8-sig") if isinstance(line, bytes) else line)
+        value = parse_json(line.decode("utf-8-sig") if isinstance(line, bytes) else line)
     except UnicodeError:
         return "not UTF-8"
     except ValueError as error:
         return f"not JSON: {error}"
-    except RecursionError:
-        return "not JSON: nested too deeply"
     return value if isinstance(value, dict) else "not a JSON object"

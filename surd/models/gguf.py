@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surd.errors import ModelError, need_extra
+from surd.models.gguf_header import check_gguf
 from surd.models.names import identity
 from surd.paths import cache_folder
 from surd.store.storage import give_mode
@@ -78,9 +79,15 @@ def plain_folder(
     Converted weights are those transformers reads from the file, in `dtype`: 30 seconds for 135
     million parameters on two cores, and one second for each later load.
     """
+    from surd.models.hub import telling
+
     need_extra("reading GGUF files", "train", "gguf")
     path = gguf_path(name, gguf_file, revision)
     kind = str(dtype).removeprefix("torch.")
+    try:
+        check_gguf(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: damaged ({error}); download it again") from error
     folder = cache_folder() / "gguf" / f"{path.stem}-{identity(str(path))[:12]}-{kind}"
     if folder.is_dir():
         return folder
@@ -88,7 +95,10 @@ def plain_folder(
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     temporary.mkdir(parents=True)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # bars that cannot be turned off
+        with (
+            contextlib.redirect_stderr(io.StringIO()),  # bars that cannot be turned off
+            telling("language model", str(path)),
+        ):
             _convert(path, temporary, dtype)
         mode = (temporary / "config.json").stat().st_mode
         for file in temporary.iterdir():

@@ -26,6 +26,7 @@ from yarl import URL
 from surd.errors import ModelError
 from surd.net.proxies import proxy_for
 from surd.net.request import retry_after_s, user_agent
+from surd.untrusted import parse_json
 
 log = logging.getLogger("surd")
 
@@ -349,8 +350,8 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise _Broken("an answer that is no JSON") from error
     if not isinstance(value, dict):
         raise _Broken("an answer that is no JSON object")
@@ -372,10 +373,10 @@ def _refused(response: aiohttp.ClientResponse, data: bytes) -> Exception:
 def _said(data: bytes) -> str:
     """What an answer says of an error; servers differ in where."""
     try:
-        value = json.loads(data)
+        value = parse_json(data)
         error = value.get("error", value)
         text = error if isinstance(error, str) else error.get("message") or error.get("detail")
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         return ""
     words = " ".join(_UNWANTED.sub(" ", str(text or "")).split())
     return f": {words:.200}" if words else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +18,7 @@ from surd.net.opt_outs import opt_out
 from surd.net.proxies import proxies_of
 from surd.net.request import user_agent
 from surd.net.robots import Robots, parse
+from surd.untrusted import parse_json
 
 Ask = Callable[[str, Mapping[str, str | int]], dict[str, Any]]
 AskPage = Callable[[str, Mapping[str, str | int]], str]
@@ -216,8 +216,8 @@ def _body(response: requests.Response, url: str) -> bytes:
 def _object(body: bytes) -> dict[str, Any]:
     """Raises _BrokenAnswerError when the body is no JSON object."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
+        answer = parse_json(body)
+    except ValueError:
         start = body[:200].lstrip().lower()
         kind = "an HTML page (down for maintenance?)" if start.startswith(b"<") else "broken JSON"
         raise _BrokenAnswerError(f"answers {kind}") from None

@@ -6,7 +6,6 @@ The names are those of kohya's trainers, webui, SwarmUI, downloaders, and Huggin
 
 from __future__ import annotations
 
-import json
 import logging
 import posixpath
 import re
@@ -19,6 +18,7 @@ from surd.files.text_encoding import decode_text
 from surd.files.text_rows import json_object, table_rows
 from surd.sources.sidecar import NOTHING, PROMPT_KEYS, Sidecar, from_fields
 from surd.sources.text_file import read_json, read_text
+from surd.untrusted import parse_json
 
 Read = Callable[[str], "bytes | None"]
 """Bytes of a file by relative path: None when it is not there, OSError when it is unreadable."""
@@ -97,10 +97,10 @@ class Sidecars:
                 if data is None:
                     continue
                 if suffix == ".json":
-                    fields = fields.over(read_json(json.loads(decode_text(data))))
+                    fields = fields.over(read_json(parse_json(decode_text(data))))
                 else:
                     words = words.over(read_text(decode_text(data), called))
-            except (OSError, ValueError, RecursionError) as error:
+            except (OSError, ValueError) as error:
                 problem = {"sidecar_error": f"{other}: {error}"}
                 words = words.over(Sidecar(settings=problem))
         for _, rows in self._rows(name):
@@ -208,10 +208,7 @@ def _named_rows(path: str, text: str) -> Iterator[tuple[int, str | None, Any]]:
                 row = json_object(line)
                 yield number, None if isinstance(row, str) else _file_name(row), line
     elif suffix == ".json":
-        try:
-            value = json.loads(text)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        value = parse_json(text)
         if isinstance(value, dict):  # kohya's: the image's path -> its fields
             objects = {name: row for name, row in value.items() if isinstance(row, dict | str)}
             for number, (name, row) in enumerate(objects.items(), 1):
@@ -240,7 +237,7 @@ def _said_by(rows: list[Any]) -> Sidecar:
 
 def _said(row: Any) -> Sidecar:
     """What a row says; its file name is no setting."""
-    fields = json.loads(row) if isinstance(row, str) else row
+    fields = parse_json(row) if isinstance(row, str) else row
     name = _file_name(fields)
     rest = {
         key: value

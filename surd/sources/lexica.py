@@ -18,6 +18,7 @@ from surd.errors import SourceError
 from surd.net.http_api import open_api
 from surd.params import runtime
 from surd.sources.record import Page, Record, SourceParams, plain_url
+from surd.untrusted import parse_json
 
 LICENCE = "CC BY-NC 4.0 (https://lexica.art/terms)"
 """Of what lexica.art shows; commercial use needs a paid plan of the site."""
@@ -110,7 +111,7 @@ def _position(params: LexicaSource, cursor: str | None) -> tuple[int, int | str 
     if cursor is None:
         return 0, None
     try:
-        position = json.loads(cursor)
+        position = parse_json(cursor)
         return int(position["query"]), position["cursor"]
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(

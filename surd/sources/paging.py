@@ -10,6 +10,7 @@ from pathlib import Path
 
 from surd.errors import SourceError
 from surd.sources.record import Page, Record, Seen
+from surd.untrusted import parse_json
 
 PAGE_RECORDS = 100
 
@@ -83,7 +84,7 @@ def position(cursor: str | None, path: str) -> tuple[str, int]:
     if cursor is None:
         return "", 0
     try:
-        place = json.loads(cursor)
+        place = parse_json(cursor)
         return str(place["file"]), int(place["number"])
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(

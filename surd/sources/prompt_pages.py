@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 from surd.net.opt_outs import meta_opts_out
+from surd.untrusted import parse_json
 
 _SILENT = ("script", "style", "noscript", "button", "svg", "template")
 _IMAGE_PAGE = re.compile(r"/image/(\d+)")
@@ -176,8 +176,8 @@ def _without_proxy(url: str) -> str:
 def _data_cards(text: str, url: str) -> Iterator[Card]:
     """Objects of embedded JSON that have a prompt and an image."""
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        whole = parse_json(text)
+    except ValueError:
         return
     for item in _objects(whole, _MAX_DEPTH):
         prompt = item.get("prompt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from surd.text.prompt_syntax import parse
+from surd.untrusted import parse_json
 
 PROMPT_KEYS = ("prompt", "complex_prompt", "positive_prompt", "positive")
 CAPTION_KEYS = ("caption", "text", "captions", "texts", "sentences", "comment")
@@ -143,7 +143,7 @@ def as_list(text: str) -> list[Any] | None:
     """The list that a cell such as ``["a", "b"]`` or pandas' ``['a', 'b']`` means."""
     if not re.match(r"\[\s*[\"'{]", text) or not text.endswith("]") or len(text) > _MAX_LIST_CHARS:
         return None
-    for read in (json.loads, ast.literal_eval):
+    for read in (parse_json, ast.literal_eval):
         try:
             found = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):

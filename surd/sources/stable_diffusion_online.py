@@ -20,6 +20,7 @@ from surd.net.robots import Robots, allows, opts_out
 from surd.params import runtime
 from surd.sources.prompt_pages import Card, ImagePage, read_cards, read_image_page
 from surd.sources.record import Page, Record, SourceParams, plain_url
+from surd.untrusted import parse_json
 
 
 class StableDiffusionOnlineSource(SourceParams):
@@ -98,7 +99,7 @@ def _pages(params: StableDiffusionOnlineSource, cursor: str | None) -> Iterator[
 
 def _position(cursor: str | None) -> tuple[int, int]:
     try:
-        position = json.loads(cursor) if cursor else {"query": 0, "page": 1}
+        position = parse_json(cursor) if cursor else {"query": 0, "page": 1}
         return int(position["query"]), int(position["page"])
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(f"{cursor!r} is not a cursor of this source; start again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +24,7 @@ from surd.files.text_rows import (
     layout_of,
 )
 from surd.sources.json_tables import rows_of
+from surd.untrusted import TooDeepError, parse_json
 
 BATCH_ROWS = 1000
 HEAD_ROWS = 100
@@ -216,8 +216,8 @@ def _open_json(path: Path) -> Table:
             document = file.read()
         if not _is_unicode([document]):
             raise SourceError(f"{path}: not UTF-8 text; save it as UTF-8")
-        rows = rows_of(json.loads(document))
-    except RecursionError as error:
+        rows = rows_of(parse_json(document))
+    except TooDeepError as error:
         raise SourceError(f"{path}: JSON nested too deeply; write one object per row") from error
     except ValueError as error:
         lines = document.split("\n", 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 from surd.sources.sidecar import Sidecar, from_fields, json_able, texts_in
 from surd.text.generation import dialects
 from surd.text.generation.found import Generation
+from surd.untrusted import parse_json
 
 _SYNTAX = re.compile(
     r":[ ]?(?:\d+(?:\.\d*)?|\.\d+)[ ]?\)|<\w+:[^<>\n]+>|\(\(|\b(?:BREAK|AND)\b|__\w+__"
@@ -31,8 +31,8 @@ def read_text(text: str, called: str | None = None) -> Sidecar:
     if called in ("caption", "tags"):
         return Sidecar(captions=(text,)) if called == "caption" else Sidecar(tags=text)
     if text[0] in "{[":
-        with suppress(ValueError, RecursionError):
-            return read_json(json.loads(text))
+        with suppress(ValueError):
+            return read_json(parse_json(text))
     return _written(dialects.read_text(text)) or _plain(text)
 
 

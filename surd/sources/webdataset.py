@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +32,7 @@ from surd.sources.sidecar import (
 )
 from surd.sources.tar_samples import Part, TarSample, is_hidden, samples_of
 from surd.sources.text_file import read_text
+from surd.untrusted import parse_json
 
 IMAGE_FIELDS = ("", "image", "img", "output", "outputs", "target", "edited", "generated")
 """Of several images of a sample the first of these is taken."""
@@ -235,12 +235,12 @@ def _read_json(file: BinaryIO, member: Member, problems: list[str]) -> dict[str,
     """The fields of a sample, or a list of its captions."""
     text = _read(file, member, problems)
     try:
-        fields = json.loads(text) if text else {}
+        fields = parse_json(text) if text else {}
         if isinstance(fields, list) and texts_in(fields):
             return fields
         if not isinstance(fields, dict):
             raise ValueError(f"a JSON object is expected, not {type(fields).__name__}")
         return flattened(fields)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         problems.append(f"json: {error}")
         return {}

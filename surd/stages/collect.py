@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from surd.errors import SourceError, WorkspaceError, command
+from surd.errors import SourceError, SurdError, WorkspaceError, command
 from surd.params import lasting
 from surd.progress import Tick
 from surd.sources.kinds import SOURCES, is_local
@@ -29,6 +30,9 @@ from surd.stages.tally import tally, to_json
 from surd.store.prefetch import FOOTERS, TABLES, ahead
 from surd.store.schema import SAMPLES
 from surd.store.workspace import DamagedPartError, PartInfo, Workspace, part_name
+from surd.untrusted import parse_json
+
+log = logging.getLogger("surd")
 
 GROUP = "samples"
 VERSION = 1
@@ -208,6 +212,12 @@ def _read(
                 tick({"new": 1})
     except SourceError as error:
         problem = str(error)
+    except (SurdError, OSError) as error:  # of the workspace: no source could go on
+        raise error
+    except Exception as error:  # a fault of surd's in a hostile source must not end the others
+        log.debug("%s", filler.state.kind, exc_info=True)
+        told = " ".join(str(error).split())[:200]
+        problem = f"{filler.state.kind}: {type(error).__name__}: {told}".rstrip(": ")
     except KeyboardInterrupt:
         filler.save()
         raise
@@ -447,7 +457,7 @@ def _positions(
         if not _NOTE.fullmatch(name):
             continue
         try:
-            note = json.loads(workspace.storage.read_bytes(f"{GROUP}/{name}"))
+            note = parse_json(workspace.storage.read_bytes(f"{GROUP}/{name}"))
             state = SourceState.from_json(note["state"])
             found = _Position(state, note["part"], note["rows"], noted=True)
         except NOT_A_STATE:  # not as it was written: the footers know enough

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from surd.untrusted import parse_json
 
 NOT_UNDERSTOOD = "not_understood"
 """Key in a sample's settings: the texts inside the image that nothing was made of, by place."""
@@ -91,7 +92,7 @@ def to_json(counted: Tally) -> dict[str, Any]:
 
 def _settings(text: str | None) -> dict[str, Any]:
     try:
-        settings = json.loads(text) if text else {}
+        settings = parse_json(text) if text else {}
     except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}

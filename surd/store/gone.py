@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from surd.errors import WorkspaceError, command
 from surd.store.workspace import Workspace
+from surd.untrusted import parse_json
 
 REASON = "gone"
 """The reason a verdict gives for them, and the column that the filter reads."""
@@ -24,7 +25,7 @@ _FILE = "samples/gone.json"
 def read(workspace: Workspace) -> frozenset[str]:
     """Their ids. Raises WorkspaceError where the file is damaged."""
     try:
-        content = json.loads(workspace.storage.read_bytes(_FILE))
+        content = parse_json(workspace.storage.read_bytes(_FILE))
         return frozenset(map(str, content["gone"]))
     except FileNotFoundError:
         return frozenset()

@@ -95,7 +95,7 @@ def _names(storage: Storage, group: str, parts: Collection[int]) -> list[str]:
     return [
         f"{group}/{_FOLDER}/{name}"
         for name, number in zip(names, numbers, strict=True)
-        if number.isdigit() and int(number) in parts
+        if number.isascii() and number.isdigit() and int(number) in parts
     ]
 
 

@@ -27,6 +27,7 @@ from typing import Any
 from surd.errors import WorkspaceError
 from surd.store.processes import has_ended, own_name
 from surd.store.storage import Storage
+from surd.untrusted import parse_json
 
 LASTS_S = 300.0
 _RENEW_EVERY_S = 60.0
@@ -134,7 +135,7 @@ def _left_s(found: Mapping[str, Any]) -> float:
 
 def _read(storage: Storage, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(storage.read_bytes(name))
+        found = parse_json(storage.read_bytes(name))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,14 @@ from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
 from surd.store.schema import MADE_BY
 from surd.store.storage import Storage
+from surd.untrusted import parse_json
 
 FORMAT_VERSION = 1
 MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
 _READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
 _DAMAGED = ".damaged.txt"
+_PART_NAME = re.compile(r"part-([0-9]{5}|[1-9][0-9]{5,8})(\..*)", re.DOTALL)
 
 
 class DamagedPartError(WorkspaceError):
@@ -133,7 +136,7 @@ class Workspace:
     def read_manifest(self) -> Manifest:
         """Raises WorkspaceError when there is none, or it is broken or of a newer format."""
         try:
-            raw = json.loads(self.storage.read_bytes(MANIFEST))
+            raw = parse_json(self.storage.read_bytes(MANIFEST))
             version = raw["format_version"]
         except FileNotFoundError:
             raise WorkspaceError(
@@ -176,11 +179,8 @@ class Workspace:
 
     def parts(self, group: str) -> list[int]:
         """Indices of the parts that exist, in order."""
-        return sorted(  # as numbers: beyond 99999 names sort otherwise
-            int(name[5:-8])
-            for name in self.storage.names(group)
-            if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()
-        )
+        numbers = (_number_of(name, ".parquet") for name in self.storage.names(group))
+        return sorted(n for n in numbers if n is not None)  # beyond 99999 names sort otherwise
 
     def part_info(self, group: str, part: int) -> PartInfo | None:
         """None when the part does not exist; raises DamagedPartError when it is damaged."""
@@ -190,7 +190,7 @@ class Workspace:
         except MissingPartError:
             return None
         try:
-            said = json.loads((footer.metadata or {})[FOOTER_KEY])
+            said = parse_json((footer.metadata or {})[FOOTER_KEY])
             return PartInfo(rows=footer.num_rows, **said)
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
@@ -366,7 +366,7 @@ class Workspace:
     def failure(self, group: str, part: int) -> str | None:
         """Why the last try at this part failed, or None."""
         try:
-            return str(json.loads(self.storage.read_bytes(_failure_name(group, part)))["error"])
+            return str(parse_json(self.storage.read_bytes(_failure_name(group, part)))["error"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -378,10 +378,10 @@ class Workspace:
         """Part -> what whoever read it found damaged, beyond what its footer shows."""
         found = {}
         for name in self.storage.names(group):
-            if name.endswith(_DAMAGED) and name[5 : -len(_DAMAGED)].isdigit():
+            if (part := _number_of(name, _DAMAGED)) is not None:
                 with contextlib.suppress(FileNotFoundError):
                     why = self.storage.read_bytes(f"{group}/{name}").decode(errors="replace")
-                    found[int(name[5 : -len(_DAMAGED)])] = why
+                    found[part] = why
         return found
 
     def _note_damage(self, group: str, part: int, why: str) -> None:
@@ -441,6 +441,12 @@ def _remove_if_empty(folder: Path, made: Sequence[Path]) -> None:
         (folder / _LOCK).unlink(missing_ok=True)
         for place in made:
             place.rmdir()
+
+
+def _number_of(name: str, suffix: str) -> int | None:
+    """The part that a file of that suffix belongs to; None for names that surd does not give."""
+    found = _PART_NAME.fullmatch(name)
+    return int(found[1]) if found is not None and found[2] == suffix else None
 
 
 def part_name(group: str, part: int) -> str:

@@ -25,6 +25,7 @@ from surd.models.memory import AtOnce
 from surd.progress import Tick
 from surd.training.parts import Alone, Team, is_whole, shared_folder, write_part
 from surd.training.views import Picture, picture_reader, views
+from surd.untrusted import parse_json
 
 _PIXELS_AT_ONCE = 8 * 512 * 512
 """Of the pictures that an autoencoder is given together, in the beginning."""
@@ -151,7 +152,7 @@ def _opened(place: Path, rows: int, variants: int) -> CachedLatents:
     held = 0
     for path in paths:
         with safe_open(path, "pt") as file:
-            held += len(json.loads(file.metadata()["ids"]))
+            held += len(parse_json(file.metadata()["ids"]))
     if held != rows:
         raise SurdError(
             f"{place}: holds {held} of {rows} samples; delete it, and make sure that all "

@@ -25,6 +25,7 @@ from surd.training.parts import is_whole, shared_folder, write_part
 from surd.training.samples import Sample
 from surd.training.texts import Texts
 from surd.training.views import Picture
+from surd.untrusted import parse_json
 
 _PICTURES = 64
 _POSITIONS = 64
@@ -109,7 +110,7 @@ def _kept(
         accelerator.wait_for_everyone()
     path = place / _FILE
     with safe_open(path, "pt") as file:
-        variances = json.loads(file.metadata()["variances"])
+        variances = parse_json(file.metadata()["variances"])
     return {name: Asked(queries, variances[name]) for name, queries in load_file(path).items()}
 
 

@@ -24,6 +24,7 @@ from surd.models.memory import AtOnce
 from surd.progress import Tick
 from surd.store.storage import Storage
 from surd.training.parts import Alone, Team, is_whole, shared_folder, write_part
+from surd.untrusted import parse_json
 
 _PART_TEXTS, _AT_ONCE = 256, 64
 
@@ -124,7 +125,7 @@ def _there(storage: Storage) -> tuple[dict[str, tuple[str, int]], list[str], int
         free = int(Path(name).stem.removeprefix("part-")) + 1
         if is_whole(storage, name):
             with safe_open(storage.path(name), "pt") as file:
-                texts = json.loads(file.metadata()["texts"])
+                texts = parse_json(file.metadata()["texts"])
             found |= {text: (name, row) for row, text in enumerate(texts)}
         else:
             damaged.append(name)

@@ -70,7 +70,8 @@ def _refusal(request: web.Request, token: str) -> str:
         return "writing from another site is not allowed"
     if request.headers.get("Origin", f"http://{request.host}") != f"http://{request.host}":
         return "writing from another origin is not allowed"
-    if not hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), token.encode()):
+    given = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, token.encode()):
         return "writing needs the page's token; reload the page"
     return ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from surd.errors import SurdError
 from surd.pages.templates import STYLE, templates_in
 from surd.pages.text import number, visible
 from surd.stages.filter.rules import REASONS
+from surd.untrusted import parse_json
 from surd.view import gallery, sample
 from surd.view.guard import guard
 from surd.view.index import Index
@@ -117,7 +117,7 @@ class _Viewer:
 
     async def decide(self, request: web.Request) -> web.Response:
         try:
-            asked = json.loads(await request.read())
+            asked = parse_json(await request.read())
             sample_id, decision = asked["id"], _DECISIONS[asked["decision"]]
         except (ValueError, KeyError, TypeError):
             raise web.HTTPBadRequest(

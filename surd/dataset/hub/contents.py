@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from surd.dataset.atomic_folder import CARD, CROISSANT, DESCRIPTION, FOLDER
 from surd.dataset.hub.front_matter import check_front_matter
 from surd.dataset.published import open_published
 from surd.errors import SurdError, command
+from surd.untrusted import parse_json
 
 Kind = Literal["dataset", "model"]
 
@@ -183,8 +183,8 @@ def _text(folder: Path, name: str, mend: str) -> File:
 def _json(path: Path, file: File, mend: str) -> Any:
     assert isinstance(file.content, bytes)
     try:
-        return json.loads(file.content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(file.content)
+    except ValueError as error:
         raise SurdError(f"{path}: not JSON ({error}); {mend}") from error
 
 

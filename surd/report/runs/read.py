@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from surd.errors import SurdError
 from surd.training.logs import LOG_FILE, SCORES_FILE, Line, read_log
+from surd.untrusted import parse_json
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def read_run(folder: str | Path) -> Run | None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """An object; None where there is no such file. Raises SurdError."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SurdError(
             f"{path}: cannot be read: {error}; rerun the command that wrote it"
         ) from error
