@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ _Answer = TypeVar("_Answer")
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ANSWER_S = 300.0
+_MAX_RETRY_AFTER_S = 120
 _UNREADABLE_TRIES = 3
 
 
@@ -55,7 +58,8 @@ def open_api(
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
     send = partial(_send, session, method, timeout_s=timeout_s)
-    return _asking(base_url, requests_per_s, send, _object)
+    deadline_s = _deadline_s(retries, timeout_s)
+    return _asking(base_url, requests_per_s, _ending(send, deadline_s), _object)
 
 
 def open_pages(
@@ -69,6 +73,7 @@ def open_pages(
     base_url = endpoint(base_url)
     session = _session(base_url, retries, contact, "text/html, text/plain;q=0.9")
     send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
+    send = _ending(send, _deadline_s(retries, timeout_s))
     return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))
 
 
@@ -83,6 +88,38 @@ def read_robots(ask: AskPage) -> Robots:
         if 400 <= error.status < 500 and error.status != 429:
             return Robots()
         raise
+
+
+_Send = Callable[[str, Mapping[str, str | int]], tuple[int, bytes]]
+
+
+def _deadline_s(retries: int, timeout_s: float) -> float:
+    """An answer may take so long, with what is waited for between tries."""
+    return _MAX_ANSWER_S + retries * (timeout_s + _MAX_RETRY_AFTER_S)
+
+
+def _ending(send: _Send, deadline_s: float) -> _Send:
+    """``send`` in a thread of its own, which is left behind at the deadline.
+
+    The timeout of a socket begins anew with each byte, of a header as well as of the body.
+    """
+
+    def ask(url: str, query: Mapping[str, str | int]) -> tuple[int, bytes]:
+        answer: Future[tuple[int, bytes]] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(send(url, query))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=work, name="surd-api", daemon=True).start()
+        try:
+            return answer.result(deadline_s)
+        except TimeoutError as error:
+            raise SourceError(f"{url}: the answer does not end; lower page_size") from error
+
+    return ask
 
 
 class RefusedError(SourceError):
@@ -103,7 +140,7 @@ class OptOutError(RefusedError):
 def _asking(
     base_url: str,
     requests_per_s: float,
-    send: Callable[[str, Mapping[str, str | int]], tuple[int, bytes]],
+    send: _Send,
     read: Callable[[bytes], _Answer],
 ) -> Callable[[str, Mapping[str, str | int]], _Answer]:
     last_s = 0.0
@@ -135,7 +172,7 @@ def _session(base_url: str, retries: int, contact: str | None, accept: str) -> r
         backoff_max=60,
         status_forcelist=(408, 429, 500, 502, 503, 504, 520, 522, 524),
         raise_on_status=False,
-        retry_after_max=120,
+        retry_after_max=_MAX_RETRY_AFTER_S,
         allowed_methods=None,  # also POST
     )
     session = requests.Session()
@@ -202,11 +239,11 @@ class _BrokenAnswerError(Exception):
 
 
 def _body(response: requests.Response, url: str) -> bytes:
-    body, started = bytearray(), time.monotonic()
+    body = bytearray()
     try:
         for chunk in response.iter_content(64 * 1024):
             body += chunk
-            if len(body) > _MAX_ANSWER_BYTES or time.monotonic() - started > _MAX_ANSWER_S:
+            if len(body) > _MAX_ANSWER_BYTES:
                 raise SourceError(f"{url}: the answer does not end; lower page_size")
     except requests.RequestException as error:
         raise _BrokenAnswerError(f"the answer breaks off ({_cause(error)})") from error
