@@ -23,6 +23,7 @@ from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names
 from surd.sources.record import Seen
+from surd.stages import inventory
 from surd.stages.base import Stage, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
 from surd.stages.collected import collected
@@ -96,7 +97,10 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
             manifest = _begin(workspace, manifest, recipe)
             for name in _chosen(recipe, options):
                 if name == "collect":
+                    look_again = options.look_again or options.refresh
+                    inventory.begin(workspace, manifest, recipe.sources, look_again=look_again)
                     summary = _collect(workspace, recipe, options)
+                    inventory.end(workspace, manifest)
                 elif name == "publish":
                     summary = _publish(workspace, recipe, options)
                 elif name == "embed_llm":
@@ -177,7 +181,10 @@ def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> M
     effective = recipe.model_dump(mode="json")
     versions = {name: version(name) for name in _LIBRARIES}
     begun = Manifest(
-        recipe=effective, versions=versions, stages=manifest.stages if manifest else {}
+        recipe=effective,
+        versions=versions,
+        stages=manifest.stages if manifest else {},
+        collected=manifest.collected if manifest else None,
     )
     if begun != manifest:
         workspace.write_manifest(begun)

@@ -9,24 +9,38 @@ from surd.dataset.atomic_folder import FOLDER, read_description
 from surd.errors import WorkspaceError, command
 from surd.llm import layout
 from surd.recipe.pipeline import STAGES
+from surd.stages import inventory
 from surd.store.workspace import Workspace
 
 _BLOCK_BYTES = 1 << 20
 
 
 def verify(workspace: Workspace) -> Iterator[str]:
-    """One line for each damaged file: its name, what is wrong and the mend.
+    """One line for each file that is damaged, lost or too many: its name, what is wrong and the
+    mend.
 
     Parts are noted, so that the next build computes them again.
     """
     vectors = [layout.group(model, layer) for model, layer in layout.stored(workspace)]
+    damaged = set()
     for group in ("samples", *(stage.group for stage in STAGES), *vectors):
         for part in workspace.parts(group):
             try:
                 workspace.verify(group, part)
             except WorkspaceError as error:
+                damaged.add(group)
                 yield str(error)
+    if "samples" not in damaged:
+        yield from _inventory(workspace)
     yield from _shards(workspace)
+
+
+def _inventory(workspace: Workspace) -> Iterator[str]:
+    try:
+        for find in (inventory.part_problems, inventory.doubles, inventory.orphans):
+            yield from find(workspace)
+    except WorkspaceError as error:
+        yield str(error)
 
 
 def _shards(workspace: Workspace) -> Iterator[str]:

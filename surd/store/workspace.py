@@ -85,12 +85,26 @@ class StageRun(BaseModel):
     settings: dict[str, Any] = ModelField(description="the stage's parameters")
 
 
+class Collected(BaseModel):
+    """What was put into ``samples/``, by which lost parts and those of others are noticed."""
+
+    parts: str = ModelField(
+        default="",
+        pattern=r"^([0-9]{1,9}(-[0-9]{1,9})?(, [0-9]{1,9}(-[0-9]{1,9})?)*)?$",
+        description="numbers of the parts, such as 0-59, 61",
+    )
+    sources: list[str] = ModelField(
+        default=[], description="fingerprints of the sources, which parts carry in their footers"
+    )
+
+
 class Manifest(BaseModel):
     """``surd.json``: what this workspace is and how it was made. Holds no secrets."""
 
     format_version: int = FORMAT_VERSION
     recipe: dict[str, Any] = ModelField(description="the effective recipe")
     stages: dict[str, StageRun] = {}
+    collected: Collected | None = None
     versions: dict[str, str] = ModelField(
         default={}, description="versions of surd and its libraries"
     )

@@ -31,10 +31,11 @@ from surd.dataset.publish.rows import groups_there, publishable, read_part, with
 from surd.dataset.publish.shards import Shard, temporary_name, writing_split
 from surd.dataset.publish.split import SPLITS, assign
 from surd.dataset.publish.statistics import Statistics
-from surd.errors import SurdError, command
+from surd.errors import SurdError, WorkspaceError, command
 from surd.params import lasting
 from surd.progress import Tick
 from surd.recipe.publish import CARD_ONLY, PublishParams
+from surd.stages import inventory
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import Workspace
 
@@ -63,10 +64,12 @@ def publish(
 ) -> PublishSummary:
     """Bring ``dataset/`` up to date with the verdicts. The caller holds the workspace's lock.
 
-    Raises SurdError when a group is missing (naming the command that makes it), or when no
-    sample is kept.
+    Raises SurdError when a group is missing (naming the command that makes it), when samples were
+    lost, are another workspace's or are there twice, or when none is kept.
     """
     storage = workspace.storage
+    for problem in inventory.part_problems(workspace):
+        raise WorkspaceError(problem)
     parts = workspace.parts("samples")
     groups = groups_there(workspace, parts)
     fingerprint = _fingerprint(workspace, params, parts, groups)
@@ -114,6 +117,8 @@ def _write(
     tick: Tick,
 ) -> tuple[list[Shard], Statistics]:
     """Write the shards of every split into ``folder``, one part at a time."""
+    for problem in inventory.doubles(workspace):
+        raise WorkspaceError(problem)
     statistics = Statistics()
     splits = assign(workspace, parts, groups, params)
     with ExitStack() as stack:

@@ -1,0 +1,139 @@
+"""Whether samples/ has the parts that were collected, all of them and no others.
+
+The manifest lists the parts, and the sources that they came from. Part files say nothing of their
+workspace, since two workspaces of one recipe have the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from surd.errors import WorkspaceError, command
+from surd.sources.record import SourceParams
+from surd.stages.collect import GROUP, part_states, source_key
+from surd.store.prefetch import TABLES, ahead
+from surd.store.schema import GROUPS
+from surd.store.workspace import Collected, Manifest, Workspace, part_name
+
+
+def begin(
+    workspace: Workspace, manifest: Manifest, sources: Sequence[SourceParams], *, look_again: bool
+) -> None:
+    """Note the sources that parts may come from now on, before there is such a part.
+
+    Raises WorkspaceError where parts came from elsewhere, and where some are lost, unless sources
+    are looked at again, which brings their samples back.
+    """
+    known = manifest.collected
+    if known is None:  # of an earlier version
+        known = Collected(sources=_sources(workspace))
+    for problem in _foreign(workspace, known):
+        raise WorkspaceError(problem)
+    if not look_again:
+        for problem in _lost(workspace, known):
+            raise WorkspaceError(problem)
+    keys = sorted({*known.sources, *map(source_key, sources)})
+    _write(workspace, manifest, Collected(parts=known.parts, sources=keys))
+
+
+def end(workspace: Workspace, manifest: Manifest) -> None:
+    """Note the parts there are now."""
+    known = manifest.collected or Collected()
+    parts = as_ranges(workspace.parts(GROUP))
+    _write(workspace, manifest, Collected(parts=parts, sources=known.sources))
+
+
+def _write(workspace: Workspace, manifest: Manifest, collected: Collected) -> None:
+    if collected != manifest.collected:
+        manifest.collected = collected
+        workspace.write_manifest(manifest)
+
+
+def check(workspace: Workspace) -> None:
+    """Raises WorkspaceError where samples are lost, are another workspace's, or are there twice."""
+    for problem in (*part_problems(workspace), *doubles(workspace)):
+        raise WorkspaceError(problem)
+
+
+def part_problems(workspace: Workspace) -> Iterator[str]:
+    """One line for lost parts, and one for each that is another workspace's; reads footers."""
+    known = workspace.read_manifest().collected if workspace.has_manifest() else None
+    if known is not None:
+        yield from _lost(workspace, known)
+        yield from _foreign(workspace, known)
+
+
+def doubles(workspace: Workspace) -> Iterator[str]:
+    """One line where a sample is there twice; reads all ids."""
+
+    def read(part: int) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+        return np.array(workspace.read(GROUP, part, ["id"])["id"].to_pylist(), "S32")
+
+    parts = workspace.parts(GROUP)
+    columns = list(ahead(workspace.storage, parts, read, TABLES))
+    ids = np.concatenate(columns) if columns else np.zeros(0, "S32")
+    places = np.repeat(parts, [len(column) for column in columns])
+    order = np.argsort(ids, kind="stable")
+    again = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if not len(again):
+        return
+    first, second = (int(places[order[again[0] + i]]) for i in (0, 1))
+    yield (
+        f"{workspace.location}/{part_name(GROUP, second)}: {len(again):,} samples are there twice, "
+        f"the first of them also in {part_name(GROUP, first)}; delete the part that was copied here"
+    )
+
+
+def orphans(workspace: Workspace) -> Iterator[str]:
+    """One line for each part of another group whose samples are not there."""
+    there = set(workspace.parts(GROUP))
+    for group in GROUPS:
+        for part in workspace.parts(group) if group != GROUP else ():
+            if part not in there:
+                yield (
+                    f"{workspace.location}/{part_name(group, part)}: there are no samples of this "
+                    "part; delete it"
+                )
+
+
+def _lost(workspace: Workspace, known: Collected) -> Iterator[str]:
+    lost = sorted(set(from_ranges(known.parts)) - set(workspace.parts(GROUP)))
+    if lost:
+        yield (
+            f"{workspace.location}/{GROUP}: lost {len(lost):,} of its parts ({as_ranges(lost):.100}"
+            "); put the files back, or collect their samples again with: "
+            + command("collect", workspace.location)
+        )
+
+
+def _foreign(workspace: Workspace, known: Collected) -> Iterator[str]:
+    for part, _, state in part_states(workspace):
+        if state.source not in known.sources:
+            yield (
+                f"{workspace.location}/{part_name(GROUP, part)}: was collected for another "
+                "workspace; move it away"
+            )
+
+
+def _sources(workspace: Workspace) -> list[str]:
+    return sorted({state.source for _, _, state in part_states(workspace)})
+
+
+def as_ranges(numbers: Sequence[int]) -> str:
+    """``0-2, 5`` of 0, 1, 2, 5, in ascending order."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def from_ranges(text: str) -> Iterator[int]:
+    """The numbers that :func:`as_ranges` wrote."""
+    for piece in text.split(", ") if text else ():
+        first, _, last = piece.partition("-")
+        yield from range(int(first), int(last or first) + 1)
