@@ -8,7 +8,6 @@ import email.utils
 import socket
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiodns
@@ -191,7 +190,7 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
             f"{response.content_length:,} bytes announced, {limits.max_bytes:,} allowed",
             200,
         )
-    unpack = _unpacker(response.headers.get("Content-Encoding", "identity"), limits.max_bytes)
+    unpack = _Unpacker(response.headers.get("Content-Encoding", "identity"), limits.max_bytes)
     pieces: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -199,25 +198,38 @@ async def _read(response: aiohttp.ClientResponse, limits: FetchLimits) -> Fetche
         size += len(pieces[-1])
         if size > limits.max_bytes:
             raise Refused("too_large", f"more than {limits.max_bytes:,} bytes", 200)
+    if unpack.is_cut:
+        raise Refused("truncated", "the compressed body ends early", 200)
     return Fetched("ok", None, 200, b"".join(pieces))
 
 
-def _unpacker(encoding: str, max_bytes: int) -> Callable[[bytes, int], bytes]:
-    """Undo a Content-Encoding nobody asked for, never past the byte cap."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return lambda chunk, _: chunk
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Refused("bad_encoding", f"Content-Encoding {encoding[:40]}", 200)
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+class _Unpacker:
+    """Undoes a Content-Encoding nobody asked for, never past the byte cap."""
 
-    def unpack(chunk: bytes, have: int) -> bytes:
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        self._encoding = encoding.strip().lower()
+        self._max_bytes = max_bytes
+        self._has_begun = False
+        self._unzip = None
+        if self._encoding in ("gzip", "x-gzip", "deflate"):
+            self._unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        elif self._encoding not in ("", "identity"):
+            raise Refused("bad_encoding", f"Content-Encoding {self._encoding[:40]}", 200)
+
+    def __call__(self, chunk: bytes, have: int) -> bytes:
+        """What a chunk holds, after `have` bytes."""
+        self._has_begun |= bool(chunk)
+        if self._unzip is None:
+            return chunk
         try:
-            return unzip.decompress(chunk, max_bytes + 1 - have)
+            return self._unzip.decompress(chunk, self._max_bytes + 1 - have)
         except zlib.error as error:
-            raise Refused("bad_encoding", f"not {encoding}: {error}", 200) from error
+            raise Refused("bad_encoding", f"not {self._encoding}: {error}", 200) from error
 
-    return unpack
+    @property
+    def is_cut(self) -> bool:
+        """Whether compressed data lacks its end."""
+        return self._has_begun and self._unzip is not None and not self._unzip.eof
 
 
 def retry_after_s(header: str | None, now: str | None = None) -> float | None:

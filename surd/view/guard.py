@@ -65,7 +65,7 @@ def _refusal(request: web.Request, token: str) -> str:
     if _hostname(request.host) not in _HOSTS:
         return "this server answers only at 127.0.0.1 and localhost"
     if request.method in ("GET", "HEAD"):
-        return ""
+        return "" if _may_read(request) else "reading from another site is not allowed"
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         return "writing from another site is not allowed"
     if request.headers.get("Origin", f"http://{request.host}") != f"http://{request.host}":
@@ -74,6 +74,17 @@ def _refusal(request: web.Request, token: str) -> str:
     if not hmac.compare_digest(given, token.encode()):
         return "writing needs the page's token; reload the page"
     return ""
+
+
+def _may_read(request: web.Request) -> bool:
+    """Whether a browser asks for one of our pages, or for somebody who follows a link to one.
+
+    Another site's page cannot read an answer, but may learn from its size and time.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return True
+    mode, place = (request.headers.get(f"Sec-Fetch-{name}") for name in ("Mode", "Dest"))
+    return mode == "navigate" and place == "document"
 
 
 def _hostname(host: str) -> str | None:

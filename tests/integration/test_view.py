@@ -289,6 +289,33 @@ def test_a_write_from_elsewhere_is_refused(
     assert manual.read(untouched) == {}
 
 
+@pytest.mark.parametrize(
+    ("mode", "place", "status"),
+    [
+        ("navigate", "document", 200),
+        ("navigate", "iframe", 403),
+        ("no-cors", "image", 403),
+        ("no-cors", "script", 403),
+        ("cors", "empty", 403),
+    ],
+)
+def test_another_site_may_link_to_a_page_and_nothing_else(
+    shown_site: str, mode: str, place: str, status: int
+) -> None:
+    asked = {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": place}
+    for site in ("cross-site", "same-site"):
+        answer = get(shown_site, headers=asked | {"Sec-Fetch-Site": site})
+        assert answer.status_code == status
+    assert get(shown_site, headers=asked | {"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+def test_a_token_of_any_bytes_is_refused(shown_site: str) -> None:
+    content = {"id": id_of(0), "decision": "drop"}
+    headers = {"X-Surd-Token": "\xff\xe9".encode("latin-1")}
+    answer = requests.post(f"{shown_site}/decide", json=content, headers=headers, timeout=60)
+    assert answer.status_code == 403
+
+
 def test_a_write_from_our_own_page_is_let_through(site: str) -> None:
     content = {"id": id_of(0), "decision": "drop"}
     own = {"Origin": site, "Sec-Fetch-Site": "same-origin"}

@@ -14,7 +14,7 @@ import pytest
 
 from surd import __version__
 from surd.net.addresses import address_guard, is_public
-from surd.net.request import Refused, _unpacker, retry_after_s, user_agent
+from surd.net.request import Refused, _Unpacker, retry_after_s, user_agent
 
 PUBLIC = [
     "8.8.8.8",
@@ -183,7 +183,7 @@ def test_a_retry_after_beyond_all_measure_is_still_a_number() -> None:
 
 def unpacked(encoding: str, body: bytes, *, max_bytes: int = 1000, chunk: int = 7) -> bytes:
     """The body as `_read` unpacks it, chunk by chunk, up to one byte over the cap."""
-    unpack, whole = _unpacker(encoding, max_bytes), bytearray()
+    unpack, whole = _Unpacker(encoding, max_bytes), bytearray()
     for start in range(0, len(body), chunk):
         whole += unpack(body[start : start + chunk], len(whole))
         if len(whole) > max_bytes:
@@ -219,9 +219,20 @@ def test_a_body_of_exactly_the_cap_is_whole() -> None:
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "x" * 5000])
 def test_an_encoding_that_cannot_be_undone_is_refused(encoding: str) -> None:
     with pytest.raises(Refused) as caught:
-        _unpacker(encoding, 1000)
+        _Unpacker(encoding, 1000)
     assert caught.value.outcome.status == "bad_encoding"
     assert len(caught.value.outcome.detail or "") < 100
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_without_its_end_is_cut(encoding: str) -> None:
+    body = bytes(range(250)) * 4
+    packed = zlib.compress(body) if encoding == "deflate" else gzip.compress(body, mtime=0)
+    for length in (len(packed), len(packed) - 1, len(packed) - 8, 5):
+        unpack = _Unpacker(encoding, 1000)
+        unpack(packed[:length], 0)
+        assert unpack.is_cut == (length < len(packed))
+    assert not _Unpacker(encoding, 1000).is_cut, "an empty body is told as one"
 
 
 def test_a_body_that_is_not_what_it_says_is_refused() -> None:
