@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
+
+from surd.url_secrets import secret_in
 
 
 class Params(BaseModel):
@@ -16,8 +18,32 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _without_secrets(cls, value: Any) -> Any:
+        """Whatever a field is called, it is written into the manifest."""
+        for text in _texts_in(value):
+            if (secret := secret_in(text)) is not None:
+                raise ValueError(
+                    f"holds {secret}; a recipe must not contain secrets, "
+                    "which belong into the environment"
+                )
+        return value
+
     removed: ClassVar[Mapping[str, Any]] = {}
     """Keys that earlier versions had, with the value that holds for everything now."""
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts of a field, within its lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts_in(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts_in(inner)
 
 
 SERVED = "openai:"

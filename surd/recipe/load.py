@@ -19,6 +19,7 @@ from surd.params import Params
 from surd.paths import shipped
 from surd.recipe.keys import Recipe
 from surd.sources.kinds import SOURCES
+from surd.url_secrets import secret_in
 
 log = logging.getLogger("surd")
 
@@ -215,7 +216,7 @@ def _describe(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = problem["input"]
-    hidden = isinstance(given, dict | list) or "@" in str(given)  # an url may hold a password
+    hidden = isinstance(given, dict | list) or "@" in str(given) or secret_in(str(given))
     shown = "" if hidden else f", not {given!r}"
     return f"{where}: {message}{shown}"
 

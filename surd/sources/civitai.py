@@ -22,7 +22,7 @@ from surd.errors import SourceError
 from surd.net.http_api import Ask, RefusedError, open_api
 from surd.params import runtime
 from surd.sources.metadata import MAX_RAW_CHARS, NOT_UNDERSTOOD
-from surd.sources.record import Page, Record, SourceParams
+from surd.sources.record import Page, Record, SourceParams, plain_url
 from surd.sources.sidecar import json_able
 from surd.text.generation import dialects
 from surd.text.generation.found import Generation, Text, json_object
@@ -85,14 +85,7 @@ class CivitaiSource(SourceParams):
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected an http or https url such as https://civitai.com")
-        if parts.username or parts.password:
-            raise ValueError(
-                f"a recipe must not contain secrets; put the API key into {TOKEN_VARIABLE}"
-            )
-        return value.rstrip("/").removesuffix("/api/v1")
+        return plain_url(value).removesuffix("/api/v1")
 
     @model_validator(mode="after")
     def _tag_numbers(self) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +12,7 @@ from surd.errors import SurdError, command
 from surd.store.aligned import read_aligned
 from surd.store.schema import GROUPS, MADE_BY
 from surd.store.workspace import Workspace
+from surd.url_secrets import SECRET_PATTERN, without_secrets
 
 OPTIONAL = ("clip", "duplicates")
 """Groups that a dataset can do without."""
@@ -57,7 +57,7 @@ def read_part(workspace: Workspace, part: int, groups: Sequence[str]) -> pa.Tabl
     if "duplicates" not in tables:
         columns["cluster"] = ids
     for name in ("url", "page_url"):
-        columns[name] = _without_passwords(columns[name])
+        columns[name] = _without_secrets(columns[name])
     columns["image_status"] = tables["images"]["status"]
     for name, group in _ALSO.items():
         columns[name] = tables[group][name]
@@ -88,21 +88,11 @@ def _candidates(captions: pa.Table) -> list[list[dict[str, str]] | None]:
     return lists
 
 
-def _without_passwords(urls: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Urls less ``user:password@``, which is nobody else's to know."""
-    if not pc.any(pc.match_substring(urls, "@")).as_py():
+def _without_secrets(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Urls less passwords and signatures, which are nobody else's to know."""
+    if not pc.any(pc.match_substring_regex(urls, SECRET_PATTERN)).as_py():
         return urls
-    return pa.chunked_array([[_without_password(url) for url in urls.to_pylist()]], pa.string())
-
-
-def _without_password(url: str | None) -> str | None:
-    try:
-        parts = urlsplit(url or "")
-    except ValueError:  # not an url; what it holds cannot be told
-        return None
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return pa.chunked_array([[without_secrets(url) for url in urls.to_pylist()]], pa.string())
 
 
 def publishable(rows: pa.Table) -> pa.Array:
