@@ -183,7 +183,7 @@ class _Table:
 
     def _group_batches(self, group: int, leaf: str) -> Iterator[pa.RecordBatch]:
         rows = min(_BATCH_ROWS, check_group(self._path, self._file.metadata, group, [leaf]))
-        return self._file.iter_batches(rows, [group], [leaf])
+        yield from self._file.iter_batches(rows, [group], [leaf])
 
     def _advance(self) -> None:
         try:

@@ -366,7 +366,7 @@ def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``[h, w]`` of ``[h, w, 3]``, as Pillow has it."""
     grey = np.empty(rgb.shape[:2], np.uint8)
     for top in range(0, len(rgb), rows := _strip_rows(rgb.shape[1])):
-        grey[top : top + rows] = Image.fromarray(rgb[top : top + rows]).convert("L")
+        grey[top : top + rows] = np.asarray(Image.fromarray(rgb[top : top + rows]).convert("L"))
     return grey
 
 

@@ -58,8 +58,8 @@ def open_api(
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
     send = partial(_send, session, method, timeout_s=timeout_s)
-    deadline_s = _deadline_s(retries, timeout_s)
-    return _asking(base_url, requests_per_s, _ending(send, deadline_s), _object)
+    ending = _ending(send, _deadline_s(retries, timeout_s))
+    return _asking(base_url, requests_per_s, ending, _object)
 
 
 def open_pages(
@@ -73,8 +73,8 @@ def open_pages(
     base_url = endpoint(base_url)
     session = _session(base_url, retries, contact, "text/html, text/plain;q=0.9")
     send = partial(_send, session, "GET", timeout_s=timeout_s, respect_noai=True)
-    send = _ending(send, _deadline_s(retries, timeout_s))
-    return _asking(base_url, requests_per_s, send, lambda body: body.decode(errors="replace"))
+    ending = _ending(send, _deadline_s(retries, timeout_s))
+    return _asking(base_url, requests_per_s, ending, lambda body: body.decode(errors="replace"))
 
 
 def read_robots(ask: AskPage) -> Robots:
