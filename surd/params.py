@@ -18,20 +18,22 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    token_variable: ClassVar[str | None] = None
+    """The environment variable that an API key belongs into."""
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Keys that earlier versions had, with the value that holds for everything now."""
+
     @field_validator("*")
     @classmethod
     def _without_secrets(cls, value: Any) -> Any:
         """Whatever a field is called, it is written into the manifest."""
         for text in _texts_in(value):
             if (secret := secret_in(text)) is not None:
+                where = cls.token_variable or "the environment"
                 raise ValueError(
-                    f"holds {secret}; a recipe must not contain secrets, "
-                    "which belong into the environment"
+                    f"holds {secret}; a recipe must not contain secrets, put it into {where}"
                 )
         return value
-
-    removed: ClassVar[Mapping[str, Any]] = {}
-    """Keys that earlier versions had, with the value that holds for everything now."""
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def verify(workspace: Workspace) -> Iterator[str]:
-    """One line for each file that is damaged, lost or too many: its name, what is wrong and the
+    """One line for each file that is damaged, lost or another's: its name, what is wrong and the
     mend.
 
     Parts are noted, so that the next build computes them again.
@@ -37,7 +37,7 @@ def verify(workspace: Workspace) -> Iterator[str]:
 
 def _inventory(workspace: Workspace) -> Iterator[str]:
     try:
-        for find in (inventory.part_problems, inventory.doubles, inventory.orphans):
+        for find in (inventory.part_problems, inventory.doubles):
             yield from find(workspace)
     except WorkspaceError as error:
         yield str(error)

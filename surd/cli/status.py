@@ -50,6 +50,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     from surd.llm import layout
     from surd.recipe.pipeline import STAGES, params_of
     from surd.stages.collected import collected
+    from surd.stages.inventory import gaps
     from surd.store.prefetch import FOOTERS, ahead
     from surd.store.workspace import Workspace
 
@@ -85,6 +86,8 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
     say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
     say_collected(found)
+    for line in gaps(workspace) if damage is None else ():
+        warn(line)
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)

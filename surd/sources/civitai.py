@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -45,6 +45,8 @@ _log = logging.getLogger("surd")
 
 class CivitaiSource(SourceParams):
     """Images of civitai.com, or of any server that answers alike."""
+
+    token_variable: ClassVar[str | None] = TOKEN_VARIABLE
 
     kind: Literal["civitai"] = "civitai"
     endpoint: Literal["images", "models"] = Field(

@@ -51,12 +51,6 @@ def _write(workspace: Workspace, manifest: Manifest, collected: Collected) -> No
         workspace.write_manifest(manifest)
 
 
-def check(workspace: Workspace) -> None:
-    """Raises WorkspaceError where samples are lost, are another workspace's, or are there twice."""
-    for problem in (*part_problems(workspace), *doubles(workspace)):
-        raise WorkspaceError(problem)
-
-
 def part_problems(workspace: Workspace) -> Iterator[str]:
     """One line for lost parts, and one for each that is another workspace's; reads footers."""
     known = workspace.read_manifest().collected if workspace.has_manifest() else None
@@ -86,7 +80,7 @@ def doubles(workspace: Workspace) -> Iterator[str]:
     )
 
 
-def orphans(workspace: Workspace) -> Iterator[str]:
+def _orphans(workspace: Workspace) -> Iterator[str]:
     """One line for each part of another group whose samples are not there."""
     there = set(workspace.parts(GROUP))
     for group in GROUPS:
@@ -94,8 +88,16 @@ def orphans(workspace: Workspace) -> Iterator[str]:
             if part not in there:
                 yield (
                     f"{workspace.location}/{part_name(group, part)}: there are no samples of this "
-                    "part; delete it"
+                    "part; delete it, unless you put them back"
                 )
+
+
+def gaps(workspace: Workspace) -> Iterator[str]:
+    """One line for lost parts, and one for each part without samples; reads no part."""
+    known = workspace.read_manifest().collected
+    if known is not None:
+        yield from _lost(workspace, known)
+    yield from _orphans(workspace)
 
 
 def _lost(workspace: Workspace, known: Collected) -> Iterator[str]:

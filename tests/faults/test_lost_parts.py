@@ -14,7 +14,7 @@ from surd.dataset.publish.run import publish
 from surd.errors import WorkspaceError
 from surd.recipe.keys import Recipe
 from surd.recipe.publish import PublishParams
-from surd.stages.inventory import as_ranges, from_ranges
+from surd.stages.inventory import as_ranges, from_ranges, gaps
 from surd.store.workspace import Workspace
 
 ROWS, PARTS = 50, 5
@@ -92,8 +92,10 @@ def test_parts_without_samples_are_told(tmp_path: Path) -> None:
     (Path(workspace.location) / "prompts").mkdir()
     shutil.copy(part(workspace, 1), Path(workspace.location, "prompts", "part-00009.parquet"))
     assert "prompts/part-00009.parquet: there are no samples of this part" in "\n".join(
-        verify(workspace)
+        gaps(workspace)
     )
+    part(workspace, 3).unlink()
+    assert "lost 1 of its parts (3)" in "\n".join(gaps(workspace))
 
 
 def test_a_workspace_of_an_earlier_version_learns_what_it_has(tmp_path: Path) -> None:
