@@ -182,7 +182,9 @@ class _Table:
         )
 
     def _group_batches(self, group: int, leaf: str) -> Iterator[pa.RecordBatch]:
-        rows = min(_BATCH_ROWS, check_group(self._path, self._file.metadata, group, [leaf]))
+        metadata = self._file.metadata
+        at_once = check_group(self._path, metadata, group, [leaf], are_images=True)
+        rows = min(_BATCH_ROWS, at_once)
         yield from self._file.iter_batches(rows, [group], [leaf])
 
     def _advance(self) -> None:

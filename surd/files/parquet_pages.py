@@ -21,6 +21,9 @@ MAX_RATIO = 4
 """A larger page may expand to so many times what it takes, as pages of images do not."""
 DICTIONARY_BATCH_BYTES = 128_000_000
 """What rows of one batch may take where each of them is the largest value of a dictionary."""
+MAX_REPEATS = 200
+MAX_REPEATED_BYTES = 1_000_000_000
+"""An image may stand in so many rows, or in more that take so much in all."""
 _ROWS_PER_BYTE = 100
 _FREE_ROWS = 1_000_000
 _HEADER_BYTES = 4096
@@ -39,8 +42,19 @@ class Chunk:
     """What the page headers of a chunk say."""
 
     values: int = 0
+    dictionary_values: int = 0
     dictionary_bytes: int = 0
     is_whole: bool = True
+
+    @property
+    def repeats(self) -> float:
+        """Values for each one in the dictionary."""
+        return self.values / max(self.dictionary_values, 1)
+
+    @property
+    def expanded_bytes(self) -> float:
+        """What all values take where they are as long as those in the dictionary."""
+        return self.repeats * self.dictionary_bytes
 
 
 def check_rows(metadata: pq.FileMetaData, size_bytes: int) -> None:
@@ -51,13 +65,19 @@ def check_rows(metadata: pq.FileMetaData, size_bytes: int) -> None:
 
 
 def check_group(
-    path: Path | str, metadata: pq.FileMetaData, group: int, names: Iterable[str] | None = None
+    path: Path | str,
+    metadata: pq.FileMetaData,
+    group: int,
+    names: Iterable[str] | None = None,
+    *,
+    are_images: bool = False,
 ) -> int:
     """How many rows of a row group may be read at once, for the columns ``names``; None for all.
 
     Raises BombError where a page would expand beyond all measure, or where there are fewer values
-    than rows. Of a file at a url nothing but the footer is looked at, since each page would be a
-    request. Where a header is damaged, the rows before it are good: Arrow tells of the damage.
+    than rows; for columns of images also where few of them stand in very many rows. Of a file at a
+    url nothing but the footer is looked at, since each page would be a request. Where a header is
+    damaged, the rows before it are good: Arrow tells of the damage.
     """
     row_group = metadata.row_group(group)
     wanted = None if names is None else set(names)
@@ -82,6 +102,8 @@ def check_group(
                 f"row group {group} claims {row_group.num_rows:,} rows, but {place} has "
                 f"{chunk.values:,} values"
             )
+        if are_images and chunk.repeats > MAX_REPEATS and chunk.expanded_bytes > MAX_REPEATED_BYTES:
+            raise BombError(f"{place}: {chunk.values:,} rows have the same few images")
         largest = max(largest, chunk.dictionary_bytes)
     return max(1, DICTIONARY_BATCH_BYTES // largest)
 
@@ -100,7 +122,9 @@ def _walk(file: BinaryIO, column: pq.ColumnChunkMetaData) -> Chunk:
         packed = _number(header, 3)
         _check_size(_number(header, 2), packed, column.path_in_schema)
         if _number(header, 1) == _DICTIONARY_PAGE:
-            chunk.dictionary_bytes = max(chunk.dictionary_bytes, _number(header, 2))
+            inner = header.get(7)
+            chunk.dictionary_bytes += _number(header, 2)
+            chunk.dictionary_values += _number(inner if isinstance(inner, dict) else {}, 1)
         else:
             inner = header.get(5) or header.get(8)
             chunk.values += _number(inner if isinstance(inner, dict) else {}, 1)

@@ -86,6 +86,19 @@ def test_a_dictionary_of_large_cells_is_read_within_a_gigabyte(tmp_path: Path) -
     assert in_a_gigabyte(READ_CELLS, *cells) == "ok"
 
 
+def test_few_images_in_very_many_rows_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    for rows, size, status in ((100, 12 * MB, "ok"), (1000, 100_000, "ok"), (1000, 2 * MB, "")):
+        image = pa.array([bytes(size)], pa.large_binary())
+        indices = pa.array([0] * rows, pa.int32())
+        table = pa.table({"image": pa.DictionaryArray.from_arrays(indices, image)})
+        pq.write_table(table, path, write_statistics=False, store_schema=False, compression="zstd")
+        files = LocalFiles()
+        fetched = files.read(f"{path}::image/0", 50_000_000)
+        files.close()
+        assert fetched.status == (status or "unreadable_file"), fetched.detail
+
+
 def test_cells_that_expand_a_thousandfold_are_refused(tmp_path: Path) -> None:
     path = write_cells(tmp_path / "a.parquet", [bytes(100 * MB)], dictionary=False)
     assert path.stat().st_size < 40_000
