@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support_publish import make_workspace, samples
 
 from surd.build.run import Options, build
 from surd.build.verify import verify
@@ -85,6 +86,14 @@ def test_a_part_that_is_there_twice_is_told(tmp_path: Path) -> None:
     told = "\n".join(verify(workspace))
     assert "part-00007.parquet: 10 samples are there twice" in told
     assert "also in samples/part-00001.parquet; delete the part that was copied here" in told
+
+
+def test_samples_that_are_there_twice_are_not_published(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", [samples(3), samples(2, 3), samples(2, 2)])
+    message = "part-00002.parquet: 2 samples are there twice, the first of them also in"
+    with pytest.raises(WorkspaceError, match=message):
+        publish(workspace, PublishParams())
+    assert not (tmp_path / "w" / "dataset").exists()
 
 
 def test_parts_without_samples_are_told(tmp_path: Path) -> None:
