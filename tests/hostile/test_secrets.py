@@ -64,7 +64,8 @@ def keys_of_urls() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("kind", "key"), keys_of_urls())
 def test_no_key_of_a_source_takes_a_secret(kind: str, key: str, tmp_path: Path) -> None:
     for secret in (SECRETS[0], SECRETS[4]):
-        value: Any = [secret] if key == "queries" else secret
+        takes_list = "list[" in str(SOURCES[kind][0].model_fields[key].annotation)
+        value: Any = [secret] if takes_list else secret
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(yaml.safe_dump({"name": "a", "sources": [{"kind": kind, key: value}]}))
         with pytest.raises(RecipeError) as caught:
