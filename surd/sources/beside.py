@@ -78,7 +78,19 @@ class Sidecars:
         self._top = top
         self._files = lru_cache(_FOLDERS_KEPT)(lambda folder: _by_stem(names(folder)))
         self._tables: dict[str, list[_Table]] = {}
+        self._left: list[_Table] = []
         self._names = names
+
+    def tell_unused(self, *, at_end: bool = False) -> None:
+        """Tell of rows in vain in the tables whose folders have been left, or in all of them.
+
+        It is for who asks for every image of a folder, one folder after another.
+        """
+        if at_end:
+            self._left += [table for tables in self._tables.values() for table in tables]
+        for table in self._left:
+            table.tell_unused()
+        self._left.clear()
 
     def files_of(self, name: str) -> list[str]:
         """Paths of the files that are read for the image ``name``."""
@@ -118,10 +130,12 @@ class Sidecars:
     def _rows(self, name: str) -> list[tuple[_Table, list[Any]]]:
         """The nearest table that names the image, in its folder or above, and the rows; or none."""
         folders = list(_folders_of(name))
+        before = self._tables
         self._tables = {
-            folder: self._tables[folder] if folder in self._tables else self._load(folder)
+            folder: before.pop(folder) if folder in before else self._load(folder)
             for folder in folders
         }
+        self._left += [table for tables in before.values() for table in tables]
         for folder in folders:
             for table in self._tables[folder]:
                 inside = posixpath.relpath(name, folder or ".")
@@ -164,6 +178,7 @@ class _Table:
     def __init__(self, path: str, text: str) -> None:
         self.path = path
         self._rows: dict[str, list[Any]] = {}
+        self._unused: set[str] = set()
         self._absolute: dict[str, list[str]] = {}
         """Last part of a path that is absolute -> such paths."""
         bad: list[int] = []
@@ -179,6 +194,7 @@ class _Table:
                     posixpath.splitext(posixpath.basename(name))[0],
                 }:
                     self._absolute.setdefault(last, []).append(name)
+        self._unused.update(self._rows)
         if bad:
             reason = "no row with the name of a file"
             log.warning("%s: line %d: %s; %d such lines skipped", path, bad[0], reason, len(bad))
@@ -188,12 +204,28 @@ class _Table:
         stem = posixpath.splitext(inside)[0]
         for name in (inside, f"{folder}/{inside}", stem, f"{folder}/{stem}"):
             if name in self._rows:
-                return self._rows[name]
+                return self._use(name)
         for last in (posixpath.basename(inside), posixpath.basename(stem)):
             for name in self._absolute.get(last, ()):
                 if f"{name}/".endswith((f"/{inside}/", f"/{stem}/")):
-                    return self._rows[name]
+                    return self._use(name)
         return []
+
+    def _use(self, name: str) -> list[Any]:
+        self._unused.discard(name)
+        return self._rows[name]
+
+    def tell_unused(self) -> None:
+        """One line, if there are rows that no image took."""
+        if self._unused:
+            log.warning(
+                "%s: the rows of %d of %d names were not used, such as %s: no image of that "
+                "name is here, or a nearer table has it",
+                self.path,
+                len(self._unused),
+                len(self._rows),
+                min(self._unused),
+            )
 
 
 def _named_rows(path: str, text: str) -> Iterator[tuple[int, str | None, Any]]:

@@ -76,7 +76,11 @@ def pages(params: FolderSource, cursor: str | None) -> Iterator[Page]:
                 _record(params, files, sidecars, name, *image)
                 for name, image in zip(names, images, strict=True)
             ]
+            if cursor is None:  # else earlier rows were taken in another run
+                sidecars.tell_unused()
             yield Page(here, records, seen)
+        if cursor is None:
+            sidecars.tell_unused(at_end=True)
         if cursor is None and is_empty:
             log.warning("%s: no image files", params.path)
 

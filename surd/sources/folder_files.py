@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from lzma import LZMAError
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from surd.errors import SourceError
@@ -105,12 +105,14 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and _is_visible(name)
 
 
-def _count(seen: Seen, name: str, images: frozenset[str]) -> None:
+def _count(seen: Seen, name: str, images: frozenset[str], *, has_folders: bool) -> None:
     """Count a file that is no image: beside one, or passed over for its suffix or its place."""
     seen.files += 1
     file = posixpath.basename(name)
     parts = names_of(file)
-    if is_table(file) or (parts is not None and parts[0] in images):
+    if is_table(file) and (images or has_folders):
+        return
+    if parts is not None and parts[0] in images:
         return
     if not _is_visible(name):
         seen.pass_over("hidden", name)
@@ -169,13 +171,14 @@ class Folder:
             return
         siblings = [name for name in found if not name.endswith("/")]
         stems = _stems([name.removeprefix(prefix) for name in siblings])
+        has_folders = len(siblings) < len(found)
         for name in sorted(found, key=os.fsencode):
             path = os.fsencode(name)
             if name.endswith("/"):
                 if self._enters(name) and (path >= start or start.startswith(path)):
                     yield from self._walk(name, start)
             elif path >= start and not _is_image(name):
-                _count(self.seen, name, stems)
+                _count(self.seen, name, stems, has_folders=has_folders)
             elif path >= start:
                 self.seen.files += 1
                 if name in plain or self._is_file(self.locate(name)):
@@ -243,6 +246,7 @@ class _Zip:
                     "the folder"
                 )
         stems = {folder: _stems(files) for folder, files in self._folders.items()}
+        above = {str(above) for folder in self._folders for above in PurePosixPath(folder).parents}
         for name in sorted(self._members, key=os.fsencode):
             wanted = self._where.recursive or "/" not in name
             if name.endswith("/") or os.fsencode(name) < start or not wanted:
@@ -251,7 +255,9 @@ class _Zip:
                 self.seen.files += 1
                 yield name
             else:
-                _count(self.seen, name, stems[posixpath.dirname(name)])
+                folder = posixpath.dirname(name)
+                has_folders = (folder or ".") in above
+                _count(self.seen, name, stems[folder], has_folders=has_folders)
 
     def beside(self, folder: str) -> Sequence[str]:
         return self._folders.get(folder, ())

@@ -395,6 +395,30 @@ def test_bad_lines_of_metadata_jsonl_are_skipped_and_told_once(
     assert "2 such lines skipped" in message
 
 
+def test_rows_of_a_table_that_no_image_takes_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"file_name": name, "text": name} for name in ("1.png", "in/2.png", "gone.png")]
+    table = "\n".join(map(json.dumps, rows))
+    files = {"a/metadata.jsonl": table, "a/1.png": image(1), "a/in/2.png": image(2)}
+    folder = write(tmp_path / "f", files | {"b/3.png": image(3)})
+    with caplog.at_level(logging.WARNING, "surd"):
+        assert names(folder) == ["a/1.png", "a/in/2.png", "b/3.png"]
+    (message,) = caplog.messages
+    assert message.startswith("a/metadata.jsonl: the rows of 1 of 3 names were not used")
+    assert "such as gone.png" in message
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_table_where_no_image_can_be_is_passed_over(tmp_path: Path, kind: str) -> None:
+    table = json.dumps({"file_name": "1.png", "text": "a cup"})
+    files: dict[str, bytes | str] = {"metadata.csv": "file_name,text\nin/1.png,a cup\n"}
+    files |= {"in/deep/1.png": image(1), "labels/metadata.jsonl": table}
+    made = write if kind == "folder" else write_zip
+    (page,) = pages(FolderSource(path=str(made(tmp_path / f"f.{kind}", files))), None)
+    assert page.seen.passed == {".jsonl": (1, "labels/metadata.jsonl")}
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_files_over_max_bytes_are_named_by_their_path_and_not_read(
     tmp_path: Path, kind: str
