@@ -42,8 +42,11 @@ def inspect(
         _inspect_image(Path(place), json_=json_)
         return
     from surd.dataset.inspect import find, sample
+    from surd.files.formats import IMAGE_SUFFIXES
     from surd.store.workspace import Workspace
 
+    if place.lower().endswith(IMAGE_SUFFIXES) and not Path(place).exists():
+        raise SurdError(f"{place}: no such file; correct the path")
     workspace = Workspace(place)
     workspace.read_manifest()
     matches = find(workspace, query, limit)

@@ -307,6 +307,7 @@ def test_the_recipe_for_folders_reads_none_that_nobody_named(
         (["build", "civitai", "-o", "w", "--set", "sources.0.endpont=models"], "endpoint"),
         (["status", "nowhere"], "not a surd workspace"),
         (["inspect", "nowhere"], "not a surd workspace"),
+        (["inspect", "nowhere/1.PNG"], "no such file"),
         (["schema", "sampels"], "did you mean samples?"),
         (["build", "folder", "-o", "w", "--set", "sources.0.path=nowhere"], "nowhere"),
         (["build", "table", "-o", "w", "--set", "sources.0.path=nowhere.csv"], "nowhere.csv"),
