@@ -30,7 +30,10 @@ def paint(path: Path, side: int = 32, seed: int = 0) -> None:
 
 
 def judge(
-    run: Path, right: Sequence[tuple[bool, bool]], prompt: str = "prompt", side: int = 32
+    run: Path,
+    right: Sequence[tuple[bool | None, bool | None]],
+    prompt: str = "prompt",
+    side: int = 32,
 ) -> None:
     """Leave what `surd evaluate` leaves, a prompt each: right without, right with."""
     rows = []

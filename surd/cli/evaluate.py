@@ -159,6 +159,10 @@ def _gap(folder: str, options: Any, *, quiet: bool, json_: bool) -> None:
         raise SurdError(
             "--gap draws the dataset's own prompts; leave out --prompts, --quality and --baseline"
         )
+    if options.rewriter is not None or options.dataset is not None:
+        raise SurdError(
+            "--gap rewrites nothing, and RUN is its dataset; leave out --rewriter and --dataset"
+        )
     recipe = open_recipe(Workspace(folder))
     rows = measure(
         folder, options.diffusion or recipe.train_adapter.diffusion, options, quiet=quiet

@@ -40,6 +40,7 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
+from surd.models.names import server_of
 from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
@@ -119,9 +120,7 @@ def measure(
     name = options.diffusion or config.get("training", {}).get("diffusion")
     if not name:
         raise SurdError(f"{run}: does not name its diffusion model; pass --diffusion")
-    check_noise(options)
-    _check_baselines(options)
-    sets = {one: limited(load_prompts(one), options.limit) for one in options.prompts}
+    sets = check_options(options)
     device = device_named(options.device)
     dtype = dtype_of("auto", device)
     judges = _judges(sets, options, device, dtype)
@@ -145,6 +144,17 @@ def measure(
     rows = [row_of(one) for one in found]
     _write(run, name, options, sets, rows, outcomes)
     return Evaluated(found, rows)
+
+
+def check_options(options: Options) -> dict[str, list[Prompt]]:
+    """The sets of prompts. Raises SurdError for what can be told to be wrong before anything is
+    loaded."""
+    check_noise(options)
+    _check_baselines(options)
+    for name in (options.vqa, options.rewriter):
+        if name is not None:
+            server_of(name)
+    return {one: limited(load_prompts(one), options.limit) for one in options.prompts}
 
 
 def check_noise(options: Options) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from surd.errors import RecipeError, SurdError
 from surd.evaluate.measures import Measured, row_of
 from surd.evaluate.results import Row
-from surd.evaluate.run import Evaluated, Options, measure
+from surd.evaluate.run import Evaluated, Options, check_options, measure
 from surd.recipe.keys import Recipe
 from surd.recipe.load import read_yaml, replace_keys
 from surd.recipe.train_adapter import TrainAdapterParams
@@ -74,12 +74,13 @@ def ablate(
 
     Each is trained `trainings` times, with seeds from its own on, and measured by all of these
     together. Runs lie in ``DIR/adapter/ablation/NAME``, the tables in ``ablation.md`` beside them.
-    Raises SurdError, for wrong settings before anything is trained.
+    Raises SurdError, for wrong settings and options before anything is trained.
     """
     chosen = {
         name: replace_keys(recipe, "train_adapter", dict(settings)).train_adapter
         for name, settings in variants.items()
     }
+    check_options(options)
     place = local_path(location)
     root = place / "adapter" / "ablation"
     done: list[Ablated] = []
@@ -120,7 +121,7 @@ def pooled(runs: Sequence[Sequence[Measured]]) -> list[Measured]:
 
     The base model's, which are the same each time, are repeated, so that pairs stay pairs.
     """
-    return [
+    together = [
         replace(
             some[0],
             values={
@@ -128,20 +129,25 @@ def pooled(runs: Sequence[Sequence[Measured]]) -> list[Measured]:
                 for side in some[0].values
             },
         )
-        for some in zip(*runs, strict=True)
+        for some in _of_all(*runs)
     ]
+    return [one for one in together if one.whole.any()]
+
+
+def _of_all(*runs: Sequence[Measured]) -> list[list[Measured]]:
+    """The measures of each that all have; a judge on a server may leave one without answers."""
+    named = [{(one.prompts, one.measure): one for one in run} for run in runs]
+    return [[some[name] for some in named] for name in named[0] if all(name in s for s in named)]
 
 
 def compared(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Row]:
     """What an adapter changes, each measure, compared with another one on the same prompts and
     noise."""
-    return [
-        row_of(
-            replace(a, values={"base": b.values["adapter"], "adapter": a.values["adapter"]}),
-            quiet=True,
-        )
-        for a, b in zip(mine, theirs, strict=True)
+    both = [
+        replace(a, values={"base": b.values["adapter"], "adapter": a.values["adapter"]})
+        for a, b in _of_all(mine, theirs)
     ]
+    return [row_of(one, quiet=True) for one in both if one.whole.any()]
 
 
 def _write(root: Path, ablation: Ablation) -> None:

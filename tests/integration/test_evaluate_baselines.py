@@ -96,6 +96,7 @@ def test_wrong_baselines_are_one_line(surd: Surd, run: Path, tmp_path: Path) -> 
         "leave out --prompts, --quality and --baseline": (
             *(run.parents[1], "--gap", "--baseline", "rewrite"),
         ),
+        "leave out --rewriter and --dataset": (run.parents[1], "--gap", "--rewriter", "x"),
     }
     for said, told in wrong.items():
         ran = surd("evaluate", *FAST, *told)

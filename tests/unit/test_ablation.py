@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from surd.errors import SurdError
 from surd.evaluate.measures import Measured, row_of
-from surd.training.ablation import compared, pooled
+from surd.evaluate.run import Options
+from surd.training.ablation import ablate, compared, pooled
 from surd.training.ablation_table import Ablated, Ablation, Pair, ablation_table
 
 SCENES = [f"scene {n}" for n in range(200)]
@@ -55,6 +59,29 @@ def test_a_value_that_is_missing_is_missing_in_both() -> None:
     gaps[0, 0] = np.nan
     (row,) = compared([measured(scores, scores)], [measured(gaps, scores)])
     assert row.pictures == 398 and row.difference.value == 0
+
+
+def test_a_measure_that_one_of_them_lacks_is_not_compared() -> None:
+    other = Measured("mine", "VQAScore", {"base": np.ones((200, 2)), "adapter": np.ones((200, 2))},
+                     SCENES)  # fmt: skip
+    gone = np.full((200, 2), np.nan)
+    both = [measured(right(0.6)), other]
+    assert [one.measure for one in pooled([both, both[:1]])] == ["all right"]
+    assert [row.measure for row in compared(both, both[1:])] == ["VQAScore"]
+    assert not compared([measured(gone, gone)], [measured(right(0.6))])
+
+
+def test_options_are_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    recipe: Any = SimpleNamespace(train_adapter=None)
+    for options in (
+        Options(prompts=("no-such-set",)),
+        Options(baselines=("rewritten",)),
+        Options(rewriter="x"),
+        Options(vqa="openai:nowhere#m"),
+        Options(first_seed=2**63),
+    ):
+        with pytest.raises(SurdError):
+            ablate(str(tmp_path), recipe, {}, options)
 
 
 def ablation(trainings: int) -> Ablation:
