@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler
 from torch.nn import functional
 
 from surd.training.loop import Student
+from surd.training.losses import Batch
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def method_loss(
     student: Student, unet: Any, schedule: Any, lesson: Lesson, *, cut: bool
 ) -> torch.Tensor:
     """Section 4.3 of the paper. With `cut` no gradient passes what the UNet is given."""
-    embeddings, features, aim = student(lesson.simple.float(), lesson.llm)
+    given = Batch(None, lesson.simple.float(), None, lesson.llm, None)
+    embeddings, features, aim = student(given)
     noisy = schedule.add_noise(lesson.latents, lesson.noise, lesson.times)
     kind = next(unet.parameters()).dtype
     given = embeddings.detach() if cut else embeddings

@@ -169,7 +169,7 @@ def check(setting: Setting) -> float:
     latents, prompts = denoiser.scaled(batch.latents), encode_prompts(setting, rows)
     lesson = Lesson(latents, *prompts, batch.llm, noise.values, noise.times)
     student = setting.student().eval()
-    torch.nn.init.normal_(student.adapter.out.weight, std=0.02)
+    torch.nn.init.normal_(student.adapter.get_parameter("out.weight"), std=0.02)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     gradients = []
     for ours in (True, False):

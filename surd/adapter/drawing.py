@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from surd.adapter.encoding import generate
-from surd.adapter.module import Adapter
+from surd.adapter.lora import AnyAdapter
 from surd.errors import SurdError
 from surd.progress import Tick
 from surd.store.storage import Storage
@@ -20,7 +20,7 @@ _GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
 
 def draw_missing(
     pipeline: Any,
-    adapter: Adapter | None,
+    adapter: AnyAdapter | None,
     pairs: Sequence[tuple[str, int]],
     folder: Path,
     name: Callable[[str, int], str],

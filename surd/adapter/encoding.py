@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from surd.adapter.language import Language
+from surd.adapter.lora import AnyAdapter, Lora
 from surd.adapter.module import Adapter, Base
 from surd.errors import ModelError
 from surd.models.hub import identity_of, is_same
@@ -48,13 +49,26 @@ def encode(pipeline: Any, prompts: str | Sequence[str]) -> Encoded:
     """
     if getattr(pipeline, "unet", None) is None:
         raise ModelError(f"a {type(pipeline).__name__} has no UNet; {SUPPORTED}")
+    several = [prompts] if isinstance(prompts, str) else list(prompts)
+    return _encode(pipeline, several, pipeline.device)
+
+
+def _encode(pipeline: Any, prompts: Sequence[str], device: torch.device) -> Encoded:
     found = pipeline.encode_prompt(
-        prompt=[prompts] if isinstance(prompts, str) else list(prompts),
-        device=pipeline.device,
+        prompt=list(prompts),
+        device=device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=False,
     )
     return Encoded(found[0], found[2] if len(found) == 4 else None)
+
+
+def lora_states(lora: Lora, pipeline: Any, prompts: Sequence[str]) -> torch.Tensor:
+    """``[b, s, d]``, of text encoders with the updates, which gradients reach; of the pipeline no
+    other part is used. Raises ModelError where it has other text encoders."""
+    device = next(lora.parameters()).device
+    with lora.on(pipeline):
+        return _encode(pipeline, prompts, device).states
 
 
 def windows_of(pipeline: Any, prompt: str) -> list[str]:
@@ -95,7 +109,7 @@ def side_px(pipeline: Any) -> int:
     return int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
 
 
-def check_width(adapter: Adapter, width: int) -> None:
+def check_width(adapter: AnyAdapter, width: int) -> None:
     """Raises ModelError where the adapter is made for other text embeddings than `width` wide."""
     if adapter.config.width != width:
         raise ModelError(
@@ -104,9 +118,16 @@ def check_width(adapter: Adapter, width: int) -> None:
         )
 
 
+def check_made_for(adapter: AnyAdapter, pipeline: Any) -> None:
+    """Raises ModelError where the adapter is made for other text encoders than the pipeline's."""
+    check_width(adapter, text_width(pipeline))
+    if isinstance(adapter, Lora):
+        adapter.check(pipeline)
+
+
 def prompt_inputs(
     pipeline: Any,
-    adapter: Adapter | None,
+    adapter: AnyAdapter | None,
     prompts: str | Sequence[str],
     negative_prompts: str | Sequence[str] | None = None,
     *,
@@ -116,9 +137,9 @@ def prompt_inputs(
 
     A string is one prompt; one negative prompt, empty by default, is that of all. It is left as it
     is; with `adapt_negative` it goes through the adapter together with its prompt, as in the
-    published pipeline. Warns once of an adapter that was trained for another model. Raises
-    ModelError where the adapter is made for another width, for no prompts, and for another number
-    of negative prompts.
+    published pipeline, and as programs do that load a LoRA. Warns once of an adapter that was
+    trained for another model. Raises ModelError where the adapter is made for another width or
+    other text encoders, for no prompts, and for another number of negative prompts.
     """
     prompts, negative = _paired(prompts, negative_prompts)
     if adapter is not None and adapter.base is not None:
@@ -126,8 +147,15 @@ def prompt_inputs(
     wanted, unwanted = encode(pipeline, prompts), encode_negative(pipeline, negative)
     pairs = torch.stack([unwanted.states, wanted.states], dim=1)  # [n, 2, s, d]
     first = 0 if adapt_negative else 1
-    texts = list(zip(negative, prompts, strict=True)) if adapt_negative else [(p,) for p in prompts]
-    pairs[:, first:] = adapt(adapter, pairs[:, first:], texts)
+    if isinstance(adapter, Lora):
+        with adapter.on(pipeline):
+            pairs[:, 1] = encode(pipeline, prompts).states
+            if adapt_negative:
+                pairs[:, 0] = encode_negative(pipeline, negative).states
+        _check_adapted(wanted.states, pairs)
+    else:
+        texts = [pair[first:] for pair in zip(negative, prompts, strict=True)]
+        pairs[:, first:] = adapt(adapter, pairs[:, first:], texts)
     unwanted_states, wanted_states = pairs.unbind(1)
     inputs = {"prompt_embeds": wanted_states, "negative_prompt_embeds": unwanted_states}
     if wanted.pooled is not None and unwanted.pooled is not None:
@@ -209,17 +237,22 @@ def adapt(
         rows = [moved.flatten(0, 1)] if adapter.config.attend == "tokens" else moved.unbind()
         found = torch.cat([adapter(row).embeddings for row in rows])
     embeddings: torch.Tensor = found.view_as(moved).to(states.device, states.dtype)
-    if states.isfinite().all() and not embeddings.isfinite().all():
+    _check_adapted(states, embeddings)
+    return embeddings
+
+
+def _check_adapted(before: torch.Tensor, after: torch.Tensor) -> None:
+    """Raises ModelError where an adapter gives what is not finite."""
+    if before.isfinite().all() and not after.isfinite().all():
         raise ModelError(
             "the adapter turns this prompt into NaN or infinity, so its training diverged; train "
             "again with a smaller learning rate"
         )
-    return embeddings
 
 
 def generate(
     pipeline: Any,
-    adapter: Adapter | None,
+    adapter: AnyAdapter | None,
     prompts: str | Sequence[str],
     seeds: Sequence[int],
     *,

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surd.adapter.language import Language
+from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, sizes_in
 from surd.adapter.module import Adapter, AdapterConfig, Base, LanguageModel
 from surd.errors import ModelError
 from surd.store.storage import Storage, local_path
@@ -38,7 +39,7 @@ _WIDE, _HIDDEN = "fc.weight", f"{_LAYERS}0.linear1.weight"
 
 
 def save(
-    adapter: Adapter,
+    adapter: AnyAdapter,
     folder: str | Path,
     *,
     projection: torch.nn.Linear | None = None,
@@ -65,21 +66,16 @@ def save(
 
 def load(
     folder: str | Path, *, device: str | torch.device = "cpu", llm: str | None = None
-) -> Adapter:
+) -> AnyAdapter:
     """The adapter in a folder, ready to use: evaluation mode, no gradients.
 
     `llm` is another name or folder of the language model that it reads. Raises ModelError.
     """
     folder = local_path(folder)
     config = read_config(folder)
-    known = {field.name for field in fields(AdapterConfig)}
     try:
-        settings = {name: value for name, value in config.items() if name in known}
-        if "language_model" in settings:
-            settings["language_model"] = LanguageModel(**settings["language_model"])
         weights = load_file(folder / WEIGHTS_FILE)
-        _check_claims(settings, weights)
-        adapter = Adapter(AdapterConfig(**settings))
+        adapter = _made(config, weights)
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
         _check_finite(weights, str(folder / WEIGHTS_FILE))
@@ -93,11 +89,24 @@ def load(
             f"{folder / WEIGHTS_FILE}: does not hold this adapter's weights: {reason}"
         ) from error
     adapter.base = _base(config)
-    if adapter.config.language_model is not None:
+    if isinstance(adapter, Adapter) and adapter.config.language_model is not None:
         adapter.language = Language(adapter.config.language_model, llm, device)
     elif llm is not None:
         raise ModelError(f"{folder}: this adapter reads no language model; leave out --llm")
     return adapter.to(device).eval().requires_grad_(False)
+
+
+def _made(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> AnyAdapter:
+    """What a configuration describes, without its weights, of which a LoRA takes the sizes."""
+    kind = LoraConfig if config.get("network") == "lora" else AdapterConfig
+    known = {field.name for field in fields(kind)}
+    settings = {name: value for name, value in config.items() if name in known}
+    if kind is LoraConfig:
+        return Lora(LoraConfig(**settings), sizes_in(weights))
+    if "language_model" in settings:
+        settings["language_model"] = LanguageModel(**settings["language_model"])
+    _check_claims(settings, weights)
+    return Adapter(AdapterConfig(**settings))
 
 
 def _check_claims(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from surd.adapter.drawing import draw_missing, open_rgb
-from surd.adapter.module import Adapter
+from surd.adapter.lora import AnyAdapter
 from surd.progress import Tick
 
 _VERSION = 2
@@ -83,7 +83,7 @@ class Instead:
 
 def draw(
     pipeline: Any,
-    adapter: Adapter | None,
+    adapter: AnyAdapter | None,
     adapter_digest: str,
     texts: Sequence[str],
     seeds: Sequence[int],

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import torch
 
 from surd.adapter.drawing import drawn_at_once
-from surd.adapter.encoding import check_width, side_px, text_width
+from surd.adapter.encoding import check_made_for, side_px
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
-from surd.adapter.module import Adapter
+from surd.adapter.lora import AnyAdapter
 from surd.dataset.atomic_folder import DESCRIPTION
 from surd.errors import SurdError
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
@@ -225,7 +225,7 @@ def _draw(
     dtype = dtype_of("auto", device)
     pipeline = load_pipeline(name, device=str(device), dtype=dtype)
     adapter = load(run, device=device, llm=options.llm)
-    check_width(adapter, text_width(pipeline))
+    check_made_for(adapter, pipeline)
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)
     batch = drawn_at_once(side_px(pipeline), device)
@@ -234,7 +234,7 @@ def _draw(
     total = (2 * len(texts) + len(others)) * len(seeds)
     with track("draw", total, quiet=quiet) as tick:
 
-        def drawn(used: Adapter | None, prompts: Sequence[str]) -> Drawing:
+        def drawn(used: AnyAdapter | None, prompts: Sequence[str]) -> Drawing:
             return draw(pipeline, used, digest, prompts, seeds, how, root, batch=batch, tick=tick)
 
         sides: dict[str, Pictures] = {

@@ -11,7 +11,7 @@ from surd.recipe.keys import Recipe
 from surd.recipe.load import read_yaml, validate_recipe
 from surd.recipe.train_adapter import TrainAdapterParams
 
-METHODS = ("paper", "code", "distil", "reader")
+METHODS = ("paper", "code", "distil", "reader", "lora")
 """Presets that say how to train; the others say for what."""
 DEFAULT = "distil"
 WHY = "it needs no language model"

@@ -42,12 +42,15 @@ class TrainAdapterParams(Params):
         default=-1, description="layer of those vectors; -1: the deepest layer available"
     )
 
-    network: Literal["sur", "encoder", "reader"] = Field(
+    network: Literal["sur", "encoder", "reader", "lora"] = Field(
         default="sur",
         description="sur: as published; encoder: a pre-norm encoder, which learns in fewer steps; "
         "reader: one that also reads the language model's states of the prompt's tokens, in "
-        "training and whenever it is used (embed-llm with pool: none)",
+        "training and whenever it is used (embed-llm with pool: none); lora: no adapter, but "
+        "low-rank updates of the text encoders, for comparison, which use none of the keys from "
+        "adapter_weight to gate, and need an llm_weight of 0",
     )
+    lora_rank: int = Field(default=16, ge=1, description="rank of a lora")
     llm_states: Literal["normal", "shuffled", "none"] = Field(
         default="normal",
         description="what a reader reads, for comparison; shuffled: the states of another sample "

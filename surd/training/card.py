@@ -29,6 +29,19 @@ CARD = "README.md"
 CURVES = "loss.svg"
 PICTURES = "validation.png"
 _ROWS, _COLUMNS, _CELL_PX = 8, 8, 256
+_ADAPTER = (
+    "sur-adapter",
+    "A SUR-adapter",
+    "The method is that of Zhong et al. 2023 ([arXiv 2305.05189]"
+    "(https://arxiv.org/abs/2305.05189)).",
+)
+"""Tag, title and method."""
+_LORA = (
+    "lora",
+    "A text-encoder LoRA",
+    "It updates the text encoders only ([LoRA](https://arxiv.org/abs/2106.09685)). In diffusers:\n"
+    '`pipeline.load_lora_weights(".", weight_name="adapter_model.safetensors")`.',
+)
 
 
 def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
@@ -39,17 +52,18 @@ def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
     learnt = f", and on\nvectors of {llm}" if settings["llm_weight"] else ""
     hub = f"base_model: {base}\n" if "/" in base else ""
     told = {**settings, "diffusion": base, "llm": llm}
+    tag, title, method = _LORA if settings["network"] == "lora" else _ADAPTER
     rows = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in told.items())
     text = f"""---
 library_name: surd
-tags: [sur-adapter, text-to-image]
+tags: [{tag}, text-to-image]
 {hub}---
 
-# A SUR-adapter for {base}
+# {title} for {base}
 
-This adapter moves the text embeddings of plain sentences towards those of the prompts that {base}
+It moves the text embeddings of plain sentences towards those of the prompts that {base}
 draws well. It was trained on {samples:,} images, each with a simple and a complex prompt{learnt}.
-The method is that of Zhong et al. 2023 ([arXiv 2305.05189](https://arxiv.org/abs/2305.05189)).
+{method}
 
 {_reading(folder)}{_held_out(folder)}```sh
 surd generate --adapter . "two red cups on a table" --compare

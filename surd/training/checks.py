@@ -36,6 +36,11 @@ def check_tools(params: TrainAdapterParams) -> None:
         raise SurdError(
             f"train_adapter.llm_states: {params.llm_states} is for network: reader; leave it out"
         )
+    if params.network == "lora" and params.llm_weight:
+        raise SurdError(
+            "train_adapter.llm_weight: a LoRA has no features that could learn from a language "
+            "model's vectors; set it to 0"
+        )
     if params.llm_states == "shuffled" and params.batch_size < 2:
         raise SurdError(
             "train_adapter.llm_states: shuffled takes the states of another sample of the batch; "
@@ -77,7 +82,7 @@ def tracker_of(report_to: str) -> str | None:
 def check_fits(params: TrainAdapterParams, pipeline: Any) -> None:
     """Raises SurdError where the settings do not go with the sizes of the diffusion model."""
     width, factor = text_width(pipeline), pipeline.vae_scale_factor
-    if width % params.heads:
+    if width % params.heads and params.network != "lora":
         fitting = [n for n in range(1, 65) if width % n == 0]
         near = max((n for n in fitting if n < params.heads), default=1)
         raise SurdError(

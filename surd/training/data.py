@@ -71,6 +71,7 @@ class Data:
             llm=self._llm(texts, device),
             pooled=simple.pooled.to(device) if simple.pooled is not None else None,
             **self._read(texts, device),
+            texts=tuple(texts),
         )
 
     def _aims(

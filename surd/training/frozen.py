@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -115,9 +115,9 @@ def on_device(device: torch.device, *modules: Any) -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def drop(pipeline: Any, *, but_unet: bool) -> None:
-    """Free what is heavy of a pipeline; modules that somebody else holds stay."""
+def drop(pipeline: Any, *, but: Collection[str]) -> None:
+    """Free what is heavy of a pipeline, `but` some parts; modules that somebody else holds stay."""
     for name in _PARTS:
-        if getattr(pipeline, name, None) is not None and not (but_unet and name == "unet"):
+        if getattr(pipeline, name, None) is not None and name not in but:
             setattr(pipeline, name, None)
     gc.collect()

@@ -52,7 +52,7 @@ class HeldOut:
             self.params,
             self.probes,
             device,
-            lambda batch: student(batch.simple, batch.llm, batch.read, batch.read_mask),
+            student,
         )
         weights = {name: getattr(self.params, f"{name}_weight") for name in found}
         whole = sum(weights[name] * value for name, value in found.items())
@@ -77,7 +77,7 @@ def held_out(
     student.eval()
 
     def without(batch: Batch) -> Given:
-        _, features, aim = student(batch.simple, batch.llm, batch.read, batch.read_mask)
+        _, features, aim = student(batch)
         return batch.simple, features, aim
 
     base = _means(data, samples, params, probes, device, without)

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from surd.adapter.encoding import lora_states
 from surd.adapter.files import read_config, save
+from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, lora_of
 from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.models.hub import identity_of
 from surd.models.memory import enough_memory
@@ -29,7 +31,7 @@ from surd.training.finite import check_finite, check_weights
 from surd.training.frozen import Denoiser
 from surd.training.held_out import HeldOut, held_out
 from surd.training.logs import LOSS
-from surd.training.losses import losses, weighed
+from surd.training.losses import Batch, Given, losses, weighed
 from surd.training.run_folder import begin_log, checkpoint, take_up, write_log, writing
 from surd.training.samples import Sample
 from surd.training.setup import (
@@ -44,25 +46,31 @@ from surd.training.validation import Validation, is_due, validate
 
 class Student(nn.Module):
     """The adapter, and the projection of the language model's vectors, `llm_width` wide, if its
-    features learn from those."""
+    features learn from those; a LoRA is one of the text encoders of a `pipeline`."""
 
-    def __init__(self, config: AdapterConfig, llm_width: int | None, projection: str) -> None:
+    def __init__(
+        self,
+        config: AdapterConfig | LoraConfig,
+        llm_width: int | None,
+        projection: str,
+        pipeline: Any = None,
+    ) -> None:
         super().__init__()
-        self.adapter = Adapter(config)
+        self._pipeline = pipeline
+        self.adapter: AnyAdapter = (
+            lora_of(config, pipeline) if isinstance(config, LoraConfig) else Adapter(config)
+        )
         self.projection = None if llm_width is None else nn.Linear(llm_width, config.width)
         if self.projection is not None:
             self.projection.requires_grad_(projection == "learned")
 
-    def forward(
-        self,
-        simple: torch.Tensor,
-        llm: torch.Tensor | None = None,
-        read: torch.Tensor | None = None,
-        read_mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """New embeddings, features, and what the features shall be; see `Batch`."""
-        adapted = self.adapter(simple, read, read_mask)
-        aim = None if self.projection is None else self.projection(llm)
+    def forward(self, batch: Batch) -> Given:
+        """New embeddings, features, and what the features shall be."""
+        if isinstance(self.adapter, Lora):
+            states = lora_states(self.adapter, self._pipeline, batch.texts)
+            return states, states, None
+        adapted = self.adapter(batch.simple, batch.read, batch.read_mask)
+        aim = None if self.projection is None else self.projection(batch.llm)
         return adapted.embeddings, adapted.features, aim
 
 
@@ -77,6 +85,8 @@ class Taught:
     probes: Sequence[Probe] = ()
     llm: LanguageModel | None = None
     """That the adapter reads."""
+    pipeline: Any = None
+    """Whose text encoders, on the device, a LoRA updates."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ def train(
     validation: Validation | None = None,
     unseen: Sequence[Sample] = (),
     start: Start | None = None,
-) -> Adapter:
+) -> AnyAdapter:
     """Train, and leave the adapter in `folder`; returns it in evaluation mode.
 
     The newest whole checkpoint is taken up, if there is one; else training begins with the weights
@@ -159,9 +169,9 @@ def _check_learnt(training: Training, data: Data, step: int) -> None:
     batch = data.batch(
         last, accelerator.num_processes, accelerator.process_index, accelerator.device
     )
-    adapter = accelerator.unwrap_model(training.student).adapter.eval()
+    student = accelerator.unwrap_model(training.student).eval()
     with torch.no_grad():
-        given = adapter(batch.simple, batch.read, batch.read_mask).embeddings
+        given, *_ = student(batch)
     training.student.train()
     check_weights(params, accelerator, step, training.learning, given)
 
@@ -191,7 +201,7 @@ def _prepare(
 
     set_seed(params.seed)
     config = config_of(params, taught.width, taught.llm)
-    student = Student(config, data.llm_width, params.projection)
+    student = Student(config, data.llm_width, params.projection, taught.pipeline)
     if start is not None:
         take_over(start, student.adapter, student.projection)
     watch = watch_of(data, student.projection, params)
@@ -319,7 +329,7 @@ def _keep_best(training: Training, folder: Path, step: int, loss: float) -> None
         )
 
 
-def _finish(training: Training, folder: Path, samples: int, last: int) -> Adapter:
+def _finish(training: Training, folder: Path, samples: int, last: int) -> AnyAdapter:
     """Leave the adapter in the folder, of averaged weights where there are some: that of the last
     step, or of the best validation."""
     accelerator, params = training.accelerator, training.params

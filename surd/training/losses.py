@@ -40,6 +40,8 @@ class Batch:
     """``[b, t, h]``, the language model's states of the tokens of those texts."""
     read_mask: torch.Tensor | None = None
     """``[b, t]``, false for padding."""
+    texts: Sequence[str] = ()
+    """That `simple` is of, for a LoRA."""
 
 
 Given = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
@@ -82,7 +84,7 @@ def losses(
     `denoiser` and `noise` are wanted where denoising has a weight, `probes` where attention has
     one. Source: the paper's section 4.3.
     """
-    given = student(batch.simple, batch.llm, batch.read, batch.read_mask)
+    given = student(batch)
     terms = {}
     if params.denoising_weight:
         assert denoiser is not None and noise is not None

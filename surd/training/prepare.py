@@ -67,7 +67,8 @@ def prepare(
             learning = learning_unet(denoiser, params, accelerator)
     data = Data(samples, texts, params, latents=latents, vectors=vectors, windows=windows)
     llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
-    return data, Taught(text_width(pipeline), learning, probes, llm)
+    updated = _learning_encoders(pipeline, accelerator) if params.network == "lora" else None
+    return data, Taught(text_width(pipeline), learning, probes, llm, updated)
 
 
 def llm_of(vectors: TextVectors) -> LanguageModel:
@@ -98,6 +99,15 @@ def _texts(
         track("texts", len(texts), quiet=quiet) as tick,
     ):
         return cached_texts(texts, pipeline, diffusion, folder, accelerator, tick)
+
+
+def _learning_encoders(pipeline: Any, accelerator: Any) -> Any:
+    """The pipeline with its text encoders on the device, as gradients go through them."""
+    for name in ENCODERS:
+        encoder = getattr(pipeline, name, None)
+        if encoder is not None:
+            encoder.to(accelerator.device).requires_grad_(False).eval()
+    return pipeline
 
 
 def _latents(

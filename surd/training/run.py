@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from surd.adapter.encoding import check_width, text_width
+from surd.adapter.encoding import check_made_for
 from surd.adapter.files import read_config
 from surd.dataset.published import Published, open_published
 from surd.errors import SurdError, command
@@ -21,7 +21,7 @@ from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import local_path
 from surd.training.card import CARD, write_card
 from surd.training.checks import check_fits, check_tools
-from surd.training.frozen import drop
+from surd.training.frozen import ENCODERS, drop
 from surd.training.held_out import chosen
 from surd.training.loop import train
 from surd.training.losses import without_pictures
@@ -103,7 +103,7 @@ def run(
     pipeline = load_pipeline(params.diffusion)  # on the CPU: what is needed moves for as long
     check_fits(params, pipeline)
     if begin is not None:
-        check_width(begin.adapter, text_width(pipeline))
+        check_made_for(begin.adapter, pipeline)
     settings["diffusion_identity"] = identity_of(params.diffusion)  # its commit is known only now
     check_folder(folder, settings, resume=resume)
     with alone(folder) if main else nullcontext():
@@ -127,7 +127,8 @@ def run(
         if validation is not None:
             pipeline.to(accelerator.device)
         elif params.cache:
-            drop(pipeline, but_unet=bool(params.denoising_weight))
+            unet = ("unet",) if params.denoising_weight else ()
+            drop(pipeline, but=(*unet, *(ENCODERS if params.network == "lora" else ())))
         done = max((step for step, _ in checkpoints(folder)), default=0)
         with track("train", params.steps, done=done, quiet=quiet) as tick:
 

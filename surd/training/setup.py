@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surd.adapter.lora import LoraConfig
 from surd.adapter.module import AdapterConfig, LanguageModel
 from surd.models.devices import device_named, dtype_of
 from surd.recipe.train_adapter import TrainAdapterParams
@@ -26,8 +27,10 @@ def reads_llm(params: TrainAdapterParams) -> bool:
 
 def config_of(
     params: TrainAdapterParams, width: int, llm: LanguageModel | None = None
-) -> AdapterConfig:
+) -> AdapterConfig | LoraConfig:
     """The network that the parameters ask for; `llm` is what a reader reads."""
+    if params.network == "lora":
+        return LoraConfig(width, params.lora_rank)
     reads = reads_llm(params)
     return AdapterConfig(
         width=width,

@@ -9,12 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from surd.adapter.files import WEIGHTS_FILE, load, load_projection
-from surd.adapter.module import Adapter, LanguageModel
+from surd.adapter.lora import AnyAdapter
+from surd.adapter.module import LanguageModel
 from surd.errors import SurdError
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.setup import config_of
 
-_SETTINGS = {"weight": "adapter_weight"}
+_SETTINGS = {"weight": "adapter_weight", "rank": "lora_rank"}
 """Names in an adapter's configuration -> in the settings, where those differ."""
 _FREE = ("width", "dropout")
 """What the settings do not say, and what changes nothing of what an adapter gives."""
@@ -24,7 +25,7 @@ _FREE = ("width", "dropout")
 class Start:
     """An adapter to start from."""
 
-    adapter: Adapter
+    adapter: AnyAdapter
     projection: nn.Linear | None
     """Of the language model's vectors, which the adapter's features were taught to resemble."""
     digest: str

@@ -18,7 +18,7 @@ from PIL import Image
 
 from surd.adapter.drawing import draw_missing, drawn_at_once, open_rgb
 from surd.adapter.encoding import side_px
-from surd.adapter.module import Adapter
+from surd.adapter.lora import AnyAdapter
 from surd.demo.scenes import ATTRIBUTES
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import shares_right
@@ -111,7 +111,9 @@ def is_due(validation: Validation, step: int) -> bool:
     return step % params.validate_every == 0 or step == params.steps
 
 
-def validate(validation: Validation, adapter: Adapter | None, step: int, accelerator: Any) -> None:
+def validate(
+    validation: Validation, adapter: AnyAdapter | None, step: int, accelerator: Any
+) -> None:
     """Draw, measure, and note; each of several processes draws its share.
 
     The adapter is left in evaluation mode; the random state is left as it was.
@@ -127,7 +129,7 @@ def validate(validation: Validation, adapter: Adapter | None, step: int, acceler
         accelerator.wait_for_everyone()
 
 
-def _draw(validation: Validation, adapter: Adapter | None, step: int, accelerator: Any) -> None:
+def _draw(validation: Validation, adapter: AnyAdapter | None, step: int, accelerator: Any) -> None:
     params, pipeline = validation.params, validation.pipeline
     pictures = validation.pictures(step)
     pairs = [(text, seed) for text in validation.texts for seed in validation.seeds]
