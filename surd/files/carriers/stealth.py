@@ -27,8 +27,8 @@ def may_hold(data: bytes) -> bool:
     """Whether a file has an alpha channel, as its header tells: PNG or lossless WebP."""
     if data.startswith(b"\x89PNG"):
         return data[25:26] in (b"\4", b"\6")
-    extended = data[8:16] == b"WEBPVP8X" and bool(data[20] & 0x10)
-    return extended or data[8:16] == b"WEBPVP8L"
+    flags = data[20] if data[8:16] == b"WEBPVP8X" and len(data) > 20 else 0
+    return bool(flags & 0x10) or data[8:16] == b"WEBPVP8L"
 
 
 def texts(data: bytes) -> Iterator[Text]:
