@@ -1,30 +1,35 @@
 """What is inside an image file: format, size, uprightness, hashes, pixels.
 
 Files are hostile: the format is found in the bytes, the pixel count is checked before anything
-is decoded, and whatever a decoder raises becomes an :class:`ImageProblem`.
+is decoded, and whatever a decoder raises becomes an :class:`ImageProblem`. Decoders whose work
+cannot be counted beforehand run in a process of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, features
 
+from surd.files.apart import WorkEnded, apart
 from surd.files.colour import in_srgb, profile_mode
 from surd.files.jxl import is_jxl, jxl_size
 from surd.files.pixel_budget import decoding
 from surd.files.structure import (
     MAX_SIDE_RATIO,
+    is_uncounted,
     other_format,
     plugins,
     too_many_pieces,
@@ -33,6 +38,8 @@ from surd.files.structure import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Result = TypeVar("Result")
 
 _FORMATS = {
     "JPEG": "image/jpeg",
@@ -87,7 +94,13 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageFacts:
     """Sniff ``data`` without decoding it. Raises ImageProblem."""
     if not data:
         raise ImageProblem("empty", "zero bytes")
-    with _open(data, max_pixels) as image:
+    if is_uncounted(data):
+        return opened_apart(_read_header, data, max_pixels)
+    return _read_header(data, max_pixels)
+
+
+def _read_header(data: bytes, max_pixels: int) -> ImageFacts:
+    with open_image(data, max_pixels) as image:
         mime = _FORMATS.get(image.format or "")
         if mime is None:
             raise ImageProblem("unsupported_format", f"{image.format} image")
@@ -117,8 +130,15 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
     Transparency is laid on white, 16-bit samples are reduced to 8, colours with an ICC profile
     and CMYK are converted to sRGB.
     """
+    if is_uncounted(data):
+        with decoding(0 if is_jxl(data) else opened_apart(_pixels, data)):
+            return opened_apart(_decode, data, min_side_px)
+    return _decode(data, min_side_px)
+
+
+def _decode(data: bytes, min_side_px: int | None) -> NDArray[np.uint8]:
     try:
-        with _open(data) as image, decoding(image.width * image.height):
+        with open_image(data) as image, decoding(image.width * image.height):
             if problem := too_many_scans(data, image.width * image.height):
                 raise ImageProblem("decode_error", problem)
             profile = image.info.get("icc_profile")
@@ -148,11 +168,18 @@ def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
                 grey = _decode_jpeg(data, _HASH_SIDE_PX, grey=True)
             if grey is not None:
                 return upright(grey[:, :, 0], facts.orientation)
-        return _grey(decode(data))
+        if is_uncounted(data):
+            with decoding(0 if is_jxl(data) else facts.width * facts.height):
+                return opened_apart(_decode_grey, data)
+        return _decode_grey(data)
     except ImageProblem:
         raise
     except _DECODER_ERRORS as error:
         raise _problem(error, data) from error
+
+
+def _decode_grey(data: bytes) -> NDArray[np.uint8]:
+    return _grey(_decode(data, None))
 
 
 def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -199,7 +226,28 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _open(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def opened_apart(work: Callable[..., Result], data: bytes, *arguments: Any) -> Result:
+    """``work(data, *arguments)``, which opens the file, in a process that a limit can end.
+
+    To open JPEG XL is to decode it, so this waits for room. Raises ImageProblem.
+    """
+    _load_decoder(data)
+    try:
+        with decoding(math.prod(jxl_size(data)) if is_jxl(data) else 0):
+            return apart(work, data, *arguments)
+    except WorkEnded as ended:
+        raise ImageProblem("decode_error", f"its decoder: {ended}") from ended
+    except ValueError as error:
+        raise _problem(error, data) from error
+
+
+def _pixels(data: bytes) -> int:
+    with open_image(data) as image:
+        return image.width * image.height
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """By its own format's decoder, once its pieces are counted. Raises ImageProblem."""
     try:
         if is_jxl(data):
             width, height = jxl_size(data)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
+MAX_BOXES = 4096
+"""Of a container; the others are not looked at."""
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 _SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))
@@ -46,21 +49,29 @@ def jxl_size(data: bytes) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The beginning of the codestream: the file itself, or the first box that has some of it
-    (ISO/IEC 18181-2, section 9)."""
+    """The beginning of the codestream: the file itself, or the first box that has some of it."""
     if data.startswith(_CODESTREAM):
         return data[:14]
+    for kind, body in jxl_boxes(data):
+        if kind in (b"jxlc", b"jxlp"):
+            start = body.start + (4 if kind == b"jxlp" else 0)
+            return data[start : start + 14]
+    raise ValueError("no codestream")
+
+
+def jxl_boxes(data: bytes) -> Iterator[tuple[bytes, slice]]:
+    """Type of each box of a container, and where its contents lie (ISO/IEC 18181-2, section 9)."""
     position = 0
-    while position + 16 <= len(data):
+    for _ in range(MAX_BOXES):
+        if position + 8 > len(data):
+            return
         size, kind = struct.unpack_from(">I4s", data, position)
         header = 8
-        if size == 1:
+        if size == 1 and position + 16 <= len(data):
             (size,) = struct.unpack_from(">Q", data, position + 8)
             header = 16
-        if kind in (b"jxlc", b"jxlp"):
-            start = position + header + (4 if kind == b"jxlp" else 0)
-            return data[start : start + 14]
-        if size < header:
-            break
-        position += size
-    raise ValueError("no codestream")
+        end = position + size if size else len(data)  # 0: up to the end of the file
+        yield kind, slice(position + header, end)
+        if end < position + header:
+            return
+        position = end

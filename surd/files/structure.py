@@ -40,6 +40,7 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
+_TIFF = tuple(start for start, name in _SIGNATURES.items() if name == "TIFF")
 _OTHERS = {
     b"%!PS": "EPS",
     b"\xc5\xd0\xd3\xc6": "EPS",
@@ -69,6 +70,12 @@ def plugins(data: bytes) -> list[str]:
         names = [name for start, name in _SIGNATURES.items() if data.startswith(start)]
     Image.init()
     return [name for name in names if name in Image.OPEN]
+
+
+def is_uncounted(data: bytes) -> bool:
+    """Whether a decoder's work is bounded neither by the pixels of the file's header nor by what is
+    counted here: AVIF, HEIF, JPEG XL and TIFF."""
+    return data[4:8] == b"ftyp" or is_jxl(data) or data[:4] in _TIFF
 
 
 def other_format(data: bytes) -> str | None:

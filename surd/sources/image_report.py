@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from surd.errors import SurdError
-from surd.files.images import ImageProblem, read_header
+from surd.files.images import MAX_PIXELS, ImageProblem, read_header
 from surd.sources import metadata
 from surd.sources.beside import Sidecars
 from surd.sources.folder import FolderSource, pages
@@ -31,7 +31,7 @@ def report_image(path: Path) -> dict[str, Any]:
         raise SurdError(f"{path}: {error.strerror}; make the file readable") from error
     found = metadata.read(data)
     try:
-        facts = read_header(data, max_pixels=1 << 62)
+        facts = read_header(data, max_pixels=MAX_PIXELS)
         image = f"{facts.mime}, {facts.width} x {facts.height}"
     except ImageProblem as problem:
         if not found.texts:

@@ -106,6 +106,42 @@ def test_comments_of_jpeg_and_gif_are_read() -> None:
     assert values(saved("GIF", comment=TEXT.encode())) == {"comment": TEXT}
 
 
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
+
+
+def test_jpeg_xl_is_read_without_decoding_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x10E] = WORDS
+    tiff = exif.tobytes().removeprefix(b"Exif\0\0")
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    for head in (b"", b"\0\0\0\0", b"\0\0\0\6Exif\0\0"):
+        file = JXL + box(b"jxlc", bytes(20)) + box(b"Exif", head + tiff)
+        assert values(file) == {"EXIF ImageDescription": WORDS}
+    packet = f"<dc:title>{WORDS}</dc:title>".encode()
+    last = struct.pack(">I4s", 0, b"xml ") + packet  # up to the end of the file
+    assert values(JXL + last) == {"XMP dc:title": WORDS}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 2**31])
+def test_boxes_that_lie_about_their_size_end_the_search(size: int) -> None:
+    assert values(JXL + struct.pack(">I4s", size, b"free") + box(b"xml ", b"<a:b>ab</a:b>")) == {}
+    assert values(JXL + box(b"free", b"") * 5000 + box(b"xml ", b"<a:b>ab</a:b>")) == {}
+
+
+@pytest.mark.parametrize(("format_", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
+def test_exif_of_the_formats_of_an_extra_is_read(format_: str, module: str) -> None:
+    loaded = pytest.importorskip(module)
+    if format_ == "HEIF":
+        loaded.register_heif_opener()
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[USER_COMMENT] = b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+    assert metadata.read(saved(format_, exif=exif.tobytes())).prompt == WORDS
+
+
 def test_exif_that_goes_on_over_segments_is_one() -> None:
     exif = Image.Exif()
     exif[0x10E] = WORDS * 4_000

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from io import BytesIO
 
-from PIL import Image
-
-from surd.files.carriers import exif, jpeg, png, stealth, webp, xmp
+from surd.files.carriers import exif, jpeg, jxl, png, stealth, webp, xmp
 from surd.files.carriers.decoding import decode_plain
-from surd.files.structure import plugins, too_many_pieces
+from surd.files.images import open_image, opened_apart
+from surd.files.jxl import is_jxl
+from surd.files.structure import is_uncounted, too_many_pieces
 from surd.text.generation.found import Text
 
 Carrier = Callable[[bytes], Iterator[Text]]
@@ -54,12 +53,22 @@ def _carrier(data: bytes) -> Carrier:
         return jpeg.texts
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return webp.texts
-    return _other
+    if is_jxl(data) and not jxl.is_compressed(data):
+        return jxl.texts
+    return _uncounted if is_uncounted(data) else _other
+
+
+def _uncounted(data: bytes) -> Iterator[Text]:
+    yield from opened_apart(_listed, data)
+
+
+def _listed(data: bytes) -> list[Text]:
+    return list(_other(data))
 
 
 def _other(data: bytes) -> Iterator[Text]:
-    """What Pillow tells of any other format (AVIF, TIFF, GIF)."""
-    with Image.open(BytesIO(data), formats=plugins(data)) as image:
+    """What Pillow tells of any other format."""
+    with open_image(data) as image:
         comment, packet = image.info.get("comment"), image.info.get("xmp")
         if isinstance(comment, bytes | str):
             value = comment if isinstance(comment, str) else decode_plain(comment)
