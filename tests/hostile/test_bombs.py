@@ -55,6 +55,9 @@ def text_of_a_gigabyte(kind: str) -> bytes:
         return png(chunk(b"iCCP", b"profile\0\0" + bomb))
     if kind == "many":
         return png(*[chunk(b"zTXt", b"parameters\0\0" + zeros(8 * MB))] * 128)
+    if kind == "eXIf":  # a thousand tags at the same place
+        tags = [struct.pack("<HHII", 0x1000 + n, 7, MB, 8) for n in range(1024)]
+        return png(chunk(b"eXIf", ifd(*tags) + bytes(MB)))
     return png(*[chunk(b"tEXt", b"parameters\0" + b"a" * MB)] * 40)
 
 
@@ -93,7 +96,7 @@ print(said)
 """
 
 
-@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP", "many", "tEXt", "IDAT"])
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP", "many", "eXIf", "tEXt", "IDAT"])
 def test_a_gigabyte_in_a_picture_is_not_expanded(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "bomb.png"
     file.write_bytes(pixels_of_a_gigabyte() if kind == "IDAT" else text_of_a_gigabyte(kind))

@@ -53,7 +53,7 @@ def _carrier(data: bytes) -> Carrier:
         return jpeg.texts
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return webp.texts
-    if is_jxl(data) and not jxl.is_compressed(data):
+    if is_jxl(data):
         return jxl.texts
     return _uncounted if is_uncounted(data) else _other
 

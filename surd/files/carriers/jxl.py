@@ -12,7 +12,7 @@ _TIFF = (b"II*\0", b"MM\0*")
 
 
 def texts(data: bytes) -> Iterator[Text]:
-    """Texts of both, without decoding a pixel."""
+    """Texts of both, without decoding a pixel. Boxes compressed by Brotli are not read."""
     for kind, body in jxl_boxes(data):
         if kind == b"Exif":
             found = data[body]
@@ -21,8 +21,3 @@ def texts(data: bytes) -> Iterator[Text]:
             yield from exif.texts(found)
         elif kind == b"xml ":
             yield from xmp.texts(data[body])
-
-
-def is_compressed(data: bytes) -> bool:
-    """Whether some box is compressed (section 9.8), which only a decoder reads."""
-    return any(kind == b"brob" for kind, _ in jxl_boxes(data))
