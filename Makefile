@@ -63,6 +63,7 @@ docs: setup
 bench: setup
 	$(BIN)/python benchmarks/dead_hosts.py
 	$(BIN)/python benchmarks/download.py
+	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/filter.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/caption.py --wait-idle 60

@@ -19,6 +19,13 @@ class Tick(Protocol):
         """Add ``counts``: status -> rows."""
 
 
+class Begin(Protocol):
+    """Begins a line or bar of its own."""
+
+    def __call__(self, name: str, total: int | None, *, done: int = 0) -> Tick:
+        """For ``name``, over ``total`` rows (None: unknown), ``done`` of which were done before."""
+
+
 @contextlib.contextmanager
 def track(name: str, total: int | None, *, done: int = 0, quiet: bool = False) -> Iterator[Tick]:
     """Show the progress of ``name`` over ``total`` rows (None: unknown) while the block runs.
@@ -26,17 +33,24 @@ def track(name: str, total: int | None, *, done: int = 0, quiet: bool = False) -
     ``done`` of them were done before. Everything goes to standard error, so that standard output
     stays for results.
     """
-    if quiet:
-        yield lambda counts: None
-    elif sys.stderr.isatty():
-        with _bar(name, total, done) as tick:
-            yield tick
-    else:
-        yield _Lines(name, total, done)
+    with tracks(quiet=quiet) as begin:
+        yield begin(name, total, done=done)
 
 
 @contextlib.contextmanager
-def _bar(name: str, total: int | None, done: int) -> Iterator[Tick]:
+def tracks(*, quiet: bool = False) -> Iterator[Begin]:
+    """As :func:`track`, for several at once, each from when it begins."""
+    if quiet:
+        yield lambda name, total, *, done=0: lambda counts: None
+    elif sys.stderr.isatty():
+        with _bars() as begin:
+            yield begin
+    else:
+        yield _Lines
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Begin]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -56,22 +70,28 @@ def _bar(name: str, total: int | None, done: int) -> Iterator[Tick]:
         TimeRemainingColumn(),
         TextColumn("[yellow]{task.fields[other]}"),
     )
-    sums: Counter[str] = Counter()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(name, total=total, completed=done, rate="", other="")
+    # what is printed meanwhile appears above the bars, but a file gets its own
+    show = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    with show as progress:
 
-        def tick(counts: Mapping[str, int]) -> None:
-            sums.update(counts)
-            progress.advance(task, sum(counts.values()))
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.{0 if speed >= 10 else 1}f}/s" if speed else ""
-            progress.update(task, rate=rate, other=other_than_ok(sums))
+        def begin(name: str, total: int | None, *, done: int = 0) -> Tick:
+            task = progress.add_task(name, total=total, completed=done, rate="", other="")
+            sums: Counter[str] = Counter()
 
-        yield tick
+            def tick(counts: Mapping[str, int]) -> None:
+                sums.update(counts)
+                progress.advance(task, sum(counts.values()))
+                speed = progress.tasks[task].speed
+                rate = f"{speed:,.{0 if speed >= 10 else 1}f}/s" if speed else ""
+                progress.update(task, rate=rate, other=other_than_ok(sums))
+
+            return tick
+
+        yield begin
 
 
 class _Lines:
-    def __init__(self, name: str, total: int | None, done: int) -> None:
+    def __init__(self, name: str, total: int | None, *, done: int = 0) -> None:
         self._name, self._total, self._before = name, total, done
         self._sums: Counter[str] = Counter()
         self._started = self._last = time.monotonic()

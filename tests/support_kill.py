@@ -55,15 +55,23 @@ class Surd:
         self._context.set_forkserver_preload(_IMPORTED_BEFORE)
 
     def __call__(
-        self, arguments: Sequence[object], below: Path, *, at: int = 0, wait_s: float = 0
+        self,
+        arguments: Sequence[object],
+        below: Path,
+        *,
+        at: int = 0,
+        wait_s: float = 0,
+        apart: bool = False,
     ) -> Ended:
-        """Run a command; with `at`, kill it `wait_s` after that many moments below a folder."""
+        """Run a command; with `at`, kill it `wait_s` after that many moments below a folder. With
+        `apart`, stages have processes of their own, as they would with many rows."""
         log, note = self._folder / "log.txt", self._folder / "moments.txt"
         log.write_bytes(b"")
         note.write_text("0")
         command = [str(argument) for argument in arguments]
         process = self._context.Process(
-            target=_run, args=(command, self._environment, str(below), at, wait_s, log, note)
+            target=_run,
+            args=(command, self._environment, str(below), at, wait_s, apart, log, note),
         )
         process.start()
         process.join()
@@ -76,6 +84,7 @@ def _run(
     below: str,
     at: int,
     wait_s: float,
+    apart: bool,
     log: Path,
     note: Path,
 ) -> None:
@@ -99,7 +108,10 @@ def _run(
     sys.addaudithook(watch)
     sys.argv = ["surd", *command]
     from surd.cli.app import main
+    from surd.engine import local
 
+    if apart:
+        local._ROWS_WORTH_A_PROCESS = 1
     code = 0
     try:
         main()

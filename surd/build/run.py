@@ -14,17 +14,19 @@ from typing import Any
 
 from surd.dataset.publish.run import publish
 from surd.engine import select
+from surd.engine.overlap import Step, overlap
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, EngineName
-from surd.engine.stages import run_stage
+from surd.engine.stages import compute_jobs
+from surd.engine.work import Results
 from surd.errors import ModelError, RecipeError, SurdError, WorkspaceError, command
-from surd.progress import track
+from surd.progress import track, tracks
 from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
-from surd.recipe.pipeline import params_of, stage_named, stage_names
+from surd.recipe.pipeline import STAGES, params_of, stage_named, stage_names
 from surd.sources.record import Seen
 from surd.stages import inventory
-from surd.stages.base import Stage, settings_fingerprint
+from surd.stages.base import Stage, StageParams, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
 from surd.stages.collected import collected
 from surd.stages.refresh import refresh
@@ -95,25 +97,36 @@ def build(workspace: Workspace, recipe: Recipe, options: Options) -> Iterator[St
         ):
             before = manifest
             manifest = _begin(workspace, manifest, recipe)
-            for name in _chosen(recipe, options):
-                if name == "collect":
-                    look_again = options.look_again or options.refresh
-                    inventory.begin(workspace, manifest, recipe.sources, look_again=look_again)
-                    summary = _collect(workspace, recipe, options)
-                    inventory.end(workspace, manifest)
-                elif name == "publish":
-                    summary = _publish(workspace, recipe, options)
-                elif name == "embed_llm":
-                    made = partial(_vectors_of, workspace, recipe)
-                    with _forgetting(workspace, manifest, before, name, made):
-                        summary = _embed_llm(workspace, recipe, options, engine)
-                else:
-                    stage = stage_named(name)
-                    made = partial(_parts_of, stage, recipe)
-                    with _forgetting(workspace, manifest, before, name, made):
-                        summary = _run_stage(workspace, recipe, stage, options, engine)
+            for summary in _summaries(workspace, manifest, before, recipe, options, engine):
                 _record(workspace, manifest, recipe, summary)
                 yield summary
+
+
+def _summaries(
+    workspace: Workspace,
+    manifest: Manifest,
+    before: Manifest | None,
+    recipe: Recipe,
+    options: Options,
+    engine: Engine,
+) -> Iterator[StageSummary]:
+    """Run what is to be run; each stage once it is done, in order."""
+    names = _chosen(recipe, options)
+    if "collect" in names:
+        look_again = options.look_again or options.refresh
+        inventory.begin(workspace, manifest, recipe.sources, look_again=look_again)
+        summary = _collect(workspace, recipe, options)
+        inventory.end(workspace, manifest)
+        yield summary
+    if "embed_llm" in names:
+        made = partial(_vectors_of, workspace, recipe)
+        with _forgetting(workspace, manifest, before, "embed_llm", made):
+            summary = _embed_llm(workspace, recipe, options, engine)
+        yield summary
+    stages = [stage for stage in STAGES if stage.name in names]
+    yield from _run_stages(workspace, manifest, before, recipe, stages, options, engine)
+    if "publish" in names:
+        yield _publish(workspace, recipe, options)
 
 
 @contextlib.contextmanager
@@ -331,34 +344,45 @@ def _embed_llm(
     )
 
 
-def _run_stage(
-    workspace: Workspace, recipe: Recipe, stage: Stage, options: Options, engine: Engine
-) -> StageSummary:
-    started = time.monotonic()
-    params = params_of(recipe, stage)
-    workspace.storage.remove_leftovers(stage.group)
-    states = plan(workspace, stage, params)
-    jobs = [state for state in states if _is_due(state, stage, options)]
-    fresh = sum(state.state == "fresh" and not _is_due(state, stage, options) for state in states)
-    total = sum(job.rows for job in jobs)
-    failed = {state.part: state.why for state in states if state.state == "waiting"}
-    with track(stage.name, total, quiet=options.quiet or not jobs) as tick:
-        results = run_stage(engine, workspace, stage, params, jobs, tick, workers=options.workers)
-        for result in results:
-            if result.error is not None:
-                failed[result.part] = result.error
-    if stage.row_inputs is not None:
-        journal.tidy(workspace.storage, stage.group, _all_but(workspace, failed))
-    counts, rows = _totals(workspace, stage)
-    return StageSummary(
-        stage.name,
-        rows=rows,
-        counts=counts,
-        computed=len(jobs) - len([job for job in jobs if job.part in failed]),
-        fresh=fresh,
-        failed=failed,
-        seconds=time.monotonic() - started,
-    )
+def _run_stages(
+    workspace: Workspace,
+    manifest: Manifest,
+    before: Manifest | None,
+    recipe: Recipe,
+    stages: Sequence[Stage],
+    options: Options,
+    engine: Engine,
+) -> Iterator[StageSummary]:
+    """Side by side, as far as one does not wait for another."""
+    chosen = [(stage, params_of(recipe, stage)) for stage in stages]
+    for stage in stages:
+        workspace.storage.remove_leftovers(stage.group)
+    with tracks(quiet=options.quiet) as begin:
+
+        def compute(step: Step, beside: Sequence[StageParams]) -> Results:
+            stage, params = step.stage, step.params
+            made = partial(_parts_of, stage, recipe)
+            tick = begin(stage.name, step.jobs.rows)
+            with _forgetting(workspace, manifest, before, stage.name, made):
+                yield from compute_jobs(
+                    *(engine, workspace, stage, params, step.jobs, tick),
+                    **{"workers": options.workers, "beside": beside},
+                )
+
+        is_due = partial(_is_due, options)
+        for step in overlap(workspace, chosen, is_due, compute):
+            if step.stage.row_inputs is not None:
+                journal.tidy(workspace.storage, step.stage.group, _all_but(workspace, step.failed))
+            counts, rows = _totals(workspace, step.stage)
+            yield StageSummary(
+                step.stage.name,
+                rows=rows,
+                counts=counts,
+                computed=step.computed,
+                fresh=step.fresh,
+                failed=step.failed,
+                seconds=step.seconds,
+            )
 
 
 def _all_but(workspace: Workspace, failed: Collection[int]) -> set[int]:
@@ -366,7 +390,7 @@ def _all_but(workspace: Workspace, failed: Collection[int]) -> set[int]:
     return set(workspace.parts("samples")) - set(failed)
 
 
-def _is_due(state: PartState, stage: Stage, options: Options) -> bool:
+def _is_due(options: Options, state: PartState, stage: Stage) -> bool:
     if state.state == "waiting":
         return False
     if state.state == "fresh":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -53,11 +51,11 @@ def run(
 ) -> None:
     """Build, and print what was done and what to run next; nothing with `as_json` None."""
     from surd.build.run import Options, build
+    from surd.files.images import hush
     from surd.store.workspace import Workspace
 
     log_to_stderr()
-    warnings.filterwarnings("ignore", module="PIL")  # broken files are verdicts, not warnings
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    hush()
     summaries = []
     try:
         for summary in build(Workspace(folder), recipe, Options(**options)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from surd.engine.cluster import Seats
 from surd.engine.parts import PartResult
-from surd.engine.work import AnyJob, GiveUp, Work, take
+from surd.engine.work import GiveUp, Job, Jobs, Results, Work
 from surd.errors import SurdError
 
 log = logging.getLogger("surd")
@@ -49,12 +50,7 @@ class _Worker:
         faulthandler.dump_traceback_later(self._silence_s, exit=True)
 
 
-def over_actors(
-    open_: Callable[[], Work],
-    jobs: Sequence[AnyJob],
-    seats: Seats,
-    give_up: GiveUp,
-) -> Iterator[PartResult]:
+def over_actors(open_: Callable[[], Work], jobs: Jobs, seats: Seats, give_up: GiveUp) -> Results:
     """Compute the jobs; yield each result as it comes.
 
     A worker gets some parts at a time. When it dies, or hangs, what it had not finished goes to a
@@ -64,32 +60,30 @@ def over_actors(
     from ray.exceptions import RayError, RayTaskError
 
     actor = ray.remote(_Worker).options(num_cpus=seats.cpus, num_gpus=seats.gpus)
-    waiting = deque(jobs)
     deaths: Counter[int] = Counter()
+    idle: list[Any] = []
     starting: dict[Any, Any] = {}  # reference -> actor
-    busy: dict[Any, tuple[Any, dict[int, AnyJob]]] = {}  # stream -> actor, what it has to give
-
-    def start() -> None:
-        handle = actor.remote(open_, SILENCE_S)
-        starting[handle.ready.remote()] = handle
-
-    def hand_to(handle: Any) -> None:
-        some = take(waiting, seats.actors)
-        if some:
-            stream = handle.work.options(num_returns="streaming").remote(some)
-            busy[stream] = (handle, {job.part: job for job in some})
-        else:
-            ray.kill(handle)
+    busy: dict[Any, tuple[Any, dict[int, Job]]] = {}  # stream -> actor, what it has to give
+    heard_s = time.monotonic()
 
     try:
-        for _ in range(min(seats.actors, len(waiting))):
-            start()
-        while busy or waiting:
-            ready, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_PATIENCE_S)
+        while not jobs.are_done or busy:
+            while jobs and idle:
+                handle, some = idle.pop(), jobs.take(seats.actors)
+                stream = handle.work.options(num_returns="streaming").remote(some)
+                busy[stream] = (handle, {job.part: job for job in some})
+            while len(starting) < len(jobs) and len(starting) + len(busy) < seats.actors:
+                handle = actor.remote(open_, SILENCE_S)
+                starting[handle.ready.remote()] = handle
+            pending = [*busy, *starting]
+            ready = ray.wait(pending, num_returns=1, timeout=0)[0] if pending else []
             if not ready:
-                if not busy:
+                if not busy and starting and time.monotonic() - heard_s > _PATIENCE_S:
                     log.warning("the Ray cluster has no free resources for %s yet", seats)
+                    heard_s = time.monotonic()
+                yield None
                 continue
+            heard_s = time.monotonic()
             if ready[0] in starting:
                 handle = starting.pop(ready[0])
                 try:
@@ -101,9 +95,8 @@ def over_actors(
                             f"no worker could start on the Ray cluster: {_why(error)}; "
                             "install the same version of surd on all its machines"
                         ) from error
-                    start()
                 else:
-                    hand_to(handle)
+                    idle.append(handle)
                 continue
             stream = ready[0]
             handle, left = busy[stream]
@@ -111,7 +104,7 @@ def over_actors(
                 result: PartResult = ray.get(next(stream))
             except StopIteration:
                 del busy[stream]
-                hand_to(handle)
+                idle.append(handle)
             except RayTaskError as error:
                 raise error.cause from error
             except RayError as error:
@@ -122,14 +115,12 @@ def over_actors(
                     if deaths[first.part] == TRIES:
                         del left[first.part]
                         yield give_up(first, f"its worker died {TRIES} times: {_why(error)}")
-                waiting.extendleft(reversed(left.values()))
-                if waiting:
-                    start()
+                jobs.put_back(list(left.values()))
             else:
                 del left[result.part]
                 yield result
     finally:
-        for handle in [*starting.values(), *(handle for handle, _ in busy.values())]:
+        for handle in [*idle, *starting.values(), *(handle for handle, _ in busy.values())]:
             ray.kill(handle)
 
 

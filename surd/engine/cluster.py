@@ -8,11 +8,10 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from surd.errors import SurdError
 from surd.params import Params
-from surd.stages.base import Stage
+from surd.stages.base import Stage, StageParams
 
 log = logging.getLogger("surd")
 
@@ -26,8 +25,8 @@ class Seats:
     """How many actors a stage gets, and what each asks of the machine it runs on."""
 
     actors: int
-    cpus: int
-    gpus: int
+    cpus: float
+    gpus: float
 
 
 def connect(address: str | None) -> bool:
@@ -113,16 +112,40 @@ def seats(
     workers: int | None,
     parts: int,
     offered: Sequence[Mapping[str, float]],
+    beside: Sequence[StageParams] = (),
+) -> Seats:
+    """As many as :func:`_seats_alone`, each with its share of what it would get without the stages
+    that run ``beside``: so all find room at once, and none waits for another to end."""
+    alone = _seats_alone(stage, params, workers, parts, offered)
+    on_gpus = sum(_wants_gpu(others) for _, others in beside)
+    return Seats(alone.actors, _share(alone.cpus, 1 + len(beside)), _share(alone.gpus, 1 + on_gpus))
+
+
+def _share(count: float, among: int) -> float:
+    """Of cores or GPUs; Ray takes only whole numbers above one."""
+    return count // among if count >= among else count / among
+
+
+def _wants_gpu(params: Params) -> bool:
+    """Whether a stage uses a GPU where there is one."""
+    return getattr(params, "device", "cpu") != "cpu"
+
+
+def _seats_alone(
+    stage: Stage,
+    params: Params,
+    workers: int | None,
+    parts: int,
+    offered: Sequence[Mapping[str, float]],
 ) -> Seats:
     """A GPU an actor where the stage can use one; else a core an actor, or a machine an actor for
     stages that are concurrent by themselves. ``workers`` asks for another number of actors. No
     more than any limit that they share, since each gets at least one of it."""
     if not offered:
         raise SurdError("the Ray cluster has no machine with a free core")
-    device: Any = getattr(params, "device", "cpu")
     gpus = [int(resources.get("GPU", 0)) for resources in offered]
-    if device != "cpu" and sum(gpus):
-        each = max(gpus) if device == "map" else 1
+    if _wants_gpu(params) and any(gpus):
+        each = max(gpus) if getattr(params, "device", None) == "map" else 1
         places = sum(count // each for count in gpus)
         return Seats(min(workers or places, places, parts), 1, each)
     cores = [int(resources["CPU"]) for resources in offered]

@@ -1,17 +1,17 @@
-"""The local engine: in this process, or in several of this machine."""
+"""The local engine: in this process, or in others of this machine."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from surd.engine.parts import PartResult
-from surd.engine.work import AnyJob, GiveUp, Open
-from surd.engine.workers import over_processes
+from surd.engine.work import GiveUp, Jobs, Open, Results
+from surd.engine.workers import SILENCE_S, over_processes
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Stage
+from surd.stages.base import Stage, StageParams
 from surd.store.workspace import Workspace
 
 _ROWS_WORTH_A_PROCESS = 5_000
@@ -25,29 +25,41 @@ class LocalEngine:
         workspace: Workspace,
         stage: Stage,
         params: Params,
-        jobs: Sequence[AnyJob],
+        jobs: Jobs,
         open_: Open,
         give_up: GiveUp,
         tick: Tick,
         *,
         workers: int | None = None,
-    ) -> Iterator[PartResult]:
+        beside: Sequence[StageParams] = (),
+    ) -> Results:
         """As the protocol says; ``workers`` is the number of processes, by default one a core
-        where that pays."""
+        where that pays.
+
+        Models are in this process, where stages take turns part by part, so a device computes for
+        one of them at a time. What uses the network gets a process where that pays: beside it,
+        models would wait for Python's lock.
+        """
         places = stage.places(params)
         if stage.workers == "cores":
             places = [params] * (workers or _default_workers(jobs))
-        places = places[: len(jobs)]
-        if len(places) > 1:
+        places = places[: jobs.parts]
+        is_apart = beside and stage.uses_network and jobs.rows >= _ROWS_WORTH_A_PROCESS
+        if len(places) > 1 or is_apart:
             opens = [partial(open_, place) for place in places]
-            for result in over_processes(opens, jobs, give_up):
-                tick(result.counts)
+            silence_s = math.inf if stage.uses_network else SILENCE_S
+            for result in over_processes(opens, jobs, give_up, silence_s):
+                if result is not None:
+                    tick(result.counts)
                 yield result
-        elif jobs:
-            yield from open_(places[0])(jobs, tick)
+        elif jobs.parts:
+            work = open_(places[0])
+            while not jobs.are_done:
+                if jobs:
+                    yield from work(jobs.now(), tick)
+                yield None
 
 
-def _default_workers(jobs: Sequence[AnyJob]) -> int:
+def _default_workers(jobs: Jobs) -> int:
     """One process a core, but none that would hardly earn its start."""
-    rows = sum(job.rows for job in jobs)
-    return max(1, min(os.cpu_count() or 1, rows // _ROWS_WORTH_A_PROCESS))
+    return max(1, min(os.cpu_count() or 1, jobs.rows // _ROWS_WORTH_A_PROCESS))

@@ -30,10 +30,13 @@ class PartState:
     """Samples in the part."""
 
 
-def plan(workspace: Workspace, stage: Stage, params: Params) -> list[PartState]:
-    """The state of every part this stage should have, judged by what its inputs are now."""
+def plan(
+    workspace: Workspace, stage: Stage, params: Params, parts: Sequence[int] | None = None
+) -> list[PartState]:
+    """The state of every part this stage should have, judged by what its inputs are now; of a
+    stage whose parts depend on one each, of some ``parts``."""
     settings = settings_fingerprint(stage, params)
-    parts = workspace.parts("samples")
+    parts = workspace.parts("samples") if parts is None else parts
     storage = workspace.storage
     found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part), FOOTERS)
     inputs = dict(zip(parts, found, strict=True))

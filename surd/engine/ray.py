@@ -7,19 +7,18 @@ Ray. So the workspace has to be where every machine sees it: an object store or 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from surd import __version__
 from surd.engine.actors import over_actors
 from surd.engine.cluster import Seats, connect, machines, seats
-from surd.engine.parts import PartResult
-from surd.engine.work import AnyJob, GiveUp, Open, Work
+from surd.engine.work import GiveUp, Jobs, Open, Results, Work
 from surd.errors import SurdError
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Stage
+from surd.stages.base import Stage, StageParams
 from surd.store.workspace import Workspace
 
 
@@ -43,22 +42,24 @@ class RayEngine:
         workspace: Workspace,
         stage: Stage,
         params: Params,
-        jobs: Sequence[AnyJob],
+        jobs: Jobs,
         open_: Open,
         give_up: GiveUp,
         tick: Tick,
         *,
         workers: int | None = None,
-    ) -> Iterator[PartResult]:
+        beside: Sequence[StageParams] = (),
+    ) -> Results:
         """As :class:`surd.engine.select.Engine` says; ``workers`` is the number of actors."""
-        if not jobs:
+        if not jobs.parts:
             return
         self._connect()
-        places = seats(stage, params, workers, len(jobs), machines())
+        places = seats(stage, params, workers, jobs.parts, machines(), beside)
         params = shared_among(stage, params, places)
         open_there = partial(open_on_machine, __version__, workspace, open_, params)
         for result in over_actors(open_there, jobs, places, give_up):
-            tick(result.counts)
+            if result is not None:
+                tick(result.counts)
             yield result
 
     def _connect(self) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 from surd.engine.local import LocalEngine
-from surd.engine.parts import PartResult
-from surd.engine.work import AnyJob, GiveUp, Open
+from surd.engine.work import GiveUp, Jobs, Open, Results
 from surd.errors import SurdError
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Stage
+from surd.stages.base import Stage, StageParams
 from surd.store.workspace import Workspace
 
 EngineName = Literal["local", "ray"]
@@ -26,18 +25,19 @@ class Engine(Protocol):
         workspace: Workspace,
         stage: Stage,
         params: Params,
-        jobs: Sequence[AnyJob],
+        jobs: Jobs,
         open_: Open,
         give_up: GiveUp,
         tick: Tick,
         *,
         workers: int | None = None,
-    ) -> Iterator[PartResult]:
-        """Compute the jobs; yield each as it is done, in no certain order.
+        beside: Sequence[StageParams] = (),
+    ) -> Results:
+        """Compute the jobs, and those that come while it does.
 
         Each worker calls ``open_`` once, with its share of ``params``, and is handed jobs bit by
-        bit. How many there are, and where, depends on what ``stage`` says of itself. Raises what a
-        worker raised, and SurdError when nothing can go on.
+        bit. How many there are, and where, depends on what ``stage`` says of itself, and on those
+        that run ``beside`` it. Raises what a worker raised, and SurdError when nothing can go on.
         """
 
 

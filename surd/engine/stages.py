@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 from surd.engine.parts import PartResult, StageError, compute
 from surd.engine.plan import PartState
 from surd.engine.select import Engine
 from surd.engine.whole_table import compute_table
-from surd.engine.work import Work
+from surd.engine.work import Jobs, Results, Work, finished
 from surd.errors import SurdError
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Stage, StageFunction
+from surd.stages.base import Stage, StageFunction, StageParams
 from surd.store.workspace import DamagedPartError, Workspace
 
 
@@ -27,7 +28,25 @@ def run_stage(
     *,
     workers: int | None = None,
 ) -> Iterator[PartResult]:
-    """Compute the parts ``jobs`` of a stage; yield each as it is done, in no certain order.
+    """Compute the parts ``jobs`` of a stage, as :func:`compute_jobs`."""
+    if jobs:
+        yield from finished(
+            compute_jobs(engine, workspace, stage, params, Jobs(jobs), tick, workers=workers)
+        )
+
+
+def compute_jobs(
+    engine: Engine,
+    workspace: Workspace,
+    stage: Stage,
+    params: Params,
+    jobs: Jobs,
+    tick: Tick,
+    *,
+    workers: int | None = None,
+    beside: Sequence[StageParams] = (),
+) -> Results:
+    """Compute parts of a stage, and those that come meanwhile, because others run ``beside`` it.
 
     When a part fails its error is recorded and shown by ``surd status``, and the others go on.
     ``workers`` is their number; by default the engine's choice. A stage that looks at the whole
@@ -35,8 +54,7 @@ def run_stage(
     full, a model that cannot be loaded).
     """
     if stage.scope == "table":
-        if jobs:
-            yield from compute_table(workspace, stage, params, jobs, tick)
+        yield from compute_table(workspace, stage, params, list(jobs.now()), tick)
         return
 
     def give_up(job: PartState, why: str) -> PartResult:
@@ -44,8 +62,13 @@ def run_stage(
         return PartResult(job.part, {}, why)
 
     open_ = partial(open_stage, workspace, stage)
-    yield from engine.map(workspace, stage, params, jobs, open_, give_up, tick, workers=workers)
-    workspace.storage.remove_leftovers(stage.group)  # of workers that died
+    try:
+        yield from engine.map(
+            *(workspace, stage, params, jobs, open_, give_up, tick),
+            **{"workers": workers, "beside": beside},
+        )
+    finally:
+        workspace.storage.remove_leftovers(stage.group)  # of workers that died
 
 
 def open_stage(workspace: Workspace, stage: Stage, params: Params) -> Work:
@@ -59,26 +82,34 @@ def _one_stream(
     stage: Stage,
     params: Params,
     function: StageFunction,
-    jobs: Sequence[PartState],
+    jobs: Iterable[PartState],
     tick: Tick,
 ) -> Iterator[PartResult]:
     """One stream over all parts; after an error, the part it stopped at alone, then the rest."""
-    remaining = {job.part: job for job in jobs}
-    while remaining:
-        try:
-            for result in compute(
-                workspace, stage, params, function, list(remaining.values()), tick
-            ):
-                del remaining[result.part]
-                yield result
-            if remaining:
-                raise StageError(f"{stage.name} did not take all rows")
-        except Exception as error:
-            if _is_fatal(error) or not remaining:
-                raise
-            job = next(iter(remaining.values()))
-            del remaining[job.part]
-            yield _alone(workspace, stage, params, function, job, tick)
+    coming = iter(jobs)
+    taken: dict[int, PartState] = {}
+
+    def remaining() -> Iterator[PartState]:
+        yield from list(taken.values())
+        for job in coming:
+            taken[job.part] = job
+            yield job
+
+    for first in coming:
+        taken[first.part] = first
+        while taken:
+            try:
+                for result in compute(workspace, stage, params, function, remaining(), tick):
+                    del taken[result.part]
+                    yield result
+                if taken:
+                    raise StageError(f"{stage.name} did not take all rows")
+            except Exception as error:
+                job = next(chain(taken.values(), coming), None)
+                if job is None or _is_fatal(error):
+                    raise
+                taken.pop(job.part, None)
+                yield _alone(workspace, stage, params, function, job, tick)
 
 
 def _alone(

@@ -1,7 +1,7 @@
 """Handing parts to processes, and watching them: one that dies or hangs is replaced.
 
-A worker gets some parts at a time. The one at which it died is tried once more in a fresh one, and
-given up after that.
+A worker gets some parts at a time; one that is alone gets each as it comes. The part at which a
+worker died is tried once more in a fresh one, and given up after that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from surd.engine.parts import PartResult
-from surd.engine.work import AnyJob, GiveUp, Work, take
+from surd.engine.work import GiveUp, Job, Jobs, Results, Work
 from surd.errors import SurdError
 
 SILENCE_S = 600.0
@@ -44,26 +44,25 @@ class _Worker:
 
 def over_processes(
     opens: Sequence[Callable[[], Work]],
-    jobs: Sequence[AnyJob],
+    jobs: Jobs,
     give_up: GiveUp,
     silence_s: float = SILENCE_S,
-) -> Iterator[PartResult]:
+) -> Results:
     """Yield each part as it is done; `give_up` makes the result of one that cannot be.
 
     There is a process for each of `opens`, which calls it once; they can be pickled. Raises what a
     worker raised, and SurdError where workers die before they have any part.
     """
-    waiting, tries = deque(jobs), Counter[int]()
-    places = deque(range(min(len(opens), len(jobs))))
+    tries, places = Counter[int](), deque(range(len(opens)))
     workers: list[_Worker] = []
     try:
-        while waiting or any(worker.left for worker in workers):
-            while waiting and places:
+        while not jobs.are_done or any(worker.left for worker in workers):
+            while jobs and places:
                 place = places.popleft()
                 workers.append(_start(opens[place], place))
             for worker in workers:
-                if worker.is_open and not worker.left and waiting:
-                    _hand(worker, take(waiting, len(workers)))
+                if jobs and worker.is_open and not (worker.left and len(workers) > 1):
+                    _hand(worker, jobs.take(len(workers)))
             for worker, message in _heard(workers, silence_s):
                 if isinstance(message, Exception):
                     raise message
@@ -83,7 +82,8 @@ def over_processes(
                     if tries[first.part] == _TRIES:
                         del worker.left[first.part]
                         yield give_up(first, f"its worker {message}, {_TRIES} times")
-                waiting.extendleft(reversed(worker.left.values()))
+                jobs.put_back(list(worker.left.values()))
+            yield None
     finally:
         for worker in workers:
             _end(worker)
@@ -98,8 +98,10 @@ def _start(open_: Callable[[], Work], place: int) -> _Worker:
     return _Worker(process, ours, place)
 
 
-def _hand(worker: _Worker, jobs: Sequence[AnyJob]) -> None:
-    worker.left, worker.heard_s = {job.part: job for job in jobs}, time.monotonic()
+def _hand(worker: _Worker, jobs: Sequence[Job]) -> None:
+    if not worker.left:
+        worker.heard_s = time.monotonic()
+    worker.left |= {job.part: job for job in jobs}
     with contextlib.suppress(OSError):  # it has died, which is heard next
         worker.connection.send(jobs)
 
@@ -107,9 +109,9 @@ def _hand(worker: _Worker, jobs: Sequence[AnyJob]) -> None:
 def _heard(
     workers: Sequence[_Worker], silence_s: float
 ) -> Iterator[tuple[_Worker, PartResult | Exception | str]]:
-    """What workers gave, raised, or died of; waits for one of them, at most a second."""
+    """What workers gave, raised, or died of by now."""
     by_connection = {worker.connection: worker for worker in workers}
-    spoke = wait(list(by_connection), timeout=1)
+    spoke = wait(list(by_connection), timeout=0)
     now = time.monotonic()
     for worker in [by_connection[connection] for connection in spoke]:  # type: ignore[index]
         try:
@@ -163,10 +165,17 @@ def _serve(open_: Callable[[], Work], connection: Connection) -> None:
         work = open_()
         tell(None)
         while jobs := _next_jobs(connection):
-            for result in work(jobs, lambda counts: tell(None)):
+            for result in work(_and_those_after(jobs, connection), lambda counts: tell(None)):
                 tell(result)
     except Exception as error:
         tell(error if isinstance(error, SurdError) else RuntimeError(repr(error)))
+
+
+def _and_those_after(jobs: Sequence[Any], connection: Connection) -> Iterator[Any]:
+    """The jobs, and what has been handed over by the time that they are taken."""
+    while jobs:
+        yield from jobs
+        jobs = _next_jobs(connection) if connection.poll() else ()
 
 
 def _next_jobs(connection: Connection) -> Sequence[Any]:

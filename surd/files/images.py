@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +78,12 @@ class ImageProblem(Exception):  # noqa: N818  (a verdict on one sample, not a fa
 
     def __str__(self) -> str:
         return f"{self.status}: {self.detail}"
+
+
+def hush() -> None:
+    """Keep Pillow quiet in this process: broken files are verdicts, not warnings."""
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

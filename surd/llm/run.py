@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ import torch
 from surd.engine.parts import PartResult, count_statuses
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine
+from surd.engine.work import Jobs, finished
 from surd.engine.work import Work as Computes
 from surd.llm.batches import Embedder, Live, Vectors, silent
 from surd.llm.layout import check_model, group, place_of, schema, short_name
@@ -170,7 +171,8 @@ def run(engine: Engine, workspace: Workspace, work: Work, tick: Tick) -> Iterato
 
     stages = list(work.stages.values())
     open_ = partial(open_embedder, workspace, replace(work, jobs=[]), reusable(workspace, work))
-    yield from engine.map(workspace, stages[0], work.params, work.jobs, open_, give_up, tick)
+    jobs = Jobs(work.jobs)
+    yield from finished(engine.map(workspace, stages[0], work.params, jobs, open_, give_up, tick))
     for stage in stages:
         workspace.storage.remove_leftovers(stage.group)  # of workers that died
 
@@ -184,8 +186,8 @@ def open_embedder(
     llm = _load(work, device)
     known = known_of(workspace, work, there)
 
-    def embed(jobs: Sequence[Job], tick: Tick) -> Iterator[PartResult]:
-        for result in compute(workspace, work, llm, jobs, known, device, lambda: tick({})):
+    def embed(jobs: Iterable[Job], tick: Tick) -> Iterator[PartResult]:
+        for result in compute(workspace, work, llm, list(jobs), known, device, lambda: tick({})):
             tick(result.counts)
             yield result
 

@@ -86,6 +86,8 @@ class Stage:
     places: Callable[[Any], Sequence[Params]] = _one_place
     """Of a stage that is concurrent by itself: the parameters of each process that pays off on one
     machine, as one a device."""
+    uses_network: bool = False
+    """It waits for other machines most of the time, and has time limits of its own for that."""
     by_hand: bool = False
     """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
     null; and as a column ``gone`` what its source no longer has. They belong to the fingerprint."""
@@ -106,6 +108,10 @@ class Stage:
     """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100
     """Rows in a batch, and in a row group of the part."""
+
+
+StageParams = tuple[Stage, Params]
+"""A stage with its parameters."""
 
 
 def settings_fingerprint(stage: Stage, params: Params) -> str:

@@ -29,7 +29,7 @@ from surd.demo.site import Site
 
 pytestmark = MARKS
 SEED = int(os.environ.get("SURD_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, MANY_KILLS = 6, 60
+KILLS, MANY_KILLS, BUILD_KILLS = 6, 60, 100
 PICTURES = 40
 OF_EACH_RUN = {".surd.lock", ".lock"}
 REPO = "someone/things"
@@ -123,20 +123,20 @@ def commands(site: Site, folder: Path, workspace: Path) -> dict[str, list[object
     }
 
 
-def blow(way: Way, number: int) -> str:
+def blow(way: Way, number: int, step: Step) -> str:
     """Kill a command, perhaps more than once, run it again; what is not as undisturbed."""
     chance = random.Random(f"{SEED} {number}")
-    step = way.steps[number % len(way.steps)]
+    apart = number % 2 == 1
     shutil.rmtree(way.workspace)
     if step.before.exists():
         shutil.copytree(step.before, way.workspace)
     way.hub.repos.clear()
     way.hub.objects.clear()
-    told = [f"SURD_SEED={SEED}, kill {number}: {step.name}"]
+    told = [f"SURD_SEED={SEED}, kill {number}: {step.name}{' in processes' if apart else ''}"]
     for _ in range(chance.choice((1, 1, 2, 3))):
         at = chance.randrange(1, step.moments + 1)
         wait_s = chance.choice((0.0, chance.uniform(0, 0.2)))
-        ended = way.surd(step.command, way.workspace, at=at, wait_s=wait_s)
+        ended = way.surd(step.command, way.workspace, at=at, wait_s=wait_s, apart=apart)
         told.append(f"at {at} of {step.moments} + {wait_s:.2f} s: {ended.code}")
         if ended.code not in (-signal.SIGKILL, 0):
             return "; ".join([*told, ended.said])
@@ -159,14 +159,21 @@ def blow(way: Way, number: int) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_run_again_every_file_is_as_if_undisturbed(way: Way, number: int) -> None:
-    assert not blow(way, number)
+    assert not blow(way, number, way.steps[number % len(way.steps)])
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(KILLS, MANY_KILLS))
 def test_killed_at_many_moments_every_file_is_as_if_undisturbed(way: Way, number: int) -> None:
-    assert not blow(way, number)
+    assert not blow(way, number, way.steps[number % len(way.steps)])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(BUILD_KILLS))
+def test_a_build_whose_stages_overlap_may_be_killed_at_any_moment(way: Way, number: int) -> None:
+    assert not blow(way, MANY_KILLS + number, way.steps[0])
 
 
 def test_no_file_and_no_line_of_the_whole_way_holds_the_secrets_of_the_environment(

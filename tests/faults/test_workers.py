@@ -13,6 +13,7 @@ from support_workers import open_
 
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
+from surd.engine.work import Jobs, finished
 from surd.engine.workers import over_processes
 from surd.errors import ModelError, SurdError
 from surd.store.workspace import DamagedPartError
@@ -27,7 +28,8 @@ def run(how: str, diary: Path, *, silence_s: float = 60) -> dict[int, str | None
         return PartResult(job.part, {}, why)
 
     try:
-        found = list(over_processes([partial(open_, how, diary)] * 2, JOBS, give_up, silence_s))
+        opens = [partial(open_, how, diary)] * 2
+        found = list(finished(over_processes(opens, Jobs(JOBS), give_up, silence_s)))
     finally:
         children = psutil.Process(os.getpid()).children()
         assert not [c for c in children if "spawn_main" in " ".join(c.cmdline())]
@@ -101,7 +103,7 @@ def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
 
     found = []
     opens = [partial(open_, "dies when idle", tmp_path / "diary")] * 2
-    for result in over_processes(opens, JOBS[:2], give_up):
+    for result in finished(over_processes(opens, Jobs(JOBS[:2]), give_up)):
         found.append(result.part)
         (tmp_path / "received").touch()
     assert found == [1, 0]

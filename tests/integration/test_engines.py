@@ -32,6 +32,7 @@ from surd.engine.parts import PartResult
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, LocalEngine
 from surd.engine.stages import open_stage, run_stage
+from surd.engine.work import Jobs, finished
 from surd.errors import ModelError, SurdError
 from surd.store.workspace import Workspace, part_name
 
@@ -266,9 +267,9 @@ def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
 
     received = tmp_path / "received"
     jobs = [PartState(part, "missing") for part in range(2)]
-    results = over_actors(partial(open_and_die_after, received), jobs, Seats(1, 1, 0), give_up)
+    open_ = partial(open_and_die_after, received)
     found = []
-    for result in results:
+    for result in finished(over_actors(open_, Jobs(jobs), Seats(1, 1, 0), give_up)):
         found.append(result.part)
         if len(found) == 2:
             received.touch()

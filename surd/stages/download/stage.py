@@ -96,6 +96,7 @@ class DownloadParams(Params):
 
 def open_download(params: DownloadParams) -> StageFunction:
     """The stage's function: rows in, IMAGES rows out, in order."""
+    images.hush()
     return lambda batches: Downloader(
         params.limits(),
         partial(outcome, params=params),
@@ -118,6 +119,7 @@ STAGE = Stage(
     params=DownloadParams,
     open=open_download,
     workers="one",
+    uses_network=True,
     limits=("per_host", "concurrency"),
     reuses_rows=True,
     batch_rows=_BATCH_ROWS,
