@@ -71,10 +71,12 @@ def _bars() -> Iterator[Begin]:
         TextColumn("[yellow]{task.fields[other]}"),
     )
     # what is printed meanwhile appears above the bars, but a file gets its own
-    show = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
-    with show as progress:
+    progress = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    with contextlib.ExitStack() as stack:
 
         def begin(name: str, total: int | None, *, done: int = 0) -> Tick:
+            if not progress.tasks:
+                stack.enter_context(progress)
             task = progress.add_task(name, total=total, completed=done, rate="", other="")
             sums: Counter[str] = Counter()
 

@@ -7,7 +7,9 @@ looks at the whole table waits for all parts.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from surd.engine.plan import PartState, plan
@@ -44,6 +46,11 @@ class Step:
     open_before_it: int = -1
     """Parts that the steps it comes after were not done with when it last looked."""
 
+    def close(self) -> None:
+        """End what is being computed."""
+        if self.results is not None:
+            self.results.close()
+
 
 Compute = Callable[[Step, Sequence[StageParams]], Results]
 
@@ -67,22 +74,19 @@ def overlap(
     for stage, params in stages:
         after = [step for step in steps if step.stage.group in stage.reads]
         steps.append(Step(stage, params, after, set(parts), set(parts)))
-    running = list(steps)
-    try:
-        while running:
-            has_moved = False
-            for step in steps:
-                if not step.is_done:
-                    _look(workspace, step, rows, is_due)
-                    has_moved |= _go_on(step, steps, rows, compute)
-            while running and running[0].is_done:
-                yield running.pop(0)
-            if not has_moved and running:
-                time.sleep(_PAUSE_S)
-    finally:
+    untold = deque(steps)
+    with ExitStack() as stack:
         for step in steps:
-            if step.results is not None:
-                step.results.close()
+            stack.callback(step.close)
+        while untold:
+            running = [step for step in steps if not step.is_done]
+            for step in running:
+                _look(workspace, step, rows, is_due)
+            has_moved = [_go_on(step, running, rows, compute) for step in running]
+            while untold and untold[0].is_done:
+                yield untold.popleft()
+            if not any(has_moved):
+                time.sleep(_PAUSE_S)
 
 
 def _look(
@@ -116,12 +120,12 @@ def _look(
             step.fresh += 1
 
 
-def _go_on(step: Step, steps: Sequence[Step], rows: dict[int, int], compute: Compute) -> bool:
+def _go_on(step: Step, running: Sequence[Step], rows: dict[int, int], compute: Compute) -> bool:
     """Compute one part, or see what has been computed elsewhere; whether there was anything."""
     if step.results is None and step.jobs:
         step.jobs.parts = len(step.open)
         step.jobs.rows = sum(rows[part] for part in step.open)
-        others = [one for one in steps if one.open and one.stage.scope == "part"]
+        others = [one for one in running if one.open and one.stage.scope == "part"]
         step.results = compute(step, [(o.stage, o.params) for o in others if o is not step])
     if step.results is None:
         result, step.is_done = None, step.jobs.complete

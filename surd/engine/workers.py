@@ -115,13 +115,13 @@ def _heard(
     now = time.monotonic()
     for worker in [by_connection[connection] for connection in spoke]:  # type: ignore[index]
         try:
-            message = worker.connection.recv()
+            while worker.connection.poll():
+                message = worker.connection.recv()
+                worker.is_open, worker.heard_s = True, now
+                if message is not None:
+                    yield worker, message
         except (EOFError, OSError):
             yield worker, _cause(worker)
-            continue
-        worker.is_open, worker.heard_s = True, now
-        if message is not None:
-            yield worker, message
     for worker in list(workers):
         idle = worker.is_open and not worker.left
         limit_s = silence_s if worker.is_open else _OPENING_S

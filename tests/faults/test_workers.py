@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from support_workers import open_
+from support_workers import open_, open_chatty
 
 from surd.engine.parts import PartResult
 from surd.engine.plan import PartState
@@ -107,6 +108,34 @@ def test_a_worker_that_dies_when_it_has_given_its_last_result_costs_nothing(
         found.append(result.part)
         (tmp_path / "received").touch()
     assert found == [1, 0]
+
+
+def test_whoever_seldom_asks_a_worker_hears_all_that_it_said_since(tmp_path: Path) -> None:
+    def give_up(job: PartState, why: str) -> PartResult:
+        raise AssertionError(why)
+
+    results = over_processes([partial(open_chatty, tmp_path / "done")], Jobs(JOBS[:1]), give_up)
+    while not (tmp_path / "done").exists():  # the process starts, and gets its part
+        assert next(results) is None
+        time.sleep(0.1)
+    time.sleep(0.5)
+    assert any(next(results) is not None for _ in range(2))
+    results.close()
+
+
+def test_a_worker_that_is_alone_gets_parts_that_come_while_it_works(tmp_path: Path) -> None:
+    def give_up(job: PartState, why: str) -> PartResult:
+        raise AssertionError(why)
+
+    jobs = Jobs(JOBS[:1], complete=False)
+    found = []
+    for result in finished(over_processes([partial(open_, "", tmp_path / "d")], jobs, give_up)):
+        found.append(result.part)
+        if result.part < 3:
+            jobs.add(JOBS[result.part + 1])
+        jobs.complete = result.part >= 2
+    assert found == [0, 1, 2, 3]
+    assert len({tries(tmp_path / "d", part)[0] for part in found}) == 1, "in one process"
 
 
 def test_an_error_that_names_a_damaged_part_comes_through_from_a_worker() -> None:

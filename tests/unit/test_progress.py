@@ -36,6 +36,22 @@ def test_work_that_goes_on_counts_what_was_done_before_but_not_in_its_rate(
     assert capsys.readouterr().err == "train: 1,600 of 5,000, 10.0/s, 340 s left\n"
 
 
+def test_of_several_at_once_each_has_a_line(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.tracks() as begin:
+        download = begin("download", 1000)
+        clock[0] = 5.0
+        caption = begin("caption", 500)
+        download({"ok": 50})
+        clock[0] = 20.0
+        download({"ok": 50})
+        caption({"ok": 30})
+    assert capsys.readouterr().err == (
+        "download: 100 of 1,000, 5.0/s, 180 s left\ncaption: 30 of 500, 2.0/s, 235 s left\n"
+    )
+
+
 def test_quiet_work_says_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with progress.track("train", 10, quiet=True) as tick:
         clock[0] = 60.0

@@ -46,6 +46,30 @@ def test_there_are_no_more_actors_than_parts_or_places() -> None:
     assert seats(CAPTION, CaptionParams(), 100, 1000, GPUS).actors == 6
 
 
+def test_stages_beside_each_other_find_room_at_once() -> None:
+    score = stage_named("score")
+    chosen = [
+        (DOWNLOAD, DownloadParams()),
+        (PROMPTS, PromptsParams()),
+        (CAPTION, CaptionParams()),
+        (score, score.params()),
+    ]
+    for offered in (CORES, GPUS, [{"CPU": 1.0, "GPU": 1.0}], [{"CPU": 2.0}]):
+        places = [
+            seats(*one, None, 1000, offered, [other for other in chosen if other != one])
+            for one in chosen
+        ]
+        for kind, asked in (
+            ("CPU", [place.actors * place.cpus for place in places]),
+            ("GPU", [place.actors * place.gpus for place in places]),
+        ):
+            assert sum(asked) <= sum(one.get(kind, 0) for one in offered)
+        assert all(
+            place.cpus in (0.25, 0.5, 1) or float(place.cpus).is_integer() for place in places
+        )
+    assert seats(*chosen[2], None, 1000, GPUS, [chosen[3]]) == Seats(6, 0.5, 0.5)
+
+
 def test_a_cluster_without_cores_is_told_of() -> None:
     with pytest.raises(SurdError, match="no machine with a free core"):
         seats(PROMPTS, PromptsParams(), None, 3, [])
