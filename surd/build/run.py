@@ -30,7 +30,7 @@ from surd.stages.base import Stage, StageParams, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
 from surd.stages.collected import collected
 from surd.stages.refresh import refresh
-from surd.store import journal
+from surd.store import edits, journal
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
 
@@ -291,7 +291,9 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
 
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
     started = time.monotonic()
-    states = plan(workspace, stage_named("filter"), recipe.filter)
+    _need_scored(workspace)
+    stage = stage_named("filter")
+    states = plan(workspace, stage, params_of(recipe, stage))
     for state in states:
         if state.state != "fresh":
             why = f" ({state.why})" if state.why else ""
@@ -313,12 +315,22 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     )
 
 
+def _need_scored(workspace: Workspace) -> None:
+    """Raise SurdError where simple prompts were edited since: what follows would not have them."""
+    if edits.unscored(workspace):
+        raise SurdError(
+            f"{workspace.location}: simple prompts were edited and not scored since; run: "
+            + command("edit", workspace.location, "--apply")
+        )
+
+
 def _embed_llm(
     workspace: Workspace, recipe: Recipe, options: Options, engine: Engine
 ) -> StageSummary:
     from surd.llm.run import plan_work, run
 
     started = time.monotonic()
+    _need_scored(workspace)
     work = plan_work(workspace, recipe.embed_llm)
     for stage in work.stages.values():
         workspace.storage.remove_leftovers(stage.group)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from surd.cli import build, curate, evaluate, exchange, look, train
+from surd.cli.edit import edit
 from surd.cli.status import status
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
@@ -21,11 +22,12 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
         "filter": curate.filter_,
         "publish": curate.publish,
     },
-    "Look at it": {
+    "Look at it, decide by hand": {
         "status": status,
         "inspect": look.inspect,
         "report": look.report,
         "view": look.view,
+        "edit": edit,
     },
     "Bring in, take out": {
         "import": exchange.import_,

@@ -18,7 +18,7 @@ from surd.engine.reuse import PartRows, Settings, keep, known_rows, look, settin
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint
-from surd.store import journal
+from surd.store import edits, journal
 from surd.store.aligned import read_aligned, read_batches_aligned, side_by_side
 from surd.store.part_writer import PartWriter
 from surd.store.workspace import DamagedPartError, Workspace
@@ -33,6 +33,8 @@ class _Fed:
     """A part whose rows were handed to the stage, and the ids that must come back, in order."""
 
     job: PartState
+    inputs: Mapping[str, str]
+    """Group -> digest of what is read."""
     rows: PartRows | None = None
     """Of a stage whose rows are reused."""
     ids: deque[str] = field(default_factory=deque)
@@ -140,11 +142,10 @@ def _write_part(
                 run = run[piece.num_rows :]
         if writer.rows != job.rows:
             raise StageError(f"{stage.name} returned fewer rows than it received")
-        inputs = dict(job.inputs or {})
         writer.describe(
-            fingerprint=part_fingerprint(settings.today, inputs),
+            fingerprint=part_fingerprint(settings.today, part.inputs),
             settings=settings.today,
-            inputs=inputs,
+            inputs=dict(part.inputs),
             extra={"counts": dict(sorted(counts.items()))},
             row_keys=None if rows is None else rows.keys,
         )
@@ -187,11 +188,15 @@ def _batches(
 ) -> Iterator[Batch]:
     """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
     stage = settings.stage
+    texts = edits.current(workspace) if stage.edited else {}
     for job in jobs:
-        handed = _Fed(job)
+        handed = _Fed(job, job.inputs or {})
         same = job.info is not None and job.info.settings == settings.today
         if stage.row_inputs is not None:
             inputs = side_by_side(read_aligned(workspace, job.part, stage.row_inputs))
+            if stage.edited:
+                handed.inputs = _with_edits(job, inputs["id"], texts)
+                inputs = inputs.append_column(edits.COLUMN, edits.column(inputs["id"], texts))
             handed.rows = look(workspace, settings, job.part, inputs)
         fed.append(handed)
         new = None if handed.rows is None else np.flatnonzero(~handed.rows.known)
@@ -202,8 +207,17 @@ def _batches(
             workspace, job.part, stage.reads, stage.batch_rows, rows=new
         ):
             table = side_by_side(tables)
+            if stage.edited:
+                table = table.append_column(edits.COLUMN, edits.column(table["id"], texts))
             handed.ids.extend(table["id"].to_pylist())
             yield Batch(table, next(earlier, None), same)
+
+
+def _with_edits(job: PartState, ids: pa.ChunkedArray, texts: edits.Texts) -> dict[str, str]:
+    """The inputs with the edits that were read, should some have come since the plan."""
+    planned = dict(job.inputs or {})
+    planned.pop(edits.GROUP, None)
+    return planned | edits.inputs(ids, texts)
 
 
 def _earlier(workspace: Workspace, stage: Stage, job: PartState) -> Iterator[pa.Table | None]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from surd.params import Params
 from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
-from surd.store import gone, manual
+from surd.store import edits, gone, manual
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import DamagedPartError, PartInfo, Workspace
 
@@ -38,7 +38,8 @@ def plan(
     settings = settings_fingerprint(stage, params)
     parts = workspace.parts("samples") if parts is None else parts
     storage = workspace.storage
-    found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part), FOOTERS)
+    texts = edits.current(workspace) if stage.edited else {}
+    found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part, texts), FOOTERS)
     inputs = dict(zip(parts, found, strict=True))
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
@@ -60,7 +61,9 @@ def plan(
     return list(ahead(storage, parts, state_of, FOOTERS))
 
 
-def _inputs(workspace: Workspace, stage: Stage, part: int) -> dict[str, str] | str:
+def _inputs(
+    workspace: Workspace, stage: Stage, part: int, texts: edits.Texts
+) -> dict[str, str] | str:
     """Group -> digest of the part to read; or why one of them cannot be read."""
     inputs: dict[str, str] = {}
     for group in stage.reads:
@@ -71,6 +74,11 @@ def _inputs(workspace: Workspace, stage: Stage, part: int) -> dict[str, str] | s
         if source is None:
             return f"{group} is missing"
         inputs[group] = source.digest
+    if texts:
+        try:
+            inputs |= edits.inputs(workspace.read("samples", part, ["id"])["id"], texts)
+        except DamagedPartError:
+            return "samples is damaged"
     return inputs
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from surd.params import Params
 from surd.stages.base import Stage, settings_fingerprint
-from surd.store import journal
+from surd.store import edits, journal
 from surd.store.workspace import DamagedPartError, MissingPartError, Workspace
 
 Keys = npt.NDArray[np.uint64]
@@ -155,10 +155,14 @@ def _pairs(ids: pa.ChunkedArray, keys: Keys) -> Iterator[_Pair]:
 
 
 def _keys(settings: str, table: pa.Table) -> Keys:
+    """An edit counts where there is one: rows without have the keys that they had before there
+    could be any."""
     digests = []
+    edited = edits.COLUMN in table.column_names
     for first in range(0, table.num_rows, _ROWS_AT_ONCE):
         some = table.slice(first, _ROWS_AT_ONCE).drop_columns(["id"])
         for values in zip(*(column.to_pylist() for column in some.columns), strict=True):
-            content = json.dumps([settings, *values]).encode()
+            counted = values[:-1] if edited and values[-1] is None else values
+            content = json.dumps([settings, *counted]).encode()
             digests.append(blake2b(content, digest_size=8).digest())
     return np.frombuffer(b"".join(digests), "<u8")

@@ -91,6 +91,9 @@ class Stage:
     by_hand: bool = False
     """Of a table stage: give it the decisions by hand too, as a column ``manual``: keep, drop or
     null; and as a column ``gone`` what its source no longer has. They belong to the fingerprint."""
+    edited: bool = False
+    """Of a part stage with `row_inputs`: give it the simple prompts written by hand too, as a
+    column ``edit``. They belong to the fingerprint of their part and to the key of their row."""
     limits: tuple[str, ...] = ()
     """Runtime parameters that bound all workers together, such as connections to a host: of several
     workers each gets its share."""

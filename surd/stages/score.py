@@ -12,6 +12,7 @@ from pydantic import Field
 
 from surd.params import ModelName, Params, runtime
 from surd.stages.base import Batch, Stage, StageFunction
+from surd.store.edits import COLUMN as EDIT
 from surd.store.schema import CLIP
 
 if TYPE_CHECKING:
@@ -166,21 +167,26 @@ def _simple(
     images: torch.Tensor,
     clip: Clip,
 ) -> None:
-    """Every candidate's score; the best, the earlier of equals, is the simple prompt."""
+    """Every candidate's score; the simple prompt is what was written by hand, else the best
+    candidate, the earlier of equals."""
     candidates = [[c["text"] for c in some or ()] for some in table["candidates"].to_pylist()]
-    flat = list(dict.fromkeys(text for i in rows for text in candidates[i]))
+    edits = table[EDIT].to_pylist() if EDIT in table.column_names else [None] * table.num_rows
+    written = [[] if edit is None else [edit] for edit in edits]
+    flat = list(dict.fromkeys(text for i in rows for text in (*candidates[i], *written[i])))
     if not flat:
         return
     embedded = clip.embed_texts(flat)  # [texts, d]
     place = {text: k for k, text in enumerate(flat)}
     for k, i in enumerate(rows):
-        if not candidates[i]:
+        choices = [*candidates[i], *written[i]]
+        if not choices:
             continue
-        texts = embedded[[place[text] for text in candidates[i]]]
+        texts = embedded[[place[text] for text in choices]]
         scores = (texts @ images[k]).tolist()
-        best = scores.index(max(scores))
-        columns["candidate_scores"][i] = scores
-        columns["simple_prompt"][i] = candidates[i][best]
+        best = len(choices) - 1 if written[i] else scores.index(max(scores))
+        if candidates[i]:
+            columns["candidate_scores"][i] = scores[: len(candidates[i])]
+        columns["simple_prompt"][i] = choices[best]
         columns["cos_simple"][i] = scores[best]
         columns["simple_embedding"][i] = texts[best].cpu().half().numpy()
 
@@ -200,6 +206,7 @@ STAGE = Stage(
         "prompts": ("complex_prompt",),
         "captions": ("candidates",),
     },
+    edited=True,
     schema=CLIP,
     params=ScoreParams,
     open=open_,

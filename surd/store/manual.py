@@ -12,13 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.errors import SurdError
+from surd.store.author import author, now
+from surd.store.ids import whole_ids
 from surd.store.workspace import Workspace
 
 Decision = Literal["keep", "drop"]
@@ -53,8 +54,9 @@ def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> N
     if not _ID.fullmatch(sample_id):
         raise SurdError(f"{sample_id!r}: not a sample id; an id has 32 hexadecimal digits")
     if decision is not None:
-        said = {"id": sample_id, "decision": decision, "at": _now()}
-        workspace.storage.write_bytes(_name(sample_id, decision), json.dumps(said).encode() + b"\n")
+        said = {"id": sample_id, "decision": decision, "at": now(), "by": author()}
+        content = json.dumps(said, ensure_ascii=False).encode() + b"\n"
+        workspace.storage.write_bytes(_name(sample_id, decision), content)
     for other in ("keep", "drop"):
         if other != decision and workspace.storage.exists(_name(sample_id, other)):
             workspace.storage.delete(_name(sample_id, other))
@@ -63,18 +65,18 @@ def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> N
 def decide_all(
     workspace: Workspace, changes: Mapping[str, Decision | None], *, write: bool = True
 ) -> dict[str, Decision]:
-    """Decide on several samples; the decisions there are then, or would be without `write`.
+    """Decide on several samples, named by the beginning of their ids; the decisions there are
+    then, or would be without `write`.
 
-    Raises SurdError, before anything is written, when the workspace has no such sample.
+    Raises SurdError, before anything is written, when the workspace has no such sample, or several.
     """
-    unknown = set(changes)
-    for part in workspace.parts("samples") if changes else ():
-        ids = workspace.read("samples", part, ["id"])["id"]
-        unknown -= set(ids.filter(pc.is_in(ids, pa.array(list(unknown), pa.string()))).to_pylist())
-    if unknown:
-        raise SurdError(f"{workspace.location}: no sample has the id {min(unknown)!r}")
+    ids = whole_ids(workspace, changes)
+    wanted: dict[str, Decision | None] = {}
+    for typed, decision in changes.items():
+        if wanted.setdefault(ids[typed], decision) != decision:
+            raise SurdError(f"{typed}: give one of --keep, --drop and --undo for a sample")
     decisions = read(workspace)
-    for sample_id, decision in changes.items():
+    for sample_id, decision in wanted.items():
         decisions.pop(sample_id, None)
         if decision is not None:
             decisions[sample_id] = decision
@@ -102,7 +104,3 @@ def column(ids: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
 
 def _name(sample_id: str, decision: str) -> str:
     return f"{GROUP}/{sample_id}.{decision}.json"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

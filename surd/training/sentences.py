@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from surd.errors import SurdError
+from surd.store import edits
 from surd.store.aligned import read_aligned, side_by_side
 from surd.store.workspace import Workspace
 
@@ -23,24 +24,28 @@ def caption_digests(location: str) -> list[str]:
     """Of all that `sentences_of` reads: equal where that is."""
     workspace = Workspace(location)
     infos = [workspace.part_info(name, p) for name in _COLUMNS for p in workspace.parts(name)]
-    return [info.digest for info in infos if info is not None]
+    digests = [info.digest for info in infos if info is not None]
+    written = edits.current(workspace)
+    return digests + ([edits.digest(sorted(written.items()))] if written else [])
 
 
 def sentences_of(location: str, ids: Sequence[str]) -> Sentences:
     """The captions of samples, the chosen one and the other candidates of ``surd caption``.
 
     A candidate stays where CLIP's cosine of picture and caption is at most 0.02 below that of the
-    chosen one, and not below the lowest of all that were chosen. Raises SurdError where a sample
-    has none.
+    chosen one, and not below the lowest of all that were chosen. What was written by hand
+    is the only one. Raises SurdError where a sample has none.
     """
     workspace = Workspace(location)
+    written = edits.current(workspace)
     scored: dict[str, tuple[str, float, list[tuple[str, float]]]] = {}
     wanted, lowest = set(ids), float("inf")
     for part in workspace.parts("clip"):
         for row in side_by_side(read_aligned(workspace, part, _COLUMNS)).to_pylist():
             if row["id"] in wanted and row["simple_prompt"]:
                 lowest = min(lowest, row["cos_simple"])
-                texts = [candidate["text"] for candidate in row["candidates"] or ()]
+                others = () if row["id"] in written else row["candidates"] or ()
+                texts = [candidate["text"] for candidate in others]
                 pairs = list(zip(texts, row["candidate_scores"] or (), strict=False))
                 scored[row["id"]] = (row["simple_prompt"], row["cos_simple"], pairs)
     absent = len(wanted - scored.keys())

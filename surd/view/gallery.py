@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.dataset.simple_prompts import COLUMNS, column
 from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.store.aligned import parts_there, read_aligned, read_row
@@ -26,8 +30,12 @@ Positions = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float32]
 
 _NOBODY: tuple[Positions, Numbers] = (np.zeros(0, np.int64), np.zeros(0, np.float32))
-_OF_CARDS = {"samples": ("prompt",), "images": ("status",), "clip": ("simple_prompt",)}
-_SEARCHED = {"samples": ("prompt",), "clip": ("simple_prompt",)}
+_OF_CARDS = {
+    **COLUMNS,
+    "samples": ("prompt", "path", "url", *COLUMNS["samples"]),
+    "images": ("status",),
+}
+_SEARCHED = {**COLUMNS, "samples": ("prompt", "path", *COLUMNS["samples"])}
 _LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not filtered yet"}
 
 
@@ -38,6 +46,9 @@ class Card:
     id: str
     simple: str | None
     complex: str | None
+    file: str | None
+    """Name of its file."""
+    edited: bool
     has_image: bool
     state: str
     """kept, dropped or unjudged."""
@@ -97,18 +108,26 @@ def card(view: View, now: Snapshot, position: int, number: float) -> Card:
     """The card of one sample, with a number on it unless that is NaN."""
     place = now.index.place(position)
     rows = read_row(view.rows, *place, _OF_CARDS)
-    samples, image, clip = (rows[group] for group in _OF_CARDS)
+    samples = rows["samples"]
     state = state_of(now, position)
     return Card(
         id=samples["id"],
-        simple=visible(clip.get("simple_prompt"), 300),
+        simple=visible(now.written.simple_prompt(rows), 300),
         complex=visible(samples["prompt"], 300),
-        has_image=image.get("status") == "ok",
+        file=visible(file_name(samples), 200),
+        edited=samples["id"] in now.written.now,
+        has_image=rows["images"].get("status") == "ok",
         state=state,
         label=label_of(now, position, state),
         hand=hand_of(now, position),
         note="" if np.isnan(number) else f"{number:.3f}",
     )
+
+
+def file_name(samples: Mapping[str, Any]) -> str | None:
+    """Of the image, as the source calls it; without its folders."""
+    named: str = samples["path"] or urlsplit(samples["url"] or "").path
+    return named.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] or None
 
 
 def state_of(now: Snapshot, position: int) -> str:
@@ -133,14 +152,15 @@ def hand_of(now: Snapshot, position: int) -> str:
     return ("", "keep", "drop")[int(now.hands[position])]
 
 
-def counts(now: Snapshot) -> dict[str, Any]:
-    """Samples by state, by reason (of those that are dropped) and by source."""
+def counts(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
+    """Samples by state, of those that the query finds; by reason (of those that are dropped) and
+    by source, of all."""
     index = now.index
     dropped = index.judged & ~now.kept
     by_reason = {name: int((index.has_reason(name) & dropped).sum()) for name in FILTERS}
     by_source = np.bincount(index.source, minlength=len(index.sources)).tolist()
     return {
-        "states": state_counts(now),
+        "states": found_counts(view, now, query),
         "reasons": {name: n for name, n in by_reason.items() if n},
         "sources": dict(zip(index.sources, by_source, strict=True)),
         "scores": [name for name in SCORES if not np.isnan(index.scores[name]).all()],
@@ -153,8 +173,41 @@ def state_counts(now: Snapshot) -> dict[str, int]:
         "all": len(now.index),
         "kept": int(now.kept.sum()),
         "dropped": int((now.index.judged & ~now.kept).sum()),
-        "hand": int((now.hands != 0).sum()),
+        "hand": int(by_hand(now).sum()),
     }
+
+
+def found_counts(view: View, now: Snapshot, query: Query) -> dict[str, int]:
+    """Samples by what a query shows, of those that it finds whatever it shows."""
+    among = _among(view, now, replace(query, show="all"))
+    found = {
+        "all": among,
+        "kept": among & now.kept,
+        "dropped": among & now.index.judged & ~now.kept,
+        "hand": among & by_hand(now),
+    }
+    most = MOST_NEAREST if query.by_clip else len(among)
+    return {name: min(most, int(some.sum())) for name, some in found.items()}
+
+
+def by_hand(now: Snapshot) -> Bools:
+    """Who was decided on, or edited."""
+    found: Bools = now.hands != 0
+    found[list(now.index.positions_of(now.written.now).values())] = True
+    return found
+
+
+def found(view: View, now: Snapshot, query: Query) -> list[str]:
+    """The ids of all samples that a query finds, on whatever page."""
+    positions, _ = (_nearest if query.by_clip else _sorted)(view, now, query)
+    wanted: dict[int, list[int]] = {}
+    for position in positions:
+        part, row = now.index.place(int(position))
+        wanted.setdefault(part, []).append(row)
+    ids: list[str] = []
+    for part, rows in wanted.items():
+        ids += view.workspace.read("samples", part, ["id"])["id"].take(rows).to_pylist()
+    return ids
 
 
 def _among(view: View, now: Snapshot, query: Query) -> Bools:
@@ -164,21 +217,24 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
         "all": np.ones(len(index), np.bool_),
         "kept": now.kept,
         "dropped": index.judged & ~now.kept,
-        "hand": now.hands != 0,
+        "hand": by_hand(now),
     }[query.show].copy()
     if query.reason:
         among &= index.has_reason(query.reason)
     if query.source:
         known = query.source in index.sources
         among &= (index.source == index.sources.index(query.source)) if known else False
-    if query.words:
-        among &= _with_words(view, index, query.words.split(), among)
+    if query.words or query.tag:
+        among &= _with_words(view, now, query, among)
     return among
 
 
-def _with_words(view: View, index: Index, words: list[str], among: Bools) -> Bools:
-    """In whose prompts, simple or complex, all of the words are; case does not matter."""
+def _with_words(view: View, now: Snapshot, query: Query, among: Bools) -> Bools:
+    """In whose prompts, simple or complex, or paths all of the words are, and in whose simple
+    prompts the tag is; case does not matter."""
+    index = now.index
     found = np.zeros(len(index), np.bool_)
+    tag = rf"(?i)(^|,)\s*{re.escape(query.tag)}\s*(,|$)" if query.tag else ""
     have = parts_there(view.workspace, _SEARCHED)
     for at, part in enumerate(index.parts):
         start, end = int(index.starts[at]), int(index.starts[at + 1])
@@ -186,9 +242,12 @@ def _with_words(view: View, index: Index, words: list[str], among: Bools) -> Boo
             continue
         view.go_on()
         tables = read_aligned(view.workspace, part, _SEARCHED, there=have)
-        columns = [tables["samples"]["prompt"], tables["clip"]["simple_prompt"]]
+        simple = column(tables, now.written)
+        columns = [tables["samples"]["prompt"], tables["samples"]["path"], simple]
         hit: Bools = np.ones(end - start, np.bool_)
-        for word in words:
+        if tag:
+            hit &= pc.match_substring_regex(simple, tag).fill_null(False).to_numpy()
+        for word in query.words.split():
             hit &= np.logical_or.reduce([_has(column, word) for column in columns])
         found[start:end] = hit
     return found

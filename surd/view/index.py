@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ Hands = npt.NDArray[np.int8]
 """``[n]``: 1 kept by hand, -1 dropped by hand, 0 left to the filters."""
 
 SCORES = ("cos_simple", "cos_complex", "aesthetic")
-GROUPS = ("samples", "images", "clip", "verdicts")
+GROUPS = ("samples", "images", "captions", "clip", "verdicts")
 """Where a change means that what is held is out of date."""
 _HELD = {"samples": ("source",), "clip": SCORES, "verdicts": ("reasons",)}
 
@@ -62,13 +62,18 @@ class Index:
         """Where the id may be: its key's positions, one as a rule."""
         return [int(i) for i in np.flatnonzero(self.keys == np.uint64(_key(sample_id)))]
 
+    def positions_of(self, ids: Collection[str]) -> dict[str, int]:
+        """Where samples are, by their keys; those that are not there are left out."""
+        by_key = {_key(id_): id_ for id_ in ids}
+        wanted = np.fromiter(by_key, np.uint64, len(by_key))
+        found = np.flatnonzero(np.isin(self.keys, wanted))
+        return {by_key[int(self.keys[position])]: int(position) for position in found}
+
     def hands(self, decisions: Decisions) -> Hands:
         """The decisions of today at their positions."""
         hands = np.zeros(len(self), np.int8)
-        by_key = {_key(id_): _HAND[decision] for id_, decision in decisions.items()}
-        wanted = np.fromiter(by_key, np.uint64, len(by_key))
-        for position in np.flatnonzero(np.isin(self.keys, wanted)):
-            hands[position] = by_key[int(self.keys[position])]
+        for id_, position in self.positions_of(decisions).items():
+            hands[position] = _HAND[decisions[id_]]
         return hands
 
     def kept(self, hands: Hands) -> Bools:

@@ -30,6 +30,8 @@ class Query:
     source: str = ""
     words: str = ""
     """All of them in the prompts."""
+    tag: str = ""
+    """Between commas in the simple prompt."""
     text: str = ""
     """What the images are to show, by CLIP."""
     like: str = ""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from surd.dataset.edit import BULK, change_all, change_of, what_of, write_one
+from surd.dataset.simple_prompts import simple_prompts, tag_counts
 from surd.errors import SurdError
 from surd.pages.templates import STYLE, templates_in
 from surd.pages.text import number, visible
 from surd.stages.filter.rules import REASONS
+from surd.store import edits
+from surd.store.ids import whole_ids
 from surd.untrusted import parse_json
 from surd.view import gallery, sample
 from surd.view.guard import guard
@@ -31,8 +37,12 @@ _ASSETS = {
     "view.js": (_HERE / "assets" / "view.js", "text/javascript"),
 }
 _ALIKE = 12
+_ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
 _DECISIONS = {"keep": "keep", "drop": "drop", "undo": None}
-_MAX_WRITE_BYTES = 1_000
+_MAX_WRITE_BYTES = 500_000
+_MOST_DECIDED = 5_000
+"""Samples in one decision: each is a file."""
+_TAGS_SHOWN = 2_000
 
 
 def make_app(view: View) -> web.Application:
@@ -47,7 +57,9 @@ def make_app(view: View) -> web.Application:
             web.get("/image/{id}", viewer.image),
             web.get("/assets/{name}", viewer.asset),
             web.get("/favicon.ico", viewer.icon),
+            web.get("/tags", viewer.tags),
             web.post("/decide", viewer.decide),
+            web.post("/edit", viewer.edit),
             web.post("/apply", viewer.apply),
         ]
     )
@@ -63,15 +75,16 @@ class _Viewer:
 
     async def gallery(self, request: web.Request) -> web.Response:
         query = parse(request.query)
-        if is_id(query.words):
-            raise web.HTTPFound(f"/sample/{query.words}")
+        if _ID_BEGINNING.fullmatch(query.words.lower()):
+            id_ = await asyncio.to_thread(self._id_that_begins, query.words)
+            if id_ is not None:
+                raise web.HTTPFound(f"/sample/{id_}")
 
         def make() -> str:
             now = self.view.snapshot()
             found = gallery.page(self.view, now, query)
-            return self._render(
-                "gallery.html.j2", now, query=query, page=found, counts=gallery.counts(now)
-            )
+            counts = gallery.counts(self.view, now, query)
+            return self._render("gallery.html.j2", now, query=query, page=found, counts=counts)
 
         return await self._page(make)
 
@@ -115,10 +128,22 @@ class _Viewer:
     async def icon(self, request: web.Request) -> web.Response:
         return web.Response(status=204)
 
+    async def tags(self, request: web.Request) -> web.Response:
+        def make() -> str:
+            now = self.view.snapshot()
+            prompts = simple_prompts(self.view.workspace, edits.read(self.view.workspace))
+            found = [(visible(tag, 200), n) for tag, n in tag_counts(prompts)]
+            more = max(0, len(found) - _TAGS_SHOWN)
+            return self._render("tags.html.j2", now, tags=found[:_TAGS_SHOWN], more=more)
+
+        return await self._page(make)
+
     async def decide(self, request: web.Request) -> web.Response:
+        """One sample by ``id``, several by ``ids``, or all that a query ``found``."""
         try:
             asked = parse_json(await request.read())
-            sample_id, decision = asked["id"], _DECISIONS[asked["decision"]]
+            decision = _DECISIONS[asked["decision"]]
+            one = asked["id"] if "ids" not in asked and "found" not in asked else None
         except (ValueError, KeyError, TypeError):
             raise web.HTTPBadRequest(
                 reason="send an id and a decision: keep, drop or undo"
@@ -126,21 +151,77 @@ class _Viewer:
 
         def write() -> dict[str, Any]:
             now = self.view.snapshot()
-            position = self.view.find(now.index, sample_id) if _is_id(sample_id) else None
-            if position is None:
-                raise web.HTTPNotFound(reason="no such sample")
-            self.view.decide(sample_id, decision)  # type: ignore[arg-type]  # of _DECISIONS
+            places = self._places(now, {"ids": [one]} if one is not None else asked)
+            if len(places) > _MOST_DECIDED:
+                raise SurdError(
+                    f"{len(places):,} samples are too many for one decision (at most "
+                    f"{_MOST_DECIDED:,}); search for fewer, or set a filter"
+                )
+            for sample_id in places:
+                self.view.decide(sample_id, decision)  # type: ignore[arg-type]  # of _DECISIONS
             now = self.view.snapshot()
-            state = gallery.state_of(now, position)
+            states = [_state(now, id_, position) for id_, position in places.items()]
+            told = {"pending": now.pending, "counts": gallery.state_counts(now)}
+            if one is not None:
+                return {name: states[0][name] for name in ("state", "label", "hand")} | told
+            return {"samples": states} | told
+
+        return await self._answer(write)
+
+    async def edit(self, request: web.Request) -> web.Response:
+        """Simple prompts, of the samples that are named as for :meth:`decide`."""
+        try:
+            asked = parse_json(await request.read())
+            action, words = asked["action"], [str(word) for word in asked.get("words", ())]
+            sizes = {"simple": 1, "reset": 0, "undo": 0} | {k: n for k, (n, _) in BULK.items()}
+            if len(words) != sizes[action]:
+                raise ValueError("words are missing")
+        except (ValueError, KeyError, TypeError):
+            raise web.HTTPBadRequest(
+                reason="send ids, an action and its words: " + ", ".join(("simple", "undo", *BULK))
+            ) from None
+
+        def write() -> dict[str, Any]:
+            workspace = self.view.workspace
+            if action == "undo" and "edit" in asked:
+                return {"changed": len(edits.undo(workspace, name=str(asked["edit"])))}
+            ids = list(self._places(self.view.snapshot(), asked))
+            if action == "undo":
+                return {"changed": len(edits.undo(workspace, ids))}
+            if action in BULK:
+                change = change_of(action, *words)
+                outcome = change_all(workspace, change, what_of(action, words), ids=ids)
+            else:
+                text = words[0] if words else None
+                outcome = write_one(workspace, ids, text, what_of(action, words))
             return {
-                "state": state,
-                "label": gallery.label_of(now, position, state),
-                "hand": gallery.hand_of(now, position),
-                "pending": now.pending,
-                "counts": gallery.state_counts(now),
+                name: getattr(outcome, name)
+                for name in ("changed", "unchanged", "without", "emptied", "edit")
             }
 
         return await self._answer(write)
+
+    def _places(self, now: Snapshot, asked: Any) -> dict[str, int]:
+        """Position of each sample that is named."""
+        if "found" in asked:
+            query = parse(dict(parse_qsl(str(asked["found"]).lstrip("?"))))
+            return now.index.positions_of(gallery.found(self.view, now, query))
+        ids = asked.get("ids")
+        if not isinstance(ids, list) or not ids:
+            raise web.HTTPNotFound(reason="no such sample")
+        places = {}
+        for id_ in ids:
+            position = self.view.find(now.index, id_) if _is_id(id_) else None
+            if position is None:
+                raise web.HTTPNotFound(reason="no such sample")
+            places[id_] = position
+        return places
+
+    def _id_that_begins(self, words: str) -> str | None:
+        try:
+            return whole_ids(self.view.workspace, [words])[words]
+        except SurdError:
+            return None
 
     async def apply(self, request: web.Request) -> web.Response:
         def judge() -> dict[str, Any]:
@@ -186,6 +267,16 @@ class _Viewer:
                 **values,
             )
         )
+
+
+def _state(now: Snapshot, sample_id: str, position: int) -> dict[str, str]:
+    state = gallery.state_of(now, position)
+    return {
+        "id": sample_id,
+        "state": state,
+        "label": gallery.label_of(now, position, state),
+        "hand": gallery.hand_of(now, position),
+    }
 
 
 def _is_id(value: object) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
 
+from surd.dataset.simple_prompts import proposed
 from surd.files.images import MAX_PIXELS, ImageProblem, decode, read_header
 from surd.pages.text import number, visible, web_link
 from surd.stages.filter.rules import MISSING, REASONS
+from surd.store import edits
 from surd.store.aligned import read_row
 from surd.store.manual import REASON
 from surd.store.schema import GROUPS
-from surd.view.gallery import hand_of, label_of, state_of
+from surd.view.gallery import file_name, hand_of, label_of, state_of
 from surd.view.index import Index
 from surd.view.state import Snapshot, View
 
@@ -54,7 +56,13 @@ class Detail:
     """One sample in full. Text is made visible, not escaped: the templates do that."""
 
     id: str
+    file: str | None
     simple: str | None
+    edited: bool
+    proposed: str | None
+    """The simple prompt without edits."""
+    history: list[edits.Change]
+    """The edits, the last one first."""
     complex: str | None
     raw: str | None
     """The prompt as the source gave it, where that is not the complex prompt."""
@@ -90,10 +98,16 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
     samples, images, prompts, clip = (rows[g] for g in ("samples", "images", "prompts", "clip"))
     reasons = [_reason(entry) for entry in rows["verdicts"].get("reasons") or ()]
     state = state_of(now, position)
+    written = now.written
+    id_ = samples["id"]
     twins = [reason.detail for reason in reasons if reason.name == "duplicate"]
     return Detail(
-        id=samples["id"],
-        simple=_text(clip.get("simple_prompt")),
+        id=id_,
+        file=visible(file_name(samples)),
+        simple=_text(written.simple_prompt(rows)),
+        edited=id_ in written.now,
+        proposed=_text(proposed(rows, edited=id_ in written.ever)),
+        history=_history(view, id_) if id_ in written.ever else [],
         complex=_text(prompts.get("complex_prompt")),
         raw=_text(samples["prompt"])
         if samples["prompt"] != prompts.get("complex_prompt")
@@ -112,7 +126,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
             if clip.get(name) is not None
         ],
         reasons=[reason for reason in reasons if reason.name != REASON],
-        candidates=_candidates(rows["captions"], clip),
+        candidates=_candidates(rows["captions"], clip, written.simple_prompt(rows)),
         provenance=[
             (name, visible(str(samples[name])) or "")
             for name in _PROVENANCE
@@ -153,7 +167,23 @@ def _reason(entry: dict[str, Any]) -> Reason:
     )
 
 
-def _candidates(captions: dict[str, Any], clip: dict[str, Any]) -> list[Candidate]:
+def _history(view: View, sample_id: str) -> list[edits.Change]:
+    changes = reversed(edits.history(view.workspace, sample_id))
+    return [
+        replace(
+            one,
+            by=visible(one.by, 100),
+            what=visible(one.what, 200),
+            text=_text(one.text),
+            undone=one.undone and replace(one.undone, by=visible(one.undone.by, 100)),
+        )
+        for one in changes
+    ]
+
+
+def _candidates(
+    captions: dict[str, Any], clip: dict[str, Any], simple: str | None
+) -> list[Candidate]:
     found = captions.get("candidates") or []
     scores = clip.get("candidate_scores") or [None] * len(found)
     return [
@@ -161,7 +191,7 @@ def _candidates(captions: dict[str, Any], clip: dict[str, Any]) -> list[Candidat
             text=_text(one["text"]),
             how=visible(one["how"]),
             score=number(None) if score is None else f"{score:.4f}",
-            chosen=one["text"] == clip.get("simple_prompt"),
+            chosen=one["text"] == simple,
         )
         for one, score in zip(found, scores, strict=False)
     ]

@@ -36,11 +36,14 @@ def serve(
         if open_browser:
             webbrowser.open(url)
         asyncio.run(_run(view, found))
-    pending = view.snapshot().pending
-    if pending:
-        decisions = "1 decision" if pending == 1 else f"{pending:,} decisions"
-        judge = command("filter", workspace.location)
-        say(f"{decisions} by hand not in the verdicts yet; run: {judge}")
+    now = view.snapshot()
+    where = workspace.location
+    if now.unscored:
+        prompts = "1 simple prompt" if now.unscored == 1 else f"{now.unscored:,} simple prompts"
+        say(f"{prompts} edited and not scored yet; run: {command('edit', where, '--apply')}")
+    elif now.undecided:
+        decisions = "1 decision" if now.undecided == 1 else f"{now.undecided:,} decisions"
+        say(f"{decisions} by hand not in the verdicts yet; run: {command('filter', where)}")
 
 
 def listen(port: int) -> socket.socket:

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from surd.dataset.simple_prompts import Written
 from surd.errors import SurdError
-from surd.store import manual
+from surd.store import edits, manual
 from surd.store.aligned import read_row
 from surd.store.manual import Decision, Decisions
 from surd.store.workspace import Workspace
 from surd.view import index as indexing
 from surd.view.index import Bools, Hands, Index
 from surd.view.nearest import TextEncoder, encoder_of
+from surd.view.pending import Applied, applied_edits, pending_edits
 from surd.view.reading import RowReader
 
 
@@ -27,11 +29,19 @@ class Snapshot:
     decisions: Decisions
     hands: Hands
     kept: Bools
+    written: Written
+    unscored: int
+    """Samples whose simple prompts were edited since they were scored."""
+
+    @property
+    def undecided(self) -> int:
+        """Decisions that the verdicts do not know of yet, or not any more."""
+        return int(np.count_nonzero(self.hands != self.index.applied))
 
     @property
     def pending(self) -> int:
-        """Decisions that the verdicts do not know of yet, or not any more."""
-        return int(np.count_nonzero(self.hands != self.index.applied))
+        """What is to be applied."""
+        return self.undecided + self.unscored
 
 
 class View:
@@ -46,6 +56,7 @@ class View:
         self._lock = threading.Lock()
         self._stamp: Any = None
         self._index: Index | None = None
+        self._applied: Applied = {}
 
     def snapshot(self) -> Snapshot:
         """How things are now; also what other processes have done meanwhile."""
@@ -55,11 +66,15 @@ class View:
             if self._index is None or stamp != self._stamp:
                 self.rows.forget()
                 self._index, self._stamp = indexing.load(self.workspace), stamp
+                self._applied = applied_edits(self.workspace)
                 self.encoder = self._encoder()
-            index = self._index
+            index, applied = self._index, self._applied
         decisions = manual.read(self.workspace)
         hands = index.hands(decisions)
-        return Snapshot(index, decisions, hands, index.kept(hands))
+        found = edits.read(self.workspace)
+        unscored = pending_edits(self.workspace, index, applied, found)
+        kept = index.kept(hands)
+        return Snapshot(index, decisions, hands, kept, Written.of(found), unscored)
 
     def index(self) -> Index:
         """The index of the last page, for the pictures on it."""
@@ -83,14 +98,10 @@ class View:
         manual.decide(self.workspace, sample_id, decision)
 
     def apply(self) -> None:
-        """Have the filter stage judge anew. Raises SurdError."""
-        from surd.build.needs import need_groups
-        from surd.build.run import Options, build, open_recipe
+        """Have edited prompts scored, and all samples judged anew. Raises SurdError."""
+        from surd.build.by_hand import apply
 
-        need_groups(self.workspace, "filter")
-        recipe = open_recipe(self.workspace)
-        for _ in build(self.workspace, recipe, Options(only="filter", quiet=True)):
-            pass
+        apply(self.workspace)
 
     def _encoder(self) -> TextEncoder:
         """The one there is, with its loaded model, unless the images have been scored anew."""

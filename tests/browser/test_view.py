@@ -12,7 +12,7 @@ from support_browser import patient, until
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
 from surd.demo.vocabulary import simple_sentence
-from surd.store import manual
+from surd.store import edits, manual
 from surd.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -219,3 +219,69 @@ def test_a_server_that_is_gone_is_told_in_a_line(
     problem.wait_for()
     assert "is it still running?" in problem.inner_text()
     page.close()
+
+
+def test_a_prompt_is_written_a_candidate_chosen_and_both_undone(
+    page: Page, site: str, workspace: Workspace
+) -> None:
+    page.goto(f"{site}/sample/{id_of(0)}")
+    before = page.locator("h1").inner_text()
+    page.keyboard.press("e")
+    field = page.get_by_label("Simple prompt")
+    field.fill("two boxes")
+    with page.expect_navigation():
+        page.keyboard.press("Control+Enter")
+    assert page.locator("h1").inner_text() == "two boxes"
+    assert edits.current(workspace) == {id_of(0): "two boxes"}
+    with page.expect_navigation():
+        page.get_by_role("button", name="Use").click()
+    assert page.locator("h1").inner_text() == before
+    page.get_by_text("Edits (2)").click()
+    assert page.locator(".history li").all_inner_texts()[1].endswith("two boxes")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Undo edit").click()
+    assert page.locator("h1").inner_text() == "two boxes"
+    with page.expect_navigation():
+        page.locator("#undo-edit, [data-edit=undo]").last.click()
+    assert page.locator("h1").inner_text() == before and edits.current(workspace) == {}
+
+
+def test_a_selection_is_edited_undone_and_decided_on(page: Page, workspace: Workspace) -> None:
+    pictures = page.locator(".sample .picture")
+    pictures.nth(1).click(modifiers=["Shift"])
+    pictures.nth(BAD).click(modifiers=["Shift"])
+    bar = page.locator("#selection")
+    assert bar.locator("[data-picked]").inner_text() == "3"
+    bar.get_by_label("Text", exact=True).fill("sks")
+    with page.expect_navigation():
+        bar.get_by_role("button", name="Edit").click()
+    assert "3 simple prompts edited" in page.get_by_role("status").last.inner_text()
+    assert set(edits.current(workspace)) == {id_of(n) for n in (1, 2, BAD)}
+    with page.expect_navigation():
+        page.locator("#undo-edit").click()
+    assert edits.current(workspace) == {}
+    page.get_by_role("button", name="Select all shown").click()
+    page.keyboard.press("d")
+    page.wait_for_selector(f'.sample[data-id="{id_of(FOREIGN)}"][data-hand="drop"]')
+    assert len(manual.read(workspace)) == 6
+    assert page.get_by_role("link", name="Kept").inner_text().split() == ["Kept", "0"]
+    page.keyboard.press("Escape")
+    assert not bar.is_visible()
+
+
+def test_pictures_are_sized_and_filters_fold_on_a_phone(page: Page, site: str) -> None:
+    assert page.get_by_label("Reason").is_visible()
+    width = "document.querySelector('.sample').offsetWidth"
+    small = page.evaluate(width)
+    page.locator("#size").fill("28")
+    assert page.evaluate(width) > 1.5 * small
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(site)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not page.get_by_label("Reason").is_visible()
+    page.get_by_text("Filter and sort").click()
+    assert page.get_by_label("Reason").is_visible()
+    page.locator(".sample [data-pick]").first.check()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.goto(f"{site}/tags")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

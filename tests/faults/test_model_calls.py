@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import support_counting
 from support import digests, jpeg
@@ -170,6 +171,37 @@ def test_one_new_picture_in_a_part_is_one_call_of_each_model(
     everything(tmp_path / "at once")
     grown, at_once = (parts(tmp_path / name) for name in ("grown", "at once"))
     assert grown == at_once and len(grown) == 3 * 7
+
+
+def test_edited_prompts_alone_are_scored_and_embedded_again_and_survive_new_captions(
+    surd: Surd, tmp_path: Path, notes: Path
+) -> None:
+    pictures, model, folder = tmp_path / "pictures", tmp_path / "tiny", tmp_path / "w"
+    make_model(model)
+    add_pictures(pictures, range(25))
+    assert surd(*build(folder, pictures, 20)).code == 0
+    assert surd(*embed(folder, model)).code == 0
+    before = parts(folder)
+    ids = surd("inspect", folder, "--json").json["matches"]
+    three = [ids[n]["id"] for n in (1, 2, 19)]
+    notes.unlink()
+    assert surd("edit", folder, *three, "--simple", "a red cup", "-q").code == 0
+    assert surd(*embed(folder, model)).code == 2, "not scored yet"
+    assert surd("edit", folder, "--apply", "-q").code == 0
+    assert surd(*embed(folder, model)).code == 0
+    scored = {name: 3 for name in MODELS if name not in ("caption", "embed")}
+    assert counted(notes) == scored | {"embed": 1}, "one text of three samples"
+    (folder / "clip" / "part-00000.parquet").unlink()
+    assert surd(*build(folder, pictures, 20), "--set", "caption.top_p=0.5").code == 0
+    assert counted(notes)["caption"] == 25
+    clip = pq.read_table(folder / "clip" / "part-00000.parquet").to_pylist()
+    assert {row["id"] for row in clip if row["simple_prompt"] == "a red cup"} == set(three)
+    assert surd("edit", folder, "--undo", "--apply", "-q").code == 0
+    assert surd(*embed(folder, model)).code == 0
+    now = parts(folder)
+    assert {name for name in now if now[name] != before[name]} <= {
+        name for name in now if name.startswith("captions")
+    }
 
 
 def parts(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ import requests
 from support_publish import picture
 from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspace_with
 
-from surd.store import manual
+from surd.store import edits, manual
 from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
@@ -253,6 +253,101 @@ def test_a_sample_that_is_not_there_is_not_decided_on(
     answer = post(shown_site, "/decide", {"id": id_, "decision": "drop"})
     assert answer.status_code == 404 and answer.text == "no such sample\n"
     assert manual.read(untouched) == {}
+
+
+# editing -------------------------------------------------------------------------------------
+
+
+def edit(site: str, **content: Any) -> dict[str, Any]:
+    answer = post(site, "/edit", content)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_a_prompt_is_edited_seen_at_once_and_undone(site: str, workspace: Workspace) -> None:
+    said = edit(site, ids=[id_of(0)], action="simple", words=["a <b>cup</b>"])
+    assert said["changed"] == 1 and said["edit"]
+    page = get(f"{site}/sample/{id_of(0)}").text
+    assert "a &lt;b&gt;cup&lt;/b&gt;" in page and "(edited by hand)" in page
+    assert shown(get(f"{site}/?words=cup").text) == [0]
+    assert shown(get(f"{site}/?show=hand").text) == [0]
+    assert "<b>1</b> decided or edited by hand, not in the verdicts yet" in page
+    assert edit(site, action="undo", edit=said["edit"])["changed"] == 1
+    page = get(f"{site}/sample/{id_of(0)}").text
+    assert "undone by" in page and "(edited by hand)" not in page
+    assert re.search(r'id="pending" role="status" hidden', page), "it was never scored"
+
+
+def test_an_edit_is_applied_with_the_decisions(site: str, workspace: Workspace) -> None:
+    edit(site, ids=[id_of(0)], action="simple", words=["two boxes"])
+    assert post(site, "/apply", {}).json() == {"pending": 0}
+    row = workspace.read("clip", 0).to_pylist()[0]
+    assert row["simple_prompt"] == "two boxes" and row["cos_simple"] < 0.9
+    edit(site, ids=[id_of(0)], action="undo")
+    assert "<b>1</b> decided or edited" in get(site).text
+    assert post(site, "/apply", {}).json() == {"pending": 0}
+    assert workspace.read("clip", 0).to_pylist()[0]["simple_prompt"] != "two boxes"
+
+
+def test_many_prompts_are_edited_by_selection_and_by_what_was_found(
+    site: str, workspace: Workspace
+) -> None:
+    ids = [id_of(n) for n in (0, 1, BAD)]
+    assert edit(site, ids=ids, action="trigger", words=["sks"])["changed"] == 3
+    assert shown(get(f"{site}/?tag=SKS").text) == [0, 1, BAD]
+    said = edit(site, found="?tag=sks&show=kept&page=7", action="replace", words=["sks", "sls"])
+    assert said["changed"] == 2
+    assert shown(get(f"{site}/?tag=sls").text) == [0, 1]
+    tags = get(f"{site}/tags").text
+    assert re.search(r'href="/\?tag=sls"><bdi>sls</bdi></a></td><td class="number">2', tags)
+    assert set(edits.current(workspace)) == set(ids)
+
+
+def test_many_samples_are_decided_on_at_once(site: str, workspace: Workspace) -> None:
+    answer = post(site, "/decide", {"ids": [id_of(0), id_of(BAD)], "decision": "drop"}).json()
+    assert [one["hand"] for one in answer["samples"]] == ["drop", "drop"]
+    answer = post(site, "/decide", {"found": "?show=kept", "decision": "drop"}).json()
+    assert len(answer["samples"]) == 3 and answer["counts"]["kept"] == 0
+    assert set(manual.read(workspace)) == {id_of(n) for n in range(5)}
+    post(site, "/decide", {"found": "", "decision": "undo"})
+    assert manual.read(workspace) == {}
+
+
+def test_tabs_count_what_is_found(shown_site: str) -> None:
+    def tabs(query: str) -> list[int]:
+        return [int(n) for n in re.findall(r'data-count="\w+">(\d+)', get(shown_site + query).text)]
+
+    assert tabs("/") == [6, 4, 2, 0]
+    assert tabs("/?words=heart") == [1, 0, 1, 0]
+    assert tabs("/?words=heart&show=kept") == [1, 0, 1, 0]
+
+
+def test_the_beginning_of_an_id_leads_to_its_sample(shown_site: str) -> None:
+    answer = get(f"{shown_site}/?words={id_of(2)[:-1]}")
+    assert "/sample/" not in answer.url, "all ids begin so"
+    one = get(f"{shown_site}/?words={'F' * 6}")
+    assert one.status_code == 200 and shown(one.text) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (None, 400),
+        ({"ids": [], "action": "simple", "words": ["x"]}, 404),
+        ({"ids": ["f" * 32], "action": "simple", "words": ["x"]}, 404),
+        ({"ids": [id_of(0)], "action": "burn", "words": []}, 400),
+        ({"ids": [id_of(0)], "action": "replace", "words": ["x"]}, 400),
+        ({"ids": [id_of(0)], "action": "simple", "words": [""]}, 409),
+        ({"ids": [id_of(0)], "action": "trigger", "words": [" "]}, 409),
+        ({"ids": [id_of(0)], "action": "simple", "words": ["\x00"]}, 409),
+    ],
+)
+def test_an_edit_that_makes_no_sense_is_refused(
+    shown_site: str, untouched: Workspace, content: Any, status: int
+) -> None:
+    assert post(shown_site, "/edit", content).status_code == status
+    assert post(shown_site, "/edit", content, Origin="https://evil.example").status_code == 403
+    assert edits.current(untouched) == {}
 
 
 # whom it refuses ------------------------------------------------------------------------------

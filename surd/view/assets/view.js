@@ -28,6 +28,24 @@ async function write(path, content) {
   }
 }
 
+// What is told once after the page is loaded again, and the edit that it lets one undo.
+function tellLater(text, edit) {
+  sessionStorage.setItem("surd-said", JSON.stringify({ text, edit: edit || null }));
+}
+
+function tellNow() {
+  const kept = sessionStorage.getItem("surd-said");
+  sessionStorage.removeItem("surd-said");
+  if (!kept) return;
+  const { text, edit } = JSON.parse(kept);
+  const place = document.getElementById("said");
+  const button = document.getElementById("undo-edit");
+  place.querySelector("span").textContent = text;
+  place.hidden = false;
+  button.hidden = !edit;
+  button.addEventListener("click", () => edited({ action: "undo", edit }));
+}
+
 function showPending(count) {
   const place = document.getElementById("pending");
   place.querySelector("b").textContent = count.toLocaleString("en");
@@ -40,18 +58,31 @@ async function decide(element, decision) {
   const said = await write("/decide", { id: element.dataset.id, decision });
   if (!said) return;
   const focused = element.contains(document.activeElement) && document.activeElement === button;
-  for (const one of document.querySelectorAll(`[data-id="${element.dataset.id}"]`)) {
-    one.dataset.state = said.state;
-    one.dataset.hand = said.hand;
-    const label = one.querySelector("[data-label]");
-    label.textContent = label.title = said.label;
-    label.className = `tag state ${said.state}`;
-  }
+  show({ id: element.dataset.id, ...said });
   if (focused) element.querySelector(".picture, [data-back]").focus();
   showPending(said.pending);
-  for (const place of document.querySelectorAll("[data-count]")) {
-    place.textContent = said.counts[place.dataset.count].toLocaleString("en");
+}
+
+// The tabs count what was found, so they change by what has changed.
+function show(sample) {
+  let before = null;
+  for (const one of document.querySelectorAll(`[data-id="${sample.id}"]`)) {
+    before ??= { ...one.dataset, edited: one.querySelector(".edited") !== null };
+    one.dataset.state = sample.state;
+    one.dataset.hand = sample.hand;
+    const label = one.querySelector("[data-label]");
+    label.textContent = label.title = sample.label;
+    label.className = `tag state ${sample.state}`;
   }
+  if (!before) return;
+  count(before.state, -1);
+  count(sample.state, 1);
+  if (!before.edited) count("hand", (sample.hand !== "") - (before.hand !== ""));
+}
+
+function count(name, by) {
+  const place = document.querySelector(`[data-count="${name}"]`);
+  if (place && by) place.textContent = (Number(place.textContent.replaceAll(",", "")) + by).toLocaleString("en");
 }
 
 // moving --------------------------------------------------------------------------------------
@@ -98,6 +129,7 @@ function key(event) {
   const typing = event.target.closest("input, select, textarea");
   if (event.key === "Escape") {
     if (typing) typing.blur();
+    else if (selection && !selection.hidden) select("none");
     else if (article) document.querySelector("[data-back]").click();
     return;
   }
@@ -107,6 +139,13 @@ function key(event) {
     if (!field) return;
     field.focus();
     field.select();
+  } else if (event.key === "e" && editor) {
+    editor.elements.text.focus();
+  } else if (event.key === "x" && selection && current()) {
+    box(current()).checked = !box(current()).checked;
+    pick(current(), false);
+  } else if ("sdu".includes(event.key) && selection && !selection.hidden) {
+    decideAll({ s: "keep", d: "drop", u: "undo" }[event.key]);
   } else if ("sdu".includes(event.key)) {
     const element = current() || article;
     if (!element) return;
@@ -161,6 +200,134 @@ for (const choice of document.querySelectorAll(".find select")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
 
+// editing -------------------------------------------------------------------------------------
+
+async function edited(content) {
+  const said = await write("/edit", content);
+  if (!said) return;
+  const n = said.changed;
+  const done = content.action === "undo" ? "undone" : "edited";
+  const notes = [["unchanged", "unchanged"], ["without", "without a simple prompt yet"], ["emptied", "left as they are, since no word would remain"]];
+  const more = notes.filter(([name]) => said[name]).map(([name, text]) => `; ${said[name].toLocaleString("en")} ${text}`);
+  tellLater(`${n.toLocaleString("en")} simple prompt${n === 1 ? "" : "s"} ${done}${more.join("")}.`, n ? said.edit : null);
+  location.reload();
+}
+
+const editor = document.getElementById("edit");
+if (editor) {
+  const ids = [article.dataset.id];
+  editor.addEventListener("submit", (event) => {
+    event.preventDefault();
+    edited({ ids, action: "simple", words: [editor.elements.text.value] });
+  });
+  editor.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) editor.requestSubmit();
+  });
+  for (const button of editor.querySelectorAll("[data-edit]")) {
+    button.addEventListener("click", () => edited({ ids, action: button.dataset.edit }));
+  }
+  for (const button of document.querySelectorAll("[data-use]")) {
+    const text = button.closest("tr").querySelector("[data-text]").textContent;
+    button.addEventListener("click", () => edited({ ids, action: "simple", words: [text] }));
+  }
+}
+
+// selecting -----------------------------------------------------------------------------------
+
+const selection = document.getElementById("selection");
+let allFound = false;
+let lastPicked = null;
+
+const box = (one) => one.querySelector("[data-pick]");
+const picked = () => samples().filter((one) => box(one).checked);
+
+function showSelection() {
+  if (!selection) return;
+  const n = allFound ? Number(selection.dataset.total) : picked().length;
+  selection.hidden = n === 0;
+  document.body.classList.toggle("selecting", n > 0);
+  selection.querySelector("[data-picked]").textContent = n.toLocaleString("en");
+}
+
+function pick(one, range) {
+  const all = samples();
+  const to = all.indexOf(one);
+  const from = range && lastPicked !== null ? lastPicked : to;
+  const value = from === to ? box(one).checked : true;
+  for (let at = Math.min(from, to); at <= Math.max(from, to); at++) box(all[at]).checked = value;
+  lastPicked = to;
+  allFound = false;
+  showSelection();
+}
+
+function select(what) {
+  allFound = what === "found";
+  for (const one of samples()) box(one).checked = what !== "none";
+  showSelection();
+}
+
+const named = () => (allFound ? { found: location.search } : { ids: picked().map((one) => one.dataset.id) });
+
+async function decideAll(decision) {
+  const said = await write("/decide", { ...named(), decision });
+  if (!said) return;
+  if (allFound) {
+    tellLater(`${said.samples.length.toLocaleString("en")} samples decided by hand.`);
+    location.reload();
+    return;
+  }
+  for (const one of said.samples) show(one);
+  showPending(said.pending);
+}
+
+if (selection) {
+  const { action, first, second } = selection.elements;
+  const fit = () => {
+    first.hidden = ["undo", "reset"].includes(action.value);
+    second.hidden = !["replace", "rename-tag"].includes(action.value);
+  };
+  action.addEventListener("change", fit);
+  fit();
+  selection.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const words = [first, second].filter((field) => !field.hidden).map((field) => field.value);
+    edited({ ...named(), action: action.value, words });
+  });
+  for (const button of selection.querySelectorAll("[data-all]")) {
+    button.addEventListener("click", () => decideAll(button.dataset.all));
+  }
+  for (const button of document.querySelectorAll("[data-select]")) {
+    button.addEventListener("click", () => select(button.dataset.select));
+  }
+  document.querySelector("main").addEventListener("click", (event) => {
+    const one = event.target.closest("[data-gallery] > .sample");
+    if (!one) return;
+    if (event.target.matches("[data-pick]")) {
+      pick(one, event.shiftKey);
+    } else if (event.shiftKey && event.target.closest(".picture")) {
+      event.preventDefault();
+      box(one).checked = true;
+      pick(one, true);
+    }
+  });
+  showSelection(); // a browser may keep what was checked when one comes back
+}
+
+const size = document.getElementById("size");
+if (size) {
+  const apply = () => document.documentElement.style.setProperty("--card", `${size.value}rem`);
+  size.value = localStorage.getItem("surd-size") || size.value;
+  apply();
+  size.addEventListener("input", () => {
+    apply();
+    localStorage.setItem("surd-size", size.value);
+  });
+}
+
+const folds = document.querySelector("[data-folds]");
+if (folds && !("used" in folds.dataset) && matchMedia("(max-width: 860px)").matches) folds.open = false;
+
+tellNow();
 document.addEventListener("keydown", key);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-decide]");

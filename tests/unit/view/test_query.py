@@ -10,7 +10,8 @@ ID = "0123456789abcdef0123456789abcdef"
 
 
 def test_a_query_survives_its_own_address() -> None:
-    query = Query("dropped", "min_side", "folder", "a&b=c", "two cups", ID, "cos_simple", "up", 3)
+    found = ("a&b=c", "red, cup", "two cups", ID)
+    query = Query("dropped", "min_side", "folder", *found, "cos_simple", "up", 3)
     assert parse(dict(parse_qsl(urlsplit(query.url(page=3)).query))) == query
     assert Query().url() == "/"
 
