@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.engine.whole_table import whole_table
+from surd.params import Params
 from surd.stages.filter.params import FilterParams
 from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest
@@ -77,10 +78,9 @@ def _counts(names: pa.Array) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
 
 
-def compute(
-    workspace: Workspace, params: FilterParams, decisions: manual.Decisions
-) -> list[pa.Table]:
+def compute(workspace: Workspace, params: Params, decisions: manual.Decisions) -> list[pa.Table]:
     """Verdicts as they would be, one table a part; nothing is written."""
+    assert isinstance(params, FilterParams)
     return list(judge(whole_table(workspace, STAGE, decisions), params))
 
 

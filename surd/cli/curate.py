@@ -75,6 +75,7 @@ def filter_(
     from surd.build.verdicts import changes, compute, current, funnel
     from surd.cli.running import run_stage
     from surd.recipe.load import override_recipe
+    from surd.recipe.pipeline import params_of, stage_named
     from surd.store import manual
     from surd.store.manual import Decision
     from surd.store.workspace import Workspace
@@ -109,7 +110,8 @@ def filter_(
     }
     decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
     if dry_run:
-        tables = compute(workspace, recipe.filter, decisions)
+        params = params_of(recipe, stage_named("filter"))
+        tables = compute(workspace, params, decisions)
         after = {
             part: table["keep"].to_numpy()
             for part, table in zip(workspace.parts("samples"), tables, strict=True)

@@ -218,9 +218,10 @@ def train_adapter(
     if not done.main:
         return
     if done.lacking:
+        embed = command("embed-llm", folder, "--model", params.llm)
         warn(
-            f"{done.lacking:,} of {done.samples + done.lacking:,} samples have no vector and were "
-            f"left out; run: {command('embed-llm', folder, '--model', params.llm)}"
+            f"{done.lacking:,} of {done.samples + done.lacking:,} samples have no vector, or no "
+            f"complex prompt, and were left out; run: {embed}"
         )
     if json_:
         print_json(

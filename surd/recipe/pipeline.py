@@ -9,6 +9,7 @@ from surd.stages.base import Stage
 from surd.stages.dedup import stage as dedup
 from surd.stages.download import stage as download
 from surd.stages.filter import stage as filter
+from surd.stages.filter.params import WithRequired
 
 STAGES: tuple[Stage, ...] = (
     download.STAGE,
@@ -34,6 +35,9 @@ def stage_named(name: str) -> Stage:
 
 
 def params_of(recipe: Recipe, stage: Stage) -> Params:
-    """The stage's parameters within a recipe: the key of the same name."""
+    """The stage's parameters within a recipe: the key of the same name; for the filter also what
+    ``publish`` requires of a sample."""
+    if stage is filter.STAGE:
+        return WithRequired(**dict(recipe.filter), require=recipe.publish.require)
     params: Params = getattr(recipe, stage.name)
     return params

@@ -6,7 +6,8 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from surd.params import Params
+from surd.params import Params, added
+from surd.stages.filter.params import TRIPLE, Piece
 
 EXAMPLES = 5
 """Examples that are looked out for the card; a recipe may show fewer."""
@@ -37,6 +38,11 @@ class PublishParams(Params):
         default=32, gt=0, le=1000, description="megabytes of images per row group"
     )
     row_group_rows: int = Field(default=100, ge=1, le=100_000, description="rows per row group")
+    require: tuple[Piece, ...] = added(
+        TRIPLE,
+        "what a sample has to have: all three, or [image, simple_prompt] to publish images "
+        "without a complex prompt too",
+    )
     licence: str | None = Field(
         default=None,
         description="the Hub's identifier for the licence (cc-by-4.0, other, unknown); "
@@ -48,6 +54,15 @@ class PublishParams(Params):
     examples: int = Field(
         default=EXAMPLES, ge=0, le=EXAMPLES, description="number of prompt pairs on the card"
     )
+
+    @field_validator("require")
+    @classmethod
+    def _pieces(cls, value: tuple[Piece, ...]) -> tuple[Piece, ...]:
+        if not {"image", "simple_prompt"} <= set(value):
+            raise ValueError(
+                "write [image, simple_prompt] or [image, simple_prompt, complex_prompt]"
+            )
+        return tuple(piece for piece in TRIPLE if piece in value)
 
     @field_validator("licence")
     @classmethod

@@ -157,6 +157,12 @@ def _none(location: str, dataset: Published, params: TrainAdapterParams) -> str:
     if not dataset.splits.get("train"):
         publish = command("publish", location)
         return f"{location}: the training split of its dataset is empty; publish again: {publish}"
+    if not samples_of(location, dataset, "train", params):
+        return (
+            f"{location}: no sample of the training split has a complex prompt, which these losses "
+            "need; publish some that have one, or set train_adapter.attention_weight, "
+            "prompt_weight and complex_share to 0"
+        )
     layer = ["--layer", params.layer] if params.layer >= 0 else []
     return (
         f"{location}: no sample of the training split has a vector of {params.llm}; run: "

@@ -29,15 +29,16 @@ def samples_of(
     split: str,
     params: TrainAdapterParams,
 ) -> list[Sample]:
-    """Those of a split, row by row.
+    """Those of a split, row by row; without those that lack a complex prompt which a loss needs.
 
     Raises SurdError where a file cannot be read, or all captions are wanted and some are gone.
     """
     columns = ["id", "simple_prompt", "complex_prompt"]
     rows = [row for table in batches(dataset, split, columns) for row in table.to_pylist()]
     found = [
-        Sample(number, row["id"], (row["simple_prompt"],), row["complex_prompt"])
+        Sample(number, row["id"], (row["simple_prompt"],), row["complex_prompt"] or "")
         for number, row in enumerate(rows)
+        if row["complex_prompt"] or not needs_complex(params)
     ]
     if params.captions != "all":
         return found

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from surd.build.verdicts import Dropped, changes, funnel
-from surd.stages.filter.params import FilterParams
+from surd.stages.base import settings_fingerprint
+from surd.stages.filter.params import FilterParams, WithRequired
 from surd.stages.filter.rules import REASONS
 from surd.stages.filter.stage import STAGE, judge
 
@@ -435,3 +436,30 @@ def test_changes_count_both_ways():
     before = {0: np.array([True, False, True]), 1: np.array([True])}
     after = {0: np.array([True, True, False]), 2: np.array([True])}
     assert changes(before, after) == (1, 1)
+
+
+def test_without_a_complex_prompt_captions_are_judged_like_others_when_that_is_asked():
+    none = {"prompts.status": "missing", "complex_prompt": None, "cos_complex": None}
+    none |= {"language": None}
+    pairs = WithRequired(
+        **only(min_words=3, nsfw_words=True, complex_threshold=0.2, duplicates=("clip",),
+               max_per_prompt=1).model_dump(),
+        require=("image", "simple_prompt"),
+    )  # fmt: skip
+    rows = table(
+        none,
+        none | {"simple_prompt": "a nude"},
+        none | {"simple_prompt": None},
+        like(0, width=100) | none,
+        none,
+    )
+    assert reasons(pairs, rows) == [[], ["nsfw_words"], ["no_caption"], ["duplicate"], []]
+    assert reasons(only(), table(none)) == [["no_prompt"]]
+
+
+def test_what_all_samples_need_leaves_verdicts_of_earlier_versions_fresh():
+    assert settings_fingerprint(STAGE, WithRequired()) == settings_fingerprint(
+        STAGE, FilterParams()
+    )
+    pairs = WithRequired(require=("image", "simple_prompt"))
+    assert settings_fingerprint(STAGE, pairs) != settings_fingerprint(STAGE, FilterParams())

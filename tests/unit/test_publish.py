@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -338,3 +339,31 @@ def test_a_file_that_only_looks_like_a_shard_stays(tmp_path: Path) -> None:
     write_group(workspace, "verdicts", 0, [rows[0] | {"keep": False}, *rows[1:]])
     assert publish(workspace, SMALL).state == "written"
     assert theirs.read_bytes() == b"of somebody else"
+
+
+def test_images_without_a_complex_prompt_are_published_when_that_is_asked(
+    surd: Any, tmp_path: Path
+) -> None:
+    rows = [*samples(3), sample(3) | {"complex_prompt": None, "cos_complex": None}]
+    workspace = make_workspace(tmp_path, [rows])
+    write_group(workspace, "prompts", 0, [*rows[:3], rows[3] | {"status": "missing"}])
+    loose = ("--set", "filter.min_side=1", "--clip-threshold", "0.1")
+    assert surd("filter", tmp_path, *loose).code == 0
+    assert surd("publish", tmp_path).code == 0
+    assert [row["complex_prompt"] for row in table(tmp_path)].count(None) == 0
+    pairs = ("--set", "publish.require=[image,simple_prompt]")
+    ran = surd("publish", tmp_path, *pairs)
+    assert ran.code == 2 and "settings changed" in ran.err and "run: surd filter" in ran.err
+    assert "kept" in surd("filter", tmp_path).out
+    assert surd("publish", tmp_path).code == 0
+    (pair,) = [row for row in table(tmp_path) if row["complex_prompt"] is None]
+    assert pair["id"] == rows[3]["id"] and pair["simple_prompt"] == rows[3]["simple_prompt"]
+    assert "Without a complex prompt: 1 of them" in (tmp_path / "dataset/README.md").read_text()
+    assert surd("export", tmp_path, "surd", "-o", tmp_path / "files").code == 0
+
+
+@pytest.mark.parametrize("require", ["[image]", "[simple_prompt,complex_prompt]", "[image,author]"])
+def test_what_no_sample_can_do_without_is_named(surd: Any, tmp_path: Path, require: str) -> None:
+    make_workspace(tmp_path, [samples(1)])
+    ran = surd("filter", tmp_path, "--set", f"publish.require={require}")
+    assert ran.code == 2 and "publish.require" in ran.err and ran.err.count("\n") == 1

@@ -94,15 +94,26 @@ def size_category(rows: int) -> str:
 def _about(said: Mapping[str, Any]) -> str:
     found = said["statistics"]
     rows = ((name, f"{s['rows']:,}", bytes_(s["bytes"])) for name, s in said["splits"].items())
+    pairs = found.get("without_complex_prompt", 0)
     return (
-        f"{found['published']:,} generated images, each with two prompts: the *complex* "
-        "prompt it was made from, in the language of image generators, and a *simple* one, a "
-        "plain sentence that describes the picture.\n\n"
+        _what(found["published"], pairs)
+        + "\n\n"
         + _table(("split", "samples", "size"), rows)
         + "\n\nSamples with equal complex prompts are in the same split, and so are "
         "near-duplicates, if the dataset was searched for them. A sample stays in its split while "
         "the dataset grows, unless it joins a group of samples that were there before it."
     )
+
+
+def _what(samples: int, pairs: int) -> str:
+    if pairs == samples:
+        return f"{samples:,} images, each with a *simple* prompt, a text that describes it."
+    about = (
+        f"{samples:,} generated images, each with two prompts: the *complex* "
+        "prompt it was made from, in the language of image generators, and a *simple* one, a "
+        "plain sentence that describes the picture."
+    )
+    return f"{about} Without a complex prompt: {pairs:,} of them." if pairs else about
 
 
 def _examples(pairs: Sequence[Mapping[str, str]]) -> str:
@@ -127,10 +138,11 @@ _LOADING = (
 
 def _funnel(found: Mapping[str, Any]) -> str:
     total = found["collected"]
+    captions_only = "without_complex_prompt" in found
     steps = [
         ("collected", total),
         ("with an image", found["with_image"]),
-        ("and a complex prompt", found["with_complex_prompt"]),
+        *([] if captions_only else [("and a complex prompt", found["with_complex_prompt"])]),
         ("and a simple prompt", found["with_simple_prompt"]),
         ("kept by the filter", found["kept"]),
         ("published", found["published"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -95,11 +95,12 @@ def _without_secrets(urls: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([[without_secrets(url) for url in urls.to_pylist()]], pa.string())
 
 
-def publishable(rows: pa.Table) -> pa.Array:
-    """Which rows are published: kept by their verdict, and nothing of a triple missing."""
+def publishable(rows: pa.Table, required: Collection[str]) -> pa.Array:
+    """Which rows are published: kept by their verdict, and with all that is required."""
     mask = pc.and_(rows["keep"], pc.equal(rows["image_status"], "ok"))
     for name in ("simple_prompt", "complex_prompt"):
-        mask = pc.and_(mask, pc.is_valid(rows[name]))
+        if name in required:
+            mask = pc.and_(mask, pc.is_valid(rows[name]))
     return pc.fill_null(mask, False)
 
 

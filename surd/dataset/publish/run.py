@@ -119,7 +119,7 @@ def _write(
     """Write the shards of every split into ``folder``, one part at a time."""
     for problem in inventory.doubles(workspace):
         raise WorkspaceError(problem)
-    statistics = Statistics()
+    statistics = Statistics(captions_only="complex_prompt" not in params.require)
     splits = assign(workspace, parts, groups, params)
     with ExitStack() as stack:
         writers = {
@@ -128,7 +128,7 @@ def _write(
         }
         for part in parts:
             rows = read_part(workspace, part, groups)
-            mask = publishable(rows)
+            mask = publishable(rows, params.require)
             statistics.add(rows, mask)
             kept, start = splits.pop(part).filter(mask), 0
             for batch in with_images(workspace, part, rows, mask):

@@ -59,6 +59,8 @@ def _histograms() -> dict[str, Histogram]:
 class Statistics:
     """Counts over all rows, and of those that are published."""
 
+    captions_only: bool = False
+    """Whether samples without a complex prompt may be published."""
     collected: int = 0
     steps: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -67,6 +69,8 @@ class Statistics:
     levels: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     published: int = 0
+    pairs: int = 0
+    """Of these, without a complex prompt."""
     turned: int = 0
     with_author: int = 0
     scores: dict[str, Histogram] = field(default_factory=_histograms)
@@ -78,6 +82,7 @@ class Statistics:
         self._add_funnel(rows)
         chosen = rows.filter(published)
         self.published += chosen.num_rows
+        self.pairs += chosen["complex_prompt"].null_count
         for source, licence in _pairs(chosen, "source", "licence"):
             _count(self.sources, (source, licence), (OTHERS, None))
         for level in chosen["nsfw_level"].to_pylist():
@@ -93,7 +98,9 @@ class Statistics:
     def _add_funnel(self, rows: pa.Table) -> None:
         image = pc.equal(rows["image_status"], "ok")
         prompt = pc.and_(image, pc.is_valid(rows["complex_prompt"]))
-        caption = pc.and_(prompt, pc.is_valid(rows["simple_prompt"]))
+        caption = pc.and_(
+            image if self.captions_only else prompt, pc.is_valid(rows["simple_prompt"])
+        )
         for name, mask in (("image", image), ("complex", prompt), ("simple", caption)):
             self.steps[name] += pc.sum(mask).as_py() or 0
         self.steps["kept"] += pc.sum(rows["keep"]).as_py() or 0
@@ -114,7 +121,8 @@ class Statistics:
             fit = row["nsfw_level"] in (None, "none") and not (row["nsfw"] or 0) > _UNFIT
             if fit and len(self.examples) < EXAMPLES:
                 pair = {"simple": row["simple_prompt"], "complex": row["complex_prompt"]}
-                self.examples.append({name: text[:_MAX_CHARS] for name, text in pair.items()})
+                cut = {name: (text or "")[:_MAX_CHARS] for name, text in pair.items()}
+                self.examples.append(cut)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON values in a settled order."""
@@ -126,6 +134,7 @@ class Statistics:
             "with_simple_prompt": self.steps["simple"],
             "kept": self.steps["kept"],
             "published": self.published,
+            **({"without_complex_prompt": self.pairs} if self.captions_only else {}),
             "reasons": {
                 name: {"samples": count, "alone": self.alone[name]}
                 for name, count in _ranked(self.reasons)

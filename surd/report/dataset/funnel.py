@@ -28,6 +28,8 @@ class Funnel:
         self._groups = groups
         self.collected = 0
         self.steps: Counter[str] = Counter()
+        self.pairs = 0
+        """With an image and a simple prompt, whether or not there is a complex one."""
         self.reasons: Counter[str] = Counter()
         self.alone: Counter[str] = Counter()
         self.thresholds: dict[str, float | None] = {}
@@ -39,11 +41,14 @@ class Funnel:
         """Count a part's rows, and choose examples of each reason."""
         self.collected += rows.num_rows
         mask: Any = pc.is_valid(rows["id"])
+        pair = mask
         for name, group, column in _STEPS:
             if group in self._groups:
                 ok = pc.equal(rows[column], "ok") if name == "image" else pc.is_valid(rows[column])
                 mask = pc.and_(mask, pc.fill_null(ok, False))
+                pair = pair if name == "complex" else pc.and_(pair, pc.fill_null(ok, False))
                 self.steps[name] += _count(mask)
+        self.pairs += _count(pair)
         if "verdicts" not in self._groups:
             return
         kept = pc.fill_null(rows["keep"], False).to_numpy()
@@ -90,8 +95,12 @@ def section(
     ``described`` is what the published dataset says of itself.
     """
     steps = [("collected", found.collected)]
-    steps += [(title, found.steps[name]) for name, title in _TITLES.items() if name in found.steps]
     said = described["statistics"] if described else {}
+    counts = dict(found.steps)
+    if "without_complex_prompt" in said:
+        counts.pop("complex", None)
+        counts["simple"] = found.pairs
+    steps += [(title, counts[name]) for name, title in _TITLES.items() if name in counts]
     if said:
         steps.append(("published", said["published"]))
     reasons = [

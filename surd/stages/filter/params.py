@@ -6,10 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from surd.params import Params
+from surd.params import Params, added
 from surd.stages.filter.thresholds import Cosine, Threshold
 
 NsfwLevel = Literal["none", "soft", "mature", "x"]
+
+
+Piece = Literal["image", "simple_prompt", "complex_prompt"]
+TRIPLE: tuple[Piece, ...] = ("image", "simple_prompt", "complex_prompt")
 
 
 class FilterParams(Params):
@@ -71,3 +75,17 @@ class FilterParams(Params):
     watermark_words: bool = Field(
         default=True, description="drop images whose caption mentions a watermark or a logo"
     )
+
+    def required(self) -> tuple[Piece, ...]:
+        """What a sample cannot be published without."""
+        return TRIPLE
+
+
+class WithRequired(FilterParams):
+    """With what ``publish.require`` says, which belongs to the verdicts too."""
+
+    require: tuple[Piece, ...] = added(TRIPLE, "what a published sample has")
+
+    def required(self) -> tuple[Piece, ...]:
+        """As ``publish.require`` has it."""
+        return self.require

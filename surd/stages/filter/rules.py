@@ -146,7 +146,7 @@ def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
         "prompt_status": _category(table["prompts.status"]),
         "has_caption": table["simple_prompt"].is_valid().to_numpy(),
         "nsfw_level": level.to_numpy().astype(np.int8),
-        "explicit": _says(prompt, _EXPLICIT, params.nsfw_words),
+        "explicit": _says(_read(table, params), _EXPLICIT, params.nsfw_words),
         "watermark": _says(table["simple_prompt"], _WATERMARK, params.watermark_words),
         "language": _category(table["language"]),
         "prompt_key": _keys(prompt) if params.max_per_prompt else np.zeros(0, np.int64),
@@ -156,6 +156,13 @@ def _small(table: pa.Table, params: FilterParams) -> dict[str, Any]:
         "by_hand": _category(table["manual"]),
         "gone": table["gone"].to_numpy(),
     }
+
+
+def _read(table: pa.Table, params: FilterParams) -> pa.ChunkedArray:
+    """Complex prompts; in place of those that need not be there, simple ones."""
+    if "complex_prompt" in params.required():
+        return table["complex_prompt"]
+    return pc.coalesce(table["complex_prompt"], table["simple_prompt"])
 
 
 _NUMBERS = (
@@ -212,7 +219,7 @@ def find(rows: Rows, params: FilterParams) -> list[Finding]:
     itself. What is kept by hand comes before others there.
     """
     findings = [
-        *_missing(rows),
+        *_missing(rows, params),
         *_scores(rows, params),
         *_safety(rows, params),
         *_shape(rows, params),
@@ -228,15 +235,16 @@ def find(rows: Rows, params: FilterParams) -> list[Finding]:
     return [finding for finding in findings if len(finding.rows)]
 
 
-def _missing(rows: Rows) -> Iterator[Finding]:
+def _missing(rows: Rows, params: FilterParams) -> Iterator[Finding]:
     image, prompt = rows.image_status, rows.prompt_status
     opted_out = pc.equal(image, "opt_out").to_numpy(zero_copy_only=False)
     ok = pc.equal(image, "ok").to_numpy(zero_copy_only=False)
     yield Finding("opt_out", np.flatnonzero(opted_out))
     no_image = np.flatnonzero(~ok & ~opted_out)
     yield Finding("no_image", no_image, details=_words_of(image, no_image))
-    no_prompt = np.flatnonzero(~pc.equal(prompt, "ok").to_numpy(zero_copy_only=False))
-    yield Finding("no_prompt", no_prompt, details=_words_of(prompt, no_prompt))
+    if "complex_prompt" in params.required():
+        no_prompt = np.flatnonzero(~pc.equal(prompt, "ok").to_numpy(zero_copy_only=False))
+        yield Finding("no_prompt", no_prompt, details=_words_of(prompt, no_prompt))
     yield Finding("no_caption", np.flatnonzero(ok & ~rows.has_caption))
     yield Finding("gone", np.flatnonzero(rows.gone))
 
