@@ -31,9 +31,11 @@ def picture(seed: int, format_: str = "PNG", orientation: int = 1) -> bytes:
     """A small picture, different for each seed."""
     colours = np.random.default_rng(seed).integers(0, 255, (3, 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(colours).resize((32, 24)).save(buffer, format_, exif=exif)
+    options = {}
+    if orientation != 1:
+        options["exif"] = exif = Image.Exif()
+        exif[0x0112] = orientation
+    Image.fromarray(colours).resize((32, 24)).save(buffer, format_, **options)
     return buffer.getvalue()
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from surd.cli.options import Folder, Json, Layer, Llm, Overrides, Quiet, Replace
-from surd.cli.printing import print_json, say, warn
+from surd.cli.printing import harmless, print_json, say, warn
 from surd.errors import SurdError, command
 
 
@@ -127,7 +127,12 @@ def push(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would be sent, and send nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="List what would be sent, and the paths, keys and e-mail addresses in it; send "
+            "nothing.",
+        ),
     ] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -149,7 +154,9 @@ def push(
     for note in contents.notes:
         warn(note)
     if dry_run:
-        _print_plan(contents, repo, revision, json_)
+        from surd.dataset.hub.leaks import scan
+
+        _print_plan(contents, scan(contents), repo, revision, json_)
         return
     try:
         with track("push", len(contents.files), quiet=quiet) as tick:
@@ -167,20 +174,26 @@ def push(
         say(f"{done.url}: is up to date")
 
 
-def _print_plan(contents: Any, repo: str, revision: str | None, as_json: bool) -> None:
+def _print_plan(contents: Any, found: Any, repo: str, revision: str | None, as_json: bool) -> None:
+    from surd.dataset.hub import leaks
     from surd.pages.text import bytes_
 
     total = sum(file.size for file in contents.files)
     if as_json:
         files = [{"name": file.name, "bytes": file.size} for file in contents.files]
         told = {"dry_run": True, "repo": repo, "kind": contents.kind, "revision": revision}
-        print_json({**told, "files": files, "bytes": total, "stays": contents.stays})
+        stays = {"bytes": total, "stays": contents.stays}
+        print_json({**told, "files": files, **stays, "scan": leaks.as_json(found)})
         return
     for file in contents.files:
         say(f"{bytes_(file.size):>10}  {file.name}")
     if contents.stays:
         say(f"not sent: {', '.join(contents.stays)}")
     say(f"{len(contents.files):,} files, {bytes_(total)}, to the {contents.kind} {repo}")
+    for line in leaks.told(found):
+        say(harmless(line))
+    if not found.leaks:
+        say("no paths, keys or e-mail addresses were found in it")
     say("nothing was sent (--dry-run)")
 
 

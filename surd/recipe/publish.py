@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,6 +43,11 @@ class PublishParams(Params):
         TRIPLE,
         "what a sample has to have: all three, or [image, simple_prompt] to publish images "
         "without a complex prompt too",
+    )
+    metadata: Literal["strip", "keep"] = Field(
+        default="strip",
+        description="what image files hold beside the picture (prompts, workflows, EXIF): strip "
+        "removes it, and leaves the pixels of JPEG, PNG and WebP as they are",
     )
     licence: str | None = Field(
         default=None,

@@ -39,7 +39,7 @@ def card(said: Mapping[str, Any], made: Made, params: PublishParams) -> str:
         inline(made.description, 1000),
         _about(said),
         _examples(found["examples"][: params.examples]),
-        "## Loading\n\n" + _LOADING,
+        "## Loading\n\n" + _loading(params),
         "## Columns\n\n"
         + _table(("column", "content"), ((f"`{n}`", inline(doc(n))) for n in PUBLISHED.names)),
         "## What was kept\n\n" + _funnel(found),
@@ -123,6 +123,11 @@ def _examples(pairs: Sequence[Mapping[str, str]]) -> str:
     return "## Examples\n\n" + _table(("simple prompt", "complex prompt"), rows)
 
 
+def _loading(params: PublishParams) -> str:
+    bare = params.metadata == "strip"
+    return _LOADING.replace("{files}", " without the metadata of their files" if bare else "")
+
+
 _LOADING = (
     "```python\n"
     "from datasets import load_dataset\n\n"
@@ -130,8 +135,8 @@ _LOADING = (
     'sample = dataset["train"][0]\n'
     'sample["image"], sample["simple_prompt"], sample["complex_prompt"]\n'
     "```\n\n"
-    "The files are plain Parquet. Images are byte for byte as downloaded, or as the recipe "
-    f"resized them. `{DESCRIPTION}` lists every file with its sha256; "
+    "The files are plain Parquet. Images are as downloaded, or as the recipe "
+    f"resized them{{files}}. `{DESCRIPTION}` lists every file with its sha256; "
     "`croissant.json` describes the dataset in [Croissant](https://mlcommons.org/croissant)."
 )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surd.params import Params, lasting
 from surd.store.workspace import Manifest, Workspace
+
+if TYPE_CHECKING:
+    from surd.recipe.keys import Recipe
 
 _NOT_STAGES = {"demo_site", "publish", "embed_llm", "train_adapter"}
 _PRIVATE = {"allow_private_addresses", "contact"}
@@ -43,7 +46,16 @@ def how_made(workspace: Workspace) -> Made:
         value = getattr(recipe, name)
         if isinstance(value, Params) and name not in _NOT_STAGES:
             settings[name] = _public(lasting(value))
-    return Made(recipe.name, recipe.description, sources, settings, manifest.versions)
+    return Made(_name(workspace, recipe), recipe.description, sources, settings, manifest.versions)
+
+
+def _name(workspace: Workspace, recipe: Recipe) -> str:
+    """The name that somebody gave: the recipe's; the folder's, where the recipe ships with surd."""
+    from surd.recipe.load import shipped_recipes
+
+    if recipe.name not in shipped_recipes() or recipe.demo_site is not None:
+        return recipe.name
+    return workspace.storage.root.rstrip("/").rsplit("/", 1)[-1] or recipe.name
 
 
 def _public(value: Any) -> Any:

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 from surd.dataset.columns import EXTENSIONS, ORIGINS, PUBLISHED
 from surd.errors import SurdError, command
+from surd.files.images import ImageProblem, sha256
+from surd.files.strip import without_metadata
 from surd.store.aligned import read_aligned
 from surd.store.schema import GROUPS, MADE_BY
 from surd.store.workspace import Workspace
@@ -18,6 +20,7 @@ OPTIONAL = ("clip", "duplicates")
 """Groups that a dataset can do without."""
 
 _BATCH_ROWS = 100
+_PNG = b"\x89PNG"
 _PIECE_BYTES = 256_000_000
 
 
@@ -105,9 +108,10 @@ def publishable(rows: pa.Table, required: Collection[str]) -> pa.Array:
 
 
 def with_images(
-    workspace: Workspace, part: int, rows: pa.Table, mask: pa.Array
+    workspace: Workspace, part: int, rows: pa.Table, mask: pa.Array, *, strip: bool = False
 ) -> Iterator[pa.Table]:
-    """The chosen rows in the published schema, a batch at a time."""
+    """The chosen rows in the published schema, a batch at a time; with `strip`, image files have
+    the picture alone. Raises SurdError where one cannot be stripped."""
     if not pc.any(mask).as_py():
         return
     start = 0
@@ -116,8 +120,34 @@ def with_images(
             chosen = mask.slice(start, len(data))
             some = rows.slice(start, len(data)).filter(chosen)
             if some.num_rows:
-                yield _published(some, data.filter(chosen))
+                chosen_data = data.filter(chosen)
+                yield _published(*(_stripped(some, chosen_data) if strip else (some, chosen_data)))
             start += len(data)
+
+
+def _stripped(rows: pa.Table, data: pa.ChunkedArray) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Files without metadata, and rows with the digests and types of these."""
+    columns = {
+        name: rows[name].to_pylist() for name in ("id", "exif_orientation", "sha256", "mime")
+    }
+    files: list[bytes] = []
+    for row, before in enumerate(data.to_pylist()):
+        try:
+            file = without_metadata(before, columns["exif_orientation"][row] or 1)
+        except ImageProblem as error:
+            raise SurdError(
+                f"sample {columns['id'][row]}: its metadata cannot be removed ({error}); drop it "
+                "with surd filter --drop, or set publish.metadata=keep"
+            ) from error
+        files.append(file)
+        if file != before:
+            columns["sha256"][row] = sha256(file)
+            if file.startswith(_PNG):
+                columns["mime"][row] = "image/png"
+    for name in ("sha256", "mime"):
+        at = rows.column_names.index(name)
+        rows = rows.set_column(at, name, pa.array(columns[name], pa.string()))
+    return rows, pa.chunked_array([pa.array(files, pa.large_binary())])
 
 
 def _pieces(data: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:

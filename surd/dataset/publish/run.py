@@ -119,6 +119,7 @@ def _write(
     """Write the shards of every split into ``folder``, one part at a time."""
     for problem in inventory.doubles(workspace):
         raise WorkspaceError(problem)
+    strip = params.metadata == "strip"
     statistics = Statistics(captions_only="complex_prompt" not in params.require)
     splits = assign(workspace, parts, groups, params)
     with ExitStack() as stack:
@@ -131,7 +132,8 @@ def _write(
             mask = publishable(rows, params.require)
             statistics.add(rows, mask)
             kept, start = splits.pop(part).filter(mask), 0
-            for batch in with_images(workspace, part, rows, mask):
+            for batch in with_images(workspace, part, rows, mask, strip=strip):
+                statistics.add_files(batch)
                 here = kept.slice(start, batch.num_rows)
                 start += batch.num_rows
                 for split in here.unique().to_pylist():

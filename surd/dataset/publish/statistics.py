@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.dataset.columns import EXTENSIONS
 from surd.recipe.publish import EXAMPLES
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -87,13 +88,17 @@ class Statistics:
             _count(self.sources, (source, licence), (OTHERS, None))
         for level in chosen["nsfw_level"].to_pylist():
             _count(self.levels, level or "unknown", OTHERS)
-        self.formats.update(chosen["mime"].to_pylist())
         self.with_author += chosen["author"].length() - chosen["author"].null_count
         turned = pc.fill_null(pc.greater(chosen["exif_orientation"], 1), False)
         self.turned += pc.sum(turned).as_py() or 0
         for name, histogram in self.scores.items():
             histogram.add(chosen[name])
         self._add_examples(chosen)
+
+    def add_files(self, batch: pa.Table) -> None:
+        """Count the formats of what is written."""
+        names = pc.struct_field(batch["image"], "path").to_pylist()
+        self.formats.update(_MIMES[name.rsplit(".", 1)[1]] for name in names)
 
     def _add_funnel(self, rows: pa.Table) -> None:
         image = pc.equal(rows["image_status"], "ok")
@@ -152,6 +157,7 @@ class Statistics:
         }
 
 
+_MIMES = {ending: mime for mime, ending in EXTENSIONS.items()}
 _UNFIT = 0.3
 _MAX_CHARS = 300
 
