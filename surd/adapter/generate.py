@@ -18,6 +18,7 @@ from surd.errors import SurdError
 from surd.files.contact_sheet import contact_sheet
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
+from surd.progress import Tick
 from surd.store.storage import Storage, local_path
 
 log = logging.getLogger("surd")
@@ -49,6 +50,7 @@ def draw(
     diffusion: str | None = None,
     llm: str | None = None,
     device: str = "auto",
+    tick: Tick = lambda counts: None,
 ) -> list[Path]:
     """Write one PNG for each prompt and seed; to compare, the base model's is to its left, and
     a line above says which is which.
@@ -95,6 +97,7 @@ def draw(
         ]
         with storage.writing(path.name) as temporary:
             contact_sheet([pictures], titles).save(temporary, "PNG", pnginfo=mark)
+        tick({"ok": 1})
     return [*paths.values()]
 
 

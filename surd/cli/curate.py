@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from surd.cli.printing import print_json, say
 from surd.errors import SurdError, WorkspaceError, command
 
 _FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
+LAST = "last"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -56,7 +58,11 @@ def filter_(
     ] = None,
     undo: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Undo a decision made by hand; may be repeated."),
+        typer.Option(
+            metavar="ID|last",
+            help="Undo a decision made by hand, may be repeated; last: go back to the settings "
+            "before the last change.",
+        ),
     ] = None,
     set_: Overrides = None,
     suggest: Annotated[
@@ -70,6 +76,7 @@ def filter_(
 
     Example: surd filter my-data --clip-threshold 0.28 --min-side 512
     """
+    from surd.build.filter_history import remember, step_back
     from surd.build.needs import need_groups
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel
@@ -81,10 +88,12 @@ def filter_(
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
+    back = LAST in (undo or ())
+    undo = [id_ for id_ in undo or () if id_ != LAST]
     twice = [id_ for ids in ((keep, drop), (keep, undo), (drop, undo)) for id_ in _both(*ids)]
     if twice:
         raise SurdError(f"{twice[0]}: give one of --keep, --drop and --undo for a sample")
-    if suggest and (keep or drop or undo):
+    if suggest and (keep or drop or undo or back):
         raise SurdError("--suggest decides nothing; give --keep, --drop and --undo without it")
     if suggest:
         workspace.read_manifest()
@@ -100,7 +109,17 @@ def filter_(
     }
     given = [f"filter.{key}={value}" for key, value in flags.items() if value is not None]
     overrides = [*(set_ or []), *given]
-    recipe = override_recipe(open_recipe(workspace), overrides)
+    own = open_recipe(workspace)
+    if back:
+        if overrides:
+            raise SurdError("--undo last: takes no other settings; give them in another command")
+        overrides = [f"filter={json.dumps(step_back(workspace, own.filter, write=not dry_run))}"]
+    options = {
+        f"filter.{key}": f"--{key.replace('_', '-')}"
+        for key, value in flags.items()
+        if value is not None
+    }
+    recipe = override_recipe(own, overrides, options)
     need_groups(workspace, "filter")
     before = current(workspace)
     by_hand: dict[str, Decision | None] = {
@@ -109,6 +128,8 @@ def filter_(
         **dict.fromkeys(undo or ()),
     }
     decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
+    if not (dry_run or back) and recipe.filter != own.filter:
+        remember(workspace, own.filter)
     if dry_run:
         params = params_of(recipe, stage_named("filter"))
         tables = compute(workspace, params, decisions)
@@ -164,9 +185,12 @@ def _both(some: list[str] | None, others: list[str] | None) -> set[str]:
 
 
 def _print_funnel(result: Any) -> None:
+    from surd.stages.filter.rules import told_number
+
     say(f"collected  {result.samples:>10,}")
     for one in result.dropped:
-        threshold = "" if one.threshold is None else f" (threshold {one.threshold:.4g})"
+        number = told_number(one.reason, one.threshold) or f"{one.threshold or 0:.4g}"
+        threshold = "" if one.threshold is None else f" (threshold {number})"
         say(
             f"  {one.reason:<18}{one.samples:>10,}  {one.samples / result.samples:6.1%}, "
             f"{one.only:,} for this reason only{threshold}"

@@ -257,9 +257,7 @@ def _show(workspace: Any, action: str, ids: list[str], *, json_: bool) -> None:
         return
     for entry in everything:
         undone = f", {entry['undone']:,} of them undone" if entry["undone"] else ""
-        say(
-            f"{entry['at']}  {shown(entry['by'])}, {shown(entry['what'])[:80]}: "
-            f"{entry['samples']:,} samples{undone}"
-        )
+        samples = f"{entry['samples']:,} sample{'' if entry['samples'] == 1 else 's'}"
+        say(f"{entry['at']}  {shown(entry['by'])}, {shown(entry['what'])[:80]}: {samples}{undone}")
     if not everything:
         say("there are no edits")

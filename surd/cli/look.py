@@ -12,7 +12,7 @@ import typer
 
 from surd.cli.options import Folder, Json, Quiet
 from surd.cli.printing import print_json, say, shown
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 
 
 def inspect(
@@ -27,9 +27,10 @@ def inspect(
         typer.Argument(metavar="QUERY", help="An id or its beginning, a URL, or words."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches to list.")] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="Of one sample, show every column.")] = False,
     json_: Json = False,
 ) -> None:
-    """Show one sample in full, or list those that match; or what an image file tells of its making.
+    """Show one sample, or list those that match; or what an image file tells of its making.
 
     Of a file it shows every text in it and where it lies, how it was read, and what a folder source
     takes from it and from the files beside it.
@@ -41,7 +42,7 @@ def inspect(
             raise SurdError(f"{place}: a file takes no QUERY; leave it out, or name a workspace")
         _inspect_image(Path(place), json_=json_)
         return
-    from surd.dataset.inspect import find, sample
+    from surd.dataset.inspect import find, sample, short, written
     from surd.files.formats import IMAGE_SUFFIXES
     from surd.store.workspace import Workspace
 
@@ -50,12 +51,18 @@ def inspect(
     workspace = Workspace(place)
     workspace.read_manifest()
     matches = find(workspace, query, limit)
+    if not matches and query is None:
+        raise SurdError(f"{place}: has no samples yet; run: {command('collect', place)}")
     if not matches:
         raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompt")
     if len(matches) == 1:
         found = sample(workspace, matches[0])
         if json_:
             print_json(found)
+        elif not all_:
+            for name, text in short(found, written(workspace, found)).items():
+                say(f"{name}: {shown(text)}")
+            say(f"everything: {command('inspect', place, matches[0].id, '--all')}")
         else:
             for group, row in found.items():
                 say(f"{group}:")
@@ -66,8 +73,9 @@ def inspect(
         print_json({"matches": [asdict(match) for match in matches]})
         return
     for match in matches:
-        say(f"{match.id}  {match.source}  {shown(match.prompt)[:100]}")
-    say(f"{len(matches)} shown; give an id to see one in full")
+        file = f"{shown(match.file)[:40]}  " if match.file else ""
+        say(f"{match.id}  {match.source}  {file}{shown(match.prompt)[:100]}")
+    say(f"{len(matches)} shown; give an id, or its beginning, to see one")
 
 
 def _inspect_image(path: Path, *, json_: bool) -> None:

@@ -261,6 +261,7 @@ def generate(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the PNGs.")
     ] = "pictures",
+    quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Draw plain sentences with an adapter, and without it from the same seeds.
@@ -268,6 +269,7 @@ def generate(
     Example: surd generate --adapter my-data/adapter/run "two red cups on a table" --compare
     """
     from surd.adapter.generate import Wish, draw
+    from surd.progress import track
 
     log_to_stderr()
     wish = Wish(
@@ -278,7 +280,8 @@ def generate(
         guidance=guidance,
         compare=compare,
     )
-    written = draw(adapter, wish, output, diffusion=diffusion, llm=llm)
+    with track("generate", len(prompts) * count, quiet=quiet) as tick:
+        written = draw(adapter, wish, output, diffusion=diffusion, llm=llm, tick=tick)
     if json_:
         print_json({"pictures": [str(path) for path in written]})
         return

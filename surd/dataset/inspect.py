@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.compute as pc
 
+from surd.dataset.simple_prompts import Written
+from surd.stages.filter.rules import told_number
+from surd.store import edits
 from surd.store.aligned import read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
@@ -22,6 +26,8 @@ class Match:
     id: str
     source: str
     prompt: str | None
+    file: str | None
+    """Name of its file."""
     part: int
     row: int
 
@@ -55,8 +61,64 @@ def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match
         for row, values in enumerate(table.to_pylist()):
             if mask is None or mask[row].as_py():
                 exact = query in [values[name] for name in ("id", "url", "path", "source_id")]
-                match = Match(values["id"], values["source"], values["prompt"], part, row)
+                about = (values["id"], values["source"], values["prompt"], file_name(values))
+                match = Match(*about, part, row)
                 yield match, query is not None and exact
+
+
+def file_name(samples: Mapping[str, Any]) -> str | None:
+    """Of a sample's image, as the source calls it; without its folders."""
+    try:
+        named: str = samples["path"] or urlsplit(samples["url"] or "").path
+    except ValueError:  # no url
+        return None
+    return named.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] or None
+
+
+def written(workspace: Workspace, found: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The simple prompt of a sample as it is today, edits included."""
+    return Written.of(edits.read(workspace)).simple_prompt(found)
+
+
+def short(found: Mapping[str, Mapping[str, Any]], simple: str | None) -> dict[str, str]:
+    """What people look for first: name -> text."""
+    samples, image, clip = (found.get(group, {}) for group in ("samples", "images", "clip"))
+    size = f"{image.get('width')} x {image.get('height')} px, {image.get('mime')}"
+    problem = f"none: {image.get('status')}, {image.get('detail')}"
+    others = [one["text"] for one in found.get("captions", {}).get("candidates") or ()]
+    scores = ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+    said = {
+        "id": samples["id"],
+        "source": samples["source"],
+        "file": file_name(samples),
+        "image": None if not image else size if image.get("status") == "ok" else problem,
+        "simple prompt": simple,
+        "other candidates": " | ".join(text for text in others if text != simple),
+        "complex prompt": found.get("prompts", {}).get("complex_prompt") or samples["prompt"],
+        "negative prompt": samples["negative_prompt"],
+        "scores": ", ".join(f"{n} {clip[n]:.4f}" for n in scores if clip.get(n) is not None),
+        "verdict": _verdict(found.get("verdicts")),
+        "author": samples["author"],
+        "page": samples["page_url"],
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
+    if not verdict:
+        return None
+    reasons = []
+    for reason in verdict["reasons"] or ():
+        name = reason["reason"]
+        numbers = [
+            told_number(name, value) or f"{value:.4g}"
+            for value in (reason["value"], reason["threshold"])
+            if value is not None
+        ]
+        more = " against ".join(numbers) or reason["detail"]
+        reasons.append(f"{name} ({more})" if more else name)
+    state = "kept" if verdict["keep"] else "dropped"
+    return f"{state}: {', '.join(reasons)}" if reasons else state
 
 
 def sample(workspace: Workspace, match: Match) -> dict[str, dict[str, Any]]:

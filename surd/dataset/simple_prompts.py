@@ -51,8 +51,8 @@ def proposed(rows: Mapping[str, Mapping[str, Any]], *, edited: bool) -> str | No
     scores = clip.get("candidate_scores")
     chosen: str | None = clip.get("simple_prompt")
     if edited:
-        whole = candidates and scores and len(scores) == len(candidates)
-        chosen = candidates[int(np.argmax(scores))] if whole else None
+        scored = zip(scores or (), candidates, strict=False)
+        chosen = max(scored, key=lambda one: one[0], default=(0, None))[1]
     first = candidates[0] if candidates else rows["samples"].get("simple_prompt")
     return chosen or first
 

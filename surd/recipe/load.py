@@ -55,7 +55,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: a recipe is a mapping of keys; this is {_kind(raw)}")
     for override in overrides:
         _apply_override(raw, override)
-    return validate_recipe(raw, str(path))
+    return validate_recipe(raw, str(path), _typed(overrides))
 
 
 def read_yaml(text: str, wrong: str) -> Any:
@@ -71,12 +71,20 @@ def read_yaml(text: str, wrong: str) -> Any:
         raise RecipeError(f"{wrong}: {type(error).__name__}: {error}"[:500]) from error
 
 
-def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with some keys replaced."""
+def override_recipe(
+    recipe: Recipe, overrides: Sequence[str], options: Mapping[str, str] | None = None
+) -> Recipe:
+    """The recipe with some keys replaced. `options`: key -> the option that was typed instead of
+    ``--set``, for errors."""
     raw = recipe.model_dump(mode="json")
     for override in overrides:
         _apply_override(raw, override)
-    return validate_recipe(raw, "--set") if overrides else recipe
+    typed = _typed(overrides) | dict(options or {})
+    return validate_recipe(raw, "--set", typed) if overrides else recipe
+
+
+def _typed(overrides: Sequence[str]) -> dict[str, str]:
+    return {override.partition("=")[0]: "--set" for override in overrides}
 
 
 def replace_keys(recipe: Recipe, section: str, values: Mapping[str, Any]) -> Recipe:
@@ -136,13 +144,26 @@ def stored_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
     return validate_recipe(kept, where)
 
 
-def validate_recipe(raw: Mapping[str, Any], where: str) -> Recipe:
-    """Raises RecipeError naming every wrong key of ``where``, one line each."""
+def validate_recipe(
+    raw: Mapping[str, Any], where: str, typed: Mapping[str, str] | None = None
+) -> Recipe:
+    """Raises RecipeError naming every wrong key of ``where``, one line each. `typed`: key -> the
+    option that set it, which is named in place of ``where``."""
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{where}: {_describe(problem)}" for problem in error.errors()]
+        lines = [
+            f"{_blamed(problem, typed or {}) or where}: {_describe(problem)}"
+            for problem in error.errors()
+        ]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _blamed(problem: Any, typed: Mapping[str, str]) -> str | None:
+    """The option behind a problem: of its key, of one above it, or of one below."""
+    key = ".".join(map(str, _place(list(problem["loc"])))) + "."
+    near = [name for name in typed if key.startswith(f"{name}.") or f"{name}.".startswith(key)]
+    return typed[max(near, key=len)] if near else None
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

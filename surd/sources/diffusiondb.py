@@ -33,6 +33,7 @@ SAMPLERS = {
     **{7: "k_dpm_2_ancestral", 8: "k_lms", 9: "others"},
 }
 _BATCH_ROWS = 10_000
+_METADATA = ("metadata.parquet", "metadata-large.parquet")
 _PART = re.compile(r"part-(\d{6})(\.zip)?")
 _NAME = re.compile(r"[\w.-]+\.(png|webp)", re.ASCII)
 
@@ -78,11 +79,24 @@ def pages(params: DiffusionDbSource, cursor: str | None) -> Iterator[Page]:
     """Records in the order of rows, which the cursor counts."""
     _, start = position(cursor, params.path)
     is_url = "://" in params.path
-    path = params.path if is_url else Path(params.path).expanduser().absolute()
+    path = params.path if is_url else _metadata_at(Path(params.path).expanduser().absolute())
     names = _checked_columns(path)
     parts = _parts(params, path)
     seen = Seen()
     return paged(_records(params, path, names, parts, start, seen), cursor, seen)
+
+
+def _metadata_at(path: Path) -> Path:
+    """The file, or the one within a folder. Raises SourceError where that has none, or both."""
+    if not path.is_dir():
+        return path
+    found = [path / name for name in _METADATA if (path / name).is_file()]
+    if len(found) == 1:
+        return found[0]
+    raise SourceError(
+        f"{path}: a folder with {'both' if found else 'neither'} {' and '.join(_METADATA)}; name "
+        "the file with DiffusionDB's metadata as path, and the folder with its zips as images"
+    )
 
 
 def _checked_columns(path: Path | str) -> list[str]:

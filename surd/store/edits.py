@@ -250,7 +250,8 @@ def _read(workspace: Workspace, name: str) -> Edit:
         isinstance(text, str | None) for text in texts.values()
     ):
         raise _damaged(workspace, f"{name}.json", "simple is no object of texts")
-    return Edit(name, *(str(said.get(key, "")) for key in ("at", "by", "what")), texts)
+    at, by, what = (str(said.get(key, "")) for key in ("at", "by", "what"))
+    return Edit(name, at, by, what, texts)
 
 
 def _content(workspace: Workspace, name: str) -> dict[str, Any]:

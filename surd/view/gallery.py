@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.dataset.inspect import file_name
 from surd.dataset.simple_prompts import COLUMNS, column
 from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
 from surd.view.nearest import nearest
-from surd.view.query import FILTERS, Query
+from surd.view.query import FILTERS, STATES, Query
 from surd.view.state import Snapshot, View
 
 PAGE_ROWS = 60
@@ -68,6 +67,8 @@ class Page:
     pages: int
     number: int
     """Of this page, from 1; the last one where the query asks for more than there are."""
+    states: dict[str, int]
+    """What a query may show -> how many it would find."""
     problem: str = ""
     """Why CLIP could not be asked."""
 
@@ -75,9 +76,9 @@ class Page:
 def page(view: View, now: Snapshot, query: Query) -> Page:
     """The page that the query asks for. Raises SurdError when something cannot be read."""
     problem = ""
+    among = _among(view, now, query)
     try:
-        find = _nearest if query.by_clip else _sorted
-        positions, numbers = find(view, now, query)
+        positions, numbers = _found(view, now, query, among)
     except SurdError as error:
         if not query.text:
             raise
@@ -86,7 +87,8 @@ def page(view: View, now: Snapshot, query: Query) -> Page:
     start = (min(query.page, pages) - 1) * PAGE_ROWS
     shown = slice(start, start + PAGE_ROWS)
     cards = _cards(view, now, positions[shown], numbers[shown])
-    return Page(cards, len(positions), pages, start // PAGE_ROWS + 1, problem)
+    states = _states(now, query, among)
+    return Page(cards, len(positions), pages, start // PAGE_ROWS + 1, states, problem)
 
 
 def _cards(view: View, now: Snapshot, positions: Positions, numbers: Numbers) -> list[Card]:
@@ -124,12 +126,6 @@ def card(view: View, now: Snapshot, position: int, number: float) -> Card:
     )
 
 
-def file_name(samples: Mapping[str, Any]) -> str | None:
-    """Of the image, as the source calls it; without its folders."""
-    named: str = samples["path"] or urlsplit(samples["url"] or "").path
-    return named.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] or None
-
-
 def state_of(now: Snapshot, position: int) -> str:
     """kept, dropped or unjudged, decisions of today included."""
     if not now.index.judged[position]:
@@ -152,15 +148,13 @@ def hand_of(now: Snapshot, position: int) -> str:
     return ("", "keep", "drop")[int(now.hands[position])]
 
 
-def counts(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
-    """Samples by state, of those that the query finds; by reason (of those that are dropped) and
-    by source, of all."""
+def counts(now: Snapshot) -> dict[str, Any]:
+    """Samples by reason (of those that are dropped) and by source."""
     index = now.index
     dropped = index.judged & ~now.kept
     by_reason = {name: int((index.has_reason(name) & dropped).sum()) for name in FILTERS}
     by_source = np.bincount(index.source, minlength=len(index.sources)).tolist()
     return {
-        "states": found_counts(view, now, query),
         "reasons": {name: n for name, n in by_reason.items() if n},
         "sources": dict(zip(index.sources, by_source, strict=True)),
         "scores": [name for name in SCORES if not np.isnan(index.scores[name]).all()],
@@ -168,26 +162,24 @@ def counts(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
 
 
 def state_counts(now: Snapshot) -> dict[str, int]:
-    """Samples by what a query shows."""
-    return {
-        "all": len(now.index),
-        "kept": int(now.kept.sum()),
-        "dropped": int((now.index.judged & ~now.kept).sum()),
-        "hand": int(by_hand(now).sum()),
-    }
+    """Samples by what a query shows, of all."""
+    return _states(now, Query(), np.ones(len(now.index), np.bool_))
 
 
-def found_counts(view: View, now: Snapshot, query: Query) -> dict[str, int]:
-    """Samples by what a query shows, of those that it finds whatever it shows."""
-    among = _among(view, now, replace(query, show="all"))
-    found = {
-        "all": among,
-        "kept": among & now.kept,
-        "dropped": among & now.index.judged & ~now.kept,
-        "hand": among & by_hand(now),
-    }
+def _states(now: Snapshot, query: Query, among: Bools) -> dict[str, int]:
     most = MOST_NEAREST if query.by_clip else len(among)
-    return {name: min(most, int(some.sum())) for name, some in found.items()}
+    return {show: min(most, int((among & _shown(now, show)).sum())) for show in STATES}
+
+
+def _shown(now: Snapshot, show: str) -> Bools:
+    """Who is in one of STATES."""
+    found: Bools = {
+        "all": np.ones(len(now.index), np.bool_),
+        "kept": now.kept,
+        "dropped": now.index.judged & ~now.kept,
+        "hand": by_hand(now),
+    }[show]
+    return found
 
 
 def by_hand(now: Snapshot) -> Bools:
@@ -199,7 +191,7 @@ def by_hand(now: Snapshot) -> Bools:
 
 def found(view: View, now: Snapshot, query: Query) -> list[str]:
     """The ids of all samples that a query finds, on whatever page."""
-    positions, _ = (_nearest if query.by_clip else _sorted)(view, now, query)
+    positions, _ = _found(view, now, query, _among(view, now, query))
     wanted: dict[int, list[int]] = {}
     for position in positions:
         part, row = now.index.place(int(position))
@@ -210,15 +202,15 @@ def found(view: View, now: Snapshot, query: Query) -> list[str]:
     return ids
 
 
+def _found(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Positions, Numbers]:
+    shown = among & _shown(now, query.show)
+    return (_nearest if query.by_clip else _sorted)(view, now, query, shown)
+
+
 def _among(view: View, now: Snapshot, query: Query) -> Bools:
-    """Who passes the filters of a query."""
+    """Who passes the filters of a query, whatever it shows."""
     index = now.index
-    among: Bools = {
-        "all": np.ones(len(index), np.bool_),
-        "kept": now.kept,
-        "dropped": index.judged & ~now.kept,
-        "hand": by_hand(now),
-    }[query.show].copy()
+    among: Bools = np.ones(len(index), np.bool_)
     if query.reason:
         among &= index.has_reason(query.reason)
     if query.source:
@@ -260,8 +252,8 @@ def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
     return hit
 
 
-def _sorted(view: View, now: Snapshot, query: Query) -> tuple[Positions, Numbers]:
-    positions = np.flatnonzero(_among(view, now, query))
+def _sorted(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Positions, Numbers]:
+    positions = np.flatnonzero(among)
     if query.sort == "collected":
         return positions, np.full(len(positions), np.nan, np.float32)
     scores = now.index.scores[query.sort][positions]
@@ -269,8 +261,7 @@ def _sorted(view: View, now: Snapshot, query: Query) -> tuple[Positions, Numbers
     return positions[order], scores[order]
 
 
-def _nearest(view: View, now: Snapshot, query: Query) -> tuple[Positions, Numbers]:
-    among = _among(view, now, query)
+def _nearest(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Positions, Numbers]:
     if query.text:
         vector = view.encoder.encode(query.text)
     else:

@@ -83,7 +83,7 @@ class _Viewer:
         def make() -> str:
             now = self.view.snapshot()
             found = gallery.page(self.view, now, query)
-            counts = gallery.counts(self.view, now, query)
+            counts = gallery.counts(now)
             return self._render("gallery.html.j2", now, query=query, page=found, counts=counts)
 
         return await self._page(make)

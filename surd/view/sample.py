@@ -9,15 +9,16 @@ from typing import Any
 
 from PIL import Image
 
+from surd.dataset.inspect import file_name
 from surd.dataset.simple_prompts import proposed
 from surd.files.images import MAX_PIXELS, ImageProblem, decode, read_header
 from surd.pages.text import number, visible, web_link
-from surd.stages.filter.rules import MISSING, REASONS
+from surd.stages.filter.rules import MISSING, REASONS, told_number
 from surd.store import edits
 from surd.store.aligned import read_row
 from surd.store.manual import REASON
 from surd.store.schema import GROUPS
-from surd.view.gallery import file_name, hand_of, label_of, state_of
+from surd.view.gallery import hand_of, label_of, state_of
 from surd.view.index import Index
 from surd.view.state import Snapshot, View
 
@@ -61,6 +62,8 @@ class Detail:
     edited: bool
     proposed: str | None
     """The simple prompt without edits."""
+    unscored: bool
+    """Whether the scores are of another simple prompt."""
     history: list[edits.Change]
     """The edits, the last one first."""
     complex: str | None
@@ -106,6 +109,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
         file=visible(file_name(samples)),
         simple=_text(written.simple_prompt(rows)),
         edited=id_ in written.now,
+        unscored=bool(clip) and written.simple_prompt(rows) != clip.get("simple_prompt"),
         proposed=_text(proposed(rows, edited=id_ in written.ever)),
         history=_history(view, id_) if id_ in written.ever else [],
         complex=_text(prompts.get("complex_prompt")),
@@ -161,8 +165,8 @@ def _reason(entry: dict[str, Any]) -> Reason:
     return Reason(
         name=entry["reason"],
         meaning=REASONS.get(entry["reason"], ""),
-        value=number(entry["value"]),
-        threshold=number(entry["threshold"]),
+        value=told_number(entry["reason"], entry["value"]) or number(entry["value"]),
+        threshold=told_number(entry["reason"], entry["threshold"]) or number(entry["threshold"]),
         detail=visible(entry["detail"]),
     )
 

@@ -102,7 +102,7 @@ def test_a_key_that_was_removed_says_so_wherever_somebody_wrote_it(tmp_path: Pat
         '"kl"; delete it'
     )
     assert problems(train_adapter={"distance": "cosine"}) == [line]
-    assert refusal(tmp_path, MINIMAL, "train_adapter.distance=kl") == f"{tmp_path}/r.yaml: {line}"
+    assert refusal(tmp_path, MINIMAL, "train_adapter.distance=kl") == f"--set: {line}"
     with pytest.raises(RecipeError, match="was removed"):
         replace_keys(loaded(tmp_path), "train_adapter", {"depth": 3})
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from surd.build.verdicts import funnel
 from surd.report.dataset.samples import Choice, Samples
 from surd.report.page import Section, body
-from surd.stages.filter.rules import REASONS
+from surd.stages.filter.rules import REASONS, told_number
 from surd.store.aligned import Parts
 
 EXAMPLES = 12
@@ -110,6 +110,7 @@ def section(
             "samples": count,
             "only": found.alone[name],
             "threshold": found.thresholds[name],
+            "word": told_number(name, found.thresholds[name]),
             "why": found.whys.get(name),
         }
         for name, count in sorted(found.reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -110,6 +110,13 @@ class Rows:
         return pc.equal(self.by_hand, decision).fill_null(False).to_numpy(zero_copy_only=False)
 
 
+def told_number(reason: str, value: float | None) -> str | None:
+    """A number of a finding as people read it; None where it is one like others."""
+    if reason != "max_nsfw_level" or value is None:
+        return None
+    return next((name for name, level in _LEVELS.items() if level == value), None)
+
+
 def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[int], Rows]:
     """The rows of each table, and the small columns of all together; prompts are let go."""
     sizes: list[int] = []

@@ -193,6 +193,17 @@ def test_other_columns_may_be_missing(tmp_path: Path) -> None:
     assert records(tmp_path / "metadata.parquet")[0].nsfw_level is None
 
 
+def test_a_folder_stands_for_the_metadata_in_it(tmp_path: Path) -> None:
+    path = write(tmp_path, [row(1)])
+    write_part(tmp_path, 1, ["00000001-aaaa.png"])
+    assert records(tmp_path) == records(path)
+    write(tmp_path, [row(1)], "metadata-large.parquet")
+    with pytest.raises(SourceError, match=r"a folder with both metadata\.parquet and"):
+        records(tmp_path)
+    with pytest.raises(SourceError, match=r"a folder with neither metadata\.parquet and"):
+        records(tmp_path.parent)
+
+
 def test_what_is_not_diffusiondb_is_told_in_one_line(tmp_path: Path) -> None:
     path = write(tmp_path, [row(1)])
     with pytest.raises(SourceError, match=r"no part-000001\.zip or similar"):

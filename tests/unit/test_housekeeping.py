@@ -1,0 +1,93 @@
+"""Small things that people meet every day: short answers, clear blame, ways back, room on disks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_publish import RECIPE, make_workspace, sample, samples
+
+from surd.store.workspace import Manifest, Workspace
+
+Surd = Callable[..., Any]
+LOOSE = ("--set", "filter.min_side=1", "--clip-threshold", "0.1")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    rows = [*samples(3), sample(3) | {"nsfw_level": "x", "path": "/pictures/night.png"}]
+    return make_workspace(tmp_path / "w", [rows])
+
+
+def test_inspect_is_short_and_says_why_a_sample_was_dropped(
+    surd: Surd, workspace: Workspace
+) -> None:
+    folder = workspace.location
+    assert surd("filter", folder, *LOOSE).code == 0
+    surd("edit", folder, sample(3)["id"], "--simple", "a night")
+    told = surd("inspect", folder, sample(3)["id"]).out.splitlines()
+    assert "file: night.png" in told and "simple prompt: a night" in told
+    assert "verdict: dropped: max_nsfw_level (x against soft)" in told
+    assert len(told) < 20 and told[-1].endswith("--all")
+    everything = surd("inspect", folder, sample(3)["id"], "--all").out
+    assert "samples:\n" in everything and "  nsfw_level: x" in everything
+    assert "night.png" in surd("inspect", folder).out
+
+
+def test_the_funnel_says_levels_in_words(surd: Surd, workspace: Workspace) -> None:
+    ran = surd("filter", workspace.location, *LOOSE)
+    assert "for this reason only (threshold soft)" in ran.out
+
+
+def test_an_empty_workspace_is_told_as_such(surd: Surd, tmp_path: Path) -> None:
+    Workspace(tmp_path / "w").write_manifest(Manifest(recipe=dict(RECIPE)))
+    ran = surd("inspect", tmp_path / "w")
+    assert ran.code == 2 and "has no samples yet; run: surd collect" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--min-side", "0"), "--min-side: filter.min_side: "),
+        (("--clip-threshold", "high"), "--clip-threshold: filter.clip_threshold: "),
+        (("--set", "filter.min_sides=3"), "--set: filter.min_sides: unknown key; did you mean"),
+        (("--set", "publish.test=2"), "--set: publish.test: "),
+        (("--set", "publish.validation=0.999"), "--set: publish: validation 0.999 and test"),
+    ],
+)
+def test_an_error_names_what_was_typed(
+    surd: Surd, workspace: Workspace, arguments: tuple[str, str], says: str
+) -> None:
+    ran = surd("filter", workspace.location, *arguments)
+    assert ran.code == 2 and ran.err.startswith(f"surd: {says}"), ran.err
+
+
+def test_a_recipe_file_is_not_blamed_for_what_was_typed(surd: Surd, tmp_path: Path) -> None:
+    ran = surd("build", "folder", "-o", tmp_path / "w", "--set", "filter.min_sides=3")
+    assert ran.code == 2 and ran.err.startswith("surd: --set: filter.min_sides: unknown key")
+
+
+def test_the_filter_goes_back_to_its_settings_step_by_step(
+    surd: Surd, workspace: Workspace
+) -> None:
+    folder = workspace.location
+
+    def threshold() -> Any:
+        return workspace.read_manifest().recipe["filter"]["clip_threshold"]
+
+    assert surd("filter", folder, *LOOSE).code == 0
+    kept = surd("filter", folder, "--json").json["kept"]
+    assert surd("filter", folder, "--clip-threshold", "0.9").code == 0
+    assert surd("filter", folder, "--clip-threshold", "0.9").code == 0, "no change"
+    dry = surd("filter", folder, "--undo", "last", "--dry-run", "--json").json
+    assert dry["kept"] == kept and threshold() == 0.9
+    assert surd("filter", folder, "--undo", "last", "--json").json["kept"] == kept
+    assert threshold() == 0.1
+    assert surd("filter", folder, "--undo", "last").code == 0
+    assert threshold() == 0.26
+    ran = surd("filter", folder, "--undo", "last")
+    assert ran.code == 2 and "no earlier settings" in ran.err
+    ran = surd("filter", folder, "--undo", "last", "--min-side", "3")
+    assert ran.code == 2 and "takes no other settings" in ran.err
