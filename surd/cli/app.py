@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from surd.cli import build, curate, evaluate, exchange, look, train
+from surd.cli.clean import clean
 from surd.cli.edit import edit
 from surd.cli.status import status
 
@@ -41,7 +42,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
         "evaluate": evaluate.evaluate,
         "ablate": evaluate.ablate,
     },
-    "Check and describe": {"doctor": look.doctor, "schema": look.schema},
+    "Check, describe and tidy": {"doctor": look.doctor, "schema": look.schema, "clean": clean},
 }
 """Purpose -> name of a command -> its function."""
 

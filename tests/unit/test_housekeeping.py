@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_publish import RECIPE, make_workspace, sample, samples
+from support_publish import RECIPE, make_workspace, sample, samples, write_group
 
 from surd.store.workspace import Manifest, Workspace
 
@@ -91,3 +91,34 @@ def test_the_filter_goes_back_to_its_settings_step_by_step(
     assert ran.code == 2 and "no earlier settings" in ran.err
     ran = surd("filter", folder, "--undo", "last", "--min-side", "3")
     assert ran.code == 2 and "takes no other settings" in ran.err
+
+
+def test_clean_lists_what_can_go_and_deletes_nothing_else(surd: Surd, workspace: Workspace) -> None:
+    folder = Path(workspace.location)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    assert "nothing to delete" in surd("clean", folder).out
+    for name in (
+        "adapter/cache/texts/a.bin",
+        "llm/other--model/layer-3/part-00000.parquet",
+        "clip/.part-00000.parquet.0a0a0a0a.tmp",
+        "dataset.tmp-0123456789abcdef/train-00000.parquet",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * 1000)
+    write_group(workspace, "clip", 7, samples(1))
+    (folder / "adapter" / "notes.txt").write_text("mine")
+    ran = surd("clean", folder)
+    assert ran.code == 2 and "give --yes" in ran.err
+    assert "caches of training: 1 file, 1.0 kB" in ran.out
+    told = surd("clean", folder, "--dry-run", "--json").json
+    assert [one["what"] for one in told["found"]] == [
+        "leftovers of runs that were killed",
+        "parts without samples",
+        "caches of training",
+        "vectors of other language models",
+    ]
+    assert told["removed"] == []
+    assert surd("clean", folder, "--yes").code == 0
+    left = {path for path in folder.rglob("*") if path.is_file() and path.name != ".surd.lock"}
+    assert left == before | {folder / "adapter" / "notes.txt"}
+    assert not (folder / "llm").exists()
