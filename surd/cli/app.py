@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "Bring in, take out": {
         "import": exchange.import_,
         "export": exchange.export,
+        "merge": exchange.merge,
         "push": exchange.push,
     },
     "Train an adapter and use it": {

@@ -109,6 +109,39 @@ def export(
     say(f"{done.location}: {done.form}, {counts}")
 
 
+def merge(
+    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="Workspaces.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="New workspace.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Make one workspace of several: their samples, each once, with decisions, edits and sources.
+
+    What models computed is kept; the settings are those of the first. Duplicates and verdicts are
+    found anew by the next build.
+
+    Example: surd merge mine yours -o ours
+    """
+    from surd.build.merge import merge as bring_together
+    from surd.progress import track
+
+    if len(folders) < 2:
+        raise SurdError("name two workspaces or more: surd merge A B -o C")
+    with track("merge", None, quiet=quiet) as tick:
+        done = bring_together(folders, output, tick)
+    if json_:
+        print_json(asdict(done))
+        return
+    again = f", {done.doubles:,} left out that were there before" if done.doubles else ""
+    parts = "part" if done.parts == 1 else "parts"
+    say(f"{output}: {done.samples:,} samples in {done.parts:,} {parts}{again}")
+    for folder in dict.fromkeys(place for place, _ in done.differing):
+        keys = [key for place, key in done.differing if place == folder]
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        warn(f"{folder} has other settings ({shown}); what depends on them is computed again")
+    say(f"next: {command('build', '-o', output)}")
+
+
 def push(
     folder: Annotated[
         str,

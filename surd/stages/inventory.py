@@ -28,7 +28,7 @@ def begin(
     """
     known = manifest.collected
     if known is None:  # of an earlier version
-        known = Collected(sources=_sources(workspace))
+        known = Collected(sources=sources_of(workspace))
     for problem in _foreign(workspace, known):
         raise WorkspaceError(problem)
     if not look_again:
@@ -119,7 +119,8 @@ def _foreign(workspace: Workspace, known: Collected) -> Iterator[str]:
             )
 
 
-def _sources(workspace: Workspace) -> list[str]:
+def sources_of(workspace: Workspace) -> list[str]:
+    """Fingerprints of the sources that the parts came from."""
     return sorted({state.source for _, _, state in part_states(workspace)})
 
 

@@ -204,6 +204,34 @@ def test_edited_prompts_alone_are_scored_and_embedded_again_and_survive_new_capt
     }
 
 
+def test_merged_workspaces_have_each_sample_once_and_no_model_is_asked_again(
+    surd: Surd, tmp_path: Path, notes: Path
+) -> None:
+    one, two, both = (tmp_path / name for name in ("one", "two", "both"))
+    for folder, numbers in ((one, range(12)), (two, range(8, 20))):
+        add_pictures(tmp_path / f"{folder.name} pictures", numbers)
+        assert surd(*build(folder, tmp_path / f"{folder.name} pictures", 5)).code == 0
+    ids = [match["id"] for match in surd("inspect", two, "--json").json["matches"]]
+    assert surd("edit", two, ids[-1], "--simple", "a jug", "--apply", "-q").code == 0
+    assert surd("filter", one, "--drop", ids[0]).code == 0
+    notes.unlink()
+    before = digests(one) | digests(two)
+    done = surd("merge", one, two, "-o", both, "--json").json
+    assert (done["samples"], done["doubles"], done["differing"]) == (20, 4, [])
+    assert digests(one) | digests(two) == before
+    ran = surd("build", "-o", both, "-q", "--until", "filter")
+    assert ran.code == 0, ran.err
+    assert counted(notes) == {}
+    table = pq.ParquetDataset(both / "clip").read(["id", "simple_prompt"]).to_pylist()
+    prompts = {row["id"]: row["simple_prompt"] for row in table}
+    assert len(table) == len(prompts) == 20 and prompts[ids[-1]] == "a jug"
+    assert surd("inspect", both, ids[0]).out.count("dropped: manual (drop)") == 1
+    ran = surd("merge", one, two, "-o", both)
+    assert ran.code == 2 and "already exists" in ran.err
+    ran = surd("merge", one, "-o", tmp_path / "alone")
+    assert ran.code == 2 and "two workspaces or more" in ran.err
+
+
 def parts(folder: Path) -> dict[str, str]:
     """Of all groups but the samples, whose footers tell how they were collected."""
     return {name: digest for name, digest in digests(folder).items() if "samples" not in name}
