@@ -70,10 +70,11 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
     oriented = b"Exif\0\0" + _tiff(orientation)
     exif = b"\xff\xe1" + struct.pack(">H", len(oriented) + 2) + oriented
     waiting = exif if orientation > 1 else b""
-    position = 2
+    position, scans = 2, 0
     while (found := _MARKER.search(data, position)) is not None:
         marker = found[1][0]
-        yield data[position : found.start()]  # what is entropy-coded
+        if scans:
+            yield data[position : found.start()]  # what is entropy-coded
         if waiting and marker != 0xE0:
             yield waiting
             waiting = b""
@@ -87,6 +88,7 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
         body = data[found.end() + 2 : position]
         if length < 2 or position > len(data):
             raise _OddError
+        scans += marker == _SOS
         kept = _kept(marker, body)
         if kept:
             yield bytes((0xFF, marker)) + struct.pack(">H", len(kept) + 2) + kept
@@ -102,7 +104,7 @@ def _kept(marker: int, body: bytes) -> bytes | None:
     if marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
         return None
     if marker == 0xEE and body.startswith(b"Adobe"):
-        return None
+        return body[:12]
     return b"" if 0xE0 <= marker <= 0xEF or marker == _COMMENT else None
 
 

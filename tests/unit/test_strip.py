@@ -145,6 +145,12 @@ def test_previews_are_no_part_of_the_picture() -> None:
     assert b"secret face!" not in without_metadata(with_preview, 1)
 
 
+def test_bytes_between_segments_are_no_part_of_the_picture() -> None:
+    data = jpeg(exif=b"")
+    at = data.index(b"\xff\xdb")
+    assert BYTES not in without_metadata(data[:at] + BYTES + data[at:], 1)
+
+
 _WHOLE = [make() for make in FILES.values()]
 
 
