@@ -8,18 +8,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from surd import __version__
 from surd.adapter.encoding import check_seed, check_text, cut_short, generate
-from surd.adapter.files import load, read_config
+from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.errors import SurdError
 from surd.files.contact_sheet import contact_sheet
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
+from surd.models.names import public_name
 from surd.progress import Tick
 from surd.store.storage import Storage, local_path
+from surd.text.generation import infotext
 
 log = logging.getLogger("surd")
 
@@ -52,8 +56,8 @@ def draw(
     device: str = "auto",
     tick: Tick = lambda counts: None,
 ) -> list[Path]:
-    """Write one PNG for each prompt and seed; to compare, the base model's is to its left, and
-    a line above says which is which.
+    """Write one PNG for each prompt and seed, which says how it was drawn; to compare, the base
+    model's is to its left, and a line above says which is which.
 
     The diffusion model is the one the adapter was trained with, unless another is named; `llm` is
     another place of the language model that it reads. Raises
@@ -88,17 +92,42 @@ def draw(
     sides = (None, adapter) if wish.compare else (adapter,)
     titles = (("without", "black"), ("with", "black")) if wish.compare else ()
     negative = [wish.negative_prompt]
-    mark = PngInfo()
-    mark.add_text(*_MARK)
+    about = {"Model": public_name(name), **_about_adapter(run, llm)}
     for (prompt, seed), path in paths.items():
         pictures = [
             generate(pipeline, side, [prompt], [seed], negative_prompts=negative, **how)[0]
             for side in sides
         ]
+        told = {
+            "Steps": wish.steps,
+            "Sampler": type(pipeline.scheduler).__name__.removesuffix("Scheduler"),
+            "CFG scale": wish.guidance,
+            "Seed": seed,
+            "Size": f"{pictures[0].width}x{pictures[0].height}",
+            **about,
+            **({"Left": "without adapter", "Right": "with adapter"} if wish.compare else {}),
+            "Version": f"surd {__version__}",
+        }
+        info = PngInfo()
+        info.add_text(*_MARK)
+        info.add_text("parameters", infotext.write(prompt, wish.negative_prompt, told))
         with storage.writing(path.name) as temporary:
-            contact_sheet([pictures], titles).save(temporary, "PNG", pnginfo=mark)
+            contact_sheet([pictures], titles).save(temporary, "PNG", pnginfo=info)
         tick({"ok": 1})
     return [*paths.values()]
+
+
+def _about_adapter(run: str | Path, llm: str | None) -> dict[str, Any]:
+    """Its name without the folders it lies in, ten digits of its weights' SHA-256, and the
+    language model that it reads."""
+    folder = local_path(run)
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    about = {"Adapter": folder.absolute().name, "Adapter hash": digest[:10]}
+    language = read_config(run).get("language_model")
+    if language is not None:
+        about["Language model"] = public_name(llm or language["name"])
+    return about
 
 
 def _check_free(path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import logging
+import math
 import struct
 import warnings
 import zlib

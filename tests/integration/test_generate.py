@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,30 @@ def test_the_command_writes_the_same_picture_every_time(
         (tmp_path / "b" / name).unlink()
     assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0
     assert surd(*told, "--seed", 1, "-o", tmp_path / "b").code == 0, "its own are drawn anew"
+
+
+def test_surd_reads_how_its_own_pictures_were_drawn(
+    surd: Surd, pipeline: Any, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path / "sd")
+    run = tmp_path / "secret" / "cups"
+    adapters.save(make_adapter(), run, about={"training": {"diffusion": str(tmp_path / "sd")}})
+    prompt, out = "zwei rote Tassen, 漆", tmp_path / "out"
+    told = ("--adapter", run, "--seed", 5, "--steps", 2, "--guidance", 3.5)
+    negative = ("--negative", "blurry")
+    assert surd("generate", prompt, *told, *negative, "-o", out).code == 0
+    (path,) = out.iterdir()
+    generation = json.loads(surd("inspect", path, "--json").out)
+    assert generation["prompt"] == prompt and generation["negative_prompt"] == "blurry"
+    assert (generation["generator"], generation["model"]) == ("surd", "sd")
+    settings = generation["settings"]
+    drawn = {"steps": 2, "cfg_scale": 3.5, "seed": 5, "Adapter": "cups", "sampler": "DDIM"}
+    assert settings | drawn == settings and len(settings["Adapter hash"]) == 10
+    assert b"secret" not in path.read_bytes()
+    assert surd("generate", prompt, *told, "--compare", "-o", out / "sheets").code == 0
+    (path,) = (out / "sheets").iterdir()
+    written = Image.open(path).info["parameters"]
+    assert "Left: without adapter, Right: with adapter" in written and "Negative" not in written
 
 
 def test_a_prompt_that_is_cut_is_told_so(

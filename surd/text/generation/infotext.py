@@ -7,7 +7,9 @@ more lines.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from surd.text.generation import found
@@ -40,6 +42,7 @@ _LINES = 8
 """Without a line of steps, settings are looked for in so many last lines."""
 
 _GENERATORS = (
+    (re.compile(r"^surd\b", re.I), "surd"),
     (re.compile(r"^f\d|forge|^neo", re.I), "Forge"),
     (re.compile(r"stable-diffusion\.cpp|sd\.cpp", re.I), "stable-diffusion.cpp"),
     (re.compile(r"comfyui", re.I), "ComfyUI"),
@@ -72,6 +75,18 @@ def read(text: str, *, plain: bool = False) -> Generation | None:
         model=_model(pairs),
         settings=found.settings(pairs),
     )
+
+
+def write(prompt: str, negative_prompt: str, settings: Mapping[str, object]) -> str:
+    """The text of a picture; `settings` begin with ``Steps``. :func:`read` gives them back."""
+    pairs = ", ".join(f"{name}: {_told(str(value))}" for name, value in settings.items())
+    negative = f"\n{NEGATIVE} {negative_prompt}" if negative_prompt.strip() else ""
+    return f"{prompt}{negative}\n{pairs}"
+
+
+def _told(value: str) -> str:
+    """In quotes where it would be read as more than one value, or as another."""
+    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:|\n\r"{}\[\]]', value) else value
 
 
 def _settings_start(text: str) -> int:

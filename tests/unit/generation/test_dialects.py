@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surd.text.generation import dialects
+from surd.text.generation import dialects, infotext
 from surd.text.generation.dialects import read_text
 from surd.text.generation.found import Generation, Text
 
@@ -71,6 +71,7 @@ def test_an_infotext_is_read_whatever_it_lacks(name: str) -> None:
         ("Version: f2.0.1v1.10.1-previous-659", "Forge"),
         ("Version: v1.9.3", "AUTOMATIC1111"),
         ("Version: ComfyUI", "ComfyUI"),
+        ("Version: surd 0.1.0", "surd"),
         ("Version: stable-diffusion.cpp", "stable-diffusion.cpp"),
         ("App: SD.Next, Version: 1a2b3c", "SD.Next"),
         ("Version: Fooocus v2.5.5", "Fooocus"),
@@ -81,6 +82,19 @@ def test_an_infotext_says_who_wrote_it(told: str, generator: str) -> None:
     generation = read_text(f"{WANTED}\n{SETTINGS}, {told}")
     assert generation is not None
     assert generation.generator == generator
+
+
+def test_a_written_infotext_is_read_as_it_was_meant() -> None:
+    prompt, names = 'two cups,\nnot "blue": {red}', 'of "me", Seed: 9|\n[x]: {y}\\'
+    told = {"Steps": 12, "CFG scale": 7.5, "Seed": 3, "Size": "512x768", "Adapter": names}
+    for negative in ("blurry, text\nand: more", ""):
+        generation = read_text(infotext.write(prompt, negative, told | {"Version": "surd 0.1.0"}))
+        assert generation is not None
+        assert (generation.prompt, generation.negative_prompt) == (prompt, negative or None)
+        assert generation.generator == "surd"
+        settings = generation.settings
+        assert (settings["steps"], settings["seed"], settings["cfg_scale"]) == (12, 3, 7.5)
+        assert settings["Adapter"] == names
 
 
 def test_quoted_values_do_not_override_settings() -> None:
