@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -70,7 +71,8 @@ def export(
         str,
         typer.Argument(
             metavar="FORM",
-            help="surd, webdataset, csv or prompt2vec; of an evaluated adapter: preferences.",
+            help="kohya, onetrainer, simpletuner, ai-toolkit, diffusers, imagefolder (also: surd), "
+            "webdataset, csv or prompt2vec; of an evaluated adapter: preferences.",
         ),
     ],
     output: Annotated[
@@ -82,6 +84,25 @@ def export(
             help="New folder; for prompt2vec and preferences, a file.",
         ),
     ],
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Text of the samples: simple (the default), complex or all; may be repeated.",
+        ),
+    ] = None,
+    trigger: Annotated[
+        str, typer.Option(metavar="WORDS", help="Put these words first where a text lacks them.")
+    ] = "",
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="How often a trainer sees each sample in an epoch.")
+    ] = None,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link", help="Hard-link images that are equal to the files they were collected from."
+        ),
+    ] = False,
     model: Llm = None,
     layer: Layer = None,
     quiet: Quiet = False,
@@ -89,24 +110,39 @@ def export(
 ) -> None:
     """Write the published dataset, or a language model's vectors, in another form.
 
-    Example: surd export my-data webdataset -o my-tars
+    Example: surd export my-data kohya -o my-kohya --text all --trigger "sks cup"
     """
+    of_samples = {"--text": text, "--trigger": trigger, "--repeats": repeats, "--link": link}
+    of_vectors = {"--model": model, "--layer": layer is not None}
     if form == "prompt2vec":
+        _refuse(form, of_samples)
         _export_prompt2vec(folder, output, model, layer, as_json=json_)
         return
+    _refuse(form, of_vectors)
     if form == "preferences":
+        _refuse(form, of_samples)
         _export_preferences(folder, output, as_json=json_)
         return
+    from surd.dataset.export.job import Wish
     from surd.dataset.export.run import export as write
     from surd.progress import track
 
+    wish = Wish(text or (), trigger, repeats, link)
     with track("export", None, quiet=quiet) as tick:
-        done = write(folder, form, output, tick)
+        done = write(folder, form, output, tick, wish)
     if json_:
         print_json(asdict(done))
         return
     counts = ", ".join(f"{n:,} {split}" for split, n in done.splits.items())
     say(f"{done.location}: {done.form}, {counts}")
+    for why, count in done.left_out.items():
+        say(f"left out: {count:,} samples {why}")
+    if done.converted:
+        say(f"{done.converted:,} images became PNGs, which {done.form} reads and shows upright")
+    if done.linked is not None:
+        say(f"{done.linked:,} images are hard links to the files they were collected from")
+    if done.settings:
+        say(f"settings: {done.settings}")
 
 
 def merge(
@@ -274,6 +310,13 @@ def _export_prompt2vec(
         print_json({"file": path, "prompts": prompts})
     else:
         say(f"{path}: {prompts:,} prompts")
+
+
+def _refuse(form: str, options: Mapping[str, object]) -> None:
+    """Raises SurdError for the first that was given: the form has no use for it."""
+    for name, value in options.items():
+        if value:
+            raise SurdError(f"{form}: takes no {name}; leave it out")
 
 
 def _told(run: str, model: str | None, layer: int | None) -> tuple[str, int]:

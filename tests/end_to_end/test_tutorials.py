@@ -72,7 +72,7 @@ def test_your_own_folder_becomes_a_published_dataset(
         r"surd publish my-data --set publish\.licence=.*": AS_IT_STANDS,
         r"surd push my-data .*": AS_IT_STANDS,
         r"surd collect my-data": AS_IT_STANDS,
-        r"surd export my-data (surd|webdataset) -o .*": AS_IT_STANDS,
+        r"surd export my-data (kohya|imagefolder|webdataset) -o .*": AS_IT_STANDS,
     }
     with taken_for_the_hub(monkeypatch, here) as hub:
         said = run_page(

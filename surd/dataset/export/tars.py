@@ -1,4 +1,4 @@
-"""WebDataset: tar files of samples, each an image, its simple prompt and a JSON object.
+"""WebDataset: tar files of samples, each an image, a text and a JSON object.
 
 https://github.com/webdataset/webdataset#the-webdataset-format; numbered and filled as img2dataset
 does it: 00000.tar, with KEY.jpg, KEY.txt and KEY.json in each.
@@ -11,55 +11,58 @@ import json
 import math
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from surd.dataset.published import Picture, Published, pictures
-from surd.progress import Tick
+from surd.dataset.columns import EXTENSIONS
+from surd.dataset.export.job import Job
+from surd.dataset.published import Picture
 
 _MAX_SAMPLES = 10_000
 _MAX_BYTES = 1_000_000_000
 
+_Sample = tuple[Picture, str]
 
-def write_webdataset(dataset: Published, out: Path, tick: Tick) -> None:
+
+def write_webdataset(job: Job) -> None:
     """``SPLIT/00000.tar`` and on, of at most 10,000 samples or a gigabyte each."""
-    for split in dataset.splits:
-        (out / split).mkdir()
-        for number, samples in enumerate(_shards(pictures(dataset, split))):
-            path = out / split / f"{number:05d}.tar"
+    for split in job.dataset.splits:
+        (job.folder / split).mkdir()
+        samples = (
+            (picture, text) for picture, (text,) in job.captioned(split, EXTENSIONS.values())
+        )
+        for number, shard in enumerate(_shards(samples)):
+            path = job.folder / split / f"{number:05d}.tar"
             with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-                for picture in samples:
-                    for name, content in _members(picture):
+                for picture, text in shard:
+                    for name, content in _members(picture, text):
                         tar.addfile(_entry(name, len(content)), io.BytesIO(content))
-                    tick({"ok": 1})
 
 
-def _shards(samples: Iterator[Picture]) -> Iterator[Iterator[Picture]]:
+def _shards(samples: Iterator[_Sample]) -> Iterator[Iterator[_Sample]]:
     """Cut a stream into streams; each is to be used up before the next is asked for."""
     first = next(samples, None)
 
-    def shard(start: Picture) -> Iterator[Picture]:
+    def shard(start: _Sample) -> Iterator[_Sample]:
         nonlocal first
-        count, size, picture = 0, 0, start
+        count, size, sample = 0, 0, start
         while True:
-            yield picture
-            count, size = count + 1, size + len(picture.data)
+            yield sample
+            count, size = count + 1, size + len(sample[0].data)
             first = next(samples, None)
-            if first is None or count == _MAX_SAMPLES or size + len(first.data) > _MAX_BYTES:
+            if first is None or count == _MAX_SAMPLES or size + len(first[0].data) > _MAX_BYTES:
                 return
-            picture = first
+            sample = first
 
     while first is not None:
         yield shard(first)
 
 
-def _members(picture: Picture) -> Iterator[tuple[str, bytes]]:
-    text = picture.fields["simple_prompt"]
-    said = {name: _json_value(value) for name, value in picture.fields.items()}
-    said |= {"key": picture.id, "caption": text, "status": "success"}
+def _members(picture: Picture, text: str) -> Iterator[tuple[str, bytes]]:
+    told = {name: _json_value(value) for name, value in picture.fields.items()}
+    told |= {"key": picture.id, "caption": text, "status": "success"}
     yield f"{picture.id}.{picture.extension}", picture.data
     yield f"{picture.id}.txt", text.encode()
-    yield f"{picture.id}.json", json.dumps(said, allow_nan=False).encode()
+    yield f"{picture.id}.json", json.dumps(told, allow_nan=False).encode()
 
 
 def _json_value(value: Any) -> Any:
