@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surd.adapter.language import Language
 from surd.adapter.lora import AnyAdapter, Lora
 from surd.adapter.module import Adapter, Base
 from surd.errors import ModelError
@@ -229,6 +228,8 @@ def adapt(
     adapter.eval()
     if adapter.config.language_model is not None:
         if adapter.language is None:
+            from surd.adapter.language import Language  # others do not need its libraries
+
             adapter.language = Language(adapter.config.language_model, device=parameter.device)
         llm, mask = adapter.language.states(list(chain(*texts)))
         given = (llm.to(parameter.device, parameter.dtype), mask.to(parameter.device))

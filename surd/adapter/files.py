@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from surd.adapter.language import Language
 from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, sizes_in
 from surd.adapter.module import Adapter, AdapterConfig, Base, LanguageModel
 from surd.errors import ModelError
@@ -90,6 +89,8 @@ def load(
         ) from error
     adapter.base = _base(config)
     if isinstance(adapter, Adapter) and adapter.config.language_model is not None:
+        from surd.adapter.language import Language  # others do not need its libraries
+
         adapter.language = Language(adapter.config.language_model, llm, device)
     elif llm is not None:
         raise ModelError(f"{folder}: this adapter reads no language model; leave out --llm")
