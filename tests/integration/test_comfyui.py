@@ -201,7 +201,7 @@ def test_an_adapter_for_another_model_is_one_line(graph: Graph, models: Path) ->
 def test_a_lora_is_sent_to_comfyuis_own_loader(graph: Graph, models: Path) -> None:
     lora = lora_of(LoraConfig(width=32, rank=2), make_pipeline())
     adapters.save(lora, models / "surd" / "lora")
-    with pytest.raises(SurdError, match="lora: a LoRA; copy its .* to models/loras instead"):
+    with pytest.raises(SurdError, match=r"lora: a LoRA; copy its .* to models/loras instead"):
         graph.run("SurdLoadAdapter", adapter="lora")
 
 

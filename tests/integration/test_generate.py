@@ -18,6 +18,7 @@ from diffusers import (
 )
 from PIL import Image
 from support_diffusion import MARKS, SIDE, make_pipeline
+from support_docs import blocks
 
 from surd import adapter as adapters
 from surd.adapter.encoding import encode, generate, prompt_inputs
@@ -341,3 +342,34 @@ def test_a_string_is_one_prompt_and_one_negative_is_that_of_all(pipeline: Any) -
     }.items():
         with pytest.raises(ModelError, match=says):
             call()
+
+
+def test_every_example_of_the_page_on_using_an_adapter_draws(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline.save_pretrained("sd")
+    ControlNetModel.from_unet(
+        pipeline.unet, conditioning_embedding_out_channels=(4, 8)
+    ).save_pretrained("control")
+    adapters.save(make_adapter(), "run", about={"training": {"diffusion": "sd"}})
+    Image.new("RGB", (SIDE, SIDE)).save("sketch.png")
+    Image.new("RGB", (SIDE, SIDE)).save("edges.png")
+    swaps = {
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd",
+        "lllyasviel/control_v11p_sd15_canny": "control",
+        "my-data/adapter/run": "run",
+        '"cuda"': '"cpu"',
+        "torch.float16": "torch.float32",
+        "pipeline(**inputs": "pipeline(**inputs, num_inference_steps=2",
+    }
+    page = Path(__file__).parents[2] / "docs" / "use.md"
+    examples = [block.text for block in blocks(page) if block.language == "python"]
+    assert len(examples) == 3
+    for text in examples:
+        for old, new in swaps.items():
+            text = text.replace(old, new)
+        drawn: dict[str, Any] = {}
+        exec(text, drawn)
+        picture = drawn.get("picture") or Image.open("cups.png")
+        assert picture.size[0] % SIDE == 0, text
