@@ -6,6 +6,7 @@ Each reader takes a row as its file has it, and `where` that is, for messages. R
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ DEPENDENT = frozenset(
     {"item_id", "text", "proposition_id", "dependency", "question_natural_language"}
 )
 """The columns of DSG's and DPG-Bench's tables: a row is a question."""
+
+_NUMBER = re.compile(r"_?[0-9]+$")
+"""Of a prompt within the set it comes from; DSG and TIFA have an underscore, DPG-Bench has none."""
 
 
 def own(row: Row, where: str, kind: str) -> Prompt:
@@ -95,22 +99,25 @@ def _position(value: object, objects: int, where: str) -> tuple[str, int]:
 
 
 def tifa(rows: Iterable[Located], kind: str) -> Iterator[Prompt]:
-    """The questions of TIFA's ``tifa_v1.0_question_answers.json``
-    (https://arxiv.org/abs/2303.11897), one object each.
+    """TIFA v1.0 (https://arxiv.org/abs/2303.11897): ``tifa_v1.0_question_answers.json``, a question
+    each, and ``tifa_v1.0_text_inputs.json``, the captions alone.
 
-    Its ``choices`` are not offered: an answer counts as it is said. The kind is the set a caption
+    The ``choices`` are not offered: an answer counts as it is said. The kind is the set a caption
     comes from, which its ``id`` begins with.
     """
     found: dict[str, tuple[str, list[Question]]] = {}
     for where, row in rows:
-        for name in ("caption", "question", "answer"):
+        is_asked = "question" in row or "answer" in row
+        for name in ("caption", *(("question", "answer") if is_asked else ())):
             if name not in row:
                 raise SurdError(f"{where}: {name}: missing; this one has {', '.join(row)}")
         caption = sentence(row["caption"], f"{where}: caption")
-        asked, answer = (sentence(row[n], f"{where}: {n}") for n in ("question", "answer"))
         id_ = row.get("id")
         of = _series(id_, kind) if isinstance(id_, str) else kind
-        found.setdefault(caption, (of, []))[1].append(Question(asked, answer))
+        questions = found.setdefault(caption, (of, []))[1]
+        if is_asked:
+            asked, answer = (sentence(row[n], f"{where}: {n}") for n in ("question", "answer"))
+            questions.append(Question(asked, answer))
     for caption, (of, questions) in found.items():
         yield Prompt(caption, of, tuple(questions))
 
@@ -176,9 +183,8 @@ def _number(value: object, where: str) -> int:
 
 
 def _series(id_: str, otherwise: str) -> str:
-    """``whoops`` of ``whoops_5``: where a prompt comes from, if its id says so."""
-    name, _, number = id_.rpartition("_")
-    return name if name and number.isdecimal() else otherwise
+    """``whoops`` of ``whoops_5`` and ``whoops5``: where a prompt comes from, if its id says so."""
+    return _NUMBER.sub("", id_) or otherwise
 
 
 def _questions(value: object, where: str) -> tuple[Question, ...]:

@@ -21,6 +21,20 @@ zoo_1,A grey cat under a table.,table,3,0,entity,whole,entity - whole (table),Is
 zoo_1,A grey cat under a table.,"cat, table, under",4,"1,3",relation,spatial,"relation - spatial",Is the cat under the table?
 park7,"Two dogs, running",dogs,1,0,entity,whole,entity - whole (dogs),Are there dogs?
 """  # noqa: E501
+DPG = (
+    "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+    "question_natural_language\r\n"
+    '0,"A tall lamp, called ""the heron"", leans.\nIts shade is green.",,1,0,entity,whole,'
+    "entity - whole (lamp),Is there a lamp?\r\n"
+    '0,"A tall lamp, called ""the heron"", leans.\nIts shade is green.",,2,1,entity,part,'
+    '"entity - part (lamp, shade)",Does the lamp have a shade?\r\n'
+    '0,"A tall lamp, called ""the heron"", leans.\nIts shade is green.",,3,"1,2",attribute,color,'
+    '"attribute - color (shade, green)",Is the shade green?\r\n'
+    '0,"A tall lamp, called ""the heron"", leans.\nIts shade is green.",,4,0,global,,'
+    '"global - (leaning)","Is the picture leaning, as a whole?"\r\n'
+    "partiprompts12,a fox on a bicycle,,1,0,entity,whole,entity - whole (fox),Is there a fox?\r\n"
+    'COCOval7,three red mugs,,1,0,other,count,"other - count (mugs, ==3)",Are there three mugs?\r\n'
+)
 GENEVAL_2 = {
     "prompt": "two blue boats behind a wooden bench",
     "atom_count": 5,
@@ -96,7 +110,17 @@ def test_a_table_of_dependent_questions(tmp_path: Path, name: str) -> None:
             Question("Is the cat under the table?", "yes", (0, 2)),
         ),
     )
-    assert (second.text, second.kind) == ("Two dogs, running", Path(name).stem)
+    assert (second.text, second.kind) == ("Two dogs, running", "park")
+
+
+def test_dpg_bench(tmp_path: Path) -> None:
+    """Ids without an underscore, some of them numbers alone; paragraphs, with lines in them."""
+    first, second, third = load_prompts(written(tmp_path, "dpg_bench.csv", DPG))
+    assert [(p.kind, len(p.questions)) for p in (first, second, third)] == [
+        ("dpg_bench", 4), ("partiprompts", 1), ("COCOval", 1)
+    ]  # fmt: skip
+    assert first.text == 'A tall lamp, called "the heron", leans.\nIts shade is green.'
+    assert [q.needs for q in first.questions] == [(), (0,), (0, 1), ()]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +177,16 @@ def test_tifa(tmp_path: Path) -> None:
     assert (cats.kind, cats.questions[0].answer) == ("drawbench", "2")
 
 
+def test_tifas_captions_alone(tmp_path: Path) -> None:
+    rows = [
+        {"id": "coco_12", "caption": "A man on a horse. ", "coco_val_id": "9"},
+        {"id": "partiprompt_3", "caption": "Two cats."},
+        {"id": "drawbench_4", "caption": "Two cats."},
+    ]
+    found = load_prompts(written(tmp_path, "tifa_v1.0_text_inputs.json", json.dumps(rows)))
+    assert found == [Prompt("A man on a horse.", "coco"), Prompt("Two cats.", "partiprompt")]
+
+
 def test_sets_of_prompts_alone(tmp_path: Path) -> None:
     compbench = "a green bench and a blue bowl\na red book and a yellow vase\n"
     found = load_prompts(written(tmp_path, "color_val.txt", compbench))
@@ -175,6 +209,8 @@ def test_sets_of_prompts_alone(tmp_path: Path) -> None:
             "include[0].position: ['on', 3]; write",
         ),
         ("a.json", json.dumps([{"caption": "a", "question": "b"}]), "[0]: answer: missing"),
+        ("a.json", json.dumps([{"caption": "a", "answer": "b"}]), "[0]: question: missing"),
+        ("a.json", json.dumps([{"id": "a_1"}]), "[0]: caption: missing"),
         ("a.json", "{}", "not a list of objects"),
         ("a.json", "[", "not JSON"),
         ("a.json", "[]", "contains no prompts"),
