@@ -377,8 +377,14 @@ def _run_stages(
             tick = begin(stage.name, step.jobs.rows)
             with _forgetting(workspace, manifest, before, stage.name, made):
                 yield from compute_jobs(
-                    *(engine, workspace, stage, params, step.jobs, tick),
-                    **{"workers": options.workers, "beside": beside},
+                    engine,
+                    workspace,
+                    stage,
+                    params,
+                    step.jobs,
+                    tick,
+                    workers=options.workers,
+                    beside=beside,
                 )
 
         is_due = partial(_is_due, options)

@@ -64,8 +64,15 @@ def compute_jobs(
     open_ = partial(open_stage, workspace, stage)
     try:
         yield from engine.map(
-            *(workspace, stage, params, jobs, open_, give_up, tick),
-            **{"workers": workers, "beside": beside},
+            workspace,
+            stage,
+            params,
+            jobs,
+            open_,
+            give_up,
+            tick,
+            workers=workers,
+            beside=beside,
         )
     finally:
         workspace.storage.remove_leftovers(stage.group)  # of workers that died
