@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -18,7 +19,13 @@ LIMIT_S = 60.0
 """Seconds of processor time, over all threads: honest images of 100 megapixels take some ten. Work
 that waits for ever ends after ten times as long by the clock."""
 
-_START = "import sys; sys.path[:] = {path!r}; from surd.files.apart import _serve; _serve({fd})"
+_START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C waits for no decoder
+sys.path[:] = {path!r}
+from surd.files.apart import _serve
+_serve({fd})
+"""
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 
 
@@ -32,7 +39,8 @@ class _Worker:
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
         with theirs:
-            start = _START.format(path=[path for path in sys.path if path], fd=theirs.fileno())
+            path = [folder or str(Path.cwd()) for folder in sys.path]
+            start = _START.format(path=path, fd=theirs.fileno())
             self.process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-W", "ignore", "-c", start],
                 stdin=subprocess.DEVNULL,
@@ -110,7 +118,6 @@ def _receive(connection: Connection) -> Any:
 def _serve(file_descriptor: int) -> None:
     """Until the other end is closed, be it by the death of who holds it. The limit is in here, so
     that it holds without anybody else."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to heed
     for ends in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(ends, signal.SIG_DFL)
     connection = Connection(file_descriptor)

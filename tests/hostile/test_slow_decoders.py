@@ -75,17 +75,11 @@ def test_a_crash_is_told_as_one() -> None:
     assert apart(len, b"abc") == 3
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_kill_from_outside_is_no_verdict(sent: signal.Signals) -> None:
     with pytest.raises(MemoryError, match=sent.name):
         apart(os.kill, apart(os.getpid), sent)
     assert apart(len, b"abc") == 3
-
-
-def test_ctrl_c_is_left_to_the_parent() -> None:
-    pid = apart(os.getpid)
-    os.kill(pid, signal.SIGINT)
-    assert apart(os.getpid) == pid
 
 
 def test_a_process_that_died_idle_is_replaced() -> None:
@@ -101,6 +95,13 @@ def test_one_that_cannot_start_is_no_verdict(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(apart_module, "_START", "raise SystemExit(7)  # {path} {fd}")
     with pytest.raises(MemoryError, match=r"cannot start \(exit code 7\)"):
         decode(saved("TIFF"))
+
+
+def test_it_finds_what_its_parent_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart_module._idle.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert apart(eval, "__import__('sys').path") == [str(tmp_path), *sys.path[1:]]
 
 
 def test_what_work_raises_and_returns_comes_across() -> None:
