@@ -61,6 +61,7 @@ _FIRST_OF_MANY = ("GIF", "MPO", "TIFF")
 """Formats whose first picture stands for a file with several: an animation's, a scan's."""
 _EXTRAS = {"HEIC": ("pillow_heif", "register_heif_opener"), "JPEG XL": ("pillow_jxl", "")}
 """What ``surd[formats]`` decodes: the module, and its function that tells Pillow so."""
+_AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = 0x0112
 _STRIP_PIXELS = 4_000_000
@@ -274,8 +275,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageProblem("too_many_pixels", str(error).split(",")[0]) from error
     except UnidentifiedImageError as error:
-        if data[4:8] == b"ftyp":
-            raise _no_image(data) from error
+        if data[4:8] == b"ftyp" and data[8:12] not in (*_AVIF_BRANDS, *_HEIF_BRANDS):
+            raise _no_image(data) from error  # a video, mostly
         raise ImageProblem("decode_error", "an image file with a damaged header") from error
     except _DECODER_ERRORS as error:
         raise _problem(error, data) from error
@@ -291,7 +292,7 @@ def _no_image(data: bytes) -> ImageProblem:
 def _load_decoder(data: bytes) -> None:
     """Have Pillow know the format of ``data``. Raises ImageProblem where its decoder is missing."""
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in (b"avif", b"avis") and not features.check("avif"):
+    if brand in _AVIF_BRANDS and not features.check("avif"):
         raise ImageProblem("unsupported_format", "AVIF; run: pip install -U pillow")
     name = "JPEG XL" if is_jxl(data) else "HEIC" if brand in _HEIF_BRANDS else None
     if name is not None and b"avif" not in data[16:64] and not _registered(name):

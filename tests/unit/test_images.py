@@ -538,6 +538,18 @@ def test_a_format_of_an_extra_that_is_missing_names_it(
     images._registered.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("brand", "status"),
+    [(b"avif", "decode_error"), (b"heic", "decode_error"), (b"mp42", "not_an_image")],
+)
+def test_a_damaged_avif_is_an_image_and_a_video_is_none(brand: bytes, status: str) -> None:
+    if brand == b"heic":
+        pytest.importorskip("pillow_heif")
+    with pytest.raises(ImageProblem) as caught:
+        facts(b"\0\0\0\x18ftyp" + brand + bytes(60))
+    assert caught.value.status == status
+
+
 @pytest.mark.parametrize(("kind", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
 def test_formats_of_the_extra_are_decoded(kind: str, module: str) -> None:
     loaded = pytest.importorskip(module)
