@@ -152,7 +152,7 @@ class Workspace:
         try:
             raw = parse_json(self.storage.read_bytes(MANIFEST))
             version = raw["format_version"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise WorkspaceError(
                 f"{self.location}: not a surd workspace (no {MANIFEST}); "
                 "make one with: surd build RECIPE -o DIR"

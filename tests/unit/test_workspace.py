@@ -377,6 +377,12 @@ def test_a_folder_without_manifest_is_no_workspace(workspace: Workspace) -> None
         workspace.read_manifest()
 
 
+def test_a_file_is_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(WorkspaceError, match="not a surd workspace"):
+        Workspace(tmp_path / "a.png").read_manifest()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
