@@ -38,10 +38,10 @@ test-pythons: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python tests/pythons.py tests/unit $(WORKERS)
 
-# with the lowest versions that pyproject.toml allows
+# unit and integration tests, attacks and faults, with the lowest versions that pyproject.toml allows
 test-oldest: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/python tests/pythons.py --lowest tests/unit tests/integration $(WORKERS)
+	$(BIN)/python tests/pythons.py --lowest tests/unit tests/integration tests/hostile tests/faults $(WORKERS)
 
 # untrusted bytes, for SECONDS per target; findings stay in .fuzz/
 SECONDS ?= 60
