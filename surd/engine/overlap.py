@@ -118,6 +118,8 @@ def _look(
             step.failed[state.part] = state.why
         else:
             step.fresh += 1
+    if step.began_s is not None:
+        step.seconds = time.monotonic() - step.began_s
 
 
 def _go_on(step: Step, running: Sequence[Step], rows: dict[int, int], compute: Compute) -> bool:
@@ -134,10 +136,10 @@ def _go_on(step: Step, running: Sequence[Step], rows: dict[int, int], compute: C
             result = next(step.results)
         except StopIteration:
             result, step.is_done = None, True
-    if step.is_done and step.began_s is not None:
-        step.seconds = time.monotonic() - step.began_s
     if result is None:
         return step.is_done
+    if step.began_s is not None:
+        step.seconds = time.monotonic() - step.began_s
     step.open.discard(result.part)
     if result.error is None:
         step.computed += 1

@@ -143,6 +143,19 @@ def test_what_is_done_is_told_in_the_order_of_the_stages(
     ]
 
 
+def test_the_seconds_of_a_stage_end_with_its_last_part(
+    workspace: Workspace, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("surd.engine.overlap.time.monotonic", lambda: now[0])
+
+    def last() -> None:
+        now[0] = 1000.0
+
+    steps = run(workspace, a_stage(diary, "a", "samples"), a_stage(diary, "b", "a", {"b 2": last}))
+    assert {name: step.seconds for name, step in steps.items()} == {"a": 0, "b": 1000}
+
+
 def test_a_part_that_fails_keeps_only_itself_from_the_next_stage(
     workspace: Workspace, diary: Diary
 ) -> None:
