@@ -136,11 +136,14 @@ def export(
     counts = ", ".join(f"{n:,} {split}" for split, n in done.splits.items())
     say(f"{done.location}: {done.form}, {counts}")
     for why, count in done.left_out.items():
-        say(f"left out: {count:,} samples {why}")
+        say(f"left out, samples {why}: {count:,}")
     if done.converted:
-        say(f"{done.converted:,} images became PNGs, which {done.form} reads and shows upright")
+        say(
+            f"images converted to PNG, for {done.form} to read them and show them upright: "
+            f"{done.converted:,}"
+        )
     if done.linked is not None:
-        say(f"{done.linked:,} images are hard links to the files they were collected from")
+        say(f"images that are hard links to the files they were collected from: {done.linked:,}")
     if done.settings:
         say(f"settings: {done.settings}")
 
