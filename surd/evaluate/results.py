@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -104,9 +105,25 @@ def shown(value: float, share: bool) -> str:
 
 
 def interval(estimate: Estimate, share: bool) -> str:
-    """A difference with its interval: ``+21.0 (15.5 to 26.5)``, in points where it is a share."""
-    scale, digits = (100, "+.1f") if share else (1, "+.3g")
-    told = f"{scale * estimate.value:{digits}}"
+    """A difference with its interval: ``+21.0 (+15.5 to +26.5)``, in points where it is a share.
+
+    Others have two digits of the interval's width, all three alike.
+    """
+    scale = 100 if share else 1
     if estimate.low is None or estimate.high is None:
-        return f"{told} (one scene: no interval)"
-    return f"{told} ({scale * estimate.low:{digits}} to {scale * estimate.high:{digits}})"
+        decimals = 1 if share else _decimals(abs(estimate.value) / 10)
+        return f"{_signed(scale * estimate.value, decimals)} (one scene: no interval)"
+    decimals = 1 if share else _decimals(estimate.high - estimate.low)
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (_signed(scale * end, decimals) for end in ends)
+    return f"{value} ({low} to {high})"
+
+
+def _decimals(size: float) -> int:
+    """For two digits of it."""
+    return min(max(1 - math.floor(math.log10(size)), 0), 8) if 0 < size < math.inf else 1
+
+
+def _signed(value: float, decimals: int) -> str:
+    """What rounds to zero is ``+0.0``."""
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"

@@ -1,0 +1,28 @@
+"""How an evaluation tells its numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from surd.evaluate.results import interval
+from surd.evaluate.significance import Estimate
+
+
+@pytest.mark.parametrize(
+    ("ends", "share", "told"),
+    [
+        ((0.21, 0.155, 0.265), True, "+21.0 (+15.5 to +26.5)"),
+        ((-0.0001, -0.0004, 0.03), True, "+0.0 (+0.0 to +3.0)"),
+        ((-0.000313, -0.000633, 6.48e-06), False, "-0.00031 (-0.00063 to +0.00001)"),
+        ((12.345, 7.1, 17.6), False, "+12 (+7 to +18)"),
+        ((0.01234, 0.0061, 0.0183), False, "+0.012 (+0.006 to +0.018)"),
+        ((0.0, 0.0, 0.0), False, "+0.0 (+0.0 to +0.0)"),
+        ((1234.5, None, None), False, "+1234 (one scene: no interval)"),
+        ((0.0, None, None), False, "+0.0 (one scene: no interval)"),
+        ((0.01234, None, None), False, "+0.0123 (one scene: no interval)"),
+    ],
+)
+def test_a_difference_has_as_many_digits_as_its_interval_bears_out(
+    ends: tuple[float, ...], share: bool, told: str
+) -> None:
+    assert interval(Estimate(*ends), share) == told
