@@ -94,7 +94,8 @@ def identity(name: str) -> str:
     The digest takes every file's name and size, and its content: of a large one the beginning, the
     end and samples between, which differ where a fiftieth of the weights does. Reading gigabytes to
     plan a build would be too much. A folder that is not there, or not any more, is its name. Of a
-    model on a server it is the name without the address.
+    model on a server it is the name without the address. Raises ModelError where a file cannot be
+    read.
     """
     if name.startswith(SERVED):
         return without_address(name)
@@ -109,24 +110,31 @@ def identity(name: str) -> str:
     files = [found] if found.is_file() else sorted(p for p in found.rglob("*") if p.is_file())
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
-        if _hidden(path, found):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(found).as_posix()} {size}\0".encode())
-        with path.open("rb") as file:
-            if size <= _WHOLE_BYTES:
-                digest.update(file.read())
-                continue
-            digest.update(file.read(_ENDS_BYTES))
-            for number in range(_SAMPLES):
-                file.seek(size * number // _SAMPLES)
-                digest.update(file.read(_SAMPLE_BYTES))
-            file.seek(size - _ENDS_BYTES)
-            digest.update(file.read())
+        if not _hidden(path, found):
+            try:
+                _add(digest, path, path.relative_to(found).as_posix())
+            except OSError as error:
+                why = error.strerror or error
+                raise ModelError(f"{name}: {path} cannot be read: {why}") from error
     beside = config_beside(found) if found.is_file() else None
     if beside is not None:
         digest.update(identity(str(beside)).encode())
     return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, path: Path, name: str) -> None:
+    size = path.stat().st_size
+    digest.update(f"{name} {size}\0".encode())
+    with path.open("rb") as file:
+        if size <= _WHOLE_BYTES:
+            digest.update(file.read())
+            return
+        digest.update(file.read(_ENDS_BYTES))
+        for number in range(_SAMPLES):
+            file.seek(size * number // _SAMPLES)
+            digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(size - _ENDS_BYTES)
+        digest.update(file.read())
 
 
 def _hidden(path: Path, folder: Path) -> bool:

@@ -66,6 +66,20 @@ def test_of_a_large_file_a_fiftieth_of_the_weights_tells(tmp_path):
     assert base == same != tuned
 
 
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+    place = folder(tmp_path / "m", config=b"a", weights=b"b")
+    opened = Path.open
+
+    def refuse(self, *arguments, **named):
+        if self.name == "weights":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=r"m: .*weights cannot be read: Permission denied$"):
+        identity(str(place))
+
+
 def test_other_weights_in_the_same_folder_make_captions_and_scores_stale(tmp_path):
     model = folder(tmp_path / "m", weights=b"one")
     params = [
