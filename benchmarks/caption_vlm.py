@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the words of its
 
 from support_vlm import CHAT_TEMPLATE, tokenizer
 
-from surd.models.captions import QUESTION, Wanted
+from surd.models.captions import QUESTIONS, Wanted
 from surd.models.image_text import load_image_text
 from surd.models.vlm import Vlm, load_vlm, name_of_cache
 
@@ -74,7 +74,7 @@ def save_model(folder: Path) -> None:
 
 def one_by_one(vlm: Vlm, images: list[Image.Image], wanted: Wanted) -> None:
     """As surd did: a call for the beams and one for the samples, of each picture."""
-    text = vlm.asked(QUESTION)
+    text = vlm.asked(QUESTIONS["simple"])
     length = {"max_new_tokens": wanted.max_new_tokens}
     for image in images:
         inputs = vlm.processor(images=[image], text=[text], return_tensors="pt").to(
@@ -95,7 +95,7 @@ def one_by_one(vlm: Vlm, images: list[Image.Image], wanted: Wanted) -> None:
 def bare(vlm: Vlm, images: list[Image.Image], wanted: Wanted) -> None:
     """Pictures and questions through vision tower and decoder once, then a step for each word of
     all beams and samples, with nothing chosen."""
-    inputs = vlm.inputs(images, [vlm.asked(QUESTION)] * len(images))
+    inputs = vlm.inputs(images, [vlm.asked(QUESTIONS["simple"])] * len(images))
     read = vlm.model(**inputs, use_cache=True, logits_to_keep=1)
     cache = read.get("cache") or read.get("past_key_values")
     rows = wanted.num_beams + wanted.samples

@@ -128,9 +128,22 @@ def runtime(default: Any, description: str, **constraints: Any) -> Any:
     )
 
 
+def apart(default: Any, description: str, **constraints: Any) -> Any:
+    """A field of what a stage does beside its own rows, in groups with fingerprints of their own.
+
+    Left out of the stage's own fingerprint.
+    """
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra={"apart": True},
+        **constraints,
+    )
+
+
 def is_runtime(field: FieldInfo) -> bool:
     """Whether a field was declared with :func:`runtime`."""
-    return isinstance(field.json_schema_extra, dict) and "runtime" in field.json_schema_extra
+    return _is(field, "runtime")
 
 
 def lasting(params: Params) -> dict[str, Any]:
@@ -139,7 +152,9 @@ def lasting(params: Params) -> dict[str, Any]:
     idle = {
         name
         for name, field in fields.items()
-        if is_runtime(field) or (_is_added(field) and getattr(params, name) == field.default)
+        if is_runtime(field)
+        or _is(field, "apart")
+        or (_is(field, "added") and getattr(params, name) == field.default)
     }
     values = params.model_dump(mode="json", exclude=idle)
     return {
@@ -148,5 +163,5 @@ def lasting(params: Params) -> dict[str, Any]:
     }
 
 
-def _is_added(field: FieldInfo) -> bool:
-    return isinstance(field.json_schema_extra, dict) and "added" in field.json_schema_extra
+def _is(field: FieldInfo, kind: str) -> bool:
+    return isinstance(field.json_schema_extra, dict) and kind in field.json_schema_extra

@@ -65,6 +65,8 @@ def sample(number: int) -> dict[str, Any]:
         "complex_prompt": f"masterpiece, red cup {number}",
         "candidates": [{"text": f"a red cup {number}", "raw": "x", "how": "beam"}],
         "simple_prompt": f"the red cup {number}",
+        "dense_caption": f"A red cup, number {number}, stands on a table.",
+        "tags": f"cup, red, number {number}",
         "cos_simple": 0.2 + number / 1000,
         "cos_complex": 0.3,
         "aesthetic": 5.0,

@@ -37,6 +37,7 @@ def rows(count: int) -> list[dict[str, Any]]:
         row["cos_complex"] = float(np.float32(random.normal(0.27, 0.03)))
         text = HOSTILE[number % len(HOSTILE)] if number % 3 == 0 else "a red cup"
         row |= {"simple_prompt": f"{text} {number}", "complex_prompt": f"art, best {text} {number}"}
+        row |= {"dense_caption": f"{text}, in detail", "tags": f"{text}, {number}"}
         row |= {"author": text, "licence": text, "source": text[:20], "model": text}
         row["page_url"] = "javascript:window.hacked=5" if number % 2 else row["page_url"]
         if number % 10 == 1:

@@ -92,6 +92,8 @@ def rows(embeddings: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
         "prompt": HOSTILE,
         "complex_prompt": HOSTILE,
         "simple_prompt": HOSTILE,
+        "dense_caption": HOSTILE,
+        "tags": HOSTILE,
         "author": HOSTILE,
         "page_url": "javascript:alert(1)",
         "status": "truncated",

@@ -23,7 +23,14 @@ from surd.errors import ModelError, RecipeError, SurdError, WorkspaceError, comm
 from surd.progress import track, tracks
 from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
-from surd.recipe.pipeline import STAGES, params_of, stage_named, stage_names
+from surd.recipe.pipeline import (
+    STYLES,
+    params_of,
+    stage_named,
+    stage_names,
+    stages_of,
+    styles_of,
+)
 from surd.sources.record import Seen
 from surd.stages import inventory
 from surd.stages.base import Stage, StageParams, settings_fingerprint
@@ -32,6 +39,7 @@ from surd.stages.collected import collected
 from surd.stages.refresh import refresh
 from surd.store import edits, journal
 from surd.store.prefetch import FOOTERS, ahead
+from surd.store.schema import MADE_BY
 from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
 
 _LIBRARIES = ("surd", "pyarrow", "aiohttp", "pillow", "simplejpeg")
@@ -123,7 +131,7 @@ def _summaries(
         with _forgetting(workspace, manifest, before, "embed_llm", made):
             summary = _embed_llm(workspace, recipe, options, engine)
         yield summary
-    stages = [stage for stage in STAGES if stage.name in names]
+    stages = [stage for stage in stages_of(recipe) if stage.name in names]
     yield from _run_stages(workspace, manifest, before, recipe, stages, options, engine)
     if "publish" in names:
         yield _publish(workspace, recipe, options)
@@ -142,21 +150,37 @@ def _forgetting(
     try:
         yield
     except ModelError:
-        if before is not None and before.recipe.get(name) != manifest.recipe.get(name):
+        changed = _changed(name, before.recipe, manifest.recipe) if before is not None else {}
+        if changed:
             infos = (
                 (workspace.part_info(group, part), settings)
                 for group, settings in made()
                 for part in workspace.parts(group)
             )
             if not any(info is not None and info.settings == settings for info, settings in infos):
-                manifest.recipe[name] = before.recipe.get(name)
+                manifest.recipe |= changed
                 workspace.write_manifest(manifest)
         raise
 
 
+def _changed(name: str, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What a stage's key of the recipe was before; empty where it is the same. Of a style, only
+    that it is asked for, and how."""
+    if name not in STYLES:
+        return {name: before.get(name)} if before.get(name) != now.get(name) else {}
+    was, caption = before.get("caption") or {}, now["caption"]
+    own = {key: was[key] for key in ("styles", name) if key in was and was[key] != caption[key]}
+    if name in caption["styles"] and name not in was.get("styles", ["simple"]):
+        own["styles"] = [style for style in caption["styles"] if style != name]
+    return {"caption": {**caption, **own}} if own else {}
+
+
 def _parts_of(stage: Stage, recipe: Recipe) -> list[tuple[str, str]]:
     """The group that a stage fills, with the fingerprint of its settings."""
-    return [(stage.group, settings_fingerprint(stage, params_of(recipe, stage)))]
+    try:
+        return [(stage.group, settings_fingerprint(stage, params_of(recipe, stage)))]
+    except ModelError:
+        return []
 
 
 def _vectors_of(workspace: Workspace, recipe: Recipe) -> list[tuple[str, str]]:
@@ -185,9 +209,12 @@ def _nothing_left(workspace: Workspace) -> Iterator[None]:
 def _chosen(recipe: Recipe, options: Options) -> list[str]:
     names = stage_names()
     if options.only:
-        return [options.only]
-    until = options.until or recipe.until
-    return names[: names.index(until) + 1] if until else names
+        names = [options.only]
+    elif until := options.until or recipe.until:
+        names = names[: names.index(until) + 1]
+    styles = [stage.name for stage in styles_of(recipe)]
+    found = [[name, *styles] if name == "caption" else [name] for name in names]
+    return [name for some in found for name in some]
 
 
 def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> Manifest:
@@ -208,7 +235,9 @@ def _record(
     workspace: Workspace, manifest: Manifest, recipe: Recipe, summary: StageSummary
 ) -> None:
     settings: dict[str, Any] = {}
-    if summary.stage != "collect":
+    if summary.stage in STYLES:
+        settings = params_of(recipe, stage_named(summary.stage)).model_dump(mode="json")
+    elif summary.stage != "collect":
         settings = getattr(recipe, summary.stage).model_dump(mode="json")
     unchanged = summary.computed == 0 and not summary.failed
     if unchanged and summary.stage in manifest.stages:
@@ -289,21 +318,29 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
     return "nothing was collected: the sources have no records; check path, query and limit"
 
 
+_WORDS = {"dense": "dense captions", "tags": "tags", "filter": "verdicts"}
+
+
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
     started = time.monotonic()
     _need_scored(workspace)
-    stage = stage_named("filter")
-    states = plan(workspace, stage, params_of(recipe, stage))
-    for state in states:
-        if state.state != "fresh":
-            why = f" ({state.why})" if state.why else ""
-            raise SurdError(
-                f"{workspace.location}: the verdicts of part {state.part} are {state.state}{why}; "
-                f"run: {command('filter', workspace.location)}"
-            )
+    styles = styles_of(recipe)
+    for stage in (*styles, stage_named("filter")):
+        states = plan(workspace, stage, params_of(recipe, stage))
+        for state in states:
+            if state.state == "damaged":
+                raise SurdError(state.why)
+            if state.state != "fresh":
+                why = f" ({state.why})" if state.why else ""
+                what = f"the {_WORDS[stage.name]} of part {state.part}"
+                raise SurdError(
+                    f"{workspace.location}: {what} are {state.state}{why}; "
+                    f"run: {command(MADE_BY[stage.group], workspace.location)}"
+                )
     rows = sum(state.rows for state in states)
     with track("publish", rows, quiet=options.quiet) as tick:
-        done = publish(workspace, recipe.publish, tick)
+        groups = [stage.group for stage in styles]
+        done = publish(workspace, recipe.publish, tick, styles=groups)
     return StageSummary(
         "publish",
         rows=sum(done.splits.values()),

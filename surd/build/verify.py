@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from surd.dataset.atomic_folder import FOLDER, read_description
 from surd.errors import WorkspaceError, command
 from surd.llm import layout
-from surd.recipe.pipeline import STAGES
 from surd.stages import inventory
+from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
 _BLOCK_BYTES = 1 << 20
@@ -23,7 +23,7 @@ def verify(workspace: Workspace) -> Iterator[str]:
     """
     vectors = [layout.group(model, layer) for model, layer in layout.stored(workspace)]
     damaged = set()
-    for group in ("samples", *(stage.group for stage in STAGES), *vectors):
+    for group in (*GROUPS, *vectors):
         for part in workspace.parts(group):
             try:
                 workspace.verify(group, part)

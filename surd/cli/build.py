@@ -200,7 +200,8 @@ STAGE_COMMANDS = {
         ),
         (
             "caption",
-            "Propose simple prompts for every image, with BLIP or another captioner.",
+            "Propose simple prompts for every image, with BLIP or another captioner; also dense "
+            "captions and tags, where caption.styles asks for them.",
             "surd caption my-data --set caption.candidates=3",
         ),
         (
@@ -230,7 +231,7 @@ def _check_stage(name: str | None) -> None:
 def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
     from surd.cli.printing import print_json, say
     from surd.engine.plan import plan
-    from surd.recipe.pipeline import STAGES, params_of
+    from surd.recipe.pipeline import params_of, stages_of
     from surd.stages.collect import check
     from surd.store.workspace import Workspace
 
@@ -238,7 +239,7 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
     check(workspace, recipe.sources)
     have = workspace.parts("samples")
     steps: list[dict[str, Any]] = [{"stage": "collect", "parts": len(have)}]
-    for stage in STAGES:
+    for stage in stages_of(recipe):
         states = Counter(state.state for state in plan(workspace, stage, params_of(recipe, stage)))
         steps.append({"stage": stage.name} | {str(k): n for k, n in states.items()})
     shards = [name for name in workspace.storage.names("dataset") if name.endswith(".parquet")]

@@ -48,7 +48,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     from surd.build.run import open_recipe
     from surd.engine.plan import plan
     from surd.llm import layout
-    from surd.recipe.pipeline import STAGES, params_of
+    from surd.recipe.pipeline import params_of, stages_of
     from surd.stages.collected import collected
     from surd.stages.inventory import gaps
     from surd.store.prefetch import FOOTERS, ahead
@@ -61,7 +61,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     rows = sum(info.rows for info in infos if info)
     found = collected(workspace).as_json()
     groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows, "found": found}}
-    for stage in STAGES:
+    for stage in stages_of(recipe):
         states = plan(workspace, stage, params_of(recipe, stage))
         counts: Counter[str] = Counter()
         for state in states:

@@ -14,6 +14,8 @@ IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())
 ORIGINS: dict[str, str] = {
     "simple_prompt": "clip",
     "complex_prompt": "prompts",
+    "dense_caption": "dense",
+    "tags": "tags",
     "negative_prompt": "samples",
     "cos_simple": "clip",
     "cos_complex": "clip",
@@ -69,6 +71,9 @@ def _value(type_: pa.DataType) -> dict[str, str]:
 
 PUBLISHED: pa.Schema = _schema()
 """The schema of every file of a published dataset."""
+
+LATER = ("dense_caption", "tags")
+"""Columns that files of earlier versions lack, and which are null there."""
 
 EXTENSIONS = {
     "image/jpeg": "jpg",

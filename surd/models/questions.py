@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from surd.models.captions import QUESTION
+from surd.models.captions import QUESTIONS, Style
 
 
 @dataclass(frozen=True)
@@ -17,23 +17,28 @@ class Asked:
 
 
 _JOY = "You are a helpful image captioner."
-_FAMILIES = (
+_FAMILIES: tuple[tuple[re.Pattern[str], dict[Style, Asked]], ...] = (
     (
         re.compile(r"joy-?caption", re.IGNORECASE),
-        Asked("Write a one-sentence caption for this image.", _JOY),
+        {
+            "simple": Asked("Write a one-sentence caption for this image.", _JOY),
+            "dense": Asked("Write a long detailed description for this image.", _JOY),
+        },
     ),
 )
 """By what their names hold, for they are built like others. JoyCaption's words are those of
 https://github.com/fpgaminer/joycaption."""
-_FLORENCE_TASK = "<CAPTION>"
+_FLORENCE_TASKS: dict[Style, str] = {"simple": "<CAPTION>", "dense": "<MORE_DETAILED_CAPTION>"}
 """Florence-2 knows tasks instead of questions (https://arxiv.org/abs/2311.06242)."""
 
 
-def question_for(name: str, kind: str = "", *, is_chat: bool = True) -> Asked:
+def question_for(
+    name: str, kind: str = "", style: Style = "simple", *, is_chat: bool = True
+) -> Asked:
     """For the model of that name and ``model_type``; one without a chat is asked nothing."""
     if kind.startswith("florence"):
-        return Asked(_FLORENCE_TASK)
+        return Asked(_FLORENCE_TASKS[style])
     for known, asked in _FAMILIES:
         if known.search(name):
-            return asked
-    return Asked(QUESTION if is_chat else "")
+            return asked[style]
+    return Asked(QUESTIONS[style] if is_chat else "")

@@ -6,7 +6,6 @@ import atexit
 import base64
 import logging
 import math
-import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -17,7 +16,7 @@ from PIL import Image
 
 from surd.errors import ModelError
 from surd.models.answers import NoProbabilitiesError, Vqa, in_one_word, shortly
-from surd.models.captions import Proposal, Wanted
+from surd.models.captions import Proposal, Style, Wanted, whole_sentences
 from surd.models.names import server_of
 from surd.models.questions import question_for
 from surd.net.chat import Chat, Choice, Manners, UnansweredError
@@ -27,7 +26,6 @@ log = logging.getLogger("surd")
 
 SIDE_PX = 768
 _QUALITY = 90
-_SENTENCE = re.compile(r".*[.!?]", re.DOTALL)
 
 
 def open_chat(name: str, manners: Manners | None = None) -> Chat:
@@ -67,11 +65,14 @@ def turn(
 class ServedCaptioner:
     """Captions from a server: the likeliest words first, then nucleus samples."""
 
-    def __init__(self, chat: Chat, prompt: str | None, wanted: Wanted) -> None:
+    def __init__(
+        self, chat: Chat, prompt: str | None, wanted: Wanted, style: Style = "simple"
+    ) -> None:
         self._chat = chat
-        asked = question_for(chat.model)
+        asked = question_for(chat.model, style=style)
         self._prompt, self._system = prompt or asked.text, asked.system
         self._wanted = wanted
+        self._length_key = f"caption.{'' if style == 'simple' else f'{style}.'}max_new_tokens"
         self._takes_n = True
         """Whether the server gives several samples for one request, as far as is known."""
 
@@ -91,7 +92,7 @@ class ServedCaptioner:
         if not proposals and any(choice.is_cut for choice, _ in found):
             raise CutError(
                 f"every answer is longer than {self._wanted.max_new_tokens} tokens; raise "
-                "caption.max_new_tokens"
+                f"{self._length_key}"
             )
         return proposals
 
@@ -118,10 +119,7 @@ class CutError(UnansweredError):
 
 def _whole(choice: Choice) -> str:
     """The words of an answer on one line; of one that is cut, its whole sentences."""
-    text = choice.text
-    if choice.is_cut:
-        sentences = _SENTENCE.match(text)
-        text = sentences[0] if sentences else ""
+    text = whole_sentences(choice.text) if choice.is_cut else choice.text
     return " ".join(text.split())
 
 

@@ -97,9 +97,26 @@ class Vlm:
 
     def texts(self, inputs: Inputs, ids: torch.Tensor) -> list[str]:
         """The words of what was generated, without the question."""
-        if not self.model.config.is_encoder_decoder:
-            ids = after(inputs["input_ids"], ids)
+        ids = self._generated(inputs, ids)
         return [t.strip() for t in self.processor.batch_decode(ids, skip_special_tokens=True)]
+
+    def cut(self, inputs: Inputs, ids: torch.Tensor, longest: int) -> list[bool]:
+        """Of each answer, whether it was longer than the `longest` tokens it might have: no token
+        ends it, unless one was put at the end, as BART does."""
+        how = self.model.generation_config
+        if how.eos_token_id is None:
+            return [False] * len(ids)
+        ends = torch.tensor(how.eos_token_id, device=ids.device).flatten()
+        is_forced = how.forced_eos_token_id is not None
+        words = self._generated(inputs, ids)[:, : longest - is_forced]
+        found: list[bool] = (~torch.isin(words, ends).any(dim=1)).tolist()
+        return found
+
+    def _generated(self, inputs: Inputs, ids: torch.Tensor) -> torch.Tensor:
+        """Without the question, or the token that decoders of encoders begin with."""
+        if self.model.config.is_encoder_decoder:
+            return ids[:, 1:]
+        return after(inputs["input_ids"], ids)
 
 
 def load_vlm(found: str, device: torch.device, dtype: torch.dtype) -> Vlm:

@@ -46,7 +46,8 @@ class Recipe(Params):
     download: DownloadParams = Field(default=DownloadParams(), description="fetching the images")
     prompts: PromptsParams = Field(default=PromptsParams(), description="cleaning the prompts")
     caption: CaptionParams = Field(
-        default=CaptionParams(), description="proposing simple prompts, with BLIP"
+        default=CaptionParams(),
+        description="proposing simple prompts, with BLIP; dense captions and tags",
     )
     score: ScoreParams = Field(
         default=ScoreParams(), description="scoring how well prompts and images agree"

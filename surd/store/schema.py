@@ -133,6 +133,46 @@ CAPTIONS = pa.schema(
     ]
 )
 
+DENSE = pa.schema(
+    [
+        _ID,
+        described(
+            "status", pa.string(), "ok, no_image, decode_error, empty or no_answer", nullable=False
+        ),
+        described("detail", pa.string(), "one line about empty and no_answer, where more is known"),
+        described(
+            "dense_caption", pa.string(), "a detailed caption of the image, if one was asked for"
+        ),
+    ]
+)
+
+TAGS = pa.schema(
+    [
+        _ID,
+        described("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        described(
+            "tags",
+            pa.string(),
+            "tags of the image, if they were asked for: characters first, the likeliest first, "
+            "with commas between",
+        ),
+        described(
+            "scores",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("tag", pa.string()),
+                        pa.field("category", pa.string()),
+                        pa.field("score", pa.float32()),
+                    ]
+                )
+            ),
+            "these tags with their category (character or general) and probability, and the "
+            "likeliest rating",
+        ),
+    ]
+)
+
 CLIP = pa.schema(
     [
         _ID,
@@ -209,6 +249,8 @@ GROUPS: dict[str, pa.Schema] = {
     "images": IMAGES,
     "prompts": PROMPTS,
     "captions": CAPTIONS,
+    "dense": DENSE,
+    "tags": TAGS,
     "clip": CLIP,
     "duplicates": DUPLICATES,
     "verdicts": VERDICTS,
@@ -219,6 +261,8 @@ MADE_BY = {
     "images": "download",
     "prompts": "prompts",
     "captions": "caption",
+    "dense": "caption",
+    "tags": "caption",
     "clip": "score",
     "duplicates": "dedup",
     "verdicts": "filter",

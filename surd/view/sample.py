@@ -67,6 +67,8 @@ class Detail:
     history: list[edits.Change]
     """The edits, the last one first."""
     complex: str | None
+    dense: str | None
+    tags: str | None
     raw: str | None
     """The prompt as the source gave it, where that is not the complex prompt."""
     negative: str | None
@@ -113,6 +115,8 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
         proposed=_text(proposed(rows, edited=id_ in written.ever)),
         history=_history(view, id_) if id_ in written.ever else [],
         complex=_text(prompts.get("complex_prompt")),
+        dense=_text(rows["dense"].get("dense_caption")),
+        tags=_text(rows["tags"].get("tags")),
         raw=_text(samples["prompt"])
         if samples["prompt"] != prompts.get("complex_prompt")
         else None,

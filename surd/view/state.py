@@ -44,6 +44,10 @@ class Snapshot:
         return self.undecided + self.unscored
 
 
+_SHOWN = ("dense", "tags")
+"""Groups that the index does not need, and which change without any of those that it does."""
+
+
 class View:
     """One workspace, looked at."""
 
@@ -55,6 +59,7 @@ class View:
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._stamp: Any = None
+        self._others: Any = None
         self._index: Index | None = None
         self._applied: Applied = {}
 
@@ -63,6 +68,10 @@ class View:
         with self._lock:
             storage = self.workspace.storage
             stamp = [storage.stamps(group) for group in indexing.GROUPS]
+            others = [storage.stamps(group) for group in _SHOWN]
+            if others != self._others:
+                self.rows.forget()
+                self._others = others
             if self._index is None or stamp != self._stamp:
                 self.rows.forget()
                 self._index, self._stamp = indexing.load(self.workspace), stamp

@@ -24,15 +24,19 @@ from support_publish import (
     write_group,
 )
 
-from surd.dataset.columns import PUBLISHED
+from surd.dataset.columns import LATER, PUBLISHED
 from surd.dataset.publish.rows import with_images
 from surd.dataset.publish.run import publish
 from surd.dataset.publish.split import split_of
+from surd.dataset.published import batches, open_published, row_reader
 from surd.errors import SurdError, WorkspaceError
 from surd.recipe.publish import PublishParams
 from surd.store.workspace import Manifest, Workspace
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
+
+
+STYLES = ("dense", "tags")
 
 
 def table(folder: Path) -> list[dict]:
@@ -50,7 +54,7 @@ def ids(folder: Path, split: str) -> set[str]:
 
 def test_every_kept_sample_is_published_with_its_own_bytes(tmp_path: Path) -> None:
     rows = samples(9), [dropped(20, "small"), *samples(5, 30)]
-    summary = publish(make_workspace(tmp_path, rows), SMALL)
+    summary = publish(make_workspace(tmp_path, rows), SMALL, styles=STYLES)
     kept = {row["id"]: row for row in [*rows[0], *rows[1][1:]]}
     found = table(tmp_path)
     assert {row["id"] for row in found} == set(kept) and len(found) == len(kept)
@@ -63,6 +67,32 @@ def test_every_kept_sample_is_published_with_its_own_bytes(tmp_path: Path) -> No
         assert row == pytest.approx({name: expected[name] for name in row})
     assert (summary.state, summary.collected, sum(summary.splits.values())) == ("written", 15, 14)
     assert summary.dropped == {"small": 1}
+
+
+def test_dense_captions_and_tags_are_published_where_they_are_asked_for(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(4), samples(4, 10)])
+    publish(workspace, SMALL, styles=["tags"])
+    assert {row["dense_caption"] for row in table(tmp_path)} == {None}
+    assert {row["tags"] for row in table(tmp_path)} > {"cup, red, number 0", "cup, red, number 10"}
+    assert publish(workspace, SMALL, styles=["tags"]).state == "fresh"
+    assert publish(workspace, SMALL).state == "written"
+    assert {row["tags"] for row in table(tmp_path)} == {None}
+    (tmp_path / "dense" / "part-00001.parquet").unlink()
+    with pytest.raises(SurdError, match=r"no dense yet; first run: surd caption"):
+        publish(workspace, SMALL, styles=STYLES)
+
+
+def test_files_of_earlier_versions_have_neither_and_are_read(tmp_path: Path) -> None:
+    publish(make_workspace(tmp_path, [samples(6)]), SMALL)
+    for path in (tmp_path / "dataset").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(list(LATER)), path)
+    dataset = open_published(str(tmp_path))
+    [whole] = batches(dataset, "train")
+    assert whole.schema.names == PUBLISHED.names and whole["tags"].null_count == len(whole)
+    [some] = batches(dataset, "train", ["tags", "id"])
+    assert some.schema.names == ["tags", "id"] and some["id"].null_count == 0
+    [row] = row_reader(dataset, "train", ["id", "dense_caption"])([0])
+    assert row == {"id": whole["id"][0].as_py(), "dense_caption": None}
 
 
 def test_files_are_cut_by_rows_and_bytes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support_chat import ChatServer
 
-from surd.models.captions import QUESTION, Wanted
+from surd.models.captions import QUESTIONS, Wanted
 from surd.models.questions import question_for
 from surd.models.served import ServedCaptioner
 from surd.net.chat import Chat
@@ -14,7 +14,7 @@ from surd.net.chat import Chat
 @pytest.mark.parametrize(
     ("name", "kind", "is_chat", "text"),
     [
-        ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", True, QUESTION),
+        ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", True, QUESTIONS["simple"]),
         ("fancyfeast/llama-joycaption-beta-one-hf-llava", "llava", True, "one-sentence caption"),
         ("florence-community/Florence-2-large", "florence2", False, "<CAPTION>"),
         ("Salesforce/blip2-opt-2.7b", "blip-2", False, ""),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from surd.recipe.json_schema import json_schema_of, json_schemas, write_json_schemas
-from surd.recipe.pipeline import STAGES
+from surd.recipe.pipeline import STAGES, STYLES
 from surd.store.schema import GROUPS, IMAGES, MADE_BY
 from surd.store.workspace import Manifest
 
@@ -91,5 +91,6 @@ def test_the_recipe_reference_in_docs_is_what_the_code_says() -> None:
 
 def test_every_group_names_the_stage_that_makes_it() -> None:
     made_by = {stage.group: stage.name for stage in STAGES}
+    made_by |= {stage.group: "caption" for stage in STYLES.values()}
     assert {"samples": "collect"} | made_by == MADE_BY
     assert list(MADE_BY) == list(GROUPS)

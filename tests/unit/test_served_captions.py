@@ -16,7 +16,7 @@ from support_chat import MODEL, ChatServer, picture_of
 
 from surd.errors import ModelError
 from surd.models.captioner import load_captioner
-from surd.models.captions import QUESTION
+from surd.models.captions import QUESTIONS
 from surd.models.names import identity, public_name, server_of
 from surd.params import lasting
 from surd.stages.base import Batch, settings_fingerprint
@@ -83,7 +83,7 @@ def test_the_server_is_asked_in_full_and_a_seed_is_the_samples_own() -> None:
     }  # fmt: skip
     with ChatServer() as server:
         captioned(server, batches(1), candidates=1)
-    assert server.bodies[0]["messages"][0]["content"][1]["text"] == QUESTION
+    assert server.bodies[0]["messages"][0]["content"][1]["text"] == QUESTIONS["simple"]
     assert len(server.bodies) == 1
 
 

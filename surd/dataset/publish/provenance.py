@@ -34,6 +34,7 @@ def how_made(workspace: Workspace) -> Made:
     """Read it from the manifest. Raises WorkspaceError or RecipeError."""
     from surd.recipe.keys import Recipe
     from surd.recipe.load import stored_recipe
+    from surd.recipe.pipeline import params_of, styles_of
 
     manifest: Manifest = workspace.read_manifest()
     recipe = stored_recipe(manifest.recipe, f"{workspace.location}/surd.json: recipe")
@@ -46,6 +47,8 @@ def how_made(workspace: Workspace) -> Made:
         value = getattr(recipe, name)
         if isinstance(value, Params) and name not in _NOT_STAGES:
             settings[name] = _public(lasting(value))
+        for stage in styles_of(recipe) if name == "caption" else ():
+            settings[stage.name] = _public(lasting(params_of(recipe, stage)))
     return Made(_name(workspace, recipe), recipe.description, sources, settings, manifest.versions)
 
 

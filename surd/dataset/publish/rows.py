@@ -18,19 +18,26 @@ from surd.url_secrets import SECRET_PATTERN, without_secrets
 
 OPTIONAL = ("clip", "duplicates")
 """Groups that a dataset can do without."""
+STYLES = ("dense", "tags")
+"""Groups that belong to a dataset where they are asked for."""
 
 _BATCH_ROWS = 100
 _PNG = b"\x89PNG"
 _PIECE_BYTES = 256_000_000
 
 
-def groups_there(workspace: Workspace, parts: Sequence[int]) -> list[str]:
-    """The groups to read. Raises SurdError that names the command to run for what is missing."""
+def groups_there(
+    workspace: Workspace, parts: Sequence[int], styles: Collection[str] = ()
+) -> list[str]:
+    """The groups to read, of STYLES those asked for. Raises SurdError that names the command to run
+    for what is missing."""
     where = workspace.location
     if not parts:
         raise SurdError(f"{where}: no samples yet; first run: {command('collect', where)}")
     groups = []
     for group in GROUPS:
+        if group in STYLES and group not in styles:
+            continue
         missing = sorted(set(parts) - set(workspace.parts(group)))
         if not missing:
             groups.append(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,7 +39,7 @@ from surd.stages import inventory
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 """Raised when the same input and parameters would give other files or another description."""
 
 
@@ -60,9 +60,14 @@ class PublishSummary:
 
 
 def publish(
-    workspace: Workspace, params: PublishParams, tick: Tick = lambda counts: None
+    workspace: Workspace,
+    params: PublishParams,
+    tick: Tick = lambda counts: None,
+    *,
+    styles: Collection[str] = (),
 ) -> PublishSummary:
-    """Bring ``dataset/`` up to date with the verdicts. The caller holds the workspace's lock.
+    """Bring ``dataset/`` up to date with the verdicts; of the groups ``dense`` and ``tags``, it has
+    those in `styles`. The caller holds the workspace's lock.
 
     Raises SurdError when a group is missing (naming the command that makes it), when samples were
     lost, are another workspace's or are there twice, or when none is kept.
@@ -71,7 +76,7 @@ def publish(
     for problem in inventory.part_problems(workspace):
         raise WorkspaceError(problem)
     parts = workspace.parts("samples")
-    groups = groups_there(workspace, parts)
+    groups = groups_there(workspace, parts, styles)
     fingerprint = _fingerprint(workspace, params, parts, groups)
     made = how_made(workspace)
     folder = new_folder(fingerprint)

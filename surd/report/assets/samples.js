@@ -77,6 +77,8 @@ surd.facts = (sample) => {
   return [
     ["simple prompt", sample.simple],
     ["complex prompt", sample.complex],
+    ["dense caption", sample.dense],
+    ["tags", sample.tags],
     ["verdict", verdict],
     ["reasons", (sample.reasons ?? []).map(surd.reason).join("; ")],
     ...scores,

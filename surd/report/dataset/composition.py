@@ -80,8 +80,9 @@ class Composition:
         self.aspects = np.zeros(len(_ASPECTS) - 1, np.int64)
         self.words = {
             name: Words(Counter(), np.zeros(_LENGTHS + 1, np.int64))
-            for name in ("simple_prompt", "complex_prompt")
+            for name in ("simple_prompt", "complex_prompt", "dense_caption")
         }
+        self.tags: Counter[str] = Counter()
 
     def add(self, rows: pa.Table) -> None:
         """Count a part's rows."""
@@ -100,6 +101,9 @@ class Composition:
         self.aspects += np.histogram(octaves, _ASPECTS)[0]
         for name, words in self.words.items():
             words.add(rows[name])
+        tags = pc.split_pattern(rows["tags"].drop_null(), ", ").combine_chunks().flatten()
+        for entry in pc.value_counts(tags).to_pylist():
+            _count(self.tags, entry["values"], entry["counts"])
 
 
 def _count(counter: Counter[Any], key: Any, count: int, others: Any = OTHERS) -> None:
@@ -128,6 +132,9 @@ def section(found: Composition) -> Section | None:
         for name, counts in found.words.items()
         if counts.counts
     ]
+    if found.tags:
+        ranked = sorted(found.tags.items(), key=lambda item: (-item[1], item[0]))[:20]
+        words.append(("tags", _bars([(visible(tag, 40), count) for tag, count in ranked])))
     if not (charts or tables or words):
         return None
     text = body("composition.html.j2", charts=charts, tables=tables, words=words)

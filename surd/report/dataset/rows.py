@@ -21,6 +21,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "prompt_status": "status", "complex_prompt": "complex_prompt", "language": "language",
     },
     "captions": {"candidates": "candidates"},
+    "dense": {"dense_caption": "dense_caption"},
+    "tags": {"tags": "tags"},
     "clip": {
         name: name
         for name in ("simple_prompt", "cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")

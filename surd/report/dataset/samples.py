@@ -147,6 +147,8 @@ def _entry(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
         "thumb": picture,
         "simple": visible(row["simple_prompt"] or ""),
         "complex": visible(row["complex_prompt"] or ""),
+        "dense": visible(row["dense_caption"] or ""),
+        "tags": visible(row["tags"] or ""),
         "keep": row["keep"],
         "reasons": [_reason(reason) for reason in row["reasons"] or ()],
         "scores": {name: value for name, value in scores.items() if value is not None},

@@ -20,7 +20,8 @@ from surd.store.workspace import Manifest, Workspace
 
 _TRIPLES = 96
 _STAGES = (
-    "collect", "download", "prompts", "caption", "score", "dedup", "filter", "publish", "embed_llm",
+    "collect", "download", "prompts", "caption", "dense", "tags", "score", "dedup", "filter",
+    "publish", "embed_llm",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from support_publish import dropped, make_workspace, sample, samples, write_grou
 
 from surd.store import manual
 from surd.view.index import Index, load
+from surd.view.sample import detail
 from surd.view.state import View
 
 
@@ -87,3 +88,12 @@ def test_a_snapshot_sees_what_others_decided_and_judged(tmp_path: Path, rows: li
     manual.decide(workspace, id_of(1), None)
     now = view.snapshot()
     assert now.pending == 1 and now.kept[1]
+
+
+def test_a_dense_caption_that_was_written_anew_is_shown(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, [samples(2)], without=["dense"])
+    view = View(workspace)
+    assert detail(view, view.snapshot(), 1).dense is None
+    for text in ("a red cup", "a red cup on a table"):
+        write_group(workspace, "dense", 0, samples(2, dense_caption=text))
+        assert detail(view, view.snapshot(), 1).dense == text

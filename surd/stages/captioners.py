@@ -1,0 +1,197 @@
+"""What captioners propose for the pictures of a stage's rows: in this process or on a server."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from surd.params import SERVED, ModelName, Params, added, runtime
+from surd.stages.base import Batch
+
+if TYPE_CHECKING:
+    from surd.models.captions import Style, Wanted
+    from surd.stages.decoding import Opened
+
+
+class CaptionerParams(Params):
+    """Which model speaks about the images, and how it is reached."""
+
+    model: ModelName = Field(
+        default="Salesforce/blip-image-captioning-large",
+        description="BLIP, or another image-text-to-text model: hub id or folder; or a model on an "
+        "OpenAI-compatible server, as openai:http://localhost:8000/v1#MODEL",
+    )
+    prompt: str | None = Field(
+        default=None,
+        description="question for models other than BLIP; default: ask for one sentence",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="precision of the weights; auto: bf16 on a GPU (fp16 on older ones), else fp32",
+    )
+    batch_size: int = runtime(32, "images per batch", ge=1)
+    device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
+    image_side: int = added(
+        768,
+        "maximum length of the longer side of images that are sent to a server, in pixels",
+        ge=64,
+        le=8192,
+    )
+    concurrency: int = runtime(32, "parallel requests to a server", ge=1, le=4096)
+    retries: int = runtime(5, "retries of a request whose answer did not come whole", ge=0, le=20)
+    timeout_s: float = runtime(600.0, "seconds to wait for a server's answer", gt=0)
+    patience_s: float = runtime(
+        300.0, "seconds to wait for a server that is busy or restarts", ge=0
+    )
+    key_variable: str = runtime(
+        "OPENAI_API_KEY", "environment variable that holds the server's key, if it wants one"
+    )
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a captioner is asked for."""
+
+    params: CaptionerParams
+    wanted: Wanted
+    style: Style = "simple"
+    seed: int = 0
+    rows: Callable[[pa.Table], Sequence[bool]] | None = None
+    """Of each row, whether its picture is to be looked at; None: every one."""
+
+
+Found = Mapping[int, Any]
+"""Row of a batch -> the proposals of its picture, or the UnansweredError that says why there are
+none."""
+
+
+def proposals(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened[Any], Found]]:
+    """The rows in order, some at a time, with what was proposed. The model is loaded when the first
+    image needs it. Raises ModelError."""
+    propose = _by_server if asking.params.model.startswith(SERVED) else _by_model
+    return propose(batches, asking)
+
+
+def _by_model(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened[Any], Found]]:
+    """By a model in this process, batch by batch."""
+    from surd.models.captioner import load_captioner
+    from surd.models.devices import device_named, dtype_of
+    from surd.models.memory import AtOnce
+    from surd.stages.decoding import once, opened
+
+    params = asking.params
+    device = device_named(params.device)
+    captioner = once(
+        lambda: load_captioner(
+            params.model,
+            device=device,
+            dtype=dtype_of(params.precision, device),
+            prompt=params.prompt,
+            style=asking.style,
+        )
+    )
+
+    def propose(some: Opened[Any], rows: Sequence[int]) -> list[list[Any]]:
+        seeds = [_seed(some.table["id"][i].as_py(), asking.seed) for i in rows]
+        return captioner().propose([some.pictures[i] for i in rows], asking.wanted, seeds)
+
+    at_once = AtOnce(params.batch_size)
+    for some in opened(
+        batches,
+        lambda image: captioner().prepare(image),
+        side_px=lambda: captioner().side_px,
+        wanted=asking.rows,
+    ):
+        pieces = at_once.each(partial(propose, some), some.usable, partial(_too_large, asking))
+        yield some, dict(zip(some.usable, chain(*pieces), strict=True))
+
+
+def _by_server(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened[Any], Found]]:
+    """By a server, which is sent pictures of later batches while it works on earlier ones."""
+    from surd.models.served import ServedCaptioner, as_jpeg, open_chat
+    from surd.net.chat import Manners
+    from surd.stages.decoding import once, opened
+
+    params = asking.params
+    manners = Manners(
+        concurrency=params.concurrency,
+        retries=params.retries,
+        timeout_s=params.timeout_s,
+        patience_s=params.patience_s,
+        key_variable=params.key_variable,
+    )
+    with ExitStack() as stack:
+        captioner = once(
+            lambda: ServedCaptioner(
+                stack.enter_context(open_chat(params.model, manners)),
+                params.prompt,
+                asking.wanted,
+                asking.style,
+            )
+        )
+        waiting: deque[tuple[Opened[Any], dict[int, Any]]] = deque()
+        for some in opened(
+            batches,
+            lambda image: as_jpeg(image, params.image_side),
+            side_px=lambda: params.image_side,
+            wanted=asking.rows,
+        ):
+            for piece in some.pieces(_ROWS_AT_ONCE):
+                asked = {i: _ask(captioner(), piece, i, asking.seed) for i in piece.usable}
+                waiting.append((piece, asked))
+            while _is_enough(waiting, params.concurrency):
+                yield _answered(*waiting.popleft())
+        while waiting:
+            yield _answered(*waiting.popleft())
+
+
+_ROWS_AT_ONCE = 8
+"""Rows that are given out together: what a kill may lose beside what is under way."""
+_REQUESTS_AHEAD = 4
+"""Pictures that are with the server or wait for it, for each request that may be under way."""
+
+
+def _ask(captioner: Any, some: Opened[Any], row: int, seed: int) -> Any:
+    return captioner.propose(some.pictures[row], _seed(some.table["id"][row].as_py(), seed))
+
+
+def _is_enough(waiting: Sequence[tuple[Opened[Any], dict[int, Any]]], concurrency: int) -> bool:
+    """Whether the oldest rows are to be given out: they are done, or enough wait behind them."""
+    if not waiting:
+        return False
+    done = all(future.done() for future in waiting[0][1].values())
+    return done or sum(len(asked) for _, asked in waiting) > _REQUESTS_AHEAD * concurrency
+
+
+def _answered(some: Opened[Any], futures: Mapping[int, Any]) -> tuple[Opened[Any], Found]:
+    """What the server said of each picture, once it has."""
+    from surd.net.chat import UnansweredError
+
+    def outcome(future: Any) -> Any:
+        try:
+            return future.result()
+        except UnansweredError as error:
+            return error
+
+    return some, {row: outcome(future) for row, future in futures.items()}
+
+
+def _too_large(asking: Asking, row: int) -> str:
+    model = "caption.model" if asking.style == "simple" else f"caption.{asking.style}.model"
+    return (
+        "not enough memory to caption even one picture; set caption.device to cpu, set "
+        f"caption.precision to bf16 or fp16, or use a smaller {model}"
+    )
+
+
+def _seed(id_: str, seed: int) -> int:
+    """Of a sample: the same on every run, whatever stands beside it."""
+    return (int(id_[:15], 16) + seed) % 2**60

@@ -1,0 +1,104 @@
+"""Dense captions: a paragraph with every detail of each image, beside the simple prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from surd.params import ModelName, Params
+from surd.stages.base import Batch, Stage, StageFunction
+from surd.stages.captioners import Asking, CaptionerParams, Found, proposals
+from surd.store.schema import DENSE
+
+if TYPE_CHECKING:
+    from surd.stages.decoding import Opened
+
+
+class DenseOptions(Params):
+    """Who writes the dense captions; all else is as for simple ones."""
+
+    model: ModelName | None = Field(
+        default=None,
+        description="a model that can be asked, not BLIP; default: that of the simple prompts",
+    )
+    prompt: str | None = Field(
+        default=None, description="question; default: ask for one detailed paragraph"
+    )
+    max_new_tokens: int = Field(
+        default=300, ge=1, le=4096, description="maximum length of a caption, in tokens"
+    )
+
+
+class DenseParams(CaptionerParams):
+    """All that the stage needs to know."""
+
+    max_new_tokens: int
+
+
+def params_from(caption: CaptionerParams, options: DenseOptions) -> DenseParams:
+    """The stage's parameters from those of ``caption`` and ``caption.dense``."""
+    shared = {name: getattr(caption, name) for name in CaptionerParams.model_fields}
+    own = {**options.model_dump(), "model": options.model or caption.model}
+    return DenseParams(**{**shared, **own})
+
+
+def open_(params: DenseParams) -> StageFunction:
+    """The function that captions; the model is loaded when the first image needs it.
+
+    Raises ModelError, from the first batch on.
+    """
+    return lambda batches: _caption(batches, params)
+
+
+def _caption(batches: Iterable[Batch], params: DenseParams) -> Iterator[pa.Table]:
+    from surd.models.captions import Wanted
+
+    wanted = Wanted(samples=0, num_beams=1, max_new_tokens=params.max_new_tokens)
+    for some, found in proposals(batches, Asking(params, wanted, "dense")):
+        yield _table(some, found)
+
+
+Row = tuple[str, str | None, str | None]
+"""Status, detail and caption."""
+
+
+def _table(some: Opened[Any], found: Found) -> pa.Table:
+    rows: list[Row] = [(status, None, None) for status in some.statuses]
+    for i, said in found.items():
+        rows[i] = _row(said)
+    columns: Iterable[Sequence[str | None]] = zip(*rows, strict=True) if rows else ([], [], [])
+    arrays = [some.table["id"], *(pa.array(list(column), pa.string()) for column in columns)]
+    return pa.Table.from_arrays(arrays, schema=DENSE)
+
+
+def _row(said: Any) -> Row:
+    if isinstance(said, Exception):
+        return ("empty" if getattr(said, "is_final", False) else "no_answer", str(said), None)
+    text = " ".join(said[0].whole.split()) if said else ""
+    if text:
+        return "ok", None, text
+    is_cut = bool(said) and said[0].is_cut
+    return "empty", _CUT if is_cut else None, None
+
+
+_CUT = "its first sentence is cut; raise caption.dense.max_new_tokens"
+
+
+STAGE = Stage(
+    name="dense",
+    group="dense",
+    version=1,
+    reads={"images": ("bytes",)},
+    row_inputs={"images": ("sha256",)},
+    final=("ok", "empty"),
+    passing=("no_answer",),
+    schema=DENSE,
+    params=DenseParams,
+    open=open_,
+    models=lambda params: (params.model,),
+    workers="one",
+    batch_rows=64,
+)

@@ -1,0 +1,103 @@
+"""Tags by a model in ONNX."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from support_tagger import BIAS, ROWS, SIDE, WEIGHTS, save_tagger
+
+from surd.errors import ModelError
+from surd.models.tagger import load_tagger
+from surd.stages.base import Batch, settings_fingerprint
+from surd.stages.tags import STAGE, TagParams, open_
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def png(colour: tuple[int, ...], size: tuple[int, int] = (40, 40)) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size, colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def tagged(folder: Path, pictures: list[bytes | None], **params: Any) -> list[dict[str, Any]]:
+    ids = [f"{number:032x}" for number in range(len(pictures))]
+    batch = Batch(pa.table({"id": ids, "bytes": pa.array(pictures, pa.large_binary())}))
+    tables = open_(TagParams(model=str(folder), device="cpu", **params))([batch])
+    return [row for table in tables for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_tags_are_those_that_are_likely_enough_characters_first(
+    tmp_path: Path, batch: int | None
+) -> None:
+    folder = save_tagger(tmp_path / "m", batch=batch)
+    red, blue, grey, none, broken = tagged(
+        folder, [png(RED), png(BLUE), png((90, 90, 90)), None, b"\x89PNG\r\n broken"]
+    )
+    assert (red["status"], red["tags"]) == ("ok", "red theme")
+    assert (blue["status"], blue["tags"]) == ("ok", "miku (blue), blue theme")
+    assert [one["category"] for one in blue["scores"]] == ["character", "general", "rating"]
+    assert [one["tag"] for one in red["scores"]] == ["red theme", "explicit"]
+    assert (grey["status"], grey["tags"]) == ("empty", None)
+    assert [one["tag"] for one in grey["scores"]] == ["general"]
+    assert (none["status"], broken["status"]) == ("no_image", "decode_error")
+    assert none["scores"] is None and none["tags"] is None
+
+
+def test_thresholds_are_those_of_the_category(tmp_path: Path) -> None:
+    folder = save_tagger(tmp_path / "m")
+    [all_] = tagged(folder, [png(WHITE)], min_general=0, min_character=0)
+    assert all_["tags"] == "miku (blue), red theme, ^_^, blue theme"
+    [few] = tagged(folder, [png(BLUE)], min_character=1)
+    assert few["tags"] == "blue theme"
+
+
+def test_a_picture_lies_on_a_white_square_and_blue_comes_first(tmp_path: Path) -> None:
+    tagger = load_tagger(str(save_tagger(tmp_path / "m")))
+    prepared = tagger.prepare(Image.new("RGB", (80, 40), RED))
+    assert prepared.shape == (SIDE, SIDE, 3) and prepared.dtype == np.float32
+    assert prepared[0, 0].tolist() == [255, 255, 255]
+    assert prepared[SIDE // 2, 0].tolist() == [0, 0, 255]
+    mean = prepared.mean(axis=(0, 1), dtype=np.float64)
+    expected = 1 / (1 + np.exp(-(mean @ WEIGHTS + BIAS)))
+    np.testing.assert_allclose(tagger.score([prepared])[0], expected, atol=1e-6)
+    assert tagger.score([]).shape == (0, len(ROWS))
+
+
+def test_what_is_no_tag_model_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no selected_tags\.csv"):
+        load_tagger(str(tmp_path))
+    folder = save_tagger(tmp_path / "short", ROWS[:-1])
+    with pytest.raises(ModelError, match=r"has 6 outputs, but its selected_tags\.csv has 5 tags"):
+        load_tagger(str(folder))
+    with pytest.raises(ModelError, match=r"not pictures \[b, side, side, 3\]"):
+        load_tagger(str(save_tagger(tmp_path / "flat", shape=(SIDE, 8, 3))))
+    (folder / "selected_tags.csv").write_text("tag_id,name,category\n1,a,zero\n")
+    with pytest.raises(ModelError, match=r"selected_tags\.csv: line 2: no name and category"):
+        load_tagger(str(folder))
+    (folder / "selected_tags.csv").write_bytes(b"\xff\xfe,name\n")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_tagger(str(folder))
+    (folder / "model.onnx").write_bytes(b"no model")
+    save_tagger(tmp_path / "good")
+    (folder / "selected_tags.csv").write_text((tmp_path / "good/selected_tags.csv").read_text())
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_tagger(str(folder))
+
+
+def test_thresholds_and_weights_are_in_the_fingerprint_and_the_batch_size_is_not(
+    tmp_path: Path,
+) -> None:
+    folder = save_tagger(tmp_path / "m")
+    one = settings_fingerprint(STAGE, TagParams(model=str(folder)))
+    assert one == settings_fingerprint(STAGE, TagParams(model=str(folder), batch_size=3))
+    assert one != settings_fingerprint(STAGE, TagParams(model=str(folder), min_general=0.4))
+    save_tagger(folder, [(*row[:3], 0) for row in ROWS])
+    assert one != settings_fingerprint(STAGE, TagParams(model=str(folder)))
