@@ -96,25 +96,8 @@ def by_kind(
     judge: Judge,
     outcomes: Outcomes,
 ) -> Iterator[Measured]:
-    """What a judge says, measure by measure; one that has no number for any prompt is left out,
-    which is told."""
-    for measured in _by_kind(name, prompts, seeds, drawings, judge, outcomes):
-        if measured.whole.any():
-            yield measured
-        else:
-            log.warning("%s: %s: the judge gave no answers; left out", name, measured.measure)
-
-
-def _by_kind(
-    name: str,
-    prompts: Sequence[Prompt],
-    seeds: Sequence[int],
-    drawings: Mapping[str, Pictures],
-    judge: Judge,
-    outcomes: Outcomes,
-) -> Iterator[Measured]:
     """How many pictures show what they should, for each kind of prompt; then what else the judge
-    says of all of them.
+    says of all of them. A measure that has no number for any prompt is left out, which is told.
 
     - *questions right*: the share of a picture's questions that are answered right, as TIFA
       (https://arxiv.org/abs/2303.11897) has it; one whose needed ones are not right does not count,
@@ -127,20 +110,36 @@ def _by_kind(
         about = {"prompts": name, "side": side}
         judged[side] = _judged(prompts, seeds, drawing, judge, outcomes, about, soft=soft)
         soft = soft and bool(judged[side].likely)
+    found = [*_kind_rows(name, prompts, judged)]
+    if isinstance(judge, VqaJudge):
+        found += _share_rows(name, prompts, judged)
+    if soft:
+        found += _soft_rows(name, prompts, judged)
+    for measured in found:
+        if measured.whole.any():
+            yield measured
+        else:
+            log.warning("%s: %s: the judge gave no answers; left out", name, measured.measure)
+
+
+def _kind_rows(
+    name: str, prompts: Sequence[Prompt], judged: Mapping[str, _Judged]
+) -> Iterator[Measured]:
     for kind in dict.fromkeys(prompt.kind for prompt in prompts):
         chosen = [prompt.kind == kind for prompt in prompts]
         right = {side: found.right[chosen] for side, found in judged.items()}
         if all(np.isfinite(some).all() for some in right.values()):
             right = {side: some.astype(bool) for side, some in right.items()}
         yield Measured(name, kind, right, _scenes(prompts, chosen), is_yes_no=True)
-    if not isinstance(judge, VqaJudge):
-        return
+
+
+def _share_rows(
+    name: str, prompts: Sequence[Prompt], judged: Mapping[str, _Judged]
+) -> Iterator[Measured]:
     several = [len(prompt.questions) > 1 for prompt in prompts]
     if any(several):
         shares = {side: found.shares[several] for side, found in judged.items()}
         yield Measured(name, QUESTIONS, shares, _scenes(prompts, several), is_share=True)
-    if soft:
-        yield from _soft_rows(name, prompts, judged)
 
 
 def _soft_rows(
