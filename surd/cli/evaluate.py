@@ -48,10 +48,18 @@ Qualities = Annotated[
     typer.Option(
         "--quality",
         metavar="NAME",
-        help="Metric of pyiqa (noncommercial licence), such as brisque; may be repeated.",
+        help="clip-iqa (torchmetrics; or one of its other scales, as clip-iqa:sharpness), or a "
+        "metric of pyiqa (noncommercial licence), such as brisque; may be repeated.",
     ),
 ]
-
+Liked = Annotated[
+    str,
+    typer.Option(
+        "--pickscore",
+        metavar="NAME",
+        help="PickScore model, such as yuvalkirstain/PickScore_v1, or none.",
+    ),
+]
 
 Baselines = Annotated[
     list[str] | None,
@@ -83,6 +91,7 @@ def evaluate(
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
     vqa: Vqa = "Salesforce/blip-vqa-base",
     clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
+    pickscore: Liked = "none",
     quality: Qualities = None,
     baseline: Baselines = None,
     rewriter: Rewriter = None,
@@ -126,6 +135,7 @@ def evaluate(
         negative_prompt=negative,
         vqa=vqa,
         clip=clip,
+        pickscore=pickscore,
         quality=tuple(quality or []),
         baselines=tuple(baseline or []),
         rewriter=rewriter,
@@ -155,9 +165,11 @@ def _gap(folder: str, options: Any, *, quiet: bool, json_: bool) -> None:
     from surd.store.workspace import Workspace
 
     local_path(folder)
-    if options.quality or options.baselines or options.prompts != ("paper",):
+    liked = options.pickscore != "none"
+    if liked or options.quality or options.baselines or options.prompts != ("paper",):
         raise SurdError(
-            "--gap draws the dataset's own prompts; leave out --prompts, --quality and --baseline"
+            "--gap draws the dataset's own prompts; leave out --prompts, --pickscore, --quality "
+            "and --baseline"
         )
     if options.rewriter is not None or options.dataset is not None:
         raise SurdError(
@@ -202,6 +214,7 @@ def ablate(
     guidance: Guidance = 7.5,
     vqa: Vqa = "Salesforce/blip-vqa-base",
     clip: ClipName = "ViT-B-32/laion2b_s34b_b79k",
+    pickscore: Liked = "none",
     quality: Qualities = None,
     baseline: Baselines = None,
     rewriter: Rewriter = None,
@@ -231,6 +244,7 @@ def ablate(
         guidance=guidance,
         vqa=vqa,
         clip=clip,
+        pickscore=pickscore,
         quality=tuple(quality or []),
         baselines=tuple(baseline or []),
         rewriter=rewriter,

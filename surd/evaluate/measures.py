@@ -25,6 +25,7 @@ from surd.models.answers import NoProbabilitiesError
 
 if TYPE_CHECKING:
     from surd.models.clip import Clip
+    from surd.models.pickscore import PickScore
 
 log = logging.getLogger("surd")
 
@@ -286,6 +287,30 @@ def cosines(
         return near
 
     return np.stack([scores(seed) for seed in seeds], axis=1)
+
+
+def pick_score(
+    name: str,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    drawings: Mapping[str, Pictures],
+    score: PickScore,
+) -> Measured:
+    """How much people may like each picture for its prompt (https://arxiv.org/abs/2305.01569)."""
+    texts = texts_of(prompts)
+
+    def scores(pictures: Pictures, seed: int) -> list[float]:
+        found: list[float] = []
+        for first in range(0, len(texts), _AT_ONCE):
+            some = texts[first : first + _AT_ONCE]
+            found += score([pictures.open(text, seed) for text in some], some)
+        return found
+
+    values = {
+        side: np.array([scores(drawing, seed) for seed in seeds]).T
+        for side, drawing in drawings.items()
+    }
+    return Measured(name, "PickScore", values, scenes_of(prompts))
 
 
 def quality_of(

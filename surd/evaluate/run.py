@@ -27,6 +27,7 @@ from surd.evaluate.measures import (
     Outcomes,
     by_kind,
     clip_score,
+    pick_score,
     quality_of,
     row_of,
 )
@@ -41,6 +42,7 @@ from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
 from surd.models.names import server_of
+from surd.models.pickscore import load_pickscore
 from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
@@ -75,8 +77,10 @@ class Options:
     vqa: str = "Salesforce/blip-vqa-base"
     clip: str = JUDGE
     """``none``: no CLIP score."""
+    pickscore: str = NOBODY
+    """A PickScore model."""
     quality: Sequence[str] = ()
-    """Metrics of pyiqa."""
+    """``clip-iqa``, or metrics of pyiqa."""
     baselines: Sequence[str] = ()
     """What else is drawn: ``rewrite``, prompts that a language model has rewritten."""
     rewriter: str | None = None
@@ -126,6 +130,9 @@ def measure(
     judges = _judges(sets, options, device, dtype)
     metrics = {metric: load_quality(metric, device) for metric in options.quality}
     clip = load_clip(options.clip, device=device) if options.clip != NOBODY else None
+    liked = None
+    if options.pickscore != NOBODY:
+        liked = load_pickscore(options.pickscore, device=device, dtype=dtype)
     root = pictures or run / "pictures"
     texts = texts_of(prompt for prompts in sets.values() for prompt in prompts)
     instead = {}
@@ -139,6 +146,8 @@ def measure(
         found += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
         if clip is not None:
             found.append(clip_score(one, prompts, seeds, drawings, clip))
+        if liked is not None:
+            found.append(pick_score(one, prompts, seeds, drawings, liked))
         for metric, quality in metrics.items():
             found.append(quality_of(one, metric, prompts, seeds, drawings, quality))
     rows = [row_of(one) for one in found]
@@ -256,6 +265,11 @@ def _write(
     store = Storage(str(run))
     told = asdict(options) | {"diffusion": diffusion, "prompts": list(options.prompts)}
     told |= {"vqa": without_address(options.vqa), "judge": identity_of(options.vqa)}
+    told["models"] = {
+        key: identity_of(name, "config.json")
+        for key, name in (("clip", options.clip), ("pickscore", options.pickscore))
+        if name != NOBODY
+    }
     if options.rewriter is not None:
         told["rewriter"] = without_address(options.rewriter)
     told["noise"] = list(options.noise)
