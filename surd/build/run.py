@@ -403,29 +403,32 @@ def _run_stages(
     engine: Engine,
 ) -> Iterator[StageSummary]:
     """Side by side, as far as one does not wait for another."""
-    chosen = [(stage, params_of(recipe, stage)) for stage in stages]
+
+    def forgetting(stage: Stage) -> contextlib.AbstractContextManager[None]:
+        made = partial(_parts_of, stage, recipe)
+        return _forgetting(workspace, manifest, before, stage.name, made)
+
+    chosen = []
     for stage in stages:
+        with forgetting(stage):
+            chosen.append((stage, params_of(recipe, stage)))
         workspace.storage.remove_leftovers(stage.group)
     with tracks(quiet=options.quiet) as begin:
 
         def compute(step: Step, beside: Sequence[StageParams]) -> Results:
-            stage, params = step.stage, step.params
-            made = partial(_parts_of, stage, recipe)
-            tick = begin(stage.name, step.jobs.rows)
-            with _forgetting(workspace, manifest, before, stage.name, made):
-                yield from compute_jobs(
-                    engine,
-                    workspace,
-                    stage,
-                    params,
-                    step.jobs,
-                    tick,
-                    workers=options.workers,
-                    beside=beside,
-                )
+            return compute_jobs(
+                engine,
+                workspace,
+                step.stage,
+                step.params,
+                step.jobs,
+                begin(step.stage.name, step.jobs.rows),
+                workers=options.workers,
+                beside=beside,
+            )
 
         is_due = partial(_is_due, options)
-        for step in overlap(workspace, chosen, is_due, compute):
+        for step in overlap(workspace, chosen, is_due, compute, forgetting):
             if step.stage.row_inputs is not None:
                 journal.tidy(workspace.storage, step.stage.group, _all_but(workspace, step.failed))
             counts, rows = _totals(workspace, step.stage)

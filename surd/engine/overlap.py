@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from surd.engine.plan import PartState, plan
@@ -53,6 +53,7 @@ class Step:
 
 
 Compute = Callable[[Step, Sequence[StageParams]], Results]
+Around = Callable[[Stage], AbstractContextManager[None]]
 
 
 def overlap(
@@ -60,13 +61,14 @@ def overlap(
     stages: Sequence[StageParams],
     is_due: Callable[[PartState, Stage], bool],
     compute: Compute,
+    around: Around = lambda stage: nullcontext(),
 ) -> Iterator[Step]:
     """Run the stages, and yield each once it and those before it are done.
 
     ``compute`` is called for a step that has something to do, with the stages that may run beside
     it, and computes the step's jobs, also those that come meanwhile. Steps take turns in this
-    process, a part at a time; what an engine computes elsewhere goes on beside that. Raises what
-    ``compute`` raises.
+    process, a part at a time, within ``around``; what an engine computes elsewhere goes on beside
+    that. Raises what ``compute`` raises.
     """
     parts = workspace.parts("samples")
     rows: dict[int, int] = {}
@@ -80,12 +82,16 @@ def overlap(
             stack.callback(step.close)
         while untold:
             running = [step for step in steps if not step.is_done]
+            has_moved = False
             for step in running:
-                _look(workspace, step, rows, is_due)
-            has_moved = [_go_on(step, running, rows, compute) for step in running]
+                with around(step.stage):
+                    _look(workspace, step, rows, is_due)
+            for step in running:
+                with around(step.stage):
+                    has_moved |= _go_on(step, running, rows, compute)
             while untold and untold[0].is_done:
                 yield untold.popleft()
-            if not any(has_moved):
+            if not has_moved:
                 time.sleep(_PAUSE_S)
 
 

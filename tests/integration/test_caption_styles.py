@@ -131,7 +131,7 @@ def test_tags_are_a_style_too_and_all_is_shown(surd: Surd, pictures: Path, tmp_p
     assert states["tags"]["states"] == {"fresh": 2} and "dense" not in states
     assert surd("report", folder, "-q").code == 0
     assert "red theme" in (folder / "report" / "index.html").read_text()
-    assert "red theme" in surd("inspect", folder, shown["id"]).out
+    assert "red theme" in surd("inspect", folder, shown["id"], "--all").out
 
 
 def test_a_style_that_no_model_can_write_does_not_stay(
