@@ -131,17 +131,15 @@ def filter_(
     if not (dry_run or back) and recipe.filter != own.filter:
         remember(workspace, own.filter)
     if dry_run:
+        parts = workspace.parts("samples")
         params = params_of(recipe, stage_named("filter"))
         tables = compute(workspace, params, decisions)
-        after = {
-            part: table["keep"].to_numpy()
-            for part, table in zip(workspace.parts("samples"), tables, strict=True)
-        }
     else:
         run_stage(folder, "filter", overrides, None, quiet=quiet)
         parts = workspace.parts("verdicts")
-        after = current(workspace)
         tables = [workspace.read("verdicts", part) for part in parts]
+    kept = [table["keep"].to_numpy() for table in tables]
+    after = dict(zip(parts, kept, strict=True))
     result = funnel(tables)
     newly_kept, newly_dropped = changes(before, after)
     if json_:

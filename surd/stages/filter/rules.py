@@ -207,12 +207,9 @@ def _says(column: pa.ChunkedArray, pattern: str, asked: bool) -> Bools:
 
 
 def _keys(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """A 64-bit hash of each prompt, the same for equal prompts; -1 for none."""
-    import hashlib
-
-    texts = column.to_pylist()
-    digests = [hashlib.blake2b((t or "").casefold().encode(), digest_size=8) for t in texts]
-    keys = np.array([int.from_bytes(d.digest(), "big") >> 1 for d in digests], np.int64)
+    """A 63-bit hash of each prompt, the same for equal prompts in this process; -1 for none."""
+    hashes = (hash((text or "").casefold()) for text in column.to_pylist())
+    keys = np.fromiter(hashes, np.int64, len(column)) & np.iinfo(np.int64).max
     return np.where(column.is_valid().to_numpy(), keys, -1)
 
 
