@@ -95,6 +95,7 @@ def surd_with_slow_models(arguments: Sequence[str], caption_ms: float, score_ms:
 
     from surd.cli import app
     from surd.models import captioner, clip
+    from surd.models.captions import Captioner, Proposal
 
     def vector(content: bytes) -> torch.Tensor:
         digest = hashlib.blake2b(content, digest_size=8).digest()
@@ -103,9 +104,9 @@ def surd_with_slow_models(arguments: Sequence[str], caption_ms: float, score_ms:
     def name_of(image: Image.Image) -> bytes:
         return hashlib.blake2b(image.resize((8, 8)).tobytes(), digest_size=6).digest()
 
-    def propose(pictures: Sequence[bytes], *_: object) -> list[list[captioner.Proposal]]:
+    def propose(pictures: Sequence[bytes], *_: object) -> list[list[Proposal]]:
         time.sleep(len(pictures) * caption_ms / 1000)
-        return [[captioner.Proposal(f"a picture of {one.hex()}", "beam")] for one in pictures]
+        return [[Proposal(f"a picture of {one.hex()}", "beam")] for one in pictures]
 
     class Clip:
         side_px = 8
@@ -126,7 +127,7 @@ def surd_with_slow_models(arguments: Sequence[str], caption_ms: float, score_ms:
         def count_tokens(self, text: str) -> int:
             return len(text)
 
-    stand_in = captioner.Captioner(name_of, propose, 8)
+    stand_in = Captioner(name_of, propose, 8)
     setattr(captioner, "load_captioner", lambda *_, **__: stand_in)  # noqa: B010
     setattr(clip, "load_clip", lambda *_, **__: Clip())  # noqa: B010
     sys.argv = ["surd", *arguments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import cast
 
 from surd.engine.parts import PartResult, StageError, compute
 from surd.engine.plan import PartState
@@ -54,7 +55,9 @@ def compute_jobs(
     full, a model that cannot be loaded).
     """
     if stage.scope == "table":
-        yield from compute_table(workspace, stage, params, list(jobs.now()), tick)
+        yield from compute_table(
+            workspace, stage, params, cast("list[PartState]", list(jobs.now())), tick
+        )
         return
 
     def give_up(job: PartState, why: str) -> PartResult:
