@@ -73,7 +73,7 @@ class Jobs:
             count = max(1, min(_PARTS_AT_ONCE, count // (2 * workers)))
         return [self._waiting.popleft() for _ in range(min(count, len(self)))]
 
-    def now(self) -> Iterator[Job]:
+    def now(self) -> Iterator[Any]:
         """One after the other; ends where the next would have to be waited for."""
         while self._waiting:
             yield self._waiting.popleft()

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -224,13 +225,23 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
+APART = (
+    "import surd.cli.app, surd.engine.local as local; local._ROWS_WORTH_A_PROCESS = 1; "
+    "surd.cli.app.main()"
+)
+"""The command line, with stages in processes of their own."""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path, apart: bool) -> None:
     with Site(pictures(60, p50="slow_drip")) as site:
+        start = [sys.executable, "-c", APART] if apart else surd_command()
         process = subprocess.Popen(
-            surd_command(
-                *("build", "civitai", "-o", tmp_path, "-q"),
+            [
+                *start,
+                *("build", "civitai", "-o", str(tmp_path), "-q"),
                 *small_settings(site, until="prompts"),
-            ),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
