@@ -1,6 +1,6 @@
 """What a build takes by the wall, beside its slowest stage and the sum of its stages.
 
-    python benchmarks/overlap.py [--rows 12000] [--slower 1] [--only network device]
+    python benchmarks/overlap.py [--rows 6000] [--slower 1] [--only network device]
 
 A server on loopback takes its time for each picture, and so do stand-ins for the captioner and for
 CLIP, which sleep. First every stage runs alone, by its own command, then all are built at
@@ -201,7 +201,7 @@ def _to(workspace: Path) -> tuple[object, ...]:
 def main() -> None:
     """Measure, print the table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=6_000)
     parser.add_argument("--slower", type=float, default=1, help="times; for a busy machine")
     parser.add_argument("--only", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--models", type=float, nargs=2, help=argparse.SUPPRESS)
