@@ -18,7 +18,7 @@ def edit(
     folder: Folder,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Samples, by their ids or the beginnings of these."),
+        typer.Argument(metavar="ID...", help="Samples, by their ids or the beginnings of these."),
     ] = None,
     simple: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Write the simple prompt.")
