@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from surd.build.run import open_recipe
 from surd.dataset.atomic_folder import FOLDER
 from surd.llm import layout
 from surd.recipe.pipeline import STAGES
+from surd.store import edits, manual
 from surd.store.storage import is_temporary
 from surd.store.workspace import Workspace, part_name
 
 CACHE = "adapter/cache"
+_WRITTEN_S = 3600
+"""A file written longer ago than this will not be finished any more."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,21 @@ def _below(workspace: Workspace, folder: str) -> Iterator[tuple[str, int]]:
 
 def _leftovers(workspace: Workspace, groups: Sequence[str]) -> Iterator[tuple[str, int]]:
     storage = workspace.storage
-    for folder in (".", *groups):
+    by_hand = (manual.GROUP, edits.GROUP)
+    for folder in (".", *groups, *by_hand):
         for name in storage.names(folder):
-            if is_temporary(name):
-                path = name if folder == "." else f"{folder}/{name}"
+            path = name if folder == "." else f"{folder}/{name}"
+            if is_temporary(name) and not (folder in by_hand and _is_new(workspace, path)):
                 yield path, int(storage.fs.size(storage.path(path)) or 0)
     for name in storage.names("."):
         if name.startswith(f"{FOLDER}.tmp-"):
             yield from _below(workspace, name)
+
+
+def _is_new(workspace: Workspace, name: str) -> bool:
+    """Whether somebody may be writing it right now: deciding and editing take no lock."""
+    modified = workspace.storage.fs.modified(workspace.storage.path(name))
+    return (datetime.now(UTC) - modified).total_seconds() < _WRITTEN_S
 
 
 def _orphans(workspace: Workspace, groups: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ def test_clean_lists_what_can_go_and_deletes_nothing_else(surd: Surd, workspace:
         (folder / name).write_bytes(b"x" * 1000)
     write_group(workspace, "clip", 7, samples(1))
     (folder / "adapter" / "notes.txt").write_text("mine")
+    (folder / "edits").mkdir()
+    writing, killed = (folder / "edits" / f".a.json.0a0a0a0{n}.tmp" for n in range(2))
+    for path in (writing, killed):
+        path.touch()
+    os.utime(killed, (0, 0))
     ran = surd("clean", folder)
     assert ran.code == 2 and "give --yes" in ran.err
     assert "caches of training: 1 file, 1.0 kB" in ran.out
@@ -120,5 +126,5 @@ def test_clean_lists_what_can_go_and_deletes_nothing_else(surd: Surd, workspace:
     assert told["removed"] == []
     assert surd("clean", folder, "--yes").code == 0
     left = {path for path in folder.rglob("*") if path.is_file() and path.name != ".surd.lock"}
-    assert left == before | {folder / "adapter" / "notes.txt"}
+    assert left == before | {folder / "adapter" / "notes.txt", writing}
     assert not (folder / "llm").exists()
