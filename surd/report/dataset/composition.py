@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 
 from surd.pages.plot import plot
 from surd.pages.text import visible
+from surd.report.dataset.buckets import SIDES, Buckets
 from surd.report.page import Chart, Section, body
+from surd.text.languages import language
 
 _SHOWN = 12
 _MAX_KEYS = 2_000
@@ -30,6 +32,8 @@ _SIDE_PX, _SIDES = 64, 64
 _ASPECTS = np.linspace(-2, 2, 41)
 """Edges in octaves of width / height: 1:4 to 4:1."""
 _LENGTHS = 100
+_SHOWN_SHARE = 0.995
+"""Of prompts, for whose lengths there is room; a few long ones would leave the plot empty."""
 _WORD = r"[^\pL\pN'’-]+"
 STOP_WORDS = """
 a an and are as at be been being but by for from has have having he her him his i in into is it its
@@ -78,6 +82,7 @@ class Composition:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.sides = np.zeros(_SIDES + 1, np.int64)
         self.aspects = np.zeros(len(_ASPECTS) - 1, np.int64)
+        self.buckets = [Buckets(side) for side in SIDES]
         self.words = {
             name: Words(Counter(), np.zeros(_LENGTHS + 1, np.int64))
             for name in ("simple_prompt", "complex_prompt", "dense_caption")
@@ -99,6 +104,8 @@ class Composition:
         self.sides += np.bincount(side, minlength=_SIDES + 1)
         octaves = np.log2(width / np.maximum(height, 1)).clip(-2, 2)
         self.aspects += np.histogram(octaves, _ASPECTS)[0]
+        for buckets in self.buckets:
+            buckets.add(width, height)
         for name, words in self.words.items():
             words.add(rows[name])
         tags = pc.split_pattern(rows["tags"].drop_null(), ", ").combine_chunks().flatten()
@@ -122,11 +129,14 @@ def section(found: Composition) -> Section | None:
         (f"{w:,} × {h:,}" if w else OTHERS, count) for (w, h), count in found.sizes.most_common()
     ]
     tables = [("size in pixels", _top(sizes))] if sizes else []
+    tables += [(buckets.title(), _top(buckets.ranked())) for buckets in found.buckets if sizes]
     for name, title in _CATEGORIES.items():
         counts = found.categories[name]
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if ranked and set(counts) != {"not stated"}:
-            tables.append((title, _top([(visible(key, 80), n) for key, n in ranked])))
+            names = ((visible(key, 80), n) for key, n in ranked)
+            told = [(language(key), n) for key, n in names] if name == "language" else [*names]
+            tables.append((title, _top(told)))
     words = [
         (name.replace("_", " "), _bars(counts.most_common()))
         for name, counts in found.words.items()
@@ -194,7 +204,7 @@ def _aspects(counts: npt.NDArray[np.int64]) -> Chart:
 def _lengths(words: dict[str, Words]) -> Chart:
     import altair as alt
 
-    longest = max(int(np.flatnonzero(w.lengths).max(initial=0)) for w in words.values())
+    longest = max(_without_tail(w.lengths) for w in words.values())
     rows = [
         {"words": length, "samples": int(count), "prompt": name.removesuffix("_prompt")}
         for name, counted in words.items()
@@ -214,5 +224,13 @@ def _lengths(words: dict[str, Words]) -> Chart:
         )
         .properties(width="container", height=170)
     )
-    more = f"; {_LENGTHS} stands for all longer prompts" if longest == _LENGTHS else ""
+    longer = sum(int(w.lengths[longest + 1 :].sum()) for w in words.values())
+    more = f"; {longer:,} of more than {longest} are not shown" if longer else ""
+    more = f"; {_LENGTHS} stands for all longer prompts" if longest == _LENGTHS else more
     return Chart("lengths", areas.to_dict(), f"Length of the prompts in words{more}")
+
+
+def _without_tail(lengths: npt.NDArray[np.int64]) -> int:
+    """The length that all but a few prompts do not exceed."""
+    reached = np.cumsum(lengths)
+    return int(np.searchsorted(reached, np.ceil(_SHOWN_SHARE * reached[-1]))) if reached[-1] else 0
