@@ -78,10 +78,16 @@ def read(text: str, *, plain: bool = False) -> Generation | None:
 
 
 def write(prompt: str, negative_prompt: str, settings: Mapping[str, object]) -> str:
-    """The text of a picture; `settings` begin with ``Steps``. :func:`read` gives them back."""
-    pairs = ", ".join(f"{name}: {_told(str(value))}" for name, value in settings.items())
-    negative = f"\n{NEGATIVE} {negative_prompt}" if negative_prompt.strip() else ""
-    return f"{prompt}{negative}\n{pairs}"
+    """The text of a picture; `settings` begin with ``Steps``. :func:`read` gives them back.
+
+    Both prompts are a line each, for a line of theirs could be taken for another field; to text
+    encoders a line break is a space.
+    """
+    lines = [" ".join(prompt.split())]
+    if negative_prompt.strip():
+        lines.append(f"{NEGATIVE} {' '.join(negative_prompt.split())}")
+    lines.append(", ".join(f"{name}: {_told(str(value))}" for name, value in settings.items()))
+    return "\n".join(lines)
 
 
 def _told(value: str) -> str:

@@ -85,16 +85,20 @@ def test_an_infotext_says_who_wrote_it(told: str, generator: str) -> None:
 
 
 def test_a_written_infotext_is_read_as_it_was_meant() -> None:
-    prompt, names = 'two cups,\nnot "blue": {red}', 'of "me", Seed: 9|\n[x]: {y}\\'
+    names = 'of "me", Seed: 9|\n[x]: {y}\\'
     told = {"Steps": 12, "CFG scale": 7.5, "Seed": 3, "Size": "512x768", "Adapter": names}
-    for negative in ("blurry, text\nand: more", ""):
-        generation = read_text(infotext.write(prompt, negative, told | {"Version": "surd 0.1.0"}))
-        assert generation is not None
-        assert (generation.prompt, generation.negative_prompt) == (prompt, negative or None)
-        assert generation.generator == "surd"
-        settings = generation.settings
-        assert (settings["steps"], settings["seed"], settings["cfg_scale"]) == (12, 3, 7.5)
-        assert settings["Adapter"] == names
+    prompts = ('not "blue": {red}', "two cups,\nSteps: 20, Seed: 4", "a\nNegative prompt: b")
+    for prompt in prompts:
+        for negative in ("blurry, text\nSteps: 20, Seed: 4", ""):
+            text = infotext.write(prompt, negative, told | {"Version": "surd 0.1.0"})
+            generation = read_text(text)
+            assert generation is not None
+            assert generation.prompt == prompt.replace("\n", " ")
+            assert generation.negative_prompt == (negative.replace("\n", " ") or None)
+            assert generation.generator == "surd"
+            settings = generation.settings
+            assert (settings["steps"], settings["seed"], settings["cfg_scale"]) == (12, 3, 7.5)
+            assert settings["Adapter"] == names
 
 
 def test_quoted_values_do_not_override_settings() -> None:
