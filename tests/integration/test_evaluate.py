@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from support_chat import ChatServer
 from support_diffusion import MARKS, make_pipeline, make_published
+from support_pickscore import saved as saved_pickscore
 
 from surd import adapter as adapters
 from surd.adapter.module import Adapter, AdapterConfig
@@ -64,13 +65,17 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
     surd: Surd, diffusion: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", diffusion, learnt=False)
-    ran = surd("evaluate", run, "--prompts", "demo:simple", "--limit", 4, "--seeds", 2, *FAST)
+    liked = saved_pickscore(tmp_path / "liked")
+    told = ("--prompts", "demo:simple", "--limit", 4, "--seeds", 2, "--pickscore", liked)
+    ran = surd("evaluate", run, *told, *FAST)
     assert ran.code == 0, ran.err
     found = json.loads((run / "evaluation.json").read_text())
-    assert {row["measure"] for row in found["rows"]} == {*KINDS, "clip score"}
+    assert set(found["models"]) == {"clip", "pickscore"}
+    assert {row["measure"] for row in found["rows"]} == {*KINDS, "clip score", "PickScore"}
     for row in found["rows"]:
         assert row["pictures"] == 8
-        bound = 0 if row["measure"] == "clip score" else pytest.approx(1 - 0.05 ** (1 / 4))
+        is_score = row["measure"] in ("clip score", "PickScore")
+        bound = 0 if is_score else pytest.approx(1 - 0.05 ** (1 / 4))
         found = row["difference"]
         assert (found["value"], -found["low"], found["high"]) == (0, bound, bound)
         assert row["p"] == 1.0

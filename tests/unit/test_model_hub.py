@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import constants
 from support_llm import make_model
 from support_site import Answer, serving
+from support_tagger import ROWS, save_tagger
 
 from surd.errors import ModelError
 from surd.models import hub
@@ -21,7 +22,9 @@ from surd.models.captioner import load_captioner
 from surd.models.clip import load_clip
 from surd.models.diffusion import load_pipeline
 from surd.models.llm import load_llm, shape_of
+from surd.models.pickscore import load_pickscore
 from surd.models.preference import load_itm
+from surd.models.tagger import load_tagger
 from surd.models.vqa import load_vqa
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
@@ -29,6 +32,8 @@ LOADERS: dict[str, tuple[str, Callable[[], Any]]] = {
     "captioner": ("me/blip", lambda: load_captioner("me/blip")),
     "VQA model": ("me/vqa", lambda: load_vqa("me/vqa", **CPU)),
     "matching model": ("me/itm", lambda: load_itm("me/itm", **CPU)),
+    "tag model": ("me/tagger", lambda: load_tagger("me/tagger")),
+    "PickScore model": ("me/pickscore", lambda: load_pickscore("me/pickscore")),
     "diffusion model": ("me/sd", lambda: load_pipeline("me/sd")),
     "language model": ("me/llm", lambda: shape_of("me/llm")),
     "language model, GGUF": ("me/gguf", lambda: shape_of("me/gguf", gguf_file="a.gguf")),
@@ -67,6 +72,14 @@ def cached(tmp_path: Path) -> str:
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(commit)
     return "me/llm"
+
+
+def test_both_files_of_a_tag_model_are_taken_from_the_cache(nowhere: str, tmp_path: Path) -> None:
+    place, commit = tmp_path / "cache" / "models--me--tagger", "0123456789abcdef" * 2 + "01234567"
+    save_tagger(place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    assert len(load_tagger("me/tagger").tags) == len(ROWS)
 
 
 @pytest.mark.parametrize("what", LOADERS)

@@ -12,8 +12,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from support_vlm import tokenizer
-from tokenizers.processors import TemplateProcessing
+from support_pickscore import saved
 
 from surd.errors import ModelError, SurdError
 from surd.evaluate.measures import SIDES, pick_score
@@ -22,7 +21,6 @@ from surd.evaluate.quality import load_quality
 from surd.models import pickscore
 from surd.models.pickscore import load_pickscore
 
-SIDE = 32
 CPU = torch.device("cpu")
 TEXTS = ["a red cat sits near a tree", "a blue dog runs"]
 
@@ -34,30 +32,7 @@ def pictures(count: int, side: int = 48) -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP as transformers saves it, tiny, with its processor."""
-    where = tmp_path_factory.mktemp("pickscore")
-    words = tokenizer(["<start>", "<end>", "<unk>"], bos_token="<start>", eos_token="<end>")
-    words.pad_token = "<end>"
-    words.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
-    )
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    small |= {"num_attention_heads": 2, "projection_dim": 8}
-    config = transformers.CLIPConfig(
-        text_config={
-            **small, "vocab_size": len(words), "max_position_embeddings": 12,
-            "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
-        },
-        vision_config={**small, "image_size": SIDE, "patch_size": 8},
-        projection_dim=8,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(where)
-    images = transformers.CLIPImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    )
-    transformers.CLIPProcessor(images, words).save_pretrained(where)
-    return where
+    return saved(tmp_path_factory.mktemp("pickscore"))
 
 
 def written_out(folder: Path, images: list[Image.Image], texts: list[str]) -> list[float]:
