@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\((?P<to>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<words>.+)$", re.MULTILINE)
+
+
+def built(folder: Path) -> Path:
+    """The pages, built into the folder; a page left out, a broken link or a broken anchor fails."""
+    pytest.importorskip("material", reason="mkdocs-material is not installed")
+    run = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
 
 
 @dataclass(frozen=True)

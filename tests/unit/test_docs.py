@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 import pythons
-from support_docs import ROOT, anchors, blocks, commands, links, slug
+from support_docs import ROOT, anchors, blocks, built, commands, links, slug
 
 from surd.doctor import libraries
 from surd.recipe.json_schema import json_schemas
@@ -28,19 +26,7 @@ PAGES = sorted(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built pages; a page left out, a broken link or a broken anchor ends the build."""
-    pytest.importorskip("material", reason="mkdocs-material is not installed")
-    folder = tmp_path_factory.mktemp("docs") / "site"
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    return folder
+    return built(tmp_path_factory.mktemp("docs") / "site")
 
 
 def test_the_pages_build_without_a_warning(site: Path) -> None:
@@ -57,6 +43,12 @@ def test_the_pages_ask_nothing_of_other_sites(site: Path) -> None:
 def test_links_out_of_docs_are_words_on_the_built_pages(site: Path) -> None:
     text = (site / "adapter.html").read_text(encoding="utf-8")
     assert "(data/prompts)" in text and "../data" not in text
+
+
+def test_a_bar_in_the_code_of_a_table_has_no_backslash_before_it(site: Path) -> None:
+    text = (site / "cli.html").read_text(encoding="utf-8")
+    assert "<code>--clip-threshold N|pN|auto</code>" in text
+    assert not re.search(r"<td[^>]*>.*\\\|", text)
 
 
 @pytest.mark.parametrize(
