@@ -20,9 +20,10 @@ demo: setup
 	$(BIN)/surd build demo -o surd-demo
 	$(BIN)/surd embed-llm surd-demo
 	$(BIN)/surd train-adapter surd-demo
-	$(BIN)/surd evaluate surd-demo/adapter/run --prompts demo:simple --prompts demo:complex \
-	  --clip demo:clip --seeds 1 --steps 12 --guidance 4
-	$(BIN)/surd generate "two red stars in a row, not blue hearts" "instead of a circle, three green boxes" \
+	$(BIN)/surd evaluate surd-demo/adapter/run --prompts demo:plain --prompts demo:unheard \
+	  --prompts demo:knowledge --prompts demo:contrasts --prompts demo:complex \
+	  --clip none --seeds 1 --steps 12 --guidance 4
+	$(BIN)/surd generate "three hearts the colour of a school bus" "two red stars in a row, not blue hearts" \
 	  --adapter surd-demo/adapter/run --compare --steps 12 --guidance 4 -o surd-demo/pictures
 	$(BIN)/surd report surd-demo
 

@@ -17,7 +17,8 @@ from support_publish import make_workspace, sample
 
 from surd.demo.painter import paint
 from surd.demo.scenes import Scene
-from surd.demo.vocabulary import complex_prompt, simple_sentence
+from surd.demo.sentences import simple_sentence
+from surd.demo.tags import complex_prompt
 from surd.store.workspace import Workspace
 from surd.view.routes import make_app
 from surd.view.serve import listen
@@ -71,10 +72,10 @@ def rows(embeddings: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
             "mime": "image/png",
             "prompt": complex_prompt(scene, seed=number),
             "complex_prompt": complex_prompt(scene, seed=number),
-            "simple_prompt": simple_sentence(scene, seed=number, contrasts=False),
+            "simple_prompt": simple_sentence(scene, seed=number, manner="plain"),
             "candidates": [
                 {
-                    "text": simple_sentence(scene, seed=number, contrasts=False),
+                    "text": simple_sentence(scene, seed=number, manner="plain"),
                     "raw": "x",
                     "how": "beam",
                 }

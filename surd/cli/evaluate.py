@@ -27,7 +27,7 @@ Prompts = Annotated[
     typer.Option(
         metavar="SET",
         help="action, color, counting, paper (all three), a file, or a set of the demo such as "
-        "demo:simple; may be repeated.",
+        "demo:plain; may be repeated.",
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Pictures per prompt.")]

@@ -239,7 +239,7 @@ def train_adapter(
     else:
         say(f"{output}: already trained with these settings")
     is_demo = params.diffusion.startswith("demo:")  # other judges do not know its pictures
-    judged = ("--prompts", "demo:simple", "--clip", "demo:clip") if is_demo else ()
+    judged = ("--prompts", "demo:plain", "--clip", "demo:clip") if is_demo else ()
     say(f"next: {command('evaluate', output, *judged)}")
 
 

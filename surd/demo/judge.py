@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from surd.demo.painter import COLOR_RGB, shape_outline
-from surd.demo.scenes import COUNTS, SHAPES, Reading, matches
+from surd.demo.scenes import COUNTS, PAIR_COUNTS, SHAPES, Group, Pair, Reading, matches
 
-__all__ = ["Reading", "judge", "matches"]
+__all__ = ["Reading", "judge", "matches", "read_pair"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,6 +88,42 @@ def judge(picture: npt.NDArray[np.uint8]) -> Reading:
     )
 
 
+def read_pair(picture: npt.NDArray[np.uint8]) -> Pair | None:
+    """The two groups that a picture, as `judge` takes it, shows side by side; None where one of
+    them cannot be read."""
+    rgb = _working_size(picture)
+    ab = _from_background(rgb)
+    chroma = np.linalg.norm(ab, axis=2)
+    colored = chroma > LEAST_CHROMA
+    if colored.sum() <= LEAST_THING_PX:
+        return None
+    votes = np.bincount((ab[colored] @ _hues().T).argmax(axis=1), minlength=len(COLOR_RGB))
+    chosen = np.argsort(-votes, kind="stable")[:2]
+    nearest = chosen[(ab @ _hues()[chosen].T).argmax(axis=2)]  # [h, w]
+    groups = []
+    for hue in chosen:
+        mine = colored & (nearest == hue)
+        if mine.sum() <= LEAST_THING_PX:
+            return None
+        full = float(np.quantile(chroma[mine], 0.7))
+        things = find_things((chroma / np.float32(full) * (nearest == hue)).astype(np.float32))
+        count = len(things.centers)
+        shape = read_shape(things) if count in PAIR_COUNTS else None
+        if shape is None:
+            return None
+        group = Group(count, tuple(COLOR_RGB)[hue], shape)
+        groups.append((float(things.centers[:, 0].mean()), group))
+    left, right = (group for _, group in sorted(groups))
+    return Pair(left, right)
+
+
+def _from_background(rgb: Floats) -> Floats:
+    """CIELAB's a and b [h, w, 2] of a working picture, relative to those of most of it."""
+    ab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[..., 1:]
+    relative: Floats = ab - np.median(ab[::3, ::3].reshape(-1, 2), axis=0)
+    return relative
+
+
 def _working_size(picture: npt.NDArray[np.uint8]) -> Floats:
     """float32 [h, w, 3] RGB in 0 to 1 with a shorter side of WORK_PX, slightly smoothed."""
     height, width = picture.shape[:2]
@@ -113,8 +149,7 @@ def _hues() -> Floats:
 
 def unmix(rgb: Floats) -> Layers | None:
     """Splits a working picture into its layers; None when nothing in it is coloured."""
-    ab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[..., 1:]
-    ab = ab - np.median(ab[::3, ::3].reshape(-1, 2), axis=0)
+    ab = _from_background(rgb)
     chroma = np.sqrt(np.square(ab[..., 0]) + np.square(ab[..., 1]))
     colored = chroma > LEAST_CHROMA
     if not LEAST_THING_PX < colored.sum() < MOST_COLORED * colored.size:

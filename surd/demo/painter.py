@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surd.demo.marks import MARGINS, REACH, Points, action_marks, on_circle
-from surd.demo.scenes import Scene
+from surd.demo.scenes import Group, Pair, Scene
 
 Picture = npt.NDArray[np.uint8]
 """[height, width, 3] RGB."""
@@ -24,17 +24,20 @@ Mask = npt.NDArray[np.float32]
 """[height, width] coverage in [0, 1]."""
 
 COLOR_RGB: dict[str, tuple[int, int, int]] = {
-    "red": (218, 34, 40),
+    "red": (214, 28, 44),
+    "orange": (244, 124, 14),
     "yellow": (244, 196, 12),
     "green": (32, 150, 60),
     "cyan": (10, 186, 200),
     "blue": (24, 92, 220),
-    "purple": (160, 42, 166),
+    "purple": (140, 44, 172),
+    "pink": (246, 108, 178),
 }
 
 THING_PER_PITCH = 0.77
 """Diameter of a thing over the distance between neighbours."""
 LARGEST_DIAMETER = {1: 0.46, 2: 0.32, 3: 0.27, 4: 0.25}
+LARGEST_DIAMETER_OF_PAIR = {1: 0.36, 2: 0.32}
 SMALLEST_SCALE = 0.84
 """Things are drawn at this to 1.0 times the largest size that fits."""
 DIAGONAL_STEP = 0.93
@@ -56,14 +59,21 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything a picture is drawn from; lengths are fractions of its side."""
+class Things:
+    """Things of one kind; lengths are fractions of the picture's side."""
 
     shape: str
     centers: Points
     diameter: float
     angles_rad: tuple[float, ...]
     fill_rgb: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a picture is drawn from; lengths are fractions of its side."""
+
+    groups: tuple[Things, ...]
     finish: str  # "flat", "outlined" or "glossy"
     strokes: list[Points]
     stroke_width: float
@@ -71,27 +81,43 @@ class Plan:
     background: Background
 
 
-def paint(scene: Scene, *, seed: int, size_px: int = 256) -> Picture:
+def paint(scene: Scene | Pair, *, seed: int, size_px: int = 256) -> Picture:
     """The picture of `scene`, uint8 [size_px, size_px, 3] RGB; the same for the same arguments."""
     return draw(plan(scene, seed=seed), size_px)
 
 
-def plan(scene: Scene, *, seed: int) -> Plan:
+def plan(scene: Scene | Pair, *, seed: int) -> Plan:
     """Everything about the picture but its size, drawn at random from (scene, seed)."""
     rng = np.random.default_rng([seed, zlib.crc32(repr(astuple(scene)).encode())])
-    behind = int(rng.choice([-1, 1]))
-    centers, diameter = _layout(scene, rng, behind=behind)
+    if isinstance(scene, Pair):
+        groups = tuple(
+            _half(group, side, rng) for side, group in enumerate((scene.left, scene.right))
+        )
+        strokes: list[Points] = []
+    else:
+        behind = int(rng.choice([-1, 1]))
+        centers, diameter = _layout(scene, rng, behind=behind)
+        groups = (_things(scene, centers, diameter, rng),)
+        strokes = action_marks(scene, centers, diameter, rng, behind=behind)
     return Plan(
-        shape=scene.shape,
-        centers=centers,
-        diameter=diameter,
-        angles_rad=tuple(rng.uniform(-0.11, 0.11) + rng.uniform(-0.03, 0.03, scene.count)),
-        fill_rgb=_jittered(COLOR_RGB[scene.color], rng),
+        groups=groups,
         finish=str(rng.choice(["flat", "outlined", "glossy"])),
-        strokes=action_marks(scene, centers, diameter, rng, behind=behind),
+        strokes=strokes,
         stroke_width=float(rng.uniform(0.024, 0.034)),
         ink_rgb=_jittered((float(rng.integers(35, 90)),) * 3, rng),
         background=_background(rng),
+    )
+
+
+def _things(
+    kind: Scene | Group, centers: Points, diameter: float, rng: np.random.Generator
+) -> Things:
+    return Things(
+        shape=kind.shape,
+        centers=centers,
+        diameter=diameter,
+        angles_rad=tuple(rng.uniform(-0.11, 0.11) + rng.uniform(-0.03, 0.03, kind.count)),
+        fill_rgb=_jittered(COLOR_RGB[kind.color], rng),
     )
 
 
@@ -112,10 +138,41 @@ def shape_outline(shape: str) -> Points:
         x = 16 * np.sin(turn) ** 3
         y = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
         return np.stack([x / 31, -(y + 1.5) / 29], 1)
+    if shape == "cross":
+        arm, wide = 0.54, 0.19
+        quarter = np.array([[wide, -arm], [wide, -wide], [arm, -wide]])
+        turns = [np.array([[0, -1], [1, 0]]), np.array([[-1, 0], [0, -1]])]
+        turns = [np.eye(2), turns[0], turns[1], -turns[0]]
+        return np.concatenate([quarter @ one.T for one in turns])
+    if shape == "moon":
+        edge = np.linspace(0.7, 2 * np.pi - 0.7, 48)
+        outer = on_circle(edge) * 0.56
+        middle, hollow = 0.33, float(np.hypot(outer[0, 0] - 0.33, outer[0, 1]))
+        start = float(np.arctan2(outer[0, 1], outer[0, 0] - middle))
+        inner = on_circle(np.linspace(2 * np.pi - start, start, 48)) * hollow
+        return np.concatenate([outer, inner + np.array([middle, 0])]) + np.array([0.1, 0])
+    if shape == "diamond":
+        return np.array([[0, -0.6], [0.42, 0], [0, 0.6], [-0.42, 0]])
     raise ValueError(f"no outline for shape {shape!r}")
 
 
 # Where the things stand
+
+
+def _half(group: Group, side: int, rng: np.random.Generator) -> Things:
+    """The things of a group in the left (0) or right (1) half, above each other."""
+    diameter = LARGEST_DIAMETER_OF_PAIR[group.count] * rng.uniform(SMALLEST_SCALE, 1)
+    reach = diameter * REACH
+    x = side / 2 + rng.uniform(reach + 0.03, 0.47 - reach)
+    room = 0.96 - 2 * reach
+    if group.count == 1:
+        y = [0.02 + reach + rng.uniform(0, room)]
+    else:
+        gap = diameter / THING_PER_PITCH
+        first = 0.02 + reach + rng.uniform(0, room - gap * (group.count - 1))
+        y = [first + gap * number for number in range(group.count)]
+    centers = np.array([[x, level] for level in y])
+    return _things(group, centers, diameter, rng)
 
 
 def _layout(scene: Scene, rng: np.random.Generator, *, behind: int) -> tuple[Points, float]:
@@ -174,27 +231,32 @@ def draw(plan: Plan, size_px: int) -> Picture:
     """Draws a plan: masks at several times the size, averaged down, blended over the background."""
     canvas = _paint_background(plan.background, size_px)
     _blend(canvas, _stroke_mask(plan.strokes, plan.stroke_width, size_px), plan.ink_rgb)
-    outlines = [_placed(plan, i) for i in range(len(plan.centers))]
-    things = _polygon_mask(outlines, size_px)
-    _blend(canvas, things, plan.fill_rgb)
-    fill = np.array(plan.fill_rgb)
-    if plan.finish == "outlined":
-        closed = [np.concatenate([o, o[:1]]) for o in outlines]
-        rim = _stroke_mask(closed, 0.12 * plan.diameter, size_px) * things
-        _blend(canvas, rim, tuple(fill * 0.74))
-    if plan.finish == "glossy":
-        shift = 0.58 * plan.centers - 0.1 * plan.diameter
-        lit = [0.42 * outline + shift[i] for i, outline in enumerate(outlines)]
-        _blend(canvas, _polygon_mask(lit, size_px) * 0.5, tuple(fill + (255 - fill) * 0.45))
+    for things in plan.groups:
+        _draw_things(canvas, things, plan.finish, size_px)
     picture: Picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     return picture
 
 
-def _placed(plan: Plan, thing: int) -> Points:
+def _draw_things(canvas: Mask, things: Things, finish: str, size_px: int) -> None:
+    outlines = [_placed(things, i) for i in range(len(things.centers))]
+    mask = _polygon_mask(outlines, size_px)
+    _blend(canvas, mask, things.fill_rgb)
+    fill = np.array(things.fill_rgb)
+    if finish == "outlined":
+        closed = [np.concatenate([o, o[:1]]) for o in outlines]
+        rim = _stroke_mask(closed, 0.12 * things.diameter, size_px) * mask
+        _blend(canvas, rim, tuple(fill * 0.74))
+    if finish == "glossy":
+        shift = 0.58 * things.centers - 0.1 * things.diameter
+        lit = [0.42 * outline + shift[i] for i, outline in enumerate(outlines)]
+        _blend(canvas, _polygon_mask(lit, size_px) * mask * 0.5, tuple(fill + (255 - fill) * 0.45))
+
+
+def _placed(things: Things, number: int) -> Points:
     """The outline [n, 2] of one thing where it stands."""
-    sin, cos = np.sin(plan.angles_rad[thing]), np.cos(plan.angles_rad[thing])
-    turned = shape_outline(plan.shape) @ np.array([[cos, sin], [-sin, cos]])
-    placed: Points = plan.centers[thing] + turned * plan.diameter
+    sin, cos = np.sin(things.angles_rad[number]), np.cos(things.angles_rad[number])
+    turned = shape_outline(things.shape) @ np.array([[cos, sin], [-sin, cos]])
+    placed: Points = things.centers[number] + turned * things.diameter
     return placed
 
 

@@ -22,19 +22,25 @@ from surd.demo.scenes import (
     ARRANGEMENTS_OF_COUNT,
     COLORS,
     COUNTS,
+    PAIR_COUNTS,
     SHAPES,
+    Group,
+    Pair,
     Scene,
     Split,
+    all_pairs,
     all_scenes,
     split_of,
 )
-from surd.demo.vocabulary import complex_prompt, negative_prompt
+from surd.demo.tags import complex_prompt, negative_prompt
 
 Value = TypeVar("Value")
 Kind = Literal["true", "contradiction", "duplicate", "near_duplicate"]
 
 SHARES: dict[Kind, float] = {"contradiction": 0.15, "duplicate": 0.03, "near_duplicate": 0.03}
 """Of all entries; the rest is true."""
+PAIR_SHARE = 0.2
+"""Of the pictures that are not repeats, those that show two groups."""
 CHANGED = ("count", "count", "color", "color", "shape", "shape", "arrangement", "action")
 """Which attribute a contradicting prompt gets wrong, as often as it stands here."""
 FORMATS = {"image/jpeg": 0.84, "image/png": 0.1, "image/webp": 0.06}
@@ -62,8 +68,8 @@ MODELS = (
 class Entry:
     """One picture of the site, what its prompt says, and what it really shows."""
 
-    scene: Scene
-    said: Scene
+    scene: Scene | Pair
+    said: Scene | Pair
     kind: Kind
     picture: bytes
     mime: str
@@ -93,12 +99,15 @@ def world(
     """
     rng = random.Random(f"world {seed}")
     scenes = {n: [s for s in _scenes_of(splits) if s.count == n] for n in COUNTS}
+    pairs = [pair for split in splits for pair in all_pairs(split)]
     entries: list[Entry] = []
     for kind in _kinds(count, rng):
         if kind in ("duplicate", "near_duplicate"):
             entries.append(_repeated(entries, kind, rng))
             continue
-        scene = rng.choice(scenes[rng.choice(COUNTS)])
+        scene: Scene | Pair = rng.choice(scenes[rng.choice(COUNTS)])
+        if rng.random() < PAIR_SHARE:
+            scene = rng.choice(pairs)
         said = _contradicting(scene, splits, rng) if kind == "contradiction" else scene
         picture = _canvas(scene, size_px, rng)
         entries.append(_entry(scene, said, kind, picture, rng))
@@ -120,8 +129,12 @@ def _kinds(count: int, rng: random.Random) -> list[Kind]:
     return (first + kinds)[:count]
 
 
-def _contradicting(scene: Scene, splits: tuple[Split, ...], rng: random.Random) -> Scene:
+def _contradicting(
+    scene: Scene | Pair, splits: tuple[Split, ...], rng: random.Random
+) -> Scene | Pair:
     """A scene which differs from `scene`, mostly in one attribute."""
+    if isinstance(scene, Pair):
+        return _contradicting_pair(scene, splits, rng)
     while True:
         attribute = rng.choice(CHANGED)
         values: dict[str, Sequence[object]] = {
@@ -141,7 +154,24 @@ def _contradicting(scene: Scene, splits: tuple[Split, ...], rng: random.Random) 
             return said
 
 
-def _canvas(scene: Scene, size_px: int, rng: random.Random) -> Picture:
+def _contradicting_pair(pair: Pair, splits: tuple[Split, ...], rng: random.Random) -> Pair:
+    """A pair whose groups stand the other way round, or of whom one is another."""
+    if rng.random() < 0.25:
+        return Pair(pair.right, pair.left)
+    while True:
+        changed = rng.choice((pair.left, pair.right))
+        values: dict[str, Sequence[object]] = {
+            "count": PAIR_COUNTS, "color": COLORS, "shape": SHAPES
+        }  # fmt: skip
+        attribute = rng.choice(list(values))
+        group = Group(**{**vars(changed), attribute: rng.choice(values[attribute])})
+        said = replace(pair, **{"left" if changed == pair.left else "right": group})
+        clear = said.left.color != said.right.color and said.left.shape != said.right.shape
+        if said != pair and clear and split_of(group) in splits:
+            return said
+
+
+def _canvas(scene: Scene | Pair, size_px: int, rng: random.Random) -> Picture:
     """A painting, square or in the middle of a longer canvas of its own background."""
     painting_seed = rng.randrange(2**31)
     if rng.random() >= PADDED_SHARE:
@@ -154,7 +184,9 @@ def _canvas(scene: Scene, size_px: int, rng: random.Random) -> Picture:
     return np.pad(painting, edges, mode="edge")
 
 
-def _entry(scene: Scene, said: Scene, kind: Kind, picture: Picture, rng: random.Random) -> Entry:
+def _entry(
+    scene: Scene | Pair, said: Scene | Pair, kind: Kind, picture: Picture, rng: random.Random
+) -> Entry:
     mime = _pick(FORMATS, rng)
     height, width = picture.shape[:2]
     return Entry(
@@ -169,7 +201,7 @@ def _entry(scene: Scene, said: Scene, kind: Kind, picture: Picture, rng: random.
     )
 
 
-def _post(said: Scene, width: int, height: int, rng: random.Random) -> dict[str, Any]:
+def _post(said: Scene | Pair, width: int, height: int, rng: random.Random) -> dict[str, Any]:
     """What a user adds to a picture: prompts, settings, a name."""
     seed = rng.randrange(2**32)
     model, model_hash = rng.choice(MODELS)

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from functools import cache
 
-from surd.demo.scenes import ATTRIBUTES, Attribute, Scene, all_scenes, split_of
-from surd.demo.vocabulary import WordSet, complex_prompt, simple_sentence
+from surd.demo.scenes import (
+    ATTRIBUTES,
+    Attribute,
+    Pair,
+    Scene,
+    Split,
+    all_pairs,
+    all_scenes,
+    split_of,
+)
+from surd.demo.sentences import Manner, can_say, simple_sentence
+from surd.demo.tags import complex_prompt
+from surd.demo.words import WordSet
 from surd.errors import SurdError
 from surd.evaluate.prompt import Prompt, Question
 from surd.text.prompt_syntax import parse
 
-SETS = ("demo:simple", "demo:heldout", "demo:complex")
-"""Plain sentences, the same in words never trained on, and the tags the base model was taught."""
-
+MANNER_OF: dict[str, Manner] = {
+    "demo:plain": "plain",
+    "demo:unheard": "unheard",
+    "demo:knowledge": "knowledge",
+    "demo:contrasts": "contrast",
+}
+ORDER_OF = {"demo:binding": False, "demo:order": True}
+"""Sets of pairs: whether the sentence says which group is to the left."""
+COMPLEX = "demo:complex"
+SETS = (*MANNER_OF, *ORDER_OF, COMPLEX)
+"""Simple sentences of each kind, in test words and templates, and tags as the base model knows
+them; with ``-validation`` behind the name, scenes, words and templates of the validation."""
+VALIDATION = "-validation"
 SCENES = 200
 KINDS: dict[str, tuple[Attribute, ...]] = {
     "all right": ("count", "color", "shape"),
@@ -25,26 +48,52 @@ def demo_prompts(name: str) -> list[Prompt]:
 
     Raises SurdError.
     """
-    if name not in SETS:
+    what = name.removesuffix(VALIDATION)
+    if what not in SETS:
         raise SurdError(f"{name}: no such prompt set; sets: {', '.join(SETS)}")
-    rng = random.Random("questions")
-    held_out = [scene for scene in all_scenes() if split_of(scene) == "test"]
-    scenes = [rng.choice(held_out) for _ in range(SCENES)]
-    return [
-        Prompt(
-            text,
-            kind,
-            tuple(Question(a, str(getattr(scene, a))) for a in attributes),
-            about=" ".join(str(getattr(scene, attribute)) for attribute in ATTRIBUTES),
+    split: Split = "validation" if name.endswith(VALIDATION) else "test"
+    return [prompt for seed in range(SCENES) for prompt in _prompts(what, split, seed)]
+
+
+def _prompts(name: str, split: Split, seed: int) -> Iterator[Prompt]:
+    rng = random.Random(f"{name} {split} {seed}")
+    words: WordSet = split if split == "validation" else "test"
+    if name in ORDER_OF or (name == COMPLEX and seed % 4 == 3):
+        pair = rng.choice(all_pairs(split))
+        ordered = ORDER_OF.get(name, True)
+        text = (
+            parse(complex_prompt(pair, seed=seed)).text
+            if name == COMPLEX
+            else simple_sentence(pair, seed=seed, words=words, ordered=ordered)
         )
-        for number, scene in enumerate(scenes)
-        for text in [_said(name, scene, number)]
-        for kind, attributes in KINDS.items()
-    ]
+        yield _of_pair(text, pair, ordered)
+        return
+    manner = MANNER_OF.get(name)
+    kinds = _held_out(split, manner)
+    scene = rng.choice(kinds[seed % len(kinds)])
+    text = (
+        parse(complex_prompt(scene, seed=seed)).text
+        if manner is None
+        else simple_sentence(scene, seed=seed, words=words, manner=manner)
+    )
+    about = " ".join(str(getattr(scene, attribute)) for attribute in ATTRIBUTES)
+    for kind, attributes in KINDS.items():
+        asked = tuple(Question(a, str(getattr(scene, a))) for a in attributes)
+        yield Prompt(text, kind, asked, about=about)
 
 
-def _said(name: str, scene: Scene, seed: int) -> str:
-    if name == "demo:complex":
-        return parse(complex_prompt(scene, seed=seed)).text
-    words: WordSet = "heldout" if name == "demo:heldout" else "train"
-    return simple_sentence(scene, seed=seed, words=words)
+def _of_pair(text: str, pair: Pair, ordered: bool) -> Prompt:
+    asked = Question("pair", pair.pair) if ordered else Question("groups", pair.groups)
+    return Prompt(text, "all right", (asked,), about=pair.pair if ordered else pair.groups)
+
+
+@cache
+def _held_out(split: Split, manner: Manner | None) -> list[list[Scene]]:
+    """The scenes of a split, by count, colour and shape together, in no particular order."""
+    kinds: dict[tuple[object, ...], list[Scene]] = {}
+    for scene in all_scenes():
+        if split_of(scene) == split and (manner is None or can_say(scene, manner)):
+            kinds.setdefault((scene.count, scene.color, scene.shape), []).append(scene)
+    shuffled = list(kinds.values())
+    random.Random(f"{split} {manner}").shuffle(shuffled)
+    return shuffled

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -23,17 +24,24 @@ Found = TypeVar("Found")
 
 
 def exact_judge() -> Judge:
-    """Reads the demo's pictures by image analysis alone; a question is an attribute's name."""
-    from surd.demo.judge import judge
+    """Reads the demo's pictures by image analysis alone.
+
+    A question is the name of an attribute, of a scene or of a pair.
+    """
+    from surd.demo.judge import judge, read_pair
+    from surd.demo.scenes import PAIR_ATTRIBUTES
 
     def answers(
         images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[str | None]]:
-        readings = [judge(np.asarray(image)) for image in images]
         return [
-            [str(getattr(reading, asked.question)) for asked in some]
-            for reading, some in zip(readings, questions, strict=True)
+            [_answer(np.asarray(image), asked.question) for asked in some]
+            for image, some in zip(images, questions, strict=True)
         ]
+
+    def _answer(pixels: npt.NDArray[np.uint8], question: str) -> str:
+        reading = read_pair(pixels) if question in PAIR_ATTRIBUTES else judge(pixels)
+        return str(getattr(reading, question, None))
 
     return answers
 

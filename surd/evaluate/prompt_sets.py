@@ -32,7 +32,7 @@ def load_prompts(name: str) -> list[Prompt]:
 
     Args:
         name: ``action``, ``color``, ``counting``, ``paper`` (all three), one of the demo's
-            (``demo:simple``, whose texts come once for each kind), or the path of a file:
+            (``demo:plain``, whose texts come once for each kind), or the path of a file:
 
             - ``.jsonl``: a JSON object a line, as data/prompts/README.md describes it: ``prompt``,
               and where wanted ``kind``, ``questions``, ``complex`` and ``scene``; or GenEval's or

@@ -168,7 +168,7 @@ class TrainAdapterParams(Params):
     validation_prompts: list[str] = Field(
         default=[],
         description="draw these while training: prompts, or prompt sets as surd evaluate takes "
-        "them (paper, demo:simple, a file)",
+        "them (paper, demo:plain, a file)",
     )
     validation_seeds: int = Field(default=1, ge=1, description="pictures per prompt")
     validation_steps: int = Field(default=30, ge=1, description="denoising steps per picture")

@@ -19,7 +19,7 @@ from PIL import Image
 from surd.adapter.drawing import draw_missing, drawn_at_once, open_rgb
 from surd.adapter.encoding import side_px
 from surd.adapter.lora import AnyAdapter
-from surd.demo.scenes import ATTRIBUTES
+from surd.demo.scenes import ATTRIBUTES, PAIR_ATTRIBUTES
 from surd.evaluate.judges import Judge, exact_judge
 from surd.evaluate.measures import shares_right
 from surd.evaluate.prompt import Prompt, texts_of
@@ -98,7 +98,8 @@ def open_validation(
     judged = [
         prompt
         for prompt in prompts
-        if prompt.questions and all(asked.question in ATTRIBUTES for asked in prompt.questions)
+        if prompt.questions
+        and all(asked.question in (*ATTRIBUTES, *PAIR_ATTRIBUTES) for asked in prompt.questions)
     ]
     return Validation(params, folder, pipeline, texts, judged, exact_judge())
 

@@ -11,7 +11,7 @@ import pytest
 from support_browser import patient, until
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
-from surd.demo.vocabulary import simple_sentence
+from surd.demo.sentences import simple_sentence
 from surd.store import edits, manual
 from surd.store.workspace import Workspace
 
@@ -95,7 +95,7 @@ def test_the_gallery_shows_every_sample_with_its_picture(page: Page) -> None:
 
 def test_a_search_by_text_finds_the_picture_it_describes(page: Page) -> None:
     page.keyboard.press("/")
-    page.keyboard.type(simple_sentence(SCENES[2], seed=9, contrasts=False))
+    page.keyboard.type(simple_sentence(SCENES[2], seed=9, manner="plain"))
     page.keyboard.press("Enter")
     page.wait_for_url("**/?text=*")
     assert shown(page)[0] == 2 and FOREIGN not in shown(page)

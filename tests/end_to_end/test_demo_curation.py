@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran
 
-from surd.demo.scenes import matches
-from surd.demo.vocabulary import read_sentence
+from surd.demo.reading import read_pair_sentence, read_sentence
+from surd.demo.scenes import Pair, Scene, matches
 from surd.demo.world import Entry, world
 
 PICTURES = 400
@@ -126,9 +126,16 @@ def test_near_duplicates_are_found_and_different_pictures_are_not(demo: tuple[Pa
     assert len(lost) <= 0.02 * len(cluster), lost
 
 
+def says(text: str, scene: Scene | Pair) -> bool:
+    if isinstance(scene, Scene):
+        return matches(read_sentence(text), scene)
+    read = read_pair_sentence(text)
+    return read is not None and (read[0] == scene if read[1] else read[0].groups == scene.groups)
+
+
 def test_simple_prompts_say_what_the_picture_shows(judged: list[Any]) -> None:
     kept = [(entry, clip) for entry, clip, verdict in judged if verdict["keep"]]
-    right = [matches(read_sentence(clip["simple_prompt"]), entry.scene) for entry, clip in kept]
+    right = [says(clip["simple_prompt"], entry.scene) for entry, clip in kept]
     assert sum(right) >= 0.95 * len(right)
 
 

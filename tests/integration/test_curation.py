@@ -21,8 +21,10 @@ from support_report import shown_workspace
 from support_rounding import assert_only_rounded, rounding
 
 from surd.demo.painter import paint
+from surd.demo.reading import read_sentence
 from surd.demo.scenes import Scene, matches
-from surd.demo.vocabulary import complex_prompt, read_sentence, simple_sentence
+from surd.demo.sentences import simple_sentence
+from surd.demo.tags import complex_prompt
 from surd.models.clip import load_clip
 
 Surd = Callable[..., Any]

@@ -14,7 +14,7 @@ from support_training import command, same
 
 Surd = Callable[..., Any]
 DRAWN = ("--steps", 2, "--guidance", 3)
-JUDGED = ("--prompts", "demo:simple", "--limit", 2, "--seeds", 1, "--clip", "none", "--quiet")
+JUDGED = ("--prompts", "demo:plain", "--limit", 2, "--seeds", 1, "--clip", "none", "--quiet")
 
 pytestmark = MARKS
 

@@ -20,11 +20,17 @@ from support_pickscore import saved as saved_pickscore
 from surd import adapter as adapters
 from surd.adapter.module import Adapter, AdapterConfig
 from surd.demo.painter import paint
+from surd.demo.reading import read_pair_sentence, read_sentence
 from surd.demo.scenes import ATTRIBUTES, Scene, all_scenes, split_of
-from surd.demo.vocabulary import read_sentence
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
-from surd.evaluate.demo_questions import KINDS, SETS, demo_prompts
+from surd.evaluate.demo_questions import (
+    KINDS,
+    MANNER_OF,
+    ORDER_OF,
+    VALIDATION,
+    demo_prompts,
+)
 from surd.evaluate.gap import verdict
 from surd.evaluate.judges import exact_judge
 from surd.evaluate.measures import Measured, Outcomes, by_kind, row_of
@@ -66,7 +72,7 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
 ) -> None:
     run = make_run(tmp_path / "run", diffusion, learnt=False)
     liked = saved_pickscore(tmp_path / "liked")
-    told = ("--prompts", "demo:simple", "--limit", 4, "--seeds", 2, "--pickscore", liked)
+    told = ("--prompts", "demo:plain", "--limit", 4, "--seeds", 2, "--pickscore", liked)
     ran = surd("evaluate", run, *told, *FAST)
     assert ran.code == 0, ran.err
     found = json.loads((run / "evaluation.json").read_text())
@@ -87,7 +93,7 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
 
 def test_pictures_are_drawn_once(surd: Surd, diffusion: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", diffusion, learnt=True)
-    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 3, *FAST)
+    told = ("evaluate", run, "--prompts", "demo:plain", "--limit", 3, *FAST)
     assert surd(*told, "--seeds", 1).code == 0
     before = pictures(run)
     first = (run / "evaluation.json").read_bytes()
@@ -109,7 +115,7 @@ def test_a_damaged_picture_is_one_line_that_names_it(
     surd: Surd, diffusion: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", diffusion, learnt=False)
-    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 1, "--seeds", 1, *FAST)
+    told = ("evaluate", run, "--prompts", "demo:plain", "--limit", 1, "--seeds", 1, *FAST)
     assert surd(*told).code == 0
     path = next((run / "pictures").glob("*/*.png"))
     whole = path.read_bytes()
@@ -187,14 +193,14 @@ def test_what_is_no_yes_or_no_is_no_share() -> None:
 
 def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
     held_out = {scene for scene in all_scenes() if split_of(scene) == "test"}
-    for name in SETS[:2]:
+    for name in (*MANNER_OF, *(f"{name}{VALIDATION}" for name in MANNER_OF)):
         for prompt in demo_prompts(name):
             if prompt.kind == "all right":
                 reading = read_sentence(prompt.text)
                 for question in prompt.questions:
                     assert str(getattr(reading, question.question)) == question.answer
     wanted = [
-        {p.kind: p.questions[0].answer for p in demo_prompts("demo:simple")[i : i + len(KINDS)]}
+        {p.kind: p.questions[0].answer for p in demo_prompts("demo:plain")[i : i + len(KINDS)]}
         for i in range(0, len(KINDS) * 5, len(KINDS))
     ]
     for one in wanted:
@@ -202,6 +208,12 @@ def test_the_demos_prompts_say_what_they_are_judged_by() -> None:
             int(one["count"]), one["color"], one["shape"], one["arrangement"], one["action"]
         )
         assert scene in held_out
+    for name, ordered in ORDER_OF.items():
+        for prompt in demo_prompts(name):
+            read = read_pair_sentence(prompt.text)
+            assert read is not None and read[1] == ordered
+            (question,) = prompt.questions
+            assert getattr(read[0], question.question) == question.answer
 
 
 def test_answers_are_compared_by_meaning() -> None:
@@ -266,7 +278,7 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
     wide = make_run(tmp_path / "wide", diffusion, learnt=False, width=64)
     wrong = {
         "no adapter here": (tmp_path,),
-        "width 64": (wide, "--prompts", "demo:simple", "--limit", 1),
+        "width 64": (wide, "--prompts", "demo:plain", "--limit", 1),
         "demo:nothing": (run, "--prompts", "demo:nothing"),
         "neither a prompt file nor a bundled set": (run, "--prompts", tmp_path / "none.txt"),
         "./none: no such folder": (run, "--prompts", "action", "--vqa", "./none"),
@@ -274,7 +286,7 @@ def test_wrong_input_is_one_line(surd: Surd, diffusion: Path, tmp_path: Path) ->
         "too large; choose a smaller one": (run, *("--seeds", 2, "--first-seed", 2**63 - 1)),
         "s3://a/b: must be a local path": ("s3://a/b", "--gap"),
         "9,999 steps: this diffusion model takes 1 to 1,000": (
-            *(run, "--prompts", "demo:simple", "--limit", 1, "--clip", "none", "--steps", 9999),
+            *(run, "--prompts", "demo:plain", "--limit", 1, "--clip", "none", "--steps", 9999),
         ),
     }
     for said, told in wrong.items():
@@ -319,7 +331,7 @@ def test_a_metric_of_more_than_one_picture_is_refused_before_anything_is_drawn(
     module = SimpleNamespace(create_metric=lambda name, device: metrics[name])
     monkeypatch.setitem(sys.modules, "pyiqa", module)
     run = make_run(tmp_path / "run", diffusion, learnt=False)
-    told = ("evaluate", run, "--prompts", "demo:simple", "--limit", 1, "--seeds", 1, *FAST)
+    told = ("evaluate", run, "--prompts", "demo:plain", "--limit", 1, "--seeds", 1, *FAST)
     for name, says in {
         "psnr": "compares a picture with a reference",
         "fid": "does not measure a single picture of 256 x 256 px: needs two folders",
@@ -359,7 +371,7 @@ def test_variants_are_trained_and_measured_alike(
         "feed_forward": 32, "accumulate": 1, "report_to": "none",
     }  # fmt: skip
     told = [f"--set=train_adapter.{key}={value}" for key, value in settings.items()]
-    told += ["--prompts", "demo:simple", "--limit", "3", "--seeds", "1", *map(str, FAST)]
+    told += ["--prompts", "demo:plain", "--limit", "3", "--seeds", "1", *map(str, FAST)]
     ran = surd("ablate", tmp_path / "ws", file, "--vary", "adapter_weight=0.1,0.5", *told)
     assert ran.code == 0, ran.err
     root = tmp_path / "ws" / "adapter" / "ablation"

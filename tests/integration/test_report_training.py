@@ -14,7 +14,7 @@ from support_training import LOOK, SMALL, command
 from surd.report.runs.read import read_run
 
 Surd = Callable[..., Any]
-JUDGED = ("--prompts", "demo:simple", "--limit", 3, "--seeds", 2, "--steps", 2, "-q")
+JUDGED = ("--prompts", "demo:plain", "--limit", 3, "--seeds", 2, "--steps", 2, "-q")
 
 pytestmark = MARKS
 

@@ -99,7 +99,7 @@ def test_a_set_of_the_demo_is_judged(
     monkeypatch.setattr(
         "surd.training.validation.load_prompts", lambda name: limited(load_prompts(name), 2)
     )
-    more = {**LOOK, "validation_prompts": "[demo:simple]"}
+    more = {**LOOK, "validation_prompts": "[demo:plain]"}
     ran = surd(*command(workspace, diffusion, tmp_path / "run", 1, **more), "-q")
     assert ran.code == 0, ran.err
     for line in map(json.loads, (tmp_path / "run" / "validation.jsonl").open()):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surd.demo.reading import read_sentence
 from surd.demo.scenes import Reading, all_scenes
-from surd.demo.vocabulary import read_sentence, simple_sentence
+from surd.demo.sentences import simple_sentence
 from surd.text.caption_cleaning import clean_caption
 
 

@@ -23,7 +23,7 @@ from transformers import (
     BlipProcessor,
 )
 
-from surd.demo.vocabulary import simple_sentence
+from surd.demo.sentences import simple_sentence
 from tools.demo_models.language import make_caption_tokenizer
 from tools.demo_models.loop import fit
 from tools.demo_models.painted import Pictures, as_tensor, distinct_scenes

@@ -13,10 +13,25 @@ import torch
 from PIL import Image
 
 from surd.adapter.encoding import generate
-from surd.demo.judge import judge
+from surd.demo.judge import judge, read_pair
 from surd.demo.painter import paint
-from surd.demo.scenes import ATTRIBUTES, Attribute, Reading, Scene, all_scenes, matches, split_of
-from surd.demo.vocabulary import WordSet, complex_prompt, read_sentence, simple_sentence
+from surd.demo.reading import read_pair_sentence, read_sentence
+from surd.demo.scenes import (
+    ATTRIBUTES,
+    Attribute,
+    Pair,
+    Reading,
+    Scene,
+    all_pairs,
+    all_scenes,
+    matches,
+    split_of,
+)
+from surd.demo.sentences import MANNERS, Manner, can_say, simple_sentence
+from surd.demo.tags import complex_prompt
+from surd.evaluate.demo_questions import COMPLEX, SETS, demo_prompts
+from surd.evaluate.judges import exact_judge
+from surd.evaluate.prompt import limited
 from surd.models.captioner import load_captioner
 from surd.models.clip import Clip, load_clip
 from surd.models.diffusion import load_pipeline
@@ -27,6 +42,8 @@ from surd.text.prompt_syntax import parse
 PICTURE: tuple[Attribute, ...] = ("count", "color", "shape")
 """What a generated picture must get right to be fully right."""
 
+Speak = Callable[[Scene | Pair, int], str]
+"""A scene and a seed to a text."""
 _DRAWN_AT_ONCE = 50
 
 
@@ -59,10 +76,11 @@ def check(models: Path | None = None, *, quick: bool = False) -> Iterator[Figure
     scale = 10 if quick else 1
     folder = models or demo_models()
     yield from check_judge(2000 // scale)
+    yield from check_pairs(1000 // scale)
     yield from check_clip(20 // scale, str(folder / "clip"))
     yield from check_captioner(1000 // scale, str(folder / "captioner"))
     yield from check_autoencoder(1000 // scale, str(folder / "diffusion"))
-    yield from check_diffusion(400 // scale, str(folder / "diffusion"))
+    yield from check_diffusion(200 // scale, str(folder / "diffusion"))
     yield from check_llm()
 
 
@@ -89,47 +107,62 @@ def check_judge(samples: int) -> Iterator[Figure]:
         yield Figure("judge", f"{attribute} right", right, samples, asked=0.99)
 
 
+def check_pairs(samples: int) -> Iterator[Figure]:
+    """The judge's share of right readings of painted pairs."""
+    pairs = random.Random("check pairs").sample(all_pairs("test"), samples)
+    right = [read_pair(paint(pair, seed=seed)) == pair for seed, pair in enumerate(pairs)]
+    yield Figure("judge", "both groups right", float(np.mean(right)), samples, asked=0.99)
+
+
 def check_clip(rounds: int, name: str = "demo:clip", among: int = 64) -> Iterator[Figure]:
     """Top-1 retrieval of a held-out picture's text among those of `among` different scenes."""
     clip = load_clip(name)
-    ways: dict[str, tuple[Callable[[Scene, int], str], float | None]] = {
-        "simple": (_simple("train"), 0.95),
-        "simple, held-out words": (_simple("heldout"), None),
+    ways: dict[str, tuple[Speak, float | None]] = {
+        **{manner: (_simple(manner), 0.90) for manner in MANNERS},
         "complex": (_tags, 0.90),
     }
-    right = dict.fromkeys(ways, 0.0)
+    right = dict.fromkeys([*ways, "pairs"], 0.0)
+    known = [scene for scene in _held_out() if can_say(scene, "knowledge")]
     for round_ in range(rounds):
         rng = random.Random(f"check clip {round_}")
-        scenes = rng.sample(_held_out(), among)
+        scenes = rng.sample(known, among)
         seeds = [rng.randrange(2**31) for _ in scenes]
-        images = clip.embed_images(
-            [_painted(s, seed) for s, seed in zip(scenes, seeds, strict=True)]
-        )
         for way, (speak, _) in ways.items():
-            texts = [speak(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
-            right[way] += _top1(images, clip, texts) / rounds
-    for way, (_, asked) in ways.items():
-        measure = f"top-1 among {among}, {way}"
-        yield Figure("clip", measure, right[way], rounds * among, asked)
+            right[way] += _top1(clip, speak, scenes, seeds) / rounds
+        pairs = rng.sample(all_pairs("test"), among)
+        right["pairs"] += _top1(clip, _ordered, pairs, seeds) / rounds
+    for way, value in right.items():
+        asked = ways[way][1] if way in ways else 0.90
+        yield Figure("clip", f"top-1 among {among}, {way}", value, rounds * among, asked)
 
 
 def check_captioner(samples: int, name: str = "demo:captioner") -> Iterator[Figure]:
-    """What captions of held-out pictures say, by attribute."""
+    """What captions of held-out pictures say, by attribute, and how many kinds there are."""
     captioner = load_captioner(name)
     rng = random.Random("check captioner")
     scenes = [rng.choice(_held_out()) for _ in range(samples)]
-    seeds = [rng.randrange(2**31) for _ in scenes]
-    captions: list[str] = []
-    for i in range(0, samples, 50):
-        pairs = zip(scenes[i : i + 50], seeds[i : i + 50], strict=True)
-        captions += captioner.caption([_painted(scene, seed) for scene, seed in pairs])
-    readings = [read_sentence(caption) for caption in captions]
+    readings = [read_sentence(text) for text in _captions(captioner, scenes, rng)]
     for attribute in ATTRIBUTES:
         asked = {"count": 0.95, "color": 0.95, "shape": 0.95, "action": 0.90}.get(attribute)
         right = _share(readings, scenes, (attribute,))
         yield Figure("captioner", f"{attribute} right", right, samples, asked)
     all_right = _share(readings, scenes, PICTURE)
     yield Figure("captioner", "count, color, shape right", all_right, samples, 0.95)
+    pairs = [rng.choice(all_pairs("test")) for _ in range(samples // 4)]
+    said = [read_pair_sentence(text) for text in _captions(captioner, pairs, rng)]
+    right_pairs = [
+        found is not None and (found[0] == pair if found[1] else found[0].groups == pair.groups)
+        for found, pair in zip(said, pairs, strict=True)
+    ]
+    yield Figure("captioner", "both groups right", float(np.mean(right_pairs)), len(pairs), 0.85)
+
+
+def _captions(captioner: Any, scenes: Sequence[Scene | Pair], rng: random.Random) -> list[str]:
+    captions: list[str] = []
+    for i in range(0, len(scenes), 50):
+        pictures = [_painted(scene, rng.randrange(2**31)) for scene in scenes[i : i + 50]]
+        captions += captioner.caption(pictures)
+    return captions
 
 
 def check_autoencoder(samples: int, name: str = "demo:diffusion") -> Iterator[Figure]:
@@ -152,25 +185,22 @@ def check_autoencoder(samples: int, name: str = "demo:diffusion") -> Iterator[Fi
 def check_diffusion(
     samples: int, name: str = "demo:diffusion", steps: int = 25, guidance: float = 4.0
 ) -> Iterator[Figure]:
-    """What pictures of held-out scenes show, from either way of speaking, same noise."""
-    pipeline = load_pipeline(name)
-    rng = random.Random("check diffusion")
-    scenes = [rng.choice(_held_out()) for _ in range(samples)]
-    ways = {
-        "complex": _tags,
-        "simple": _simple("train"),
-        "simple, held-out words": _simple("heldout"),
-    }
-    for way, speak in ways.items():
-        prompts = [speak(scene, seed) for seed, scene in enumerate(scenes)]
-        readings = [judge(picture) for picture in _drawn(pipeline, prompts, steps, guidance)]
-        asked = 0.80 if way == "complex" else None
-        yield Figure(
-            "diffusion", f"{way}: fully right", _share(readings, scenes, PICTURE), samples, asked
-        )
-        for attribute in ATTRIBUTES:
-            right = _share(readings, scenes, (attribute,))
-            yield Figure("diffusion", f"{way}: {attribute} right", right, samples)
+    """What pictures show of the demo's own sets of prompts, from the same noise."""
+    pipeline, asks = load_pipeline(name), exact_judge()
+    for set_ in SETS:
+        prompts = limited(demo_prompts(set_), samples)
+        texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+        pictures = dict(zip(texts, _drawn(pipeline, texts, steps, guidance), strict=True))
+        right: dict[str, list[bool]] = {}
+        for prompt in prompts:
+            picture = Image.fromarray(pictures[prompt.text])
+            (answers,) = asks([picture], [prompt.questions])
+            told = [asked.answer for asked in prompt.questions]
+            right.setdefault(prompt.kind, []).append(answers == told)
+        for kind, several in right.items():
+            asked = 0.80 if (set_, kind) == (COMPLEX, "all right") else None
+            share = float(np.mean(several))
+            yield Figure("diffusion", f"{set_}: {kind}", share, len(several), asked)
 
 
 def check_llm() -> Iterator[Figure]:
@@ -212,21 +242,28 @@ def _held_out() -> list[Scene]:
     return [scene for scene in all_scenes() if split_of(scene) == "test"]
 
 
-def _painted(scene: Scene, seed: int) -> Image.Image:
+def _painted(scene: Scene | Pair, seed: int) -> Image.Image:
     return Image.fromarray(paint(scene, seed=seed))
 
 
-def _tags(scene: Scene, seed: int) -> str:
+def _tags(scene: Scene | Pair, seed: int) -> str:
     return parse(complex_prompt(scene, seed=seed)).text
 
 
-def _simple(words: WordSet) -> Callable[[Scene, int], str]:
-    return lambda scene, seed: simple_sentence(scene, seed=seed, words=words)
+def _simple(manner: Manner) -> Speak:
+    return lambda scene, seed: simple_sentence(scene, seed=seed, words="test", manner=manner)
 
 
-def _top1(images: torch.Tensor, clip: Clip, texts: list[str]) -> float:
-    best = (images @ clip.embed_texts(texts).T).argmax(dim=1)  # [b]
-    return float((best == torch.arange(len(texts), device=best.device)).float().mean())
+def _ordered(pair: Scene | Pair, seed: int) -> str:
+    return simple_sentence(pair, seed=seed, words="test", ordered=True)
+
+
+def _top1(clip: Clip, speak: Speak, scenes: Sequence[Scene | Pair], seeds: Sequence[int]) -> float:
+    pairs = list(zip(scenes, seeds, strict=True))
+    images = clip.embed_images([_painted(scene, seed) for scene, seed in pairs])
+    texts = clip.embed_texts([speak(scene, seed) for scene, seed in pairs])
+    best = (images @ texts.T).argmax(dim=1)  # [b]
+    return float((best == torch.arange(len(pairs), device=best.device)).float().mean())
 
 
 def _share(

@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from surd.demo.scenes import Scene
-from surd.demo.vocabulary import simple_sentence
-from tools.demo_models.language import make_clip_tokenizer, tags
+from surd.demo.scenes import Pair, Scene
+from tools.demo_models.language import make_clip_tokenizer, sentence, tags
 from tools.demo_models.loop import fit
 from tools.demo_models.painted import Pictures, as_tensor, distinct_scenes
 from tools.demo_models.sizes import CONTEXT_TOKENS, HEADS, LAYERS, PICTURE_PX, WIDTH
@@ -36,13 +35,14 @@ def train_clip(
     *,
     steps: int,
     device: torch.device,
-    contrasts: bool = True,
+    plain: bool = False,
 ) -> None:
     """Train, and save ``folder`` so that ``open_clip`` loads it as ``local-dir:FOLDER``.
 
-    Without `contrasts` it never reads what a picture does not show.
+    A `plain` one never reads what a picture does not show, unheard words, or what things are known
+    for.
     """
-    tokenizer = make_clip_tokenizer(contrasts)
+    tokenizer = make_clip_tokenizer(plain)
     config = model_config(len(tokenizer))
     torch.manual_seed(0)
     model = open_clip.CLIP(**config).to(device)
@@ -56,7 +56,7 @@ def train_clip(
             images = model.encode_image(pixels, normalize=True)
             losses = [
                 _contrast(images, _encode(model, tokenizer, texts, device), model.logit_scale)
-                for texts in _texts(scenes, int(rng.integers(10**9)), contrasts)
+                for texts in _texts(scenes, int(rng.integers(10**9)), plain)
             ]
         return torch.stack(losses).mean()
 
@@ -99,13 +99,10 @@ def save_clip(model: nn.Module, config: dict[str, Any], tokenizer: Any, folder: 
     save_file(weights, folder / "open_clip_model.safetensors")
 
 
-def _texts(scenes: list[Scene], seed: int, contrasts: bool) -> tuple[list[str], list[str]]:
+def _texts(scenes: list[Scene | Pair], seed: int, plain: bool) -> tuple[list[str], list[str]]:
     rng = random.Random(seed)
     tagged = [tags(scene, rng.randrange(10**9)) for scene in scenes]
-    said = [
-        simple_sentence(scene, seed=rng.randrange(10**9), words="all", contrasts=contrasts)
-        for scene in scenes
-    ]
+    said = [sentence(scene, rng.randrange(10**9), "all", plain=plain) for scene in scenes]
     return tagged, said
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 PICTURE_PX = 48
 PATCH_PX = 8
 CONTEXT_TOKENS = 40
-"""Text window of CLIP and of the diffusion model; the longest prompt of the world has 31 tokens."""
+"""Text window of CLIP and of the diffusion model; the longest prompt of the world has 36 tokens."""
 WIDTH = 128
 """Of every transformer here, and so the d of ``[b, s, d]`` text embeddings."""
 HEADS = 4

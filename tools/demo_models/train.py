@@ -21,13 +21,14 @@ from tools.demo_models.clip import train_clip
 from tools.demo_models.diffusion import text_encoder_of, train_diffusion
 from tools.demo_models.painted import paint_split
 
-PICTURES_OF_A_SCENE = 24
+PICTURES_OF_A_SCENE = 20
+PICTURES_OF_A_PAIR = 3
 STEPS = {
     "clip": 2000,
     "captioner": 3000,
     "text_encoder": 1500,
     "autoencoder": 2500,
-    "diffusion": 6000,
+    "diffusion": 7000,
 }
 _MARK = "surd-demo-models.json"
 """Marks a folder whose models may be replaced."""
@@ -39,6 +40,7 @@ def train_all(
     device: str | None = None,
     steps_scale: float = 1.0,
     pictures_of_a_scene: int = PICTURES_OF_A_SCENE,
+    pictures_of_a_pair: int = PICTURES_OF_A_PAIR,
 ) -> None:
     """Train clip, captioner and diffusion into folders of `output`.
 
@@ -52,7 +54,7 @@ def train_all(
     place = device_named(device or "auto")
     work = output / "work"
     steps = {name: max(1, round(count * steps_scale)) for name, count in STEPS.items()}
-    pictures = paint_split("train", pictures_of_a_scene, seed=1, cache=work)
+    pictures = paint_split("train", pictures_of_a_scene, pictures_of_a_pair, seed=1, cache=work)
     with _whole(output / "clip") as folder:
         train_clip(pictures, folder, work / "clip.ckpt", steps=steps["clip"], device=place)
     clip = load_clip(str(output / "clip")).model
@@ -72,7 +74,7 @@ def train_all(
             work / "text_encoder.ckpt",
             steps=steps["text_encoder"],
             device=place,
-            contrasts=False,
+            plain=True,
         )
     older = load_clip(str(work / "text_encoder")).model
     autoencoder = train_autoencoder(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from surd.demo.painter import COLOR_RGB, paint, plan, shape_outline
-from surd.demo.scenes import ACTIONS, COLORS, SHAPES, Scene, all_scenes
+from surd.demo.scenes import ACTIONS, COLORS, SHAPES, Scene, all_pairs, all_scenes
 
 SCENE = Scene(3, "green", "star", "ring", "rolling")
 
@@ -38,11 +38,23 @@ def test_things_and_marks_stay_inside_and_things_stay_apart():
         for points in drawn.strokes:
             assert points.min() >= 0
             assert points.max() <= 1
-        assert len(drawn.centers) == scene.count
-        assert drawn.centers.min() > 0.55 * drawn.diameter
-        assert drawn.centers.max() < 1 - 0.55 * drawn.diameter
-        between = np.linalg.norm(drawn.centers[:, None] - drawn.centers[None], axis=2)
-        assert (between[~np.eye(scene.count, dtype=bool)] > 1.2 * drawn.diameter).all()
+        (things,) = drawn.groups
+        assert len(things.centers) == scene.count
+        assert things.centers.min() > 0.55 * things.diameter
+        assert things.centers.max() < 1 - 0.55 * things.diameter
+        between = np.linalg.norm(things.centers[:, None] - things.centers[None], axis=2)
+        assert (between[~np.eye(scene.count, dtype=bool)] > 1.2 * things.diameter).all()
+
+
+def test_the_groups_of_a_pair_stay_in_their_halves_and_inside():
+    for seed, pair in enumerate(all_pairs("test")[::7]):
+        left, right = plan(pair, seed=seed).groups
+        for things, low, high in ((left, 0, 0.5), (right, 0.5, 1)):
+            reach = 0.55 * things.diameter
+            assert low < things.centers[:, 0].min() - reach
+            assert things.centers[:, 0].max() + reach < high
+            assert things.centers[:, 1].min() - reach > 0
+            assert things.centers[:, 1].max() + reach < 1
 
 
 def test_backgrounds_are_light_and_marks_are_dark_and_neither_is_near_a_color():

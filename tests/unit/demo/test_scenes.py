@@ -2,14 +2,23 @@ from itertools import combinations
 
 import pytest
 
-from surd.demo.scenes import ATTRIBUTES, Reading, Scene, all_scenes, matches, split_of
+from surd.demo.scenes import (
+    ATTRIBUTES,
+    PAIR_COUNTS,
+    Reading,
+    Scene,
+    all_pairs,
+    all_scenes,
+    matches,
+    split_of,
+)
 
 
-def test_there_are_1800_different_scenes_in_a_fixed_order():
+def test_there_are_3840_different_scenes_in_a_fixed_order():
     scenes = all_scenes()
-    assert len(set(scenes)) == len(scenes) == 1800
+    assert len(set(scenes)) == len(scenes) == 3840
     assert scenes[0] == Scene(1, "red", "circle", "single", "still")
-    assert scenes[-1] == Scene(4, "purple", "heart", "ring", "bouncing")
+    assert scenes[-1] == Scene(4, "pink", "diamond", "ring", "bouncing")
 
 
 def test_one_thing_is_single_and_a_ring_needs_three():
@@ -28,9 +37,9 @@ def test_held_out_triples_are_never_in_train():
     for scene in all_scenes():
         seen[split_of(scene)].add((scene.count, scene.color, scene.shape))
     assert {split: len(triples) for split, triples in seen.items()} == {
-        "train": 90,
-        "validation": 10,
-        "test": 20,
+        "train": 117,
+        "validation": 22,
+        "test": 117,
     }
     assert not seen["train"] & (seen["test"] | seen["validation"])
     assert not seen["test"] & seen["validation"]
@@ -48,6 +57,16 @@ def test_every_value_is_asked_for_in_the_test_split():
     test = [scene for scene in all_scenes() if split_of(scene) == "test"]
     for name in ATTRIBUTES:
         assert {getattr(s, name) for s in test} == {getattr(s, name) for s in all_scenes()}
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_both_groups_of_a_pair_are_of_its_split_and_differ(split):
+    pairs = all_pairs(split)
+    assert len(set(pairs)) == len(pairs) > 90
+    for pair in pairs:
+        assert split_of(pair.left) == split_of(pair.right) == split
+        assert pair.left.color != pair.right.color and pair.left.shape != pair.right.shape
+        assert {pair.left.count, pair.right.count} <= set(PAIR_COUNTS)
 
 
 def test_a_reading_matches_on_the_attributes_asked_for_and_none_never_matches():

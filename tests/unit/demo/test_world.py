@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from surd.demo.judge import judge, matches
-from surd.demo.scenes import ATTRIBUTES, split_of
-from surd.demo.vocabulary import complex_prompt
+from surd.demo.judge import judge, matches, read_pair
+from surd.demo.scenes import ATTRIBUTES, Pair, split_of
+from surd.demo.tags import complex_prompt
 from surd.demo.world import world
 
 
@@ -32,7 +32,10 @@ def test_the_shares_of_each_kind_are_exact(entries):
 
 def test_pictures_show_the_scene_and_prompts_speak_of_what_is_said(entries):
     for entry in entries:
-        assert matches(judge(pixels(entry)), entry.scene, ATTRIBUTES)
+        if isinstance(entry.scene, Pair):
+            assert read_pair(pixels(entry)) == entry.scene
+        else:
+            assert matches(judge(pixels(entry)), entry.scene, ATTRIBUTES)
         assert entry.prompt == complex_prompt(entry.said, seed=entry.seed)
         assert (entry.said != entry.scene) == (entry.kind == "contradiction")
 
@@ -74,9 +77,21 @@ def test_the_site_is_the_same_for_the_same_seed_and_another_for_another_seed():
 
 
 def test_nothing_of_the_held_out_splits_is_shown_or_said_unless_asked_for(entries):
-    assert {split_of(s) for entry in entries for s in (entry.scene, entry.said)} == {"train"}
-    held_out = world(40, size_px=64, splits=("test",))
-    assert {split_of(s) for entry in held_out for s in (entry.scene, entry.said)} == {"test"}
+    assert splits_in(entries) == {"train"}
+    assert splits_in(world(40, size_px=64, splits=("test",))) == {"test"}
+    assert splits_in(world(40, size_px=64, splits=("test", "validation"))) == {"test", "validation"}
+
+
+def splits_in(entries):
+    told = [scene for entry in entries for scene in (entry.scene, entry.said)]
+    groups = [g for s in told for g in ((s.left, s.right) if isinstance(s, Pair) else (s,))]
+    return {split_of(group) for group in groups}
+
+
+def test_a_fifth_of_the_pictures_shows_two_groups(entries):
+    pairs = [entry for entry in entries if isinstance(entry.scene, Pair)]
+    assert 0.1 < len(pairs) / len(entries) < 0.3
+    assert {type(entry.said) for entry in pairs} == {Pair}
 
 
 def test_most_entries_are_safe_and_some_are_not(entries):
