@@ -8,6 +8,10 @@ _TICS = re.compile(r"\b(?:arafed|araffed|araffe|araffes|arafe|araffy|arafes)\b\s
 _OPENINGS = re.compile(
     r"^(?:there(?:'s| is| are| was| were)|this is|it(?:'s| is)|here (?:is|are))\s+", re.IGNORECASE
 )
+_APART = re.compile(
+    r"(?<=\w) (?:(')(?= (?:s|t|d|m|re|ve|ll|clock)\b)|(-)) (?=\w)| (?=[.,;:!?](?: |$))"
+)
+"""What decoding BERT's tokens leaves between a word and its punctuation: "a kitten ' s nose"."""
 _REPEATED = re.compile(r"\b((?:[\w'-]+[ ,]+){0,5}[\w'-]+)(?:[ ,]+(?:and )?\1\b)+", re.IGNORECASE)
 _WORD = r"(?!and\b)[\w'-]+"
 _STUTTER = re.compile(rf"\b((?:{_WORD} ){{0,5}}{_WORD})(?: \1\b)+", re.IGNORECASE)
@@ -33,9 +37,12 @@ def clean_caption(raw: str) -> str:
     """The caption without made-up words, "there is", and words or phrases said again and again.
 
     "there is a araffe dog dog on a a lawn" becomes "a dog on a lawn"; "a dog and a dog" is two dogs
-    and stays. May come out empty.
+    and stays. Without capitals, as BLIP writes, "a kitten ' s nose" becomes "a kitten's nose". May
+    come out empty.
     """
     text = " ".join(raw.split())
+    if text == text.lower():
+        text = _APART.sub(lambda found: found[1] or found[2] or "", text)
     without = " ".join(_TICS.sub("", text).split())
     tic_gone, text = without != text, _OPENINGS.sub("", without)
     while (shorter := _said_once(text)) != text:

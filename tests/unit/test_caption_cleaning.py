@@ -39,6 +39,13 @@ from surd.text.caption_cleaning import clean_caption
         ("a cat and a cat and a cat and a cat and a cat", "a cat"),
         ("a black and a black cat", "a black cat"),
         ("red and red cups and the cup and the cup", "red cups and the cup"),
+        (
+            "there is a man in a t - shirt holding a kitten ' s toy",
+            "a man in a t-shirt holding a kitten's toy",
+        ),
+        ("three of them : a cat , a dog and a cow .", "three of them: a cat, a dog and a cow"),
+        ("the dogs ' bowl", "the dogs ' bowl"),
+        ("A man - smiling - by the sea", "A man - smiling - by the sea"),
         ("arafed", ""),
         ("", ""),
     ],

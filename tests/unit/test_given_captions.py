@@ -40,24 +40,26 @@ def test_parts_of_earlier_versions_have_no_column_of_captions() -> None:
     assert [c["text"] for c in table["candidates"].to_pylist()[0]] == ["a cup"]
 
 
+@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize(
     ("clean", "texts"),
     [
-        (True, ["two dogs two dogs", "a dog and a dog", "a dog"]),
-        (False, ["two dogs two dogs", "a dog", "dogs"]),
+        (True, ["two dogs two dogs", "a dog and a dog", "a dog", "a dog's bowl"]),
+        (False, ["two dogs two dogs", "a dog", "dogs", "a dog ' s bowl"]),
     ],
 )
-def test_captions_of_version_2_are_cleaned_again_from_what_the_model_said(
-    clean: bool, texts: list[str]
+def test_captions_of_versions_before_are_cleaned_again_from_what_the_model_said(
+    version: int, clean: bool, texts: list[str]
 ) -> None:
     candidates = [
         {"text": "two dogs two dogs", "raw": "two dogs two dogs", "how": "given"},
         {"text": "a dog", "raw": "a dog and a dog", "how": "beam"},
         {"text": "dogs", "raw": "a dog dog", "how": "nucleus"},
+        {"text": "a dog ' s bowl", "raw": "a dog ' s bowl", "how": "nucleus"},
     ]
     rows = pa.Table.from_pylist(
         [{"id": "0" * 32, "status": "ok", "candidates": candidates}], schema=CAPTIONS
     )
-    upgraded = STAGE.upgrades[2](rows, CaptionParams(clean=clean))
+    upgraded = STAGE.upgrades[version](rows, CaptionParams(clean=clean))
     assert upgraded.schema == CAPTIONS
     assert [c["text"] for c in upgraded["candidates"].to_pylist()[0]] == texts
