@@ -86,7 +86,7 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
         assert (found["value"], -found["low"], found["high"]) == (0, bound, bound)
         assert row["p"] == 1.0
     told = json.loads((run / "evaluation.json").read_text())
-    assert told["noise"] == [0, 1] and list(told["sets"]) == ["demo:simple"] and told["judge"]
+    assert told["noise"] == [0, 1] and list(told["sets"]) == ["demo:plain"] and told["judge"]
     assert (run / "evaluation.md").read_text().strip() in ran.out
     assert len(pictures(run)) == 2 * 4 * 2
 

@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rewritten_prompts_are_drawn_beside_and_written_once(
     surd: Surd, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = ("evaluate", run, "--baseline", "rewrite", "--prompts", "demo:simple", *FAST)
+    told = ("evaluate", run, "--baseline", "rewrite", "--prompts", "demo:plain", *FAST)
     ran = surd(*told, "--limit", 2)
     assert ran.code == 0, ran.err
     (kept,) = (run / "rewriting").glob("*.json")
@@ -83,7 +83,7 @@ def test_wrong_baselines_are_one_line(surd: Surd, run: Path, tmp_path: Path) -> 
     adapters.save(
         Adapter(AdapterConfig(width=32, heads=4)), lonely, about={"training": {"diffusion": "x"}}
     )
-    some = ("--baseline", "rewrite", "--prompts", "demo:simple", "--limit", 1)
+    some = ("--baseline", "rewrite", "--prompts", "demo:plain", "--limit", 1)
     wrong = {
         "--baseline rewritten: unknown": (run, "--baseline", "rewritten"),
         "--rewriter x: give --baseline rewrite too": (run, "--rewriter", "x"),
@@ -140,7 +140,7 @@ def test_the_model_is_shown_the_examples_and_what_it_repeats_is_dropped(
 
 def test_a_model_on_a_server_rewrites_by_examples(surd: Surd, run: Path) -> None:
     with ChatServer(say=lambda body: f"{body['messages'][-1]['content']},\n8k, 8k") as server:
-        some = ("--baseline", "rewrite", "--rewriter", server.name, "--prompts", "demo:simple")
+        some = ("--baseline", "rewrite", "--rewriter", server.name, "--prompts", "demo:plain")
         ran = surd("evaluate", run, *some, *FAST, "--limit", 1)
     assert ran.code == 0, ran.err
     [body] = server.bodies

@@ -179,7 +179,7 @@ def test_it_is_drawn_with_and_measured_and_stands_in_an_ablation(
     pictures = tmp_path / "pictures"
     ran = surd("generate", "a cat", "--adapter", trained, "--steps", 1, "-o", pictures)
     assert ran.code == 0 and len([*pictures.glob("*.png")]) == 1, ran.err
-    how = ("--prompts", "demo:simple", "--limit", 1, "--seeds", 1, "--clip", "none", "-q")
+    how = ("--prompts", "demo:plain", "--limit", 1, "--seeds", 1, "--clip", "none", "-q")
     ran = surd("evaluate", trained, "--steps", 1, *how)
     assert ran.code == 0, ran.err
     ran = surd("generate", "a cat", "--adapter", trained, "--llm", "x", "-o", pictures)

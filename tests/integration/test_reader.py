@@ -248,7 +248,7 @@ def test_the_command_trains_and_resumes_it_and_draws_along_the_way(
     assert [*(tmp_path / "whole").glob("validation/step-000004/*.png")]
     start = command(made, diffusion, tmp_path / "next", 1, **more)
     assert surd(*start, "--llm", "tiny", "--from", tmp_path / "whole", "-q").code == 0
-    measured = ("evaluate", tmp_path / "whole", "--prompts", "demo:simple", "--limit", 1)
+    measured = ("evaluate", tmp_path / "whole", "--prompts", "demo:plain", "--limit", 1)
     ran = surd(*measured, "--seeds", 1, "--steps", 1, "--clip", "none", "-q")
     assert ran.code == 0, ran.err
 

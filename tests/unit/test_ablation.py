@@ -25,7 +25,7 @@ def right(share: float, *, seeds: int = 2) -> Any:
 
 def measured(adapter: Any, base: Any = None, **more: Any) -> Measured:
     sides = {"base": right(0.4) if base is None else base, "adapter": adapter, **more}
-    return Measured("demo:simple", "all right", sides, SCENES)
+    return Measured("demo:plain", "all right", sides, SCENES)
 
 
 def test_variants_are_compared_on_the_same_pictures() -> None:
