@@ -9,7 +9,6 @@ from functools import cache
 from surd.demo.scenes import (
     ATTRIBUTES,
     Attribute,
-    Pair,
     Scene,
     Split,
     all_pairs,
@@ -58,15 +57,11 @@ def demo_prompts(name: str) -> list[Prompt]:
 def _prompts(name: str, split: Split, seed: int) -> Iterator[Prompt]:
     rng = random.Random(f"{name} {split} {seed}")
     words: WordSet = split if split == "validation" else "test"
-    if name in ORDER_OF or (name == COMPLEX and seed % 4 == 3):
-        pair = rng.choice(all_pairs(split))
-        ordered = ORDER_OF.get(name, True)
-        text = (
-            parse(complex_prompt(pair, seed=seed)).text
-            if name == COMPLEX
-            else simple_sentence(pair, seed=seed, words=words, ordered=ordered)
-        )
-        yield _of_pair(text, pair, ordered)
+    if name in ORDER_OF:
+        pair, ordered = rng.choice(all_pairs(split)), ORDER_OF[name]
+        text = simple_sentence(pair, seed=seed, words=words, ordered=ordered)
+        asked = Question("pair", pair.pair) if ordered else Question("groups", pair.groups)
+        yield Prompt(text, "all right", (asked,), about=asked.answer)
         return
     manner = MANNER_OF.get(name)
     kinds = _held_out(split, manner)
@@ -80,11 +75,6 @@ def _prompts(name: str, split: Split, seed: int) -> Iterator[Prompt]:
     for kind, attributes in KINDS.items():
         asked = tuple(Question(a, str(getattr(scene, a))) for a in attributes)
         yield Prompt(text, kind, asked, about=about)
-
-
-def _of_pair(text: str, pair: Pair, ordered: bool) -> Prompt:
-    asked = Question("pair", pair.pair) if ordered else Question("groups", pair.groups)
-    return Prompt(text, "all right", (asked,), about=pair.pair if ordered else pair.groups)
 
 
 @cache

@@ -201,6 +201,11 @@ def check_diffusion(
             asked = 0.80 if (set_, kind) == (COMPLEX, "all right") else None
             share = float(np.mean(several))
             yield Figure("diffusion", f"{set_}: {kind}", share, len(several), asked)
+    pairs = random.Random("check diffusion").sample(all_pairs("test"), samples)
+    told_by_tags = [_tags(pair, seed) for seed, pair in enumerate(pairs)]
+    drawn = _drawn(pipeline, told_by_tags, steps, guidance)
+    both = [read_pair(picture) == pair for picture, pair in zip(drawn, pairs, strict=True)]
+    yield Figure("diffusion", "pairs by tags: both groups right", float(np.mean(both)), samples)
 
 
 def check_llm() -> Iterator[Figure]:
