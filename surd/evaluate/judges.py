@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -21,27 +21,35 @@ if TYPE_CHECKING:
 Judge = Callable[[Sequence[Image.Image], Sequence[Sequence[Question]]], list[list[str | None]]]
 """RGB pictures and the questions about each to the answers; None where there is none."""
 Found = TypeVar("Found")
+_PICTURES_REMEMBERED = 4096
 
 
 def exact_judge() -> Judge:
     """Reads the demo's pictures by image analysis alone.
 
-    A question is the name of an attribute, of a scene or of a pair.
+    A question is the name of an attribute, of a scene or of a pair. A picture is analysed once,
+    however often it is asked about.
     """
     from surd.demo.judge import judge, read_pair
     from surd.demo.scenes import PAIR_ATTRIBUTES
+
+    @lru_cache(maxsize=_PICTURES_REMEMBERED)
+    def reading(pixels: bytes, shape: tuple[int, ...], of_a_pair: bool) -> object:
+        read = read_pair if of_a_pair else judge
+        return read(np.frombuffer(pixels, np.uint8).reshape(shape))
+
+    def answer(image: Image.Image, question: str) -> str:
+        pixels = np.asarray(image)  # [h, w, 3]
+        read = reading(pixels.tobytes(), pixels.shape, question in PAIR_ATTRIBUTES)
+        return str(getattr(read, question, None))
 
     def answers(
         images: Sequence[Image.Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[str | None]]:
         return [
-            [_answer(np.asarray(image), asked.question) for asked in some]
+            [answer(image, asked.question) for asked in some]
             for image, some in zip(images, questions, strict=True)
         ]
-
-    def _answer(pixels: npt.NDArray[np.uint8], question: str) -> str:
-        reading = read_pair(pixels) if question in PAIR_ATTRIBUTES else judge(pixels)
-        return str(getattr(reading, question, None))
 
     return answers
 

@@ -232,3 +232,20 @@ def test_a_model_that_cannot_answer_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_vqa(str(tmp_path), device=CPU, dtype=torch.float32)
+
+
+def test_the_exact_judge_analyses_a_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import surd.demo.judge as judging
+    from surd.demo.painter import paint
+    from surd.demo.scenes import ATTRIBUTES, Scene
+    from surd.evaluate.judges import exact_judge
+
+    scene, asked = Scene(2, "red", "star", "row", "still"), []
+    real = judging.judge
+    monkeypatch.setattr(judging, "judge", lambda pixels: asked.append(pixels) or real(pixels))
+    questions = [[Question(a, str(getattr(scene, a))) for a in ATTRIBUTES]]
+    judge = exact_judge()
+    for _ in range(2):
+        told = judge([Image.fromarray(paint(scene, seed=1))], questions)
+        assert told == [[one.answer for one in questions[0]]]
+    assert len(asked) == 1
