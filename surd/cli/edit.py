@@ -192,6 +192,7 @@ def _tell(folder: str, action: str, result: dict[str, Any], *, dry_run: bool) ->
         "unchanged": "had it already or did not have the text",
         "without": "without a simple prompt yet",
         "emptied": "left as they are, since no word would remain",
+        "refused": "left as they are, since they would be too long or have control characters",
     }
     told += [f"{result[key]:,} {note}" for key, note in notes.items() if result[key]]
     say("; ".join(told))

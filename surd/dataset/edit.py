@@ -25,6 +25,8 @@ class Outcome:
     """Samples that have no simple prompt yet, which is therefore not changed."""
     emptied: int
     """Samples that would have no word left, and are left as they are."""
+    refused: int = 0
+    """Samples whose new text would be no prompt, and that are left as they are."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
     """Id, old text and new text of the first ones."""
     edit: str | None = None
@@ -75,7 +77,7 @@ def change_all(
     """
     texts: dict[str, str | None] = {}
     examples: list[tuple[str, str, str]] = []
-    unchanged = without = emptied = 0
+    unchanged = without = emptied = refused = 0
     wanted = None if ids is None else set(ids)
     for id_, old in simple_prompts(workspace, edits.read(workspace)):
         if wanted is not None and id_ not in wanted:
@@ -88,14 +90,20 @@ def change_all(
         new = change(old)
         if not new.strip():
             emptied += 1
-        elif (new := edits.clean(new)) == old:
+            continue
+        try:
+            cleaned = edits.clean(new)
+        except SurdError:
+            refused += 1
+            continue
+        if new == old or cleaned == old:
             unchanged += 1
         else:
-            texts[id_] = new
+            texts[id_] = cleaned
             if len(examples) < _EXAMPLES:
-                examples.append((id_, old, new))
+                examples.append((id_, old, cleaned))
     name = edits.write(workspace, texts, what) if write and texts else None
-    return Outcome(len(texts), unchanged, without, emptied, examples, name)
+    return Outcome(len(texts), unchanged, without, emptied, refused, examples, name)
 
 
 def write_one(
@@ -110,7 +118,7 @@ def write_one(
     }
     name = edits.write(workspace, changed, what) if write and changed else None
     examples = [(id_, now[id_] or "", new or "what is proposed") for id_ in changed][:_EXAMPLES]
-    return Outcome(len(changed), len(ids) - len(changed), 0, 0, examples, name)
+    return Outcome(len(changed), len(ids) - len(changed), 0, 0, 0, examples, name)
 
 
 def choose(
@@ -129,4 +137,4 @@ def choose(
     what = f"candidate {number}"
     name = edits.write(workspace, changed, what) if write and changed else None
     examples = [(id_, now[id_] or "", text) for id_, text in changed.items()][:_EXAMPLES]
-    return Outcome(len(changed), len(ids) - len(changed), 0, 0, examples, name)
+    return Outcome(len(changed), len(ids) - len(changed), 0, 0, 0, examples, name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -193,7 +194,7 @@ def clean(text: str) -> str:
         )
     if len(line) > MAX_CHARS:
         raise SurdError(f"a simple prompt of {len(line):,} characters; at most {MAX_CHARS:,}")
-    if not all(c.isprintable() or c in "\u200d\ufe0f" for c in line):
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in line):
         raise SurdError("a simple prompt with control characters or half characters; remove them")
     return line
 

@@ -196,7 +196,7 @@ class _Viewer:
                 outcome = write_one(workspace, ids, text, what_of(action, words))
             return {
                 name: getattr(outcome, name)
-                for name in ("changed", "unchanged", "without", "emptied", "edit")
+                for name in ("changed", "unchanged", "without", "emptied", "refused", "edit")
             }
 
         return await self._answer(write)

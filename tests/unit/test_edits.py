@@ -221,6 +221,18 @@ def test_nothing_is_published_or_embedded_before_edits_are_scored(
     assert surd("publish", folder).code == 0
 
 
+def test_a_text_that_cannot_be_edited_leaves_the_others_edited(surd: Surd, tmp_path: Path) -> None:
+    odd = ("a cup\x1b[31m", "x" * 9_998, "soft\xadhyphen \u202e turned", "a  wide   cup")
+    rows = [sample(n) | {"simple_prompt": text} for n, text in enumerate(odd)]
+    workspace = make_workspace(tmp_path / "w", [rows])
+    done = surd("edit", workspace.location, "--all", "--trigger", "sks", "--json").json
+    assert (done["changed"], done["refused"]) == (2, 2)
+    assert prompts(workspace)[2:] == ["sks, soft\xadhyphen \u202e turned", "sks, a wide cup"]
+    ran = surd("edit", workspace.location, "--all", "--trigger", "sks")
+    assert "2 left as they are, since they would be too long" in ran.out
+    assert "\u202e" not in ran.out and "\x1b" not in ran.out
+
+
 def test_the_file_of_an_edit_is_whole_and_readable(workspace: Workspace) -> None:
     name = edits.write(workspace, {id_of(1): "a naïve cup"}, "written")
     said = json.loads(Path(workspace.location, edits.GROUP, f"{name}.json").read_text("utf-8"))

@@ -207,7 +207,7 @@ async function edited(content) {
   if (!said) return;
   const n = said.changed;
   const done = content.action === "undo" ? "undone" : "edited";
-  const notes = [["unchanged", "unchanged"], ["without", "without a simple prompt yet"], ["emptied", "left as they are, since no word would remain"]];
+  const notes = [["unchanged", "unchanged"], ["without", "without a simple prompt yet"], ["emptied", "left as they are, since no word would remain"], ["refused", "left as they are, since they would be too long or have control characters"]];
   const more = notes.filter(([name]) => said[name]).map(([name, text]) => `; ${said[name].toLocaleString("en")} ${text}`);
   tellLater(`${n.toLocaleString("en")} simple prompt${n === 1 ? "" : "s"} ${done}${more.join("")}.`, n ? said.edit : null);
   location.reload();
