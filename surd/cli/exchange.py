@@ -88,7 +88,8 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Text of the samples: simple (the default), complex or all; may be repeated.",
+            help="Text of the samples: simple (the default), complex, dense, tags or all; may be "
+            "repeated.",
         ),
     ] = None,
     trigger: Annotated[

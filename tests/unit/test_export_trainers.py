@@ -273,6 +273,16 @@ def test_samples_without_such_a_text_are_left_out_and_counted(
     assert not (tmp_path / "c").exists()
 
 
+def test_dense_captions_and_tags_are_texts_too(own_workspace: Path, tmp_path: Path) -> None:
+    more = {"dense_caption": "A cup, and much else.", "tags": "cup, red"}
+    for path in (own_workspace / "dataset").glob("*.parquet"):
+        rows = [row | more for row in pq.read_table(path).to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, PUBLISHED), path)
+    for name, text in zip(("dense", "tags"), more.values(), strict=True):
+        export(own_workspace, "kohya", tmp_path / name, wish=Wish((name,)))
+        assert {tuple(texts) for _, texts in read_kohya(tmp_path / name).values()} == {(text,)}
+
+
 def test_an_image_that_cannot_be_decoded_is_left_out_and_counted(
     own_workspace: Path, tmp_path: Path
 ) -> None:

@@ -13,21 +13,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from surd.dataset.columns import PUBLISHED
 from surd.dataset.published import Picture, Published, pictures
 from surd.errors import SurdError
 from surd.files.images import ImageProblem, decode, read_header
 from surd.progress import Tick
 from surd.untrusted import open_regular
 
-_COLUMNS = {
+TEXTS: Mapping[str, str] = {
     "simple": "simple_prompt",
     "complex": "complex_prompt",
     "dense": "dense_caption",
     "tags": "tags",
-}
-TEXTS: Mapping[str, str] = {
-    name: column for name, column in _COLUMNS.items() if column in PUBLISHED.names
 }
 """Name of a text -> its column."""
 
