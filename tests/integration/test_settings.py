@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,18 @@ from conftest import Ran
 from support import digests, jpeg, pictures
 from support_faults import small_settings
 
+from surd import progress
 from surd.cli.recipes import own_or_given
 from surd.demo.site import Site
 from surd.recipe.load import Difference, differences, find_recipe, load_recipe, override_recipe
 
 Surd = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine too, stderr has no lines of progress."""
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", math.inf)
 
 
 @pytest.fixture(scope="module")
