@@ -14,6 +14,7 @@ import pytest
 import pythons
 from support_docs import ROOT, anchors, blocks, built, commands, links, slug
 
+import surd
 from surd.doctor import libraries
 from surd.recipe.json_schema import json_schemas
 
@@ -127,6 +128,37 @@ def test_every_command_and_option_is_on_the_commands_page() -> None:
             shown = [o for o in parameter.opts if o.startswith("--")]
             for option in shown:
                 assert f"`{option}" in section, f"surd {name} {option} is missing"
+
+
+def test_the_python_page_is_what_the_code_says() -> None:
+    from tools.api_reference import api_reference
+
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert page == api_reference(), "run: python -m tools.api_reference > docs/api.md"
+
+
+def test_every_public_name_and_every_import_of_a_page_is_on_the_python_page() -> None:
+    """Asked of the package and of the pages, not of the page's maker."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    names = {f"surd.{name}" for name in surd.__all__}
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for block in (one for one in blocks(path) if one.language == "python"):
+            imports = re.findall(r"^from (surd[\w.]*) import (.+)$", block.text, re.MULTILINE)
+            names |= {f"{module}.{name}" for module, some in imports for name in some.split(", ")}
+    for name in names:
+        assert f"### {name}\n" in page, f"{name} is missing"
+
+
+def test_a_signature_on_the_python_page_is_the_sources_own() -> None:
+    from tools.api_reference import signature_of
+
+    def short(self: object, a: Path, *, b: str = "x") -> list[int]:
+        return []
+
+    assert signature_of("f", short) == "f(a: Path, *, b: str = 'x') -> list[int]"
+    assert signature_of("f", short, width=20) == (
+        "f(\n    a: Path,\n    *,\n    b: str = 'x',\n) -> list[int]"
+    )
 
 
 def _commands(group: Any, prefix: str = "") -> list[tuple[str, Any]]:
