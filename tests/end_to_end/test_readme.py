@@ -14,6 +14,7 @@ from support_diffusion import MARKS
 from support_docs import ROOT
 from support_hub import taken_for_the_hub
 from support_llm import make_model
+from support_outputs import make_outputs
 from support_pages import (
     AS_IT_STANDS,
     DEMO_MODELS,
@@ -43,14 +44,15 @@ def swaps() -> dict[str, str]:
     judged = "--seeds 1 --limit 2 --vqa ./tiny-vqa --clip demo:clip"
     return {
         r"make \w+|pip install .*|export \w+=.*": NOT_RUN,  # they make the place tests run in
+        r"surd build folder -o my-images .*": rf"\g<0> {DEMO_MODELS}",
+        r"surd (report|filter|edit|publish|export) my-images.*": AS_IT_STANDS,
         r"surd build civitai -o my-data": rf"\g<0> {small} {demo_site(60)} {DEMO_MODELS}",
         r"surd doctor|surd filter my-data --suggest": AS_IT_STANDS,
         r"(surd filter my-data --clip-threshold 0\.28 --min-side) 512": r"\1 64",
-        r"surd (collect|publish|report|status) my-data": AS_IT_STANDS,
-        rf"surd report {run}": AS_IT_STANDS,
+        r"surd (publish|status) my-data": AS_IT_STANDS,
         r"surd push my-data --repo me/my-data( --private)?": AS_IT_STANDS,
         r'surd inspect my-data "red"': AS_IT_STANDS,
-        r"(surd view my-data)( --open)?": rf"{SERVED}\1 --port 0",
+        r"(surd view my-images) --open": rf"{SERVED}\1 --port 0",
         r"surd embed-llm my-data --model \./tiny-llm --layer 3": AS_IT_STANDS,
         r"surd train-adapter my-data --preset paper --llm .*": rf"\g<0> {TRAINED}",
         rf"surd generate --adapter {run} .*": rf"\g<0> {DRAWN}",
@@ -64,6 +66,7 @@ def test_every_command_of_the_readme_runs(
     monkeypatch.chdir(tmp_path)
     make_model(tmp_path / "tiny-llm")
     saved(tmp_path / "tiny-vqa", BlipForQuestionAnswering, window=64)
+    make_outputs(tmp_path / "outputs", 12)
     with taken_for_the_hub(monkeypatch, tmp_path) as hub:
         said = run_page(ROOT / "README.md", surd, words=WORDS, swaps=swaps())
         assert hub.files("datasets/me/my-data").keys() >= {"README.md", "croissant.json"}

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, PngImagePlugin
 from support_blip import saved
 from support_diffusion import MARKS, make_pipeline, make_published
 from support_docs import ROOT
 from support_hub import taken_for_the_hub
 from support_llm import make_model
+from support_outputs import make_outputs, opened
 from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, SERVED, TRAINED, demo_site, run_page
 from transformers import BlipForQuestionAnswering
 
-from surd.demo.world import Entry, world
+from surd.demo.world import world
 
 Surd = Callable[..., Any]
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -31,22 +30,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder the reader sits in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def opened(entry: Entry) -> Image.Image:
-    return Image.open(io.BytesIO(entry.picture)).convert("RGB")
-
-
-def make_outputs(folder: Path, count: int) -> None:
-    """Pictures of the demo world, as AUTOMATIC1111 saves them."""
-    folder.mkdir()
-    for number, entry in enumerate(world(count, seed=0)):
-        info = PngImagePlugin.PngInfo()
-        said = (
-            f"{entry.prompt}\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Seed: {number}"
-        )
-        info.add_text("parameters", said)
-        opened(entry).save(folder / f"{number:05}-{number}.png", pnginfo=info)
 
 
 def make_release(folder: Path, count: int) -> None:
