@@ -51,6 +51,8 @@ class Row:
     def verdict(self) -> str:
         """What interval and test allow to say: of few scenes the interval alone is too narrow."""
         low, high = self.difference.low, self.difference.high
+        if self.difference.value == low == high == 0:
+            return "no difference"
         if low is None or high is None or low <= 0 <= high:
             return "may be chance"
         if self.p is not None and self.p > LEFT_OUT:
@@ -107,9 +109,12 @@ def shown(value: float, share: bool) -> str:
 def interval(estimate: Estimate, share: bool) -> str:
     """A difference with its interval: ``+21.0 (+15.5 to +26.5)``, in points where it is a share.
 
-    Others have two digits of the interval's width, all three alike.
+    Others have two digits of the interval's width, all three alike. Without any difference it is
+    ``0``.
     """
     scale = 100 if share else 1
+    if estimate.value == estimate.low == estimate.high == 0:
+        return "0"
     if estimate.low is None or estimate.high is None:
         decimals = 1 if share else _decimals(abs(estimate.value) / 10)
         return f"{_signed(scale * estimate.value, decimals)} (one scene: no interval)"

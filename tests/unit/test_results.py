@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surd.evaluate.results import interval
+from surd.evaluate.results import Row, interval
 from surd.evaluate.significance import Estimate
 
 
@@ -16,7 +16,7 @@ from surd.evaluate.significance import Estimate
         ((-0.000313, -0.000633, 6.48e-06), False, "-0.00031 (-0.00063 to +0.00001)"),
         ((12.345, 7.1, 17.6), False, "+12 (+7 to +18)"),
         ((0.01234, 0.0061, 0.0183), False, "+0.012 (+0.006 to +0.018)"),
-        ((0.0, 0.0, 0.0), False, "+0.0 (+0.0 to +0.0)"),
+        ((0.0, 0.0, 0.0), False, "0"),
         ((1234.5, None, None), False, "+1234 (one scene: no interval)"),
         ((0.0, None, None), False, "+0.0 (one scene: no interval)"),
         ((0.01234, None, None), False, "+0.0123 (one scene: no interval)"),
@@ -26,3 +26,9 @@ def test_a_difference_has_as_many_digits_as_its_interval_bears_out(
     ends: tuple[float, ...], share: bool, told: str
 ) -> None:
     assert interval(Estimate(*ends), share) == told
+
+
+def test_where_both_sides_are_equal_there_is_no_difference() -> None:
+    half, none = Estimate(0.5, 0.4, 0.6), Estimate(0.0, 0.0, 0.0)
+    assert Row("demo", "right", 8, half, half, none, p=1.0).verdict == "no difference"
+    assert Row("demo", "right", 8, half, half, Estimate(0.0, -0.1, 0.1)).verdict == "may be chance"

@@ -119,7 +119,7 @@ def interval_spec(
     domain: Sequence[float] | None = None,
     options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """A plot of points (:func:`point`), a row a label; those that may be chance have a ring.
+    """A plot of points (:func:`point`), a row a label; a ring where nothing can be concluded.
 
     `domain` is the range of the axis. With `options` the reader chooses which rows are seen, by
     their ``option``.
@@ -141,7 +141,8 @@ def interval_spec(
         )  # fmt: skip
         found = found.transform_filter("datum.option == measure").add_params(choice)
     within = alt.value("var(--page)")
-    fill = alt.condition("datum.verdict != 'may be chance'", alt.value("var(--accent)"), within)
+    sure = "datum.verdict == 'better' || datum.verdict == 'worse'"
+    fill = alt.condition(sure, alt.value("var(--accent)"), within)
     scale = alt.Scale(domain=domain) if domain else alt.Undefined
     x = alt.X("value:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=6))
     lines = found.mark_bar(height=2.5, opacity=0.55).encode(alt.X("low:Q"), alt.X2("high:Q"), y)

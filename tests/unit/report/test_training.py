@@ -235,6 +235,7 @@ def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> Non
     found = json.loads((run / "evaluation.json").read_text())
     (row,) = found["rows"]
     cases = {"better": (0.01, 0.2), "worse": (-0.2, -0.01), "may be chance": (-0.1, 0.0)}
+    cases["no difference"] = (0.0, 0.0)
     found["rows"] = [
         row
         | {"measure": said, "p": 0.01}
@@ -254,7 +255,7 @@ def test_an_interval_that_holds_zero_is_said_to_be_chance(tmp_path: Path) -> Non
     assert rows == [*((said, said) for said in cases), *others]
     shares, other = section.charts
     assert [point["value"] for point in shares.spec["layer"][1]["data"]["values"]] == [
-        10.5, -10.5, -5, 10,
+        10.5, -10.5, -5, 0, 10,
     ]  # fmt: skip
     assert [point["value"] for point in other.spec["layer"][1]["data"]["values"]] == [-3]
 
