@@ -32,8 +32,7 @@ _SIDE_PX, _SIDES = 64, 64
 _ASPECTS = np.linspace(-2, 2, 41)
 """Edges in octaves of width / height: 1:4 to 4:1."""
 _LENGTHS = 100
-_SHOWN_SHARE = 0.995
-"""Of prompts, for whose lengths there is room; a few long ones would leave the plot empty."""
+_FEW = 20
 _WORD = r"[^\pL\pN'’-]+"
 STOP_WORDS = """
 a an and are as at be been being but by for from has have having he her him his i in into is it its
@@ -171,18 +170,36 @@ def _histogram(rows: list[dict[str, Any]], x: Any, tip: list[Any]) -> Any:
     return bars.properties(width="container", height=170)
 
 
+def axis_end(counts: npt.NDArray[np.int64]) -> int:
+    """How many bins an axis shows: up to the last sample, or without a tail that is half of it or
+    more and holds hardly anything: a hundredth of the samples, of 20 and more at least one."""
+    last = int(np.flatnonzero(counts).max(initial=0)) + 1
+    total = int(counts.sum())
+    few = max(total // 100, 1 if total >= _FEW else 0)
+    near = int(np.searchsorted(np.cumsum(counts), total - few)) + 1
+    return near if 2 * near <= last else last
+
+
+def _beyond(count: int, which: str) -> str:
+    """What a caption says of samples that an axis leaves out."""
+    return f"; {count:,} {which} {'is' if count == 1 else 'are'} beyond the axis" if count else ""
+
+
 def _sides(counts: npt.NDArray[np.int64]) -> Chart:
     import altair as alt
 
+    end = axis_end(counts)
     rows = [
         {"from": i * _SIDE_PX, "to": (i + 1) * _SIDE_PX, "samples": int(n)}
-        for i, n in enumerate(counts)
+        for i, n in enumerate(counts[:end])
         if n
     ]
     x = alt.X("from:Q", title="shorter side in pixels", bin="binned", scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(name, format=",") for name in ("from:Q", "to:Q", "samples:Q")]
-    end = f"; the last bar includes everything from {_SIDES * _SIDE_PX:,} up" if counts[-1] else ""
-    return Chart("sides", _histogram(rows, x, tip).to_dict(), f"Shorter side of the pictures{end}")
+    more = _beyond(int(counts[end:].sum()), f"from {end * _SIDE_PX:,} px up")
+    if end > _SIDES:
+        more = f"; the last bar includes everything from {_SIDES * _SIDE_PX:,} up"
+    return Chart("sides", _histogram(rows, x, tip).to_dict(), f"Shorter side of the pictures{more}")
 
 
 def _aspects(counts: npt.NDArray[np.int64]) -> Chart:
@@ -204,11 +221,12 @@ def _aspects(counts: npt.NDArray[np.int64]) -> Chart:
 def _lengths(words: dict[str, Words]) -> Chart:
     import altair as alt
 
-    longest = max(_without_tail(w.lengths) for w in words.values())
+    lengths = np.sum([counted.lengths for counted in words.values()], axis=0)
+    end = axis_end(lengths)
     rows = [
         {"words": length, "samples": int(count), "prompt": name.removesuffix("_prompt")}
         for name, counted in words.items()
-        for length, count in enumerate(counted.lengths[: longest + 1])
+        for length, count in enumerate(counted.lengths[:end])
         if counted.lengths.any()
     ]
     areas = (
@@ -224,13 +242,7 @@ def _lengths(words: dict[str, Words]) -> Chart:
         )
         .properties(width="container", height=170)
     )
-    longer = sum(int(w.lengths[longest + 1 :].sum()) for w in words.values())
-    more = f"; {longer:,} of more than {longest} are not shown" if longer else ""
-    more = f"; {_LENGTHS} stands for all longer prompts" if longest == _LENGTHS else more
+    more = _beyond(int(lengths[end:].sum()), f"of {end:,} words or more")
+    if end > _LENGTHS:
+        more = f"; {_LENGTHS} stands for all longer prompts"
     return Chart("lengths", areas.to_dict(), f"Length of the prompts in words{more}")
-
-
-def _without_tail(lengths: npt.NDArray[np.int64]) -> int:
-    """The length that all but a few prompts do not exceed."""
-    reached = np.cumsum(lengths)
-    return int(np.searchsorted(reached, np.ceil(_SHOWN_SHARE * reached[-1]))) if reached[-1] else 0

@@ -15,7 +15,14 @@ from support_report import RECIPE, judged_workspace, rows, shown_workspace
 from surd.build.verdicts import funnel
 from surd.errors import WorkspaceError
 from surd.pages.templates import as_json
-from surd.report.dataset.composition import OTHERS, Composition, Words, _count
+from surd.report.dataset.composition import (
+    OTHERS,
+    Composition,
+    Words,
+    _count,
+    axis_end,
+    section,
+)
 from surd.report.dataset.rows import groups_there, read
 from surd.report.dataset.samples import BUDGET_BYTES
 from surd.report.dataset.sections import sections
@@ -137,6 +144,37 @@ def test_words_are_counted_without_case_and_signs_and_rare_ones_are_forgotten_in
     assert words.counts == {"a": 1, "red": 2, "cup": 2, "1": 1, "2": 1, "naïve": 1, "猫": 1}
     assert words.most_common()[:2] == [("cup", 2), ("red", 2)]
     assert {length: int(n) for length, n in enumerate(words.lengths) if n} == {0: 1, 2: 1, 7: 1}
+
+
+@pytest.mark.parametrize(
+    ("counts", "end"),
+    [
+        ([0, 5, 30, 10, 0, 0, 0, 0, 0, 1], 4),  # one of 46, far off
+        ([0, 5, 30, 10, 0, 0, 0, 0, 0, 2], 10),  # two of 47 are more than a hundredth
+        ([0, 0, 500, 0, 0, 0, 0, 2, 1, 2], 3),
+        ([0, 9, 30, 10, 9, 9, 1], 7),  # an axis that would hardly be shorter
+        ([0, 5, 0, 0, 0, 0, 1], 7),  # one of six is no outlier
+        ([0, 0, 0, 0, 40], 5),
+        ([0, 0, 0], 1),
+    ],
+)
+def test_an_axis_ends_before_a_tail_that_holds_hardly_anything(counts: list[int], end: int) -> None:
+    assert axis_end(np.array(counts)) == end
+
+
+def test_samples_beyond_an_axis_are_counted() -> None:
+    found = Composition()
+    found.sides[[8, 9]] = 30
+    found.sides[[63, 64]] = [0, 1]
+    words = found.words["complex_prompt"]
+    words.lengths[[4, 90, 100]] = [400, 2, 1]
+    shown = section(found)
+    assert shown is not None
+    told = {chart.id: chart.label for chart in shown.charts}
+    assert told["sides"].endswith("; 1 from 640 px up is beyond the axis")
+    assert told["lengths"].endswith("; 3 of 5 words or more are beyond the axis")
+    words.lengths[100] = 100
+    assert "100 stands for all longer prompts" in section(found).charts[2].label
 
 
 def test_names_that_strangers_make_up_do_not_fill_the_memory() -> None:
