@@ -151,6 +151,7 @@ def _attributes(kind: type) -> Iterator[tuple[str, str, str]]:
                 said = getattr(after, "value", None)
                 if not isinstance(after, ast.Expr) or not isinstance(said, ast.Constant):
                     continue
+                target: ast.expr
                 if isinstance(statement, ast.AnnAssign):
                     target, hint = statement.target, f": {ast.unparse(statement.annotation)}"
                 elif isinstance(statement, ast.Assign):

@@ -88,7 +88,7 @@ def _leftovers(workspace: Workspace, groups: Sequence[str]) -> Iterator[tuple[st
 
 def _is_new(workspace: Workspace, name: str) -> bool:
     """Whether somebody may be writing it right now: deciding and editing take no lock."""
-    modified = workspace.storage.fs.modified(workspace.storage.path(name))
+    modified: datetime = workspace.storage.fs.modified(workspace.storage.path(name))
     return (datetime.now(UTC) - modified).total_seconds() < _WRITTEN_S
 
 

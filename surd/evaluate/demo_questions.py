@@ -60,8 +60,8 @@ def _prompts(name: str, split: Split, seed: int) -> Iterator[Prompt]:
     if name in ORDER_OF:
         pair, ordered = rng.choice(all_pairs(split)), ORDER_OF[name]
         text = simple_sentence(pair, seed=seed, words=words, ordered=ordered)
-        asked = Question("pair", pair.pair) if ordered else Question("groups", pair.groups)
-        yield Prompt(text, "all right", (asked,), about=asked.answer)
+        groups = Question("pair", pair.pair) if ordered else Question("groups", pair.groups)
+        yield Prompt(text, "all right", (groups,), about=groups.answer)
         return
     manner = MANNER_OF.get(name)
     kinds = _held_out(split, manner)

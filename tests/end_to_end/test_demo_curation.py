@@ -97,7 +97,9 @@ def test_pairs_that_contradict_each_other_are_found(judged: list[Any]) -> None:
     assert right / sum(bad) >= 0.95
 
 
-def test_the_threshold_of_the_recipe_is_a_little_above_the_one_that_is_suggested(demo: tuple[Path, Ran]) -> None:
+def test_the_threshold_of_the_recipe_is_a_little_above_the_one_that_is_suggested(
+    demo: tuple[Path, Ran],
+) -> None:
     folder, _ = demo
     suggested = run("filter", folder, "--suggest", "--json").json["cos_complex"]["suggested"]
     assert suggested == pytest.approx(0.87 - 0.05, abs=0.04)
