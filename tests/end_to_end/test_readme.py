@@ -90,8 +90,8 @@ def test_make_demo_runs(surd: Surd, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         swaps={
             r"(?!surd ).*": NOT_RUN,  # the virtual environment
             r"surd build demo -o surd-demo": rf"\g<0> {world} {demo_site(60)}",
-            r"surd embed-llm surd-demo": r"\g<0> --model ./tiny-llm",
-            r"surd train-adapter surd-demo": rf"\g<0> --llm ./tiny-llm {TRAINED}",
+            r"surd embed-llm surd-demo": r"\g<0> --model ./tiny-llm --layer 3",
+            r"surd train-adapter surd-demo": rf"\g<0> --llm ./tiny-llm --layer 3 {TRAINED}",
             r"surd evaluate surd-demo/adapter/run .*": r"\g<0> --limit 2",
             r"surd generate .*": AS_IT_STANDS,
             r"surd (status|inspect|report) surd-demo.*": AS_IT_STANDS,

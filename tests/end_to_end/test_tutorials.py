@@ -17,6 +17,7 @@ from support_outputs import make_outputs, opened
 from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, SERVED, TRAINED, demo_site, run_page
 from transformers import BlipForQuestionAnswering
 
+from surd.demo.sentences import simple_sentence
 from surd.demo.world import world
 
 Surd = Callable[..., Any]
@@ -38,7 +39,7 @@ def make_release(folder: Path, count: int) -> None:
     with (folder / "metadata.jsonl").open("w") as lines:
         for number, entry in enumerate(world(count, seed=1)):
             opened(entry).save(folder / f"{number:04}.png")
-            words = {"text": f"{entry.scene.count} things", "prompt": entry.prompt}
+            words = {"text": simple_sentence(entry.scene, seed=number), "prompt": entry.prompt}
             lines.write(json.dumps({"file_name": f"{number:04}.png", **words}) + "\n")
 
 

@@ -30,9 +30,9 @@ from surd.models.clip import load_clip
 Surd = Callable[..., Any]
 
 SCENES = [
-    Scene(3, "red", "circle", "row", "falling"),
-    Scene(1, "blue", "star", "single", "still"),
-    Scene(2, "green", "square", "column", "spinning"),
+    Scene(3, "red", "heart", "row", "falling"),
+    Scene(1, "blue", "cross", "single", "still"),
+    Scene(2, "green", "star", "column", "spinning"),
     Scene(4, "yellow", "heart", "ring", "bouncing"),
 ]
 MODELS = [
@@ -89,7 +89,7 @@ def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -
     assert [row["status"] for row in captions] == ["ok"] * 5 + ["no_image"]
     assert {c["how"] for row in captions for c in row["candidates"]} == {"given"}
     assert clip[0]["simple_prompt"] == simple_sentence(SCENES[0], seed=0)
-    assert all(row["cos_simple"] > 0.9 and row["cos_complex"] > 0.9 for row in clip[:5])
+    assert all(row["cos_simple"] > 0.87 and row["cos_complex"] > 0.87 for row in clip[:5])
     assert clip[5]["status"] == "no_image" and clip[5]["image_embedding"] is None
     ran = surd("filter", folder, *sets("filter.min_side=100"), "--clip-threshold", "0.8", "--json")
     assert ran.json["kept"] == 4
@@ -206,7 +206,7 @@ def judged(
 
 def test_a_prompt_beyond_the_window_is_scored_in_pieces(tmp_path: Path) -> None:
     clip = load_clip("demo:clip")
-    tags = "3 circle, red, row, falling, masterpiece, best quality, highres"
+    tags = "3 heart, red, row, falling, masterpiece, best quality, highres"
     pieces = clip.split(", ".join([tags] * 5))
     assert len(pieces) > 1
     assert all(clip.count_tokens(piece) <= clip.context_tokens for piece in pieces)

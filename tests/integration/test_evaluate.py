@@ -434,7 +434,7 @@ def test_a_gap_is_looked_for_before_an_adapter_is_trained(
     nobody = surd(*told, "--steps", 2, "--clip", "none")
     assert nobody.code == 2 and "nobody judges" in nobody.err
     sets = surd(*told, "--prompts", "paper", "--quality", "brisque")
-    assert sets.code == 2 and "leave out --prompts, --quality" in sets.err
+    assert sets.code == 2 and "leave out --prompts, --pickscore, --quality" in sets.err
 
 
 def test_a_gap_is_told_only_where_the_interval_shows_one() -> None:

@@ -93,7 +93,7 @@ def test_wrong_baselines_are_one_line(surd: Surd, run: Path, tmp_path: Path) -> 
         ),
         "./none: no such folder": (run, *some, "--rewriter", "./none"),
         "has no published dataset": (run, *some, "--dataset", tmp_path),
-        "leave out --prompts, --quality and --baseline": (
+        "leave out --prompts, --pickscore, --quality and --baseline": (
             *(run.parents[1], "--gap", "--baseline", "rewrite"),
         ),
         "leave out --rewriter and --dataset": (run.parents[1], "--gap", "--rewriter", "x"),

@@ -227,7 +227,7 @@ def test_a_tokenizer_without_its_words_is_refused(tmp_path: Path, kept: str) -> 
         if path.name != kept:
             path.unlink()
     line = refused(tmp_path / "sd")
-    assert "its tokenizer knows 2 of 1,103 tokens; download the model again" in line
+    assert "its tokenizer knows 2 of 1,733 tokens; download the model again" in line
 
 
 # Single files
