@@ -28,7 +28,7 @@ STEPS = {
     "captioner": 3000,
     "text_encoder": 1500,
     "autoencoder": 2500,
-    "diffusion": 7000,
+    "diffusion": 6000,
 }
 _MARK = "surd-demo-models.json"
 """Marks a folder whose models may be replaced."""
