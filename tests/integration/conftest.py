@@ -19,6 +19,16 @@ def diffusion(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a tiny language model of random weights."""
+    from support_llm import make_model
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_model(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Published, with vectors of a language model."""
     from support_diffusion import make_published

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_llm import make_model, make_workspace, vectors_of
+from support_llm import make_workspace, vectors_of
 from support_publish import write_group
 
 from surd.llm import embeddings
@@ -21,13 +21,6 @@ SIMPLE = ["a cat", "two red cups", "a dog", "a cat", "the rain"]
 CAPTIONS = [["a cat", "cat"], ["two cups"], ["a dog runs"], ["cat", "the cat"], ["rain"]]
 COMPLEX = ["cat grass", "red cups table", "dog grass", "cat grass", "rain table"]
 KEEP = [True, True, True, True, False]
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    make_model(folder)
-    return str(folder)
 
 
 @pytest.fixture

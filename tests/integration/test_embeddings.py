@@ -21,13 +21,6 @@ Surd = Callable[..., Any]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    make_model(folder)
-    return str(folder)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     make_workspace(tmp_path / "w", SAMPLES, KEEP)
