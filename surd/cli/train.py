@@ -30,8 +30,8 @@ Preset = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="How to train: paper, code, distil or reader; or for what: sd15 or sdxl; may be "
-        "repeated.",
+        help="How to train: paper, code, distil, reader or lora; or for what: sd15 or sdxl; may "
+        "be repeated.",
     ),
 ]
 
