@@ -12,7 +12,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from surd.dataset.publish.run import publish
 from surd.engine import select
 from surd.engine.overlap import Step, overlap
 from surd.engine.plan import PartState, plan
@@ -322,6 +321,8 @@ _WORDS = {"dense": "dense captions", "tags": "tags", "filter": "verdicts"}
 
 
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
+    from surd.dataset.publish.run import publish
+
     started = time.monotonic()
     _need_scored(workspace)
     styles = styles_of(recipe)

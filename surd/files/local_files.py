@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from surd.files.archives import Archive, open_archive
-from surd.net.request import Fetched
+from surd.net.fetched import Fetched
 from surd.untrusted import open_regular
 
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)

@@ -24,8 +24,8 @@ import aiohttp
 from yarl import URL
 
 from surd.errors import ModelError
+from surd.net.headers import retry_after_s, user_agent
 from surd.net.proxies import proxy_for
-from surd.net.request import retry_after_s, user_agent
 from surd.untrusted import parse_json
 
 log = logging.getLogger("surd")

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 from yarl import URL
 
+from surd.net.fetched import Fetched, FetchLimits
 from surd.net.hosts import BEFORE_ALL, HostFailedError, Hosts, Turn
-from surd.net.request import HOST_FAILURES, Fetched, FetchLimits, Refused, ask, checked
+from surd.net.request import HOST_FAILURES, Refused, ask, checked
 from surd.net.robots import Robots, allows, opts_out, parse
 
 _HOST_DOWN_HTTP = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 530})

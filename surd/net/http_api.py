@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
 from surd.errors import SourceError
 from surd.net.endpoints import endpoint
+from surd.net.headers import user_agent
 from surd.net.opt_outs import opt_out
 from surd.net.proxies import proxies_of
-from surd.net.request import user_agent
 from surd.net.robots import Robots, parse
 from surd.untrusted import parse_json
+
+if TYPE_CHECKING:
+    import requests
 
 Ask = Callable[[str, Mapping[str, str | int]], dict[str, Any]]
 AskPage = Callable[[str, Mapping[str, str | int]], str]
@@ -165,6 +164,10 @@ def _asking(
 
 
 def _session(base_url: str, retries: int, contact: str | None, accept: str) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+
     retry = Retry(
         total=retries,
         backoff_factor=0.5,
@@ -195,6 +198,8 @@ def _send(
     respect_noai: bool = False,
 ) -> tuple[int, bytes]:
     """Status and body, redirects followed within the host."""
+    import requests
+
     params: Mapping[str, str | int] | None = query if method == "GET" else None
     body = dict(query) if method == "POST" else None
     try:
@@ -239,6 +244,8 @@ class _BrokenAnswerError(Exception):
 
 
 def _body(response: requests.Response, url: str) -> bytes:
+    import requests
+
     body = bytearray()
     try:
         for chunk in response.iter_content(64 * 1024):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import socket
-import time
 import zlib
-from dataclasses import dataclass
 
 import aiodns
 import aiohttp
 from yarl import URL
 
-from surd import __version__
 from surd.net.addresses import BlockedAddressError, address_guard, check_address, is_blocked
 from surd.net.endpoints import endpoint_addresses
+from surd.net.fetched import Fetched, FetchLimits
+from surd.net.headers import retry_after_s, user_agent
 from surd.net.opt_outs import opt_out
 from surd.net.proxies import proxy_addresses, proxy_for
 
@@ -26,35 +24,6 @@ _MAY_PASS = HOST_FAILURES | {"truncated"}
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_SUCH_NAME = frozenset({aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA})
-
-
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
-    """What a fetch may cost and where it may go."""
-
-    max_bytes: int
-    max_redirects: int
-    connect_timeout_s: float
-    stall_timeout_s: float
-    total_timeout_s: float
-    retries: int
-    max_retry_after_s: float
-    respect_noai: bool
-    respect_robots: bool
-    allowed_networks: tuple[str, ...] | None
-    """Networks allowed besides public addresses; None allows every address."""
-    use_proxy: bool = False
-    """Through the environment's proxies; where names lead is then for those to judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The outcome of a fetch. ``status`` is one of ``schema.IMAGE_STATUSES``."""
-
-    status: str
-    detail: str | None = None
-    http_status: int | None = None
-    body: bytes | None = None
 
 
 class Refused(Exception):  # noqa: N818  (a verdict on one url, not a failure of surd)
@@ -75,11 +44,6 @@ class Refused(Exception):  # noqa: N818  (a verdict on one url, not a failure of
         """What Retry-After says."""
         self.is_overloaded = False
         """Whether the host wants fewer requests, whatever they are for."""
-
-
-def user_agent(contact: str | None) -> str:
-    """The honest User-Agent: what this is, and whom to ask."""
-    return f"surd/{__version__} (image dataset builder; contact: {contact or 'not given'})"
 
 
 def open_session(limits: FetchLimits, *, contact: str | None) -> aiohttp.ClientSession:
@@ -230,27 +194,6 @@ class _Unpacker:
     def is_cut(self) -> bool:
         """Whether compressed data lacks its end."""
         return self._has_begun and self._unzip is not None and not self._unzip.eof
-
-
-def retry_after_s(header: str | None, now: str | None = None) -> float | None:
-    """Seconds to wait, from either form of Retry-After (RFC 9110, section 10.2.3).
-
-    A date is compared with the answer's own, `now`, for the clock of this machine may be wrong.
-    """
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    until = _seconds(header)
-    since = _seconds(now) if now is not None else None
-    return None if until is None else max(0.0, until - (time.time() if since is None else since))
-
-
-def _seconds(date: str) -> float | None:
-    """Since 1970, of a date as HTTP writes it."""
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return email.utils.parsedate_to_datetime(date).timestamp()
-    return None
 
 
 def _refusal(error: aiohttp.ClientError) -> Refused:

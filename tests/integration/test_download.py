@@ -26,8 +26,9 @@ from surd.demo.faults import FAULTS
 from surd.demo.picture import Picture
 from surd.demo.site import Site
 from surd.net.fetch import Fetcher
+from surd.net.fetched import Fetched
 from surd.net.hosts import Hosts
-from surd.net.request import Fetched, open_session
+from surd.net.request import open_session
 from surd.stages.base import Batch
 from surd.stages.download import downloader
 from surd.stages.download.downloader import Downloader
@@ -358,7 +359,7 @@ def test_a_row_that_slept_until_the_buffer_was_full_is_fetched_all_the_same(
             return super().run(batches)
 
     running: list[Downloader] = []
-    monkeypatch.setattr("surd.stages.download.stage.Downloader", Watched)
+    monkeypatch.setattr("surd.stages.download.downloader.Downloader", Watched)
     monkeypatch.setattr(asyncio, "sleep", until_the_buffer_is_full)
     others = [f"/{number}" for number in range(12)]
     answers = {"/busy": [BUSY_FOR_A_MOMENT, PAGE]} | {p: [Answer("x" * 1_500_000)] for p in others}

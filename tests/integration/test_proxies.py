@@ -18,8 +18,9 @@ from support import pictures
 
 from surd.demo.site import Site
 from surd.net.fetch import Fetcher
+from surd.net.fetched import Fetched
 from surd.net.hosts import Hosts
-from surd.net.request import Fetched, open_session
+from surd.net.request import open_session
 from surd.stages.download.stage import DownloadParams
 from surd.store.workspace import Workspace
 

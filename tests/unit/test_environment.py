@@ -14,8 +14,9 @@ from surd.demo.site import Site
 from surd.errors import ModelError, SurdError
 from surd.models.devices import dtype_of
 from surd.net.fetch import Fetcher
+from surd.net.fetched import Fetched
 from surd.net.hosts import Hosts
-from surd.net.request import Fetched, open_session
+from surd.net.request import open_session
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.sources.civitai import CivitaiSource, pages
 from surd.stages.download.stage import DownloadParams

@@ -14,7 +14,8 @@ import pytest
 
 from surd import __version__
 from surd.net.addresses import address_guard, is_public
-from surd.net.request import Refused, _Unpacker, retry_after_s, user_agent
+from surd.net.headers import retry_after_s, user_agent
+from surd.net.request import Refused, _Unpacker
 
 PUBLIC = [
     "8.8.8.8",

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from surd.files.local_files import LocalFiles
 from surd.net.fetch import Fetcher
+from surd.net.fetched import Fetched, FetchLimits
 from surd.net.hosts import BEFORE_ALL, Hosts
-from surd.net.request import Fetched, FetchLimits, open_session
+from surd.net.request import open_session
 from surd.stages.base import Batch
 from surd.store.schema import IMAGES
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ipaddress
 import os
 from functools import partial
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from surd.files import images
 from surd.files.resize import Resize, needs_resize, resize
-from surd.net.request import Fetched, FetchLimits
+from surd.net.fetched import Fetched, FetchLimits
 from surd.params import Params, runtime
 from surd.stages.base import Stage, StageFunction
-from surd.stages.download.downloader import Downloader, Row
 from surd.store.schema import IMAGES
+
+Row = dict[str, Any]
 
 _BATCH_ROWS = 64
 
@@ -96,6 +98,8 @@ class DownloadParams(Params):
 
 def open_download(params: DownloadParams) -> StageFunction:
     """The stage's function: rows in, IMAGES rows out, in order."""
+    from surd.stages.download.downloader import Downloader
+
     images.hush()
     return lambda batches: Downloader(
         params.limits(),
