@@ -17,6 +17,9 @@ from surd.errors import ModelError
 
 _READING_LAYERS = 2
 """Of cross-attention to a language model."""
+_FARTHEST = 5.0
+"""From the mean, in standard deviations: a few dimensions of a language model's states are
+hundreds."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class AdapterConfig:
     model understands already can be left as they are."""
     language_model: LanguageModel | None = None
     """What a ``reader`` reads."""
+    llm_dropout: float = 0.0
+    """Of the dimensions of its states."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +116,26 @@ class Reading(nn.Module):
         return changed
 
 
+def normalised(llm: torch.Tensor) -> torch.Tensor:
+    """Each token of a language model's states ``[..., h]`` with mean 0 and variance 1."""
+    return functional.layer_norm(llm, llm.shape[-1:])
+
+
 class Adapter(nn.Module):
     """Section 4.2 and figure 5 of the paper; the ``reader`` is surd's own.
 
     Of the language model's states each token is normalised, since their size differs much between
     layers, and the first is left out, which causal models attend to when there is nothing to attend
-    to (arXiv:2309.17453).
+    to (arXiv:2309.17453). Then each dimension is standardised, for a few are so large that they
+    would be all there is to see.
 
     At first o is 0; with the published network it is a small random bias, since the published code
     zeroes the weight of its last layer alone.
     """
+
+    llm_mean: torch.Tensor
+    """``[h]``, of the normalised states of what a reader learned from; set before it learns."""
+    llm_std: torch.Tensor
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -153,6 +168,9 @@ class Adapter(nn.Module):
         if config.network == "reader":
             if config.language_model is None:
                 raise ModelError("an adapter with network: reader needs the language model's name")
+            self.register_buffer("llm_mean", torch.zeros(config.language_model.width))
+            self.register_buffer("llm_std", torch.ones(config.language_model.width))
+            self.llm_dropout = nn.Dropout(config.llm_dropout)
             self.project = nn.Linear(config.language_model.width, config.width)
             self.reading = nn.ModuleList(Reading(config) for _ in range(_READING_LAYERS))
         self.out = nn.Linear(config.width, config.width)
@@ -187,7 +205,8 @@ class Adapter(nn.Module):
             return x
         if llm is None or mask is None:
             raise ModelError("this adapter reads a language model: pass its states of the prompts")
-        read = self.project(functional.layer_norm(llm, llm.shape[-1:]))  # [b, t, d]
+        seen = (normalised(llm) - self.llm_mean) / self.llm_std
+        read = self.project(self.llm_dropout(seen.clamp(-_FARTHEST, _FARTHEST)))  # [b, t, d]
         hidden = ~mask
         hidden[:, :1] = True
         for reading in self.reading:

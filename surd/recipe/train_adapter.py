@@ -56,6 +56,21 @@ class TrainAdapterParams(Params):
         description="what a reader reads, for comparison; shuffled: the states of another sample "
         "of the batch; none: nothing, its cross-attention is left out",
     )
+    llm_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="dropout rate of the dimensions of the states that a reader reads, during "
+        "training, so that it goes by what many of them say",
+    )
+    llm_swap: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the complex prompts among the samples for which a reader reads the "
+        "states of some caption, so that it keeps to what the text encoder says where that says "
+        "something; needs a complex_share",
+    )
     adapter_weight: float = Field(
         default=0.1, ge=0, description="eta, the weight of the adapter's output in the embeddings"
     )

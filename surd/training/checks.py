@@ -36,6 +36,11 @@ def check_tools(params: TrainAdapterParams) -> None:
         raise SurdError(
             f"train_adapter.llm_states: {params.llm_states} is for network: reader; leave it out"
         )
+    if params.network == "reader" and params.llm_swap and not params.complex_share:
+        raise SurdError(
+            "train_adapter.llm_swap: is of samples that get their complex prompt, and there are "
+            "none; set a complex_share, or llm_swap to 0"
+        )
     if params.network == "lora" and params.llm_weight:
         raise SurdError(
             "train_adapter.llm_weight: a LoRA has no features that could learn from a language "

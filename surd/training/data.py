@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from surd.adapter.language import padded
+from surd.adapter.module import normalised
 from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.latents import Latents
@@ -17,6 +18,8 @@ from surd.training.losses import Batch, Noise
 from surd.training.samples import Sample, Windows, needs_complex
 from surd.training.setup import reads_llm
 from surd.training.texts import Texts
+
+_SPREAD_TEXTS = 4096
 
 
 class Data:
@@ -53,7 +56,8 @@ class Data:
         generator = _generator(params.seed, number, process, 5)
         texts = [self._text(sample, generator) for sample in samples]
         latents = self._drawn_latents(samples, number, process, device)
-        return self.of(samples, texts, device, latents)
+        read = self._swapped(samples, texts, _generator(params.seed, number, process, 6))
+        return self.of(samples, texts, device, latents, read)
 
     def of(
         self,
@@ -61,8 +65,10 @@ class Data:
         texts: Sequence[str],
         device: torch.device,
         latents: torch.Tensor | None = None,
+        read: Sequence[str] | None = None,
     ) -> Batch:
-        """Samples with the texts that stand for them."""
+        """Samples with the texts that stand for them, and those, if others, whose states a
+        language model gives."""
         simple = self.texts.take(texts)
         return Batch(
             latents=latents,
@@ -70,7 +76,7 @@ class Data:
             **self._aims(samples, device),
             llm=self._llm(texts, device),
             pooled=simple.pooled.to(device) if simple.pooled is not None else None,
-            **self._read(texts, device),
+            **self._read(read or texts, device),
             texts=tuple(texts),
         )
 
@@ -99,6 +105,19 @@ class Data:
         if as_complex < self._params.complex_share:
             return sample.complex
         return sample.captions[int(which * len(sample.captions))]
+
+    def _swapped(
+        self, samples: Sequence[Sample], texts: Sequence[str], generator: torch.Generator
+    ) -> list[str]:
+        """The texts, but captions of any samples for some of those that are complex prompts."""
+        read = []
+        for sample, text in zip(samples, texts, strict=True):
+            swapped, which, caption = torch.rand(3, generator=generator).tolist()
+            if text == sample.complex and swapped < self._params.llm_swap:
+                others = self.samples[int(which * len(self.samples))].captions
+                text = others[int(caption * len(others))]
+            read.append(text)
+        return read
 
     def _drawn_latents(
         self, samples: Sequence[Sample], number: int, process: int, device: torch.device
@@ -145,6 +164,22 @@ class Data:
                 for text in (*one.captions, *((one.complex,) if also_complex else ()))
             )
         )
+
+    def llm_spread(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation ``[h]`` of the states of tokens as a reader sees them,
+        without each text's first; of some thousands of the distinct texts that may be drawn."""
+        assert self._vectors is not None
+        texts = self.texts_drawn()
+        count, total = 0, torch.zeros(2, self._vectors.width, dtype=torch.float64)
+        for text in texts[:: len(texts) // _SPREAD_TEXTS + 1]:
+            states = torch.from_numpy(np.asarray(self._vectors[text][1:], np.float32))
+            seen = normalised(states).double()
+            total += torch.stack([seen.sum(0), seen.square().sum(0)])
+            count += len(seen)
+        if not count:
+            return torch.zeros(self._vectors.width), torch.ones(self._vectors.width)
+        mean, square = total / count
+        return mean.float(), (square - mean.square()).clamp(min=1e-6).sqrt().float()
 
     def _read(self, texts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
         """The token states that a reader reads, and their mask."""

@@ -204,6 +204,8 @@ def _prepare(
     student = Student(config, data.llm_width, params.projection, taught.pipeline)
     if start is not None:
         take_over(start, student.adapter, student.projection)
+    elif isinstance(student.adapter, Adapter) and student.adapter.config.language_model is not None:
+        student.adapter.llm_mean, student.adapter.llm_std = data.llm_spread()
     watch = watch_of(data, student.projection, params)
     student.to(accelerator.device)
     kept_out = held_out(unseen, data, params, taught.probes, student, accelerator.device)

@@ -43,6 +43,7 @@ def config_of(
         dropout=params.dropout,
         gate=params.gate,
         language_model=llm if reads else None,
+        llm_dropout=params.llm_dropout if reads else 0.0,
     )
 
 

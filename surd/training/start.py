@@ -17,7 +17,7 @@ from surd.training.setup import config_of
 
 _SETTINGS = {"weight": "adapter_weight", "rank": "lora_rank"}
 """Names in an adapter's configuration -> in the settings, where those differ."""
-_FREE = ("width", "dropout")
+_FREE = ("width", "dropout", "llm_dropout")
 """What the settings do not say, and what changes nothing of what an adapter gives."""
 
 

@@ -110,6 +110,37 @@ def test_the_states_are_those_of_the_very_sentence_that_is_encoded(
     assert drawn == {"a", "the", "red"}  # captions, candidates, complex prompts
 
 
+def test_complex_prompts_are_read_beside_the_states_of_some_caption(made: Path) -> None:
+    vectors = embeddings.load_texts(made, "tiny", LAYER)
+
+    def own(batch: Any, texts: list[str]) -> list[bool]:
+        """Whether each row has the states of its own text."""
+        rights = [np.asarray(vectors[text], np.float32) for text in texts]
+        return [
+            int(mask.sum()) == len(right) and np.array_equal(states[: len(right)], right)
+            for right, states, mask in zip(rights, batch.read, batch.read_mask, strict=True)
+        ]
+
+    found: dict[float, dict[bool, list[bool]]] = {}
+    for share in (0.5, 1.0):
+        data, _ = reading(made, complex_share=0.5, llm_swap=share)
+        found[share] = {True: [], False: []}
+        for number in range(8):
+            batch = data.batch(number, 1, 0, torch.device("cpu"))
+            texts = texts_in(data, batch.simple)
+            again = data.batch(number, 1, 0, torch.device("cpu"))
+            assert torch.equal(batch.read, again.read)
+            for text, is_own in zip(texts, own(batch, texts), strict=True):
+                found[share][text.startswith("red")].append(is_own)
+        assert all(found[share][False])  # captions
+    assert not any(found[1.0][True]) and len(found[1.0][True]) > 20
+    assert 0.3 < np.mean(found[0.5][True]) < 0.7
+    whole, _ = reading(made, complex_share=0.5, llm_swap=1.0)
+    texts = [one.complex for one in whole.samples]
+    measured = whole.of(whole.samples, texts, torch.device("cpu"))
+    assert all(own(measured, texts))  # as it is drawn later
+
+
 def test_features_learn_from_the_centred_vector_of_the_very_sentence(made: Path) -> None:
     more = {"network": "sur", "blend": "mix", "llm_weight": 1.0, "complex_share": 0.4}
     data, _ = reading(made, **more)
