@@ -110,6 +110,23 @@ def test_the_states_are_those_of_the_very_sentence_that_is_encoded(
     assert drawn == {"a", "the", "red"}  # captions, candidates, complex prompts
 
 
+def test_the_spread_is_that_of_all_tokens_but_each_texts_first(
+    surd: Surd, made: Path, diffusion: str, tmp_path: Path
+) -> None:
+    data, _ = reading(made, complex_share=0.5)
+    vectors = embeddings.load_texts(made, "tiny", LAYER)
+    every = dict.fromkeys(t for one in data.samples for t in (*one.captions, one.complex))
+    tokens = np.concatenate([np.asarray(vectors[text][1:], np.float64) for text in every])
+    tokens = (tokens - tokens.mean(1, keepdims=True)) / tokens.std(1, keepdims=True)
+    mean, std = data.llm_spread()
+    np.testing.assert_allclose(mean, tokens.mean(0), atol=1e-3)
+    np.testing.assert_allclose(std, tokens.std(0), rtol=1e-3)
+    told = command(made, diffusion, tmp_path / "run", 2, **READER, complex_share=0.5)
+    assert surd(*told, "--llm", "tiny", "-q").code == 0
+    kept = adapters.load(tmp_path / "run")
+    assert torch.equal(kept.llm_mean, mean) and torch.equal(kept.llm_std, std)
+
+
 def test_complex_prompts_are_read_beside_the_states_of_some_caption(made: Path) -> None:
     vectors = embeddings.load_texts(made, "tiny", LAYER)
 
@@ -301,5 +318,7 @@ def test_controls_leave_the_cross_attention_out_or_are_refused(
         more = {**READER, "llm_states": "shuffled", **change}
         ran = surd(*command(made, diffusion, tmp_path / "run", 2, **more))
         assert ran.code == 2 and says in ran.err
+    ran = surd(*command(made, diffusion, tmp_path / "run", 2, **READER, llm_swap=0.5))
+    assert ran.code == 2 and "set a complex_share, or llm_swap to 0" in ran.err
     ran = surd(*command(made, diffusion, tmp_path / "run", 2, **READER, attend="batch"))
     assert ran.code == 2 and "a reader does not" in ran.err

@@ -295,6 +295,29 @@ def test_a_reader_looks_at_every_token_but_the_first_whatever_its_size() -> None
     torch.testing.assert_close(adapter(x, padded, longer).embeddings, plain)
 
 
+def test_a_reader_sees_each_dimension_in_its_own_spread() -> None:
+    adapter, x = make(network="reader", language_model=LLM), torch.randn(2, 7, 16)
+    states, mask = llm_states(5, 5)
+    states[..., 0] = 0  # the others' mean and variance stay as they are without it
+    seen = torch.nn.functional.layer_norm(states, (12,))
+    plain = adapter(x, states, mask).embeddings
+    adapter.llm_mean, adapter.llm_std = seen.mean((0, 1)), seen.std((0, 1)).clamp(min=1e-3)
+    standardised = adapter(x, states, mask).embeddings
+    assert not torch.allclose(standardised, plain)
+    with torch.no_grad():  # the same weights, of a dimension 50 times as large and another's mean
+        adapter.llm_mean[3] *= 50
+        adapter.llm_std[3] *= 50
+        larger = seen.clone()
+        larger[..., 3] *= 50
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("surd.adapter.module.normalised", lambda llm: larger)
+            torch.testing.assert_close(adapter(x, states, mask).embeddings, standardised)
+            larger[..., 3] = 1e6  # no farther than a few deviations
+            far = adapter(x, states, mask).embeddings
+            larger[..., 3] = 1e7
+            torch.testing.assert_close(adapter(x, states, mask).embeddings, far)
+
+
 def test_a_reader_of_a_text_without_tokens_gives_numbers() -> None:
     adapter, x = make(network="reader", language_model=LLM), torch.randn(3, 7, 16)
     states, mask = llm_states(5, 1, 0)
