@@ -21,7 +21,7 @@ from surd.recipe.keys import Recipe
 from surd.recipe.load import Difference, differences
 from surd.stages import inventory
 from surd.stages.base import part_fingerprint
-from surd.stages.collect import source_key
+from surd.stages.source_state import source_key
 from surd.store import edits, gone, manual
 from surd.store.schema import GROUPS
 from surd.store.storage import local_path

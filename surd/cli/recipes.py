@@ -17,7 +17,7 @@ from surd.cli.printing import warn
 from surd.errors import RecipeError, SurdError, WorkspaceError, command
 from surd.recipe.keys import Recipe
 from surd.recipe.load import Difference, differences, find_recipe, load_recipe, override_recipe
-from surd.stages.collect import source_key
+from surd.stages.source_state import source_key
 from surd.store.workspace import Workspace
 
 _LONG = 100

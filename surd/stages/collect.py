@@ -8,97 +8,39 @@ their ids, so pages that shift and sources that overlap add nothing twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
-from surd.errors import SourceError, SurdError, WorkspaceError, command
-from surd.params import lasting
+from surd.errors import SourceError, SurdError
 from surd.progress import Tick
 from surd.sources.kinds import SOURCES, is_local
 from surd.sources.record import Record, Seen, SourceParams, sample_id
-from surd.stages.base import part_fingerprint
-from surd.stages.tally import tally, to_json
-from surd.store.prefetch import FOOTERS, TABLES, ahead
-from surd.store.schema import SAMPLES
-from surd.store.workspace import DamagedPartError, PartInfo, Workspace, part_name
-from surd.untrusted import parse_json
+from surd.stages.sample_rows import row_of, write_part
+from surd.stages.source_state import (
+    GROUP,
+    Position,
+    SourceState,
+    known_states,
+    note_name,
+    part_states,
+    positions_of,
+    source_key,
+)
+from surd.store.prefetch import TABLES, ahead
+from surd.store.workspace import Workspace
 
 log = logging.getLogger("surd")
 
-GROUP = "samples"
-VERSION = 1
-FOUND = "found"
-"""Key in a part's footer: the tally of its rows."""
-_ROW_GROUP_ROWS = 1000
 _NEW_IDS = 100_000
 """Of samples that are held apart from those sorted, at least."""
-_NOTE = re.compile(r"source-[0-9a-f]+\.json")
 _SAVE_EVERY = 1000
 """Records looked at without a new one among them, after which the state is saved, at most so many
 and a page."""
-_SEEN = ("seen_before", "seen")
-NOT_A_STATE = (TypeError, KeyError, ValueError, AttributeError)
-"""What reading the state of a source raises where there is none."""
-_PLAIN = frozenset({str, int, bool, type(None)})
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_FIELDS = (
-    "source_id",
-    "url",
-    "path",
-    "prompt",
-    "negative_prompt",
-    "simple_prompt",
-    "author",
-    "licence",
-    "nsfw_level",
-    "model",
-    "page_url",
-    "created_at",
-)
-
-
-@dataclass(frozen=True)
-class SourceState:
-    """How far a source has been read; kept in the footer of the part it filled.
-
-    What was read since without a new record is in ``samples/source-KEY.json``. That counts while
-    the part it was written after is the source's last and has as many rows, so it cannot run
-    ahead of the data either.
-    """
-
-    source: str
-    """Fingerprint of what is asked of the source, its limit apart."""
-    kind: str
-    walk: int = 1
-    """1 for the first walk through the source, 2 for the first look for news, ..."""
-    cursor: str | None = None
-    """Brings the page that was being read when the part was full."""
-    looked_at_before: int = 0
-    """Records looked at before that page."""
-    looked_at: int = 0
-    exhausted: bool = False
-    seen_before: Seen = field(default_factory=Seen)
-    """What was met before that page."""
-    seen: Seen = field(default_factory=Seen)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> SourceState:
-        """From a footer or a note. Raises TypeError, KeyError or ValueError for another."""
-        seen = {name: Seen.from_json(content[name]) for name in _SEEN if name in content}
-        return cls(**{name: value for name, value in content.items() if name != FOUND} | seen)
-
-    def complete(self, limit: int | None) -> bool:
-        """Whether there is nothing left to ask in this walk."""
-        return self.exhausted or (limit is not None and self.looked_at >= limit)
 
 
 @dataclass(frozen=True)
@@ -112,14 +54,6 @@ class SourceResult:
     seen: Seen = field(default_factory=Seen)
     fresh: bool = False
     """Nothing was asked, because an earlier run had read it to its end."""
-
-
-def source_key(params: SourceParams) -> str:
-    """Fingerprint of the question put to a source. ``limit`` and runtime fields are not in it."""
-    kept = lasting(params)
-    del kept["limit"]
-    text = json.dumps([VERSION, kept], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Versions(Protocol):
@@ -152,12 +86,12 @@ def collect(
     in its result; what it gave is kept, the next source goes on.
     """
     workspace.storage.remove_leftovers(GROUP)
-    states = _states(workspace)
+    states = known_states(workspace)
     seen = _SeenIds(workspace)
     results = []
     for params in sources:
         key = source_key(params)
-        position = states.get(key) or _Position(SourceState(key, _kind(params)))
+        position = states.get(key) or Position(SourceState(key, _kind(params)))
         state = position.state
         meets = versions if versions is not None and versions.looks_at(params) else None
         if state.complete(params.limit) and not (look_again or meets):
@@ -175,7 +109,7 @@ def check(workspace: Workspace, sources: Sequence[SourceParams]) -> None:
 
     Raises SourceError for one that cannot be read.
     """
-    positions, _ = _positions(workspace, part_states(workspace))
+    positions, _ = positions_of(workspace, part_states(workspace))
     for params in sources:
         position = positions.get(source_key(params))
         is_done = position is not None and position.state.complete(params.limit)
@@ -264,23 +198,10 @@ def _records(
         filler.state = replace(filler.state, exhausted=True, seen=seen)
 
 
-@dataclass(frozen=True)
-class _Position:
-    """Where a source stands."""
-
-    state: SourceState
-    part: int | None = None
-    """The last part it filled."""
-    rows: int = 0
-    """Of that part."""
-    noted: bool = False
-    """Whether the state is in the file beside the parts, not in the part's footer."""
-
-
 class _Filler:
     """Fills the source's last part, then new ones. A part is written when the next row comes."""
 
-    def __init__(self, workspace: Workspace, position: _Position, part_size: int) -> None:
+    def __init__(self, workspace: Workspace, position: Position, part_size: int) -> None:
         self.state = position.state
         self.new = 0
         """Rows added."""
@@ -339,14 +260,14 @@ class _Filler:
             self._part = existing[-1] + 1 if existing else 0
         write_part(self._workspace, self._part, self._rows, asdict(self.state))
         if self._last.noted:
-            self._workspace.storage.delete(_note_name(self.state.source))
+            self._workspace.storage.delete(note_name(self.state.source))
         self._written = len(self._rows)
         self._saved = self.state
-        self._last = _Position(self.state, self._part, self._written)
+        self._last = Position(self.state, self._part, self._written)
 
     def _note(self, state: SourceState) -> None:
         """Keep a state beside the part, but one that is in the part."""
-        part, name = self._last.part, _note_name(state.source)
+        part, name = self._last.part, note_name(state.source)
         info = None if part is None else self._workspace.part_info(GROUP, part)
         self._last = replace(self._last, state=state, noted=True)
         if info is not None and SourceState.from_json(info.extra) == state:
@@ -355,21 +276,6 @@ class _Filler:
         note = {"part": part, "rows": self._last.rows, "state": asdict(state)}
         content = json.dumps(note, indent=2).encode() + b"\n"
         self._workspace.storage.write_bytes(name, content)
-
-
-def write_part(
-    workspace: Workspace, part: int, rows: Sequence[dict[str, Any]], state: dict[str, Any]
-) -> None:
-    """Write a part of samples, with the state of its source."""
-    table = pa.Table.from_pylist(list(rows), schema=SAMPLES)
-    with workspace.writing_part(GROUP, part, SAMPLES, _ROW_GROUP_ROWS) as writer:
-        writer.write(table)
-        writer.describe(
-            fingerprint=part_fingerprint(f"collect {VERSION}", {}),
-            settings=f"collect {VERSION}",
-            inputs={},
-            extra=state | {FOUND: to_json(tally(rows))},
-        )
 
 
 class _SeenIds:
@@ -404,103 +310,3 @@ class _SeenIds:
 
 def _as_numbers(ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return np.fromiter((int(id_[:16], 16) for id_ in ids), np.uint64, len(ids))
-
-
-def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
-    """Each part, its rows, and the state of its source at its end."""
-
-    def info_of(part: int) -> PartInfo | None:
-        try:
-            return workspace.part_info(GROUP, part)
-        except DamagedPartError as error:
-            raise WorkspaceError(
-                f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file "
-                f"and run {command('collect', workspace.location)}, which adds its samples again"
-            ) from error
-
-    parts = workspace.parts(GROUP)
-    for part, info in zip(parts, ahead(workspace.storage, parts, info_of, FOOTERS), strict=True):
-        if info is not None:
-            try:
-                state = SourceState.from_json(info.extra)
-            except NOT_A_STATE as error:
-                raise WorkspaceError(
-                    f"{workspace.location}/samples: part {part} has no source state "
-                    f"({error}); another version of surd wrote it"
-                ) from error
-            yield part, info.rows, state
-
-
-def _states(workspace: Workspace) -> dict[str, _Position]:
-    """Source key -> its last part, and its state since; notes that do not fit are deleted."""
-    positions, outdated = _positions(workspace, part_states(workspace))
-    for name in outdated:
-        workspace.storage.delete(f"{GROUP}/{name}")
-    return positions
-
-
-def last_states(
-    workspace: Workspace, parts: Iterable[tuple[int, int, SourceState]]
-) -> list[SourceState]:
-    """How far each source has been read, of the states in the ``parts``' footers and later ones;
-    changes nothing."""
-    return [position.state for position in _positions(workspace, parts)[0].values()]
-
-
-def _positions(
-    workspace: Workspace, parts: Iterable[tuple[int, int, SourceState]]
-) -> tuple[dict[str, _Position], list[str]]:
-    """Source key -> where it stands, and the names of notes that do not fit the parts."""
-    positions = {state.source: _Position(state, part, rows) for part, rows, state in parts}
-    outdated = []
-    for name in workspace.storage.names(GROUP):
-        if not _NOTE.fullmatch(name):
-            continue
-        try:
-            note = parse_json(workspace.storage.read_bytes(f"{GROUP}/{name}"))
-            state = SourceState.from_json(note["state"])
-            found = _Position(state, note["part"], note["rows"], noted=True)
-        except NOT_A_STATE:  # not as it was written: the footers know enough
-            outdated.append(name)
-            continue
-        last = positions.get(state.source)
-        if (found.part, found.rows) == ((last.part, last.rows) if last else (None, 0)):
-            positions[state.source] = found
-        else:
-            outdated.append(name)
-    return positions, outdated
-
-
-def _note_name(source: str) -> str:
-    return f"{GROUP}/source-{source}.json"
-
-
-def row_of(id_: str, kind: str, record: Record) -> dict[str, Any]:
-    """The samples row of a record, with text that every format can hold."""
-    row: dict[str, Any] = {name: _clean(getattr(record, name)) for name in _FIELDS}
-    settings = _jsonable(record.settings)
-    text = json.dumps(settings, ensure_ascii=False) if settings else None
-    captions = [_clean(caption) for caption in record.captions] or None
-    return row | {"id": id_, "source": kind, "captions": captions, "settings": _clean(text)}
-
-
-def _clean(text: str | None) -> str | None:
-    """Lone surrogates cannot be stored as UTF-8; they become U+FFFD."""
-    return text if text is None or text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def _jsonable(value: Any, depth: int = 0) -> Any:
-    """Plain JSON: finite numbers, string keys, bounded depth."""
-    if type(value) in _PLAIN:
-        return value
-    if depth > 20:
-        return str(value)[:1000]
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v, depth + 1) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from surd.sources.record import Seen
-from surd.stages.collect import FOUND, GROUP, NOT_A_STATE, SourceState, last_states
+from surd.stages.source_state import FOUND, GROUP, NOT_A_STATE, SourceState, last_states
 from surd.stages.tally import Tally, from_json, tally
 from surd.store import gone
 from surd.store.prefetch import FOOTERS, ahead

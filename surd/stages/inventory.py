@@ -12,7 +12,7 @@ import numpy as np
 
 from surd.errors import WorkspaceError, command
 from surd.sources.record import SourceParams
-from surd.stages.collect import GROUP, part_states, source_key
+from surd.stages.source_state import GROUP, part_states, source_key
 from surd.store.prefetch import TABLES, ahead
 from surd.store.schema import GROUPS
 from surd.store.workspace import Collected, Manifest, Workspace, part_name

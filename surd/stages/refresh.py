@@ -23,15 +23,9 @@ from surd.errors import SurdError, command
 from surd.progress import Tick
 from surd.sources.huggingface import HuggingFaceSource
 from surd.sources.record import SourceParams
-from surd.stages.collect import (
-    GROUP,
-    SourceResult,
-    SourceState,
-    collect,
-    part_states,
-    source_key,
-    write_part,
-)
+from surd.stages.collect import SourceResult, collect
+from surd.stages.sample_rows import write_part
+from surd.stages.source_state import GROUP, SourceState, part_states, source_key
 from surd.store import gone
 from surd.store.prefetch import TABLES, ahead
 from surd.store.schema import SAMPLES

@@ -21,9 +21,10 @@ from surd.sources.huggingface import HuggingFaceSource
 from surd.sources.record import SourceParams
 from surd.sources.table import TableSource
 from surd.sources.webdataset import WebDatasetSource
-from surd.stages.collect import collect, source_key
+from surd.stages.collect import collect
 from surd.stages.refresh import Refreshed
 from surd.stages.refresh import refresh as refresh_
+from surd.stages.source_state import source_key
 from surd.store import gone
 from surd.store.storage import Storage
 from surd.store.workspace import Workspace
