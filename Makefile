@@ -64,6 +64,8 @@ docs: setup
 bench: setup
 	$(BIN)/python benchmarks/dead_hosts.py
 	$(BIN)/python benchmarks/download.py
+	$(BIN)/python benchmarks/metadata.py
+	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/filter.py
 	$(BIN)/python benchmarks/score.py
