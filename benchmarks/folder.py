@@ -1,10 +1,10 @@
-"""The folder tutorial as people go on with it: every command, its time, and what models computed.
+"""The folder tutorial as people go on with it: every command, its time, and what models are given.
 
     python benchmarks/folder.py [--images 400]
 
 Images are painted as the demo's are, and written as six generators write them, into a temporary
-folder. The models are the demo's, so the seconds say what surd costs around models; the counts of
-rows are what they would be with any.
+folder. The models are the demo's, so the seconds say what surd costs around models; how many
+pictures those are given would be the same with any.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -31,23 +30,43 @@ MODELS += ["--set=score.nsfw=none", "--set=filter.min_side=64"]
 GIVEN = ("captioned", "seen by CLIP")
 TRAINED = ["--preset=distil", "--diffusion=demo:diffusion", "--steps=20", "--batch-size=8"]
 COUNTED = """
-import json, os, sys
+import json, sys
 from collections import Counter
+from importlib.util import find_spec
+found = Counter()
+
+def of_captioner(module):
+    load = module.load_captioner
+    def loaded(*args, **kwargs):
+        model = load(*args, **kwargs)
+        propose = model.propose
+        def proposed(pictures, *rest, **more):
+            found["captioned"] += len(pictures)
+            return propose(pictures, *rest, **more)
+        object.__setattr__(model, "propose", proposed)  # of a frozen dataclass
+        return model
+    module.load_captioner = loaded
+
+def of_clip(module):
+    embed = module.Clip.embed_pixels
+    def embedded(self, pixels):
+        found["seen by CLIP"] += len(pixels)
+        return embed(self, pixels)
+    module.Clip.embed_pixels = embedded
+
+class Counting:  # these modules take seconds to import: they are patched when surd imports them
+    patches = {"surd.models.captioner": of_captioner, "surd.models.clip": of_clip}
+    def find_spec(self, name, path, target=None):
+        patch = self.patches.pop(name, None)
+        if patch is None:
+            return None
+        spec = find_spec(name)
+        run = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (run(module), patch(module))
+        return spec
+
+sys.meta_path.insert(0, Counting())
 from surd.cli.app import main
-from surd.models import captioner, clip
-found, load, embed = Counter(), captioner.load_captioner, clip.Clip.embed_pixels
-def loaded(*args, **kwargs):
-    model = load(*args, **kwargs)
-    propose = model.propose
-    def proposed(pictures, *rest, **more):
-        found["captioned"] += len(pictures)
-        return propose(pictures, *rest, **more)
-    object.__setattr__(model, "propose", proposed)  # of a frozen dataclass
-    return model
-def embedded(self, pixels):
-    found["seen by CLIP"] += len(pixels)
-    return embed(self, pixels)
-captioner.load_captioner, clip.Clip.embed_pixels = loaded, embedded
 try:
     main()
 finally:
@@ -102,13 +121,12 @@ class Session:
         self.rows.append({"step": what, "wall_s": usage.wall_s, "pictures": json.loads(told)})
         say(f"{what}: {usage.wall_s:.1f} s {told}")
 
-    def ids(self) -> dict[str, str]:
-        """File -> id, of the samples that are kept."""
-        found: dict[str, str] = {}
+    def kept(self) -> list[str]:
+        """Ids of the samples that are kept."""
+        found: list[str] = []
         for part in sorted((self.data / "samples").glob("*.parquet")):
-            kept = pq.read_table(self.data / "verdicts" / part.name, columns=["keep"])["keep"]
-            table = pq.read_table(part, columns=["id", "source_id"]).append_column("keep", kept)
-            found |= {row["source_id"]: row["id"] for row in table.to_pylist() if row["keep"]}
+            keep = pq.read_table(self.data / "verdicts" / part.name, columns=["keep"])["keep"]
+            found += pq.read_table(part, columns=["id"])["id"].filter(keep).to_pylist()
         return found
 
 
@@ -131,7 +149,7 @@ def main() -> None:
         build += [f"--set=sources.0.path={outputs}", "-q", *MODELS]
         session.types(f"build of {images} images", *build)
         session.types("another threshold", "filter", data, "--clip-threshold", "p10", "-q")
-        ids = list(session.ids().values())
+        ids = session.kept()
         for id_ in ids[:3]:
             session.types("edit a caption", "edit", data, id_, "--simple", "a red disc in a row")
         session.types("score the edited", "edit", data, "--apply", "-q")
@@ -142,7 +160,7 @@ def main() -> None:
             written(entry, n % 6, outputs, f"new-{n:03d}")
         session.types("look again", "collect", data, "--refresh", "-q")
         session.types("50 images more", *build)
-        gone = sorted(path for path in outputs.rglob("*.jpg"))[:20]
+        gone = sorted(outputs.rglob("*.jpg"))[:20]
         for path in gone:
             path.unlink()
         session.types("look again", "collect", data, "--refresh", "-q")
@@ -157,7 +175,6 @@ def main() -> None:
         say(f"load: {published:,} samples in {time.perf_counter() - started:.1f} s")
         session.types("export to kohya", "export", data, "kohya", "-o", scratch / "kohya", "-q")
         session.types("train 20 steps", "train-adapter", data, *TRAINED, "-q")
-        shutil.rmtree(data / "adapter")
     facts = hardware(["surd"])
     cells = [
         [str(row["step"]), f"{row['wall_s']:.1f}", *(str(row["pictures"].get(k, 0)) for k in GIVEN)]

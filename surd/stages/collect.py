@@ -1,9 +1,8 @@
 """collect: fill samples/ from the sources. The one stage that makes rows instead of keeping them.
 
-Every part carries the state of its source at its end, so whatever happens the next run goes on
-from the last part: at the cursor of the page that was being read. Where a source gave nothing new
-since then, its state lies in a small file beside the parts. Records already there are known by
-their ids, so pages that shift and sources that overlap add nothing twice.
+Whatever happens, the next run goes on from the last part, at the cursor of the page that was being
+read (:mod:`surd.stages.source_state`). Records already there are known by their ids, so pages that
+shift and sources that overlap add nothing twice.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
@@ -16,7 +16,8 @@ from surd.params import Params, runtime
 from surd.stages.base import Stage, StageFunction
 from surd.store.schema import IMAGES
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from surd.stages.download.downloader import Row
 
 _BATCH_ROWS = 64
 
