@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +14,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from support import digests, jpeg
-from support_chat import FAULTS, ChatServer, digest
+from support_chat import FAULTS, ChatServer, digest, words
 from support_faults import surd_command
+
+from surd.models.captions import QUESTIONS
+from surd.store import journal
+from surd.store.storage import Storage
 
 Surd = Callable[..., Any]
 
@@ -95,28 +99,57 @@ def test_three_in_ten_failures_of_every_kind_change_no_row(
     assert captions_of(folder) == wanted
 
 
-def test_a_killed_run_continues_and_ends_the_same(
-    surd: Surd, folder: Path, wanted: dict[str, str]
+def journalled(folder: Path, group: str) -> set[str]:
+    """What the server said of the pictures whose rows are in the journal of the second part."""
+    tables = journal.read(Storage(str(folder)), group, [1])
+    rows = [row for table in tables for row in table.to_pylist()]
+    if group == "dense":
+        return {row["dense_caption"] for row in rows}
+    return {candidate["raw"] for row in rows for candidate in row["candidates"]}
+
+
+@pytest.mark.parametrize(
+    ("group", "styles", "questions", "answered"),
+    [("captions", "[simple]", 2, 190), ("dense", "[simple,dense]", 3, 60)],
+)
+def test_after_a_kill_in_a_part_no_row_of_its_journal_is_asked_again(
+    surd: Surd,
+    folder: Path,
+    wanted: dict[str, str],
+    group: str,
+    styles: str,
+    questions: int,
+    answered: int,
 ) -> None:
-    killed: list[int] = []
+    """The server falls silent in the second part, once it gave `answered` answers for the group."""
+    of_the_group = Counter[bool]()
 
-    def kill(body: dict[str, Any], before: int) -> str | None:
-        if not killed and (folder / "captions" / "part-00000.parquet").exists():
-            killed.append(process.pid)
-            os.kill(process.pid, signal.SIGKILL)
-        return None
+    def silence(body: dict[str, Any], before: int) -> str | None:
+        is_of_it = (QUESTIONS["dense"] in str(body["messages"])) == (group == "dense")
+        of_the_group[is_of_it] += 1
+        return "timeout" if is_of_it and of_the_group[True] > answered else None
 
-    with ChatServer(fault=kill, service_s=0.02, width=8) as server:
-        process = subprocess.Popen(surd_command(*caption(folder, server)))
-        assert process.wait(120) == -signal.SIGKILL
-        assert len(server.answered) < 2 * PICTURES
-        assert surd(*caption(folder, server)).code == 0
+    with ChatServer(fault=silence, width=8) as server:
+        command = caption(folder, server, styles=styles)
+        process = subprocess.Popen(surd_command(*command))
+        while not journalled(folder, group) and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        kept = journalled(folder, group)
+        assert kept and (folder / group / "part-00000.parquet").exists()
+        server.fault = lambda body, before: None
+        server.bodies.clear()
+        assert surd(*command).code == 0
+        again = {words(body) for body in server.bodies}
         times = Counter(server.answered)
+    assert again and not again & kept
+    assert len(times) == questions * PICTURES, "every question was answered"
     assert captions_of(folder) == wanted
-    assert len(times) == 2 * PICTURES, "every question was answered"
-    once = sum(count == 1 for count in times.values())
-    assert once >= 2 * PART, "what was written down is not asked again"
-    assert not list((folder / "captions").glob(".unfinished/*"))
+    if group == "dense":
+        rows = pq.read_table(folder / "dense", columns=["dense_caption"]).to_pylist()
+        assert kept < {row["dense_caption"] for row in rows} and len(rows) == PICTURES
+    assert not list(folder.glob("*/.unfinished/*"))
 
 
 def test_pictures_without_an_answer_are_rows_and_retried_when_asked_to(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,15 @@ import pytest
 from PIL import Image
 from support_tagger import BIAS, ROWS, SIDE, WEIGHTS, save_tagger
 
+from surd.engine.plan import plan
+from surd.engine.select import LocalEngine
+from surd.engine.stages import run_stage
 from surd.errors import ModelError
 from surd.models.tagger import load_tagger
 from surd.stages.base import Batch, settings_fingerprint
 from surd.stages.tags import STAGE, TagParams, open_
+from surd.store.schema import IMAGES, SAMPLES
+from surd.store.workspace import Workspace
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -101,3 +109,51 @@ def test_thresholds_and_weights_are_in_the_fingerprint_and_the_batch_size_is_not
     assert one != settings_fingerprint(STAGE, TagParams(model=str(folder), min_general=0.4))
     save_tagger(folder, [(*row[:3], 0) for row in ROWS])
     assert one != settings_fingerprint(STAGE, TagParams(model=str(folder)))
+
+
+def test_after_an_interruption_in_a_part_the_pictures_of_its_journal_are_not_tagged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, rows_at_once, stop_at = 12, 3, 7
+    params = TagParams(model=str(save_tagger(tmp_path / "m")), device="cpu")
+    workspace = Workspace(tmp_path / "w")
+    write_pictures(workspace, [png((20 * number, 0, 0)) for number in range(count)])
+    stage = replace(STAGE, batch_rows=rows_at_once)
+    scored: list[float] = []
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        tagger = load_tagger(*arguments, **named)
+
+        def score(pictures: Sequence[Any]) -> Any:
+            if len(scored) + len(pictures) > stop_at:
+                raise KeyboardInterrupt
+            scored.extend(float(picture.max()) for picture in pictures)
+            return tagger.score(pictures)
+
+        return replace(tagger, score=score)
+
+    def run() -> None:
+        jobs = [job for job in plan(workspace, stage, params) if job.state != "fresh"]
+        list(run_stage(LocalEngine(), workspace, stage, params, jobs, lambda counts: None))
+
+    monkeypatch.setattr("surd.models.tagger.load_tagger", counting)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert scored == [20.0 * number for number in range(6)]
+    stop_at = 2 * count
+    run()
+    assert scored == [20.0 * number for number in range(count)]
+    assert workspace.read("tags", 0).num_rows == count
+
+
+def write_pictures(workspace: Workspace, pictures: list[bytes]) -> None:
+    ids = [f"{number:032x}" for number in range(len(pictures))]
+    images = [
+        {"id": id_, "status": "ok", "bytes": data, "sha256": hashlib.sha256(data).hexdigest()}
+        for id_, data in zip(ids, pictures, strict=True)
+    ]
+    samples = [{"id": id_, "source": "test"} for id_ in ids]
+    for group, schema, rows in (("samples", SAMPLES, samples), ("images", IMAGES, images)):
+        with workspace.writing_part(group, 0, schema, 64) as writer:
+            writer.write(pa.Table.from_pylist(rows, schema=schema))
+            writer.describe(fingerprint="by hand", settings="by hand", inputs={}, extra={})
