@@ -106,6 +106,14 @@ def export(
     ] = False,
     model: Llm = None,
     layer: Layer = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEASURE",
+            help="Of preferences: the column of evaluation.parquet that decides every pair, such "
+            "as right, vqa_score, soft_tifa_prompts, pick_score or clip_score.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -115,6 +123,8 @@ def export(
     """
     of_samples = {"--text": text, "--trigger": trigger, "--repeats": repeats, "--link": link}
     of_vectors = {"--model": model, "--layer": layer is not None}
+    if form != "preferences":
+        _refuse(form, {"--by": by})
     if form == "prompt2vec":
         _refuse(form, of_samples)
         _export_prompt2vec(folder, output, model, layer, as_json=json_)
@@ -122,7 +132,7 @@ def export(
     _refuse(form, of_vectors)
     if form == "preferences":
         _refuse(form, of_samples)
-        _export_preferences(folder, output, as_json=json_)
+        _export_preferences(folder, output, by, as_json=json_)
         return
     from surd.dataset.export.job import Wish
     from surd.dataset.export.run import export as write
@@ -289,15 +299,19 @@ def _import_prompt2vec(
         say(f"{folder}: {matched:,} samples have a vector of {name}, layer {number}")
 
 
-def _export_preferences(run: str, path: str, *, as_json: bool) -> None:
+def _export_preferences(run: str, path: str, by: str | None, *, as_json: bool) -> None:
     from surd.evaluate.preferences import export_preferences
 
-    done = export_preferences(run, path)
+    done = export_preferences(run, path, by)
     if as_json:
         print_json(asdict(done))
         return
-    ties = f"; {done.ties:,} without a winner left out" if done.ties else ""
-    say(f"{done.location}: {done.pairs:,} pairs, {done.adapter_wins:,} won by the adapter{ties}")
+    say(
+        f"{done.location}: {done.pairs:,} pairs decided by {done.by}, {done.adapter_wins:,} won by "
+        "the adapter"
+    )
+    if done.ties or done.without_score:
+        say(f"left out, pairs that tie: {done.ties:,}; without a number: {done.without_score:,}")
 
 
 def _export_prompt2vec(

@@ -17,7 +17,8 @@ from surd.adapter.encoding import side_px
 from surd.dataset.published import batches, open_published
 from surd.errors import SurdError
 from surd.evaluate.judges import vqa_judge
-from surd.evaluate.measures import SIDES, Measured, Outcomes, by_kind, clip_score, row_of
+from surd.evaluate.measures import SIDES, Measured, by_kind, clip_score, row_of
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.pictures import How, Instead, Pictures, draw
 from surd.evaluate.prompt import Prompt
 from surd.evaluate.results import Row, interval, table_of

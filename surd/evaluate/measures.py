@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from surd.errors import SurdError
 from surd.evaluate.answers import is_right
 from surd.evaluate.judges import Judge, VqaJudge
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.pictures import Pictures
 from surd.evaluate.prompt import Prompt, Question, ask, scenes_of, texts_of
 from surd.evaluate.quality import Quality
@@ -34,18 +35,6 @@ Answer = TypeVar("Answer")
 SIDES = ("base", "adapter")
 QUESTIONS = "questions right"
 _AT_ONCE = 64
-
-
-@dataclass
-class Outcomes:
-    """What was found, picture by picture: columns of a table."""
-
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-
-    def add(self, **values: Any) -> None:
-        """One row."""
-        for name, value in values.items():
-            self.columns.setdefault(name, []).append(value)
 
 
 @dataclass(frozen=True)
@@ -183,6 +172,7 @@ def _judged(
             prompt=prompt.text,
             seed=seeds[column],
             right=all(answered) if is_whole else None,
+            questions_right=float(shares[row, column]) if is_whole else None,
             questions=[question.question for question in asked],
             wanted=[question.answer for question in asked],
             said=said,

@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +23,42 @@ import pyarrow.parquet as pq
 from surd.adapter.drawing import open_rgb
 from surd.errors import SurdError, command
 from surd.evaluate.measures import SIDES
+from surd.evaluate.outcomes import LOWER_IS_BETTER
 from surd.evaluate.pictures import find_picture
 from surd.evaluate.soft import COLUMNS, PROMPTS, VQA_SCORE
 from surd.store.storage import local_path
 
-DECIDES = (COLUMNS[PROMPTS], COLUMNS[VQA_SCORE], "right")
-"""Columns of evaluation.parquet: the first that both pictures of a pair have a number in."""
+DEFAULTS = (COLUMNS[PROMPTS], COLUMNS[VQA_SCORE], "right")
+"""Columns of evaluation.parquet: where nobody says which, the first that has a number for at least
+half of the pairs decides all of them."""
 SCHEMA = pa.schema(
     [
+        pa.field("are_different", pa.bool_()),
+        pa.field("best_image_uid", pa.string()),
+        pa.field("caption", pa.string()),
+        pa.field("created_at", pa.timestamp("ns")),
+        pa.field("has_label", pa.bool_()),
+        pa.field("image_0_uid", pa.string()),
+        pa.field("image_0_url", pa.string()),
+        pa.field("image_1_uid", pa.string()),
+        pa.field("image_1_url", pa.string()),
         pa.field("jpg_0", pa.binary()),
         pa.field("jpg_1", pa.binary()),
-        pa.field("caption", pa.string()),
         pa.field("label_0", pa.float64()),
         pa.field("label_1", pa.float64()),
-        pa.field("image_0_uid", pa.string()),
-        pa.field("image_1_uid", pa.string()),
-        pa.field("best_image_uid", pa.string()),
         pa.field("model_0", pa.string()),
         pa.field("model_1", pa.string()),
         pa.field("ranking_id", pa.int64()),
-        pa.field("are_different", pa.bool_()),
-        pa.field("has_label", pa.bool_()),
+        pa.field("user_id", pa.int64()),
+        pa.field("num_example_per_prompt", pa.int64()),
         pa.field("seed", pa.int64()),
         pa.field("score_0", pa.float64()),
         pa.field("score_1", pa.float64()),
         pa.field("decided_by", pa.string()),
     ]
 )
-"""Pick-a-Pic's columns, then the seed of the noise, and the scores that decided."""
+"""Pick-a-Pic's columns, in its order; urls, times and users are null. Then the seed of the noise,
+and the scores that decided."""
 _ROWS_AT_ONCE = 64
 _QUALITY = 95
 
@@ -58,10 +68,18 @@ class Exported:
     """What was written."""
 
     location: str
+    by: str
+    """The column of evaluation.parquet that decided."""
     pairs: int
     adapter_wins: int
     ties: int
     """Pairs that are left out, since both pictures score alike."""
+    without_score: int
+    """Pairs that are left out, since a picture of theirs has no number."""
+
+
+Judged = Mapping[tuple[str, str], Mapping[str, Any]]
+"""Set and kind of a prompt -> the row of evaluation.parquet about a picture."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +88,45 @@ class _Pair:
 
     prompt: str
     seed: int
-    pictures: tuple[str, str]
+    judged: tuple[Judged, Judged]
+
+    @property
+    def pictures(self) -> list[str]:
+        """Their names."""
+        return [next(iter(some.values()))["picture"] for some in self.judged]
+
+    def scores(self, by: str) -> tuple[float, float] | None:
+        """The means over what both pictures have a number of; None where that is nothing."""
+        first, second = self.judged
+        both = [
+            (one, other)
+            for key in first.keys() & second.keys()
+            if (one := _number(first[key].get(by))) is not None
+            and (other := _number(second[key].get(by))) is not None
+        ]
+        if not both:
+            return None
+        return (
+            math.fsum(one for one, _ in both) / len(both),
+            math.fsum(other for _, other in both) / len(both),
+        )
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A pair with a winner."""
+
+    pair: _Pair
     scores: tuple[float, float]
-    decided_by: str
+    adapter_wins: bool
 
 
-def export_preferences(run: str | Path, out: str | Path) -> Exported:
+def export_preferences(run: str | Path, out: str | Path, by: str | None = None) -> Exported:
     """Write the pairs of an evaluated adapter as the Parquet file `out`, whole or not at all.
 
-    Raises SurdError where the run is not evaluated, a picture is gone, or `out` exists.
+    `by` is the column of evaluation.parquet that says which picture is better; None: the first of
+    DEFAULTS that has enough numbers. Raises SurdError where the run is not evaluated, or not by
+    that, a picture is gone, or `out` exists.
     """
     folder, out = local_path(run), local_path(out)
     source = folder / "evaluation.parquet"
@@ -87,81 +135,108 @@ def export_preferences(run: str | Path, out: str | Path) -> Exported:
     if out.exists():
         raise SurdError(f"{out}: already exists; choose another file, or delete it")
     try:
-        pairs = list(_pairs(pq.read_table(source)))
+        table = pq.read_table(source)
+        pairs = list(_pairs(table))
     except (OSError, KeyError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise SurdError(
             f"{source}: cannot be read: {reason:.200}; run surd evaluate again"
         ) from error
-    decided = [pair for pair in pairs if pair.scores[0] != pair.scores[1]]
+    measures = [field.name for field in table.schema if _is_measure(field.type)]
+    if by is not None and by not in measures:
+        raise SurdError(
+            f"--by {by}: {source} has no such measure; take one of {', '.join(measures)}, or "
+            "evaluate with another"
+        )
+    by = by or _default(pairs, measures)
+    scored = [(pair, scores) for pair in pairs if (scores := pair.scores(by)) is not None]
+    lower_wins = by in measures and LOWER_IS_BETTER in (table.schema.field(by).metadata or {})
+    decided = [
+        _Decided(pair, (base, adapter), (adapter > base) != lower_wins)
+        for pair, (base, adapter) in scored
+        if base != adapter
+    ]
+    ties, missing = len(scored) - len(decided), len(pairs) - len(scored)
     if not decided:
-        raise SurdError(f"{folder}: none of its {len(pairs):,} pairs has a winner; evaluate more")
+        raise SurdError(
+            f"{folder}: none of its {len(pairs):,} pairs has a winner by {by} ({ties:,} tie, "
+            f"{missing:,} have no number); take another measure with --by "
+            f"({', '.join(measures)}), or evaluate more"
+        )
+    _write(out, _rows(folder, decided, by))
+    wins = sum(one.adapter_wins for one in decided)
+    return Exported(str(out), by, len(decided), wins, ties, missing)
+
+
+def _is_measure(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(type_) or pa.types.is_boolean(type_))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _default(pairs: Sequence[_Pair], measures: Sequence[str]) -> str:
+    for by in DEFAULTS:
+        if by in measures and 2 * sum(pair.scores(by) is not None for pair in pairs) >= len(pairs):
+            return by
+    return DEFAULTS[-1]
+
+
+def _pairs(table: pa.Table) -> Iterator[_Pair]:
+    """In the order of prompts."""
+    names = [field.name for field in table.schema if not pa.types.is_list(field.type)]
+    found: dict[tuple[str, int], dict[str, dict[tuple[str, str], dict[str, Any]]]] = {}
+    for row in table.select(names).to_pylist():
+        sides = found.setdefault((row["prompt"], row["seed"]), {})
+        sides.setdefault(row["side"], {})[row["prompts"], row["kind"]] = row
+    base, adapter = SIDES
+    for (prompt, seed), sides in found.items():
+        if base in sides and adapter in sides:
+            yield _Pair(prompt, seed, (sides[base], sides[adapter]))
+
+
+def _rows(folder: Path, decided: Sequence[_Decided], by: str) -> Iterator[dict[str, Any]]:
+    of_prompt = Counter(one.pair.prompt for one in decided)
+    for number, one in enumerate(decided):
+        pictures = one.pair.pictures
+        uids = [hashlib.sha256(picture.encode()).hexdigest()[:32] for picture in pictures]
+        yield {
+            "are_different": True,
+            "best_image_uid": uids[one.adapter_wins],
+            "caption": one.pair.prompt,
+            "has_label": True,
+            "image_0_uid": uids[0],
+            "image_1_uid": uids[1],
+            "jpg_0": _jpeg(folder, pictures[0]),
+            "jpg_1": _jpeg(folder, pictures[1]),
+            "label_0": float(not one.adapter_wins),
+            "label_1": float(one.adapter_wins),
+            "model_0": SIDES[0],
+            "model_1": SIDES[1],
+            "ranking_id": number,
+            "num_example_per_prompt": of_prompt[one.pair.prompt],
+            "seed": one.pair.seed,
+            "score_0": one.scores[0],
+            "score_1": one.scores[1],
+            "decided_by": by,
+        }
+
+
+def _write(out: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """As one file, whole or not at all. Raises SurdError."""
     temporary = out.with_name(f".{out.name}.surd-export.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for first in range(0, len(decided), _ROWS_AT_ONCE):
-                some = decided[first : first + _ROWS_AT_ONCE]
-                rows = [_row(folder, pair, first + n) for n, pair in enumerate(some)]
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+            while some := list(islice(rows, _ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(some, SCHEMA))
         temporary.replace(out)
     except OSError as error:
         raise SurdError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):  # where there is no folder, there is no file
             temporary.unlink()
-    wins = sum(pair.scores[1] > pair.scores[0] for pair in decided)
-    return Exported(str(out), len(decided), wins, len(pairs) - len(decided))
-
-
-def _pairs(table: pa.Table) -> Iterator[_Pair]:
-    """In the order of prompts; a prompt with several kinds counts with the mean over them."""
-    found: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
-    wanted = ["side", "prompt", "seed", "picture", *DECIDES]
-    for row in table.select([name for name in wanted if name in table.column_names]).to_pylist():
-        sides = found.setdefault((row["prompt"], row["seed"]), {})
-        sides.setdefault(row["side"], []).append(row)
-    for (prompt, seed), sides in found.items():
-        if set(sides) >= set(SIDES):
-            both = [sides[side] for side in SIDES]
-            measure, scores = _scores(both)
-            pictures = (both[0][0]["picture"], both[1][0]["picture"])
-            yield _Pair(prompt, seed, pictures, scores, measure)
-
-
-def _scores(both: Sequence[Sequence[dict[str, Any]]]) -> tuple[str, tuple[float, float]]:
-    """The column that decides, and its means over the rows of either picture."""
-    for measure in DECIDES:
-        values = [[float(v) for r in rows if (v := r.get(measure)) is not None] for rows in both]
-        first, second = (sum(some) / len(some) if some else math.nan for some in values)
-        if not math.isnan(first + second):
-            return measure, (first, second)
-    return "right", (0.0, 0.0)
-
-
-def _row(folder: Path, pair: _Pair, number: int) -> dict[str, Any]:
-    jpegs = [_jpeg(folder, picture) for picture in pair.pictures]
-    uids = [hashlib.sha256(picture.encode()).hexdigest()[:32] for picture in pair.pictures]
-    wins = pair.scores[1] > pair.scores[0]
-    return {
-        "jpg_0": jpegs[0],
-        "jpg_1": jpegs[1],
-        "caption": pair.prompt,
-        "label_0": float(not wins),
-        "label_1": float(wins),
-        "image_0_uid": uids[0],
-        "image_1_uid": uids[1],
-        "best_image_uid": uids[wins],
-        "model_0": SIDES[0],
-        "model_1": SIDES[1],
-        "ranking_id": number,
-        "are_different": True,
-        "has_label": True,
-        "seed": pair.seed,
-        "score_0": pair.scores[0],
-        "score_1": pair.scores[1],
-        "decided_by": pair.decided_by,
-    }
 
 
 def _jpeg(folder: Path, picture: str) -> bytes:

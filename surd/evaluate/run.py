@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -24,13 +23,13 @@ from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import (
     SIDES,
     Measured,
-    Outcomes,
     by_kind,
     clip_score,
     pick_score,
     quality_of,
     row_of,
 )
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.pictures import Drawing, How, Instead, Pictures, draw
 from surd.evaluate.prompt import Prompt, limited, texts_of
 from surd.evaluate.prompt_sets import DEMO, load_prompts
@@ -49,6 +48,8 @@ from surd.store.storage import Storage, local_path
 
 REWRITE = "rewrite"
 """The baseline whose prompts a language model has rewritten."""
+CLIP_SCORE, PICK_SCORE = "clip_score", "pick_score"
+"""What they are called in ``evaluation.parquet``; other metrics have their own names."""
 NOBODY = "none"
 """In place of a model's name."""
 JUDGE = "ViT-B-32/laion2b_s34b_b79k"
@@ -144,12 +145,19 @@ def measure(
     outcomes = Outcomes()
     for one, prompts in sets.items():
         found += by_kind(one, prompts, seeds, drawings, judges[one], outcomes)
+        scored = {}
         if clip is not None:
-            found.append(clip_score(one, prompts, seeds, drawings, clip))
+            scored[CLIP_SCORE] = clip_score(one, prompts, seeds, drawings, clip)
         if liked is not None:
-            found.append(pick_score(one, prompts, seeds, drawings, liked))
+            scored[PICK_SCORE] = pick_score(one, prompts, seeds, drawings, liked)
         for metric, quality in metrics.items():
-            found.append(quality_of(one, metric, prompts, seeds, drawings, quality))
+            scored[metric] = quality_of(one, metric, prompts, seeds, drawings, quality)
+        for column, measured in scored.items():
+            outcomes.score(
+                *(column, one, texts_of(prompts), seeds, measured.values),
+                lower_is_better=measured.lower_is_better,
+            )
+        found += scored.values()
     rows = [row_of(one) for one in found]
     _write(run, name, options, sets, rows, outcomes)
     return Evaluated(found, rows)
@@ -276,7 +284,7 @@ def _write(
     told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
     whole = {"format": "surd-evaluation-1", **told, "rows": [asdict(row) for row in rows]}
     with store.writing("evaluation.parquet") as temporary:
-        pq.write_table(pa.table(outcomes.columns), temporary)
+        pq.write_table(outcomes.table(), temporary)
     store.write_bytes("evaluation.md", table_of(rows).encode())
     store.write_bytes("evaluation.json", (json.dumps(whole, indent=2) + "\n").encode())
 

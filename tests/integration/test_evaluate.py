@@ -33,7 +33,8 @@ from surd.evaluate.demo_questions import (
 )
 from surd.evaluate.gap import verdict
 from surd.evaluate.judges import exact_judge
-from surd.evaluate.measures import Measured, Outcomes, by_kind, row_of
+from surd.evaluate.measures import Measured, by_kind, row_of
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.pictures import How, draw
 from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.quality import load_quality
@@ -89,6 +90,9 @@ def test_an_adapter_that_changes_nothing_makes_no_difference(
     assert told["noise"] == [0, 1] and list(told["sets"]) == ["demo:plain"] and told["judge"]
     assert (run / "evaluation.md").read_text().strip() in ran.out
     assert len(pictures(run)) == 2 * 4 * 2
+    judged = pq.read_table(run / "evaluation.parquet")
+    assert {"questions_right", "clip_score", "pick_score"} <= set(judged.column_names)
+    assert not judged["pick_score"].null_count
 
 
 def test_pictures_are_drawn_once(surd: Surd, diffusion: Path, tmp_path: Path) -> None:
@@ -135,6 +139,16 @@ def test_every_picture_and_answer_can_be_looked_up(
     assert ran.code == 0, ran.err
     rows = pq.read_table(run / "evaluation.parquet").to_pylist()
     assert len(rows) == 2 * 2 * len(KINDS)
+    [told] = [
+        row
+        for row in json.loads((run / "evaluation.json").read_text())["rows"]
+        if row["measure"] == "clip score"
+    ]
+    for side in ("base", "adapter"):
+        scores = {row["prompt"]: row["clip_score"] for row in rows if row["side"] == side}
+        assert np.mean(list(scores.values())) == pytest.approx(told[side]["value"])
+    ran = surd("export", run, "preferences", "-o", tmp_path / "pairs.parquet", "--by", "clip_score")
+    assert ran.code == 0 and "2 pairs decided by clip_score" in ran.out, ran.err
     for row in rows:
         assert (run / "pictures" / row["picture"]).is_file()
         assert row["right"] == (row["said"] == row["wanted"])

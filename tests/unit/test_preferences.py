@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from surd.errors import SurdError
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.preferences import export_preferences
 
 COLOURS = {"base": "red", "adapter": "blue"}
@@ -27,12 +29,14 @@ def evaluated(folder: Path, rows: list[dict[str, Any]]) -> Path:
         path = folder / "pictures" / picture
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), COLOURS[row["side"]]).save(path)
-        whole.append({"kind": "all", "picture": picture, **row})
+        whole.append({"prompts": "mine", "kind": "all", "picture": picture, **row})
     pq.write_table(pa.Table.from_pylist(whole), folder / "evaluation.parquet")
     return folder
 
 
-def row(side: str, prompt: str, right: bool, vqa: float | None = None, **more: Any) -> Any:
+def row(
+    side: str, prompt: str, right: bool | None, vqa: float | None = None, **more: Any
+) -> dict[str, Any]:
     scores = {"vqa_score": vqa, "soft_tifa_prompts": math.nan if vqa is not None else None}
     return {"side": side, "prompt": prompt, "seed": 0, "right": right, **scores, **more}
 
@@ -44,19 +48,18 @@ def test_the_surer_picture_wins_and_scores_are_kept(tmp_path: Path) -> None:
             *(row("base", "a", True, 0.2), row("adapter", "a", True, 0.7)),
             *(row("base", "b", True, 0.9), row("adapter", "b", True, 0.4)),
             *(row("base", "c", True, 0.5), row("adapter", "c", False, 0.5)),
-            *(
-                row("base", "d", True, 0.9, soft_tifa_prompts=0.1),
-                row("adapter", "d", True, 0.1, soft_tifa_prompts=0.3),
-            ),
+            *(row("base", "d", True, 0.9), row("adapter", "d", True, math.nan)),
+            *(row("base", "e", True, 0.9), row("base", "f", True, 0.9)),
         ],
     )
     done = export_preferences(run, tmp_path / "pairs.parquet")
-    assert (done.pairs, done.adapter_wins, done.ties) == (3, 2, 1)
+    assert (done.by, done.pairs, done.adapter_wins) == ("vqa_score", 2, 1)
+    assert (done.ties, done.without_score) == (1, 1)
     rows = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
-    assert [r["caption"] for r in rows] == ["a", "b", "d"]
-    assert [(r["label_0"], r["label_1"]) for r in rows] == [(0, 1), (1, 0), (0, 1)]
-    assert [(r["score_0"], r["score_1"]) for r in rows] == [(0.2, 0.7), (0.9, 0.4), (0.1, 0.3)]
-    assert [r["decided_by"] for r in rows] == ["vqa_score", "vqa_score", "soft_tifa_prompts"]
+    assert [r["caption"] for r in rows] == ["a", "b"]
+    assert [(r["label_0"], r["label_1"]) for r in rows] == [(0, 1), (1, 0)]
+    assert [(r["score_0"], r["score_1"]) for r in rows] == [(0.2, 0.7), (0.9, 0.4)]
+    assert {r["decided_by"] for r in rows} == {"vqa_score"}
     assert rows[0]["best_image_uid"] == rows[0]["image_1_uid"] != rows[0]["image_0_uid"]
     for name, colour in (("jpg_0", (254, 0, 0)), ("jpg_1", (0, 0, 254))):
         picture = Image.open(io.BytesIO(rows[0][name]))
@@ -64,9 +67,85 @@ def test_the_surer_picture_wins_and_scores_are_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_right_decides_where_no_judge_is_surer_by_the_mean_over_kinds(tmp_path: Path) -> None:
+PICK_A_PIC = {
+    "are_different": "bool", "best_image_uid": "string", "caption": "string",
+    "created_at": "timestamp[ns]", "has_label": "bool", "image_0_uid": "string",
+    "image_0_url": "string", "image_1_uid": "string", "image_1_url": "string", "jpg_0": "binary",
+    "jpg_1": "binary", "label_0": "double", "label_1": "double", "model_0": "string",
+    "model_1": "string", "ranking_id": "int64", "user_id": "int64",
+    "num_example_per_prompt": "int64",
+}  # fmt: skip
+"""As https://huggingface.co/datasets/yuvalkirstain/pickapic_v2 describes itself."""
+
+
+def test_the_columns_are_those_of_pick_a_pic_then_our_own(tmp_path: Path) -> None:
+    rows = [row(side, "a", side == "adapter", seed=seed) for seed in (0, 1) for side in COLOURS]
+    export_preferences(evaluated(tmp_path / "run", rows), tmp_path / "pairs.parquet")
+    table = pq.read_table(tmp_path / "pairs.parquet")
+    found = {field.name: str(field.type) for field in table.schema}
+    assert list(found.items())[: len(PICK_A_PIC)] == list(PICK_A_PIC.items())
+    assert list(found)[len(PICK_A_PIC) :] == ["seed", "score_0", "score_1", "decided_by"]
+    assert table["num_example_per_prompt"].to_pylist() == [2, 2]
+    assert table["ranking_id"].to_pylist() == table["seed"].to_pylist() == [0, 1]
+
+
+BOTH = [
+    *(row("base", "a", True, 0.2, clip=0.5), row("adapter", "a", False, 0.7, clip=0.4)),
+    *(row("base", "b", True, 0.9, clip=None), row("adapter", "b", True, 0.4, clip=0.4)),
+    *(row("base", "c", False, 0.9, soft_tifa_prompts=0.1), row("adapter", "c", True, 0.1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("by", "wins", "left_out"),
+    [
+        ("right", {"a": 0, "c": 1}, (1, 0)),
+        ("vqa_score", {"a": 1, "b": 0, "c": 0}, (0, 0)),
+        ("clip", {"a": 0}, (0, 2)),
+        (None, {"a": 1, "b": 0, "c": 0}, (0, 0)),
+    ],
+)
+def test_one_measure_decides_every_pair(
+    tmp_path: Path, by: str | None, wins: dict[str, int], left_out: tuple[int, int]
+) -> None:
+    run = evaluated(tmp_path / "run", BOTH)
+    done = export_preferences(run, tmp_path / "pairs.parquet", by)
+    rows = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+    assert {r["caption"]: r["label_1"] for r in rows} == wins
+    assert {r["decided_by"] for r in rows} == {done.by} == {by or "vqa_score"}
+    assert (done.ties, done.without_score) == left_out
+
+
+def test_soft_tifa_decides_where_half_of_the_pairs_have_questions(tmp_path: Path) -> None:
+    rows = [
+        *(row("base", "a", True, 0.9, soft_tifa_prompts=0.1),),
+        *(row("adapter", "a", True, 0.1, soft_tifa_prompts=0.3),),
+        *(row("base", "b", True, 0.9), row("adapter", "b", True, 0.4)),
+    ]
+    done = export_preferences(evaluated(tmp_path / "run", rows), tmp_path / "pairs.parquet")
+    assert (done.by, done.pairs, done.adapter_wins) == ("soft_tifa_prompts", 1, 1)
+    assert (done.ties, done.without_score) == (0, 1)
+
+
+def test_the_lower_value_wins_where_lower_is_better(tmp_path: Path) -> None:
+    run = evaluated(tmp_path / "run", [row(side, "a", True) for side in COLOURS])
+    outcomes = Outcomes()
+    for one in pq.read_table(run / "evaluation.parquet").to_pylist():
+        outcomes.add(**one)
+    values = {"base": np.array([[30.0]]), "adapter": np.array([[20.0]])}
+    outcomes.score("brisque", "mine", ["a"], [0], values, lower_is_better=True)
+    pq.write_table(outcomes.table(), run / "evaluation.parquet")
+    export_preferences(run, tmp_path / "pairs.parquet", "brisque")
+    (pair,) = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+    assert (pair["score_0"], pair["score_1"], pair["label_1"]) == (30, 20, 1)
+
+
+def test_a_prompt_of_several_kinds_counts_with_the_mean_over_those_that_both_have(
+    tmp_path: Path,
+) -> None:
     rows = [row("base", "a", right) | {"kind": str(n)} for n, right in enumerate([True, False])]
     rows += [row("adapter", "a", True) | {"kind": str(n)} for n in range(2)]
+    rows += [row("base", "a", True) | {"kind": "2"}, row("adapter", "a", None) | {"kind": "2"}]
     export_preferences(evaluated(tmp_path / "run", rows), tmp_path / "pairs.parquet")
     (pair,) = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
     assert (pair["score_0"], pair["score_1"], pair["decided_by"]) == (0.5, 1.0, "right")
@@ -77,8 +156,10 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[...,
     with pytest.raises(SurdError, match="not evaluated yet; first run: surd evaluate"):
         export_preferences(tmp_path, out)
     run = evaluated(tmp_path / "run", [row("base", "a", True, 0.2), row("adapter", "a", True, 0.2)])
-    with pytest.raises(SurdError, match="none of its 1 pairs has a winner"):
+    with pytest.raises(SurdError, match=r"has a winner by vqa_score \(1 tie, 0 have no number\)"):
         export_preferences(run, out)
+    with pytest.raises(SurdError, match=r"--by clip: .*; take one of right, vqa_score, soft_tifa"):
+        export_preferences(run, out, "clip")
     run = evaluated(tmp_path / "run", [row("base", "a", True, 0.2), row("adapter", "a", True, 0.7)])
     picture = run / "pictures" / "base0" / "a-0.png"
     content = picture.read_bytes()
@@ -88,7 +169,9 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[...,
     assert not out.exists() and not list(tmp_path.glob(".*"))
     picture.write_bytes(content)
     ran = surd("export", run, "preferences", "-o", out)
-    assert ran.code == 0 and ran.out == f"{out}: 1 pairs, 1 won by the adapter\n"
+    assert ran.code == 0 and ran.out == (
+        f"{out}: 1 pairs decided by vqa_score, 1 won by the adapter\n"
+    )
     ran = surd("export", run, "preferences", "-o", out)
     assert ran.code == 2 and "already exists" in ran.err
 

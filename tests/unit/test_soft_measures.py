@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from surd.evaluate.judges import VqaJudge
-from surd.evaluate.measures import Outcomes, by_kind, row_of
+from surd.evaluate.measures import by_kind, row_of
+from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.prompt import Prompt, Question
 from surd.evaluate.results import Row
 from surd.evaluate.soft import ATOMS, PROMPTS, VQA_SCORE
