@@ -131,7 +131,7 @@ def blip_outputs(name: str, device: Any, dtype: Any) -> list[Any]:
     captioner = load_captioner(name, device=device, dtype=dtype)
     pictures = [captioner.prepare(noise(captioner.side_px, seed)) for seed in range(2)]
     for proposals in captioner.propose(pictures, Wanted(num_beams=3, samples=2), [0, 1]):
-        if not any(one.text for one in proposals):
+        if isinstance(proposals, Exception) or not any(one.text for one in proposals):
             raise BenchmarkError(f"{name} on {device} in {dtype}: no words")
     model = BlipForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device).eval()
     context = encode(model, torch.stack(list(pictures)))

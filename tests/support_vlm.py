@@ -1,4 +1,4 @@
-"""Tiny image-text-to-text models with random weights, of the three ways they are built."""
+"""Tiny image-text-to-text models with random weights, of the ways they are built."""
 
 from __future__ import annotations
 
@@ -95,7 +95,57 @@ def florence() -> tuple[Any, Any]:
     return config, transformers.Florence2Processor(images, words)
 
 
-KINDS = {"blip-2": (blip_2, 3), "qwen2.5-vl": (qwen, 2), "florence-2": (florence, 2)}
+def llava() -> tuple[Any, Any]:
+    """As JoyCaption is: SigLIP and a Llama."""
+    special = ["<|begin_of_text|>", "<|eot_id|>", "<unk>", "<image>"]
+    names = {"eos_token": "<|eot_id|>", "extra_special_tokens": {"image_token": "<image>"}}
+    words = tokenizer(special, "<|begin_of_text|>", bos_token="<|begin_of_text|>", **names)
+    text = {"model_type": "llama", **SIZE, "num_key_value_heads": 2, "vocab_size": len(words)}
+    vision = {"model_type": "siglip_vision_model", **SIZE, "image_size": 32, "patch_size": 8}
+    config = transformers.LlavaConfig(
+        vision_config=vision,
+        text_config={**text, "bos_token_id": 0, "eos_token_id": 1},
+        image_token_index=3,
+        image_seq_length=16,
+        vision_feature_select_strategy="full",
+    )
+    images = transformers.SiglipImageProcessor(size=SQUARE)
+    template = CHAT_TEMPLATE.replace(SEEN, "<image>").replace("<|im_end|>", "<|eot_id|>")
+    pictures = {"patch_size": 8, "vision_feature_select_strategy": "full"}
+    return config, transformers.LlavaProcessor(
+        images, words, **pictures, num_additional_image_tokens=0, chat_template=template
+    )
+
+
+def internvl() -> tuple[Any, Any]:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>", "<IMG_CONTEXT>", "<img>"]
+    tokens = {"start_image_token": "<img>", "end_image_token": "</img>", "video_token": "<video>"}
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    names |= {"extra_special_tokens": {**tokens, "context_image_token": "<IMG_CONTEXT>"}}
+    words = tokenizer([*special, "</img>", "<video>"], **names)
+    text = {"model_type": "qwen2", **SIZE, "num_key_value_heads": 2, "vocab_size": len(words)}
+    config = transformers.InternVLConfig(
+        vision_config={**SIZE, "image_size": [32, 32], "patch_size": [8, 8]},
+        text_config={**text, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0},
+        image_token_id=4,
+        image_seq_length=4,
+        downsample_ratio=0.5,
+    )
+    images = transformers.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=3)
+    videos = transformers.InternVLVideoProcessor(size=SQUARE)
+    template = CHAT_TEMPLATE.replace(SEEN, "<IMG_CONTEXT>")
+    return config, transformers.InternVLProcessor(
+        images, words, videos, image_seq_length=4, chat_template=template
+    )
+
+
+KINDS = {
+    "blip-2": (blip_2, 3),
+    "qwen2.5-vl": (qwen, 2),
+    "florence-2": (florence, 2),
+    "llava": (llava, 2),
+    "internvl": (internvl, 2),
+}
 """Each with a seed whose captions differ between pictures."""
 
 

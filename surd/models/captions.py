@@ -49,6 +49,17 @@ class Proposal:
         return whole_sentences(self.text) if self.is_cut else self.text
 
 
+class RefusedError(Exception):
+    """A picture that a model does not take, such as one of a pixel's height."""
+
+    is_final = True
+    """The same picture would be refused again."""
+
+
+Proposed = Sequence[list[Proposal] | RefusedError]
+"""Of each picture the proposals, or why there are none."""
+
+
 def whole_sentences(text: str) -> str:
     """A text up to the end of its last sentence; empty where none ends."""
     found = _SENTENCES.match(text)
@@ -61,7 +72,7 @@ class Captioner:
 
     prepare: Callable[[Image.Image], Any]
     """An RGB picture to what `propose` takes; runs in threads, ahead of the model."""
-    propose: Callable[[Sequence[Any], Wanted, Sequence[int]], list[list[Proposal]]]
+    propose: Callable[[Sequence[Any], Wanted, Sequence[int]], Proposed]
     """Prepared pictures and a seed of each to their captions, the beam's first.
 
     A picture's captions depend on its seed, and not on the pictures beside it.
@@ -70,7 +81,12 @@ class Captioner:
     """Of the pictures the model looks at."""
 
     def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        """One caption of each RGB picture, by greedy search."""
+        """One caption of each RGB picture, by greedy search. Raises RefusedError."""
         prepared = [self.prepare(image) for image in images]
         found = self.propose(prepared, Wanted(samples=0, num_beams=1), [0] * len(images))
-        return [proposals[0].text for proposals in found]
+        texts = []
+        for proposals in found:
+            if isinstance(proposals, RefusedError):
+                raise proposals
+            texts.append(proposals[0].text)
+        return texts

@@ -11,11 +11,13 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from surd.errors import ModelError
 from surd.models.blip.sampling import draw, nucleus, uniforms
-from surd.models.captions import Captioner, Proposal, Style, Wanted
+from surd.models.captions import Captioner, Proposal, Proposed, RefusedError, Style, Wanted
 from surd.models.questions import question_for
 from surd.models.vlm import Vlm, load_vlm
 
 _SIDE_PX = 768
+_REFUSALS = (ValueError, ArithmeticError, LookupError)
+"""What processors raise for pictures that are too small or too long for their patches."""
 _TOP_K = 50
 _BY_CHANCE = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 """Said in full: where nothing is said, the model's own generation_config.json decides. Qwen-VL's
@@ -45,12 +47,22 @@ def load_image_text(
         )
     text = vlm.asked(asked.text if prompt is None else prompt, asked.system)
 
-    def propose(
-        pictures: Sequence[Image.Image], wanted: Wanted, seeds: Sequence[int]
-    ) -> list[list[Proposal]]:
+    def propose(pictures: Sequence[Image.Image], wanted: Wanted, seeds: Sequence[int]) -> Proposed:
         if not pictures:
             return []
-        inputs = vlm.inputs(pictures, [text] * len(pictures))
+        try:
+            inputs = vlm.inputs(pictures, [text] * len(pictures))
+        except _REFUSALS as error:  # one of them, and the others are to have their captions
+            if len(pictures) == 1:
+                return [RefusedError(f"the model takes no such picture: {error}")]
+            half = len(pictures) // 2
+            return [
+                *propose(pictures[:half], wanted, seeds[:half]),
+                *propose(pictures[half:], wanted, seeds[half:]),
+            ]
+        return proposed(inputs, wanted, seeds)
+
+    def proposed(inputs: Any, wanted: Wanted, seeds: Sequence[int]) -> list[list[Proposal]]:
         prefix = vlm.read(inputs)
         length = {"max_new_tokens": wanted.max_new_tokens}
         beams = {"num_beams": wanted.num_beams, "do_sample": False}

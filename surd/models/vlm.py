@@ -8,13 +8,17 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.modeling_outputs import BaseModelOutput
+
+from surd.text.chat_answers import without_thoughts
 
 log = logging.getLogger("surd")
 
@@ -67,25 +71,21 @@ class Vlm:
                 made[name] = values.to(self.model.dtype)
         return made
 
-    def read(self, inputs: Inputs) -> Prefix | None:
-        """A question and its picture up to the last token; None where that cannot be shared."""
+    def read(self, inputs: Inputs) -> Read | None:
+        """A question and its picture, for all answers; None where that cannot be shared."""
         return _read(self.model, inputs) if self.shares_prefix else None
 
     @torch.inference_mode()
-    def write(self, inputs: Inputs, answers: int, prefix: Prefix | None, **how: Any) -> Any:
+    def write(self, inputs: Inputs, answers: int, read: Read | None, **how: Any) -> Any:
         """What ``generate`` gives, ``[b * answers, ...]``, the answers of a picture in a row.
 
         With ``num_beams`` there is one answer, the best.
         """
         beams = how.get("num_beams", 1)
-        if prefix is None:
+        if read is None:
             return self.model.generate(**inputs, num_return_sequences=answers, **how)
-        rows = {
-            name: inputs[name].repeat_interleave(answers, dim=0)
-            for name in ("input_ids", "attention_mask")
-        }
-        with prefix.repeated(self.model, answers, beams) as cache:
-            return self.model.generate(**rows, **cache, **how)
+        with read.repeated(self.model, inputs, answers, beams) as rows:
+            return self.model.generate(**rows, **how)
 
     @torch.inference_mode()
     def next_word(self, inputs: Inputs) -> torch.Tensor:
@@ -98,7 +98,8 @@ class Vlm:
     def texts(self, inputs: Inputs, ids: torch.Tensor) -> list[str]:
         """The words of what was generated, without the question."""
         ids = self._generated(inputs, ids)
-        return [t.strip() for t in self.processor.batch_decode(ids, skip_special_tokens=True)]
+        decoded = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [without_thoughts(text) for text in decoded]
 
     def cut(self, inputs: Inputs, ids: torch.Tensor, longest: int) -> list[bool]:
         """Of each answer, whether it was longer than the `longest` tokens it might have: no token
@@ -132,7 +133,7 @@ def load_vlm(found: str, device: torch.device, dtype: torch.dtype) -> Vlm:
     loaded = Vlm(processor, model)
     text = loaded.asked("What?")
     loaded = replace(loaded, is_nested=_nests(processor, text, likely=loaded.is_chat))
-    if loaded.is_chat and not model.config.is_encoder_decoder:
+    if loaded.is_chat or model.config.is_encoder_decoder:
         loaded = replace(loaded, shares_prefix=_can_share(loaded, found))
     return loaded
 
@@ -167,6 +168,22 @@ def _nests(processor: Any, text: str, *, likely: bool) -> bool:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """What an encoder made of questions and pictures, ``[b, s, d]``."""
+
+    states: torch.Tensor
+
+    @contextmanager
+    def repeated(
+        self, model: Any, inputs: Inputs, answers: int, beams: int
+    ) -> Iterator[dict[str, Any]]:
+        """Keyword arguments of ``generate`` within the block; it repeats for beams itself."""
+        states = self.states.repeat_interleave(answers, dim=0)
+        mask = inputs["attention_mask"].repeat_interleave(answers, dim=0)
+        yield {"encoder_outputs": BaseModelOutput(states), "attention_mask": mask}
+
+
+@dataclass(frozen=True)
 class Prefix:
     """What a decoder keeps of questions and pictures that it has read but for the last token."""
 
@@ -175,29 +192,30 @@ class Prefix:
     """``[b, 1]``: how far positions lie before the count of tokens, of models whose pictures take
     fewer positions than tokens (Qwen-VL, https://arxiv.org/abs/2409.12191)."""
 
-    def repeated(self, model: Any, answers: int, beams: int) -> _Repeated:
-        """As keyword arguments of ``generate``, within a ``with`` block."""
-        return _Repeated(self, model, answers, beams)
+    @contextmanager
+    def repeated(
+        self, model: Any, inputs: Inputs, answers: int, beams: int
+    ) -> Iterator[dict[str, Any]]:
+        """Keyword arguments of ``generate`` within the block."""
+        cache = copy.deepcopy(self.cache)
+        if answers * beams > 1:
+            cache.batch_repeat_interleave(answers * beams)
+        rows = {
+            name: inputs[name].repeat_interleave(answers, dim=0)
+            for name in ("input_ids", "attention_mask")
+        }
+        self._shift(model, answers)
+        try:
+            yield {**rows, name_of_cache(model): cache}
+        finally:
+            self._shift(model, 1)
+
+    def _shift(self, model: Any, times: int) -> None:
+        if self.shift is not None:
+            model.model.rope_deltas = self.shift.repeat_interleave(times, dim=0)
 
 
-class _Repeated:
-    def __init__(self, prefix: Prefix, model: Any, answers: int, beams: int) -> None:
-        self._prefix, self._model = prefix, model
-        self._answers, self._beams = answers, beams
-
-    def __enter__(self) -> dict[str, Any]:
-        cache = copy.deepcopy(self._prefix.cache)
-        if self._answers * self._beams > 1:
-            cache.batch_repeat_interleave(self._answers * self._beams)
-        self._shift(self._answers)
-        return {name_of_cache(self._model): cache}
-
-    def __exit__(self, *_: object) -> None:
-        self._shift(1)
-
-    def _shift(self, times: int) -> None:
-        if self._prefix.shift is not None:
-            self._model.model.rope_deltas = self._prefix.shift.repeat_interleave(times, dim=0)
+Read = Encoded | Prefix
 
 
 def name_of_cache(model: Any) -> str:
@@ -206,18 +224,27 @@ def name_of_cache(model: Any) -> str:
 
 
 @torch.inference_mode()
-def _read(model: Any, inputs: Inputs) -> Prefix:
-    length = inputs["input_ids"].shape[1]
-    rows = len(inputs["input_ids"])
+def _read(model: Any, inputs: Inputs) -> Read:
+    rows, length = inputs["input_ids"].shape
+    if model.config.is_encoder_decoder:
+        start = inputs["input_ids"].new_full(
+            (rows, 1), model.generation_config.decoder_start_token_id
+        )
+        return Encoded(model(**inputs, decoder_input_ids=start).encoder_last_hidden_state)
     before = {
         name: values[:, :-1]
         if torch.is_tensor(values) and values.ndim == 2 and values.shape == (rows, length)
         else values
         for name, values in inputs.items()
     }
+    decoder = getattr(model, "model", None)
+    counts_itself = hasattr(decoder, "rope_deltas")
+    if not counts_itself and "position_ids" in inspect.signature(model.forward).parameters:
+        # as generate counts: padding has no place
+        before["position_ids"] = (before["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
     read = model(**before, use_cache=True, logits_to_keep=1)
     cache = read.get("cache") or read.get("past_key_values")
-    return Prefix(cache, getattr(getattr(model, "model", None), "rope_deltas", None))
+    return Prefix(cache, getattr(decoder, "rope_deltas", None))
 
 
 def _can_share(vlm: Vlm, found: str) -> bool:
@@ -228,9 +255,9 @@ def _can_share(vlm: Vlm, found: str) -> bool:
     told = {"output_logits": True, "return_dict_in_generate": True}
     try:
         plain = vlm.write(inputs, 1, None, **how, **told).logits
-        prefix = _read(vlm.model, inputs)
-        shared = vlm.write(inputs, 2, prefix, **how, **told).logits
-        vlm.write(inputs, 1, prefix, **{**how, "num_beams": 2})
+        read = _read(vlm.model, inputs)
+        shared = vlm.write(inputs, 2, read, **how, **told).logits
+        vlm.write(inputs, 1, read, **{**how, "num_beams": 2})
     except Exception as error:  # of whatever kind, it only costs time
         log.info("%s reads its picture for each answer: %s", found, error)
         return False

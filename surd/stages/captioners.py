@@ -99,7 +99,7 @@ def _by_model(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened
         )
     )
 
-    def propose(some: Opened[Any], rows: Sequence[int]) -> list[list[Any]]:
+    def propose(some: Opened[Any], rows: Sequence[int]) -> Sequence[Any]:
         seeds = [_seed(some.table["id"][i].as_py(), asking.seed) for i in rows]
         return captioner().propose([some.pictures[i] for i in rows], asking.wanted, seeds)
 

@@ -1,8 +1,10 @@
-"""Taking BLIP's known tics out of a caption."""
+"""Taking the known tics of captioners out of a caption."""
 
 from __future__ import annotations
 
 import re
+
+from surd.text.chat_answers import unwrapped
 
 _TICS = re.compile(r"\b(?:arafed|araffed|araffe|araffes|arafe|araffy|arafes)\b\s*", re.IGNORECASE)
 _OPENINGS = re.compile(
@@ -34,13 +36,21 @@ _ARTICLE = re.compile(r"\b(an?)\s+(?=(\w))", re.IGNORECASE)
 
 
 def clean_caption(raw: str) -> str:
-    """The caption without made-up words, "there is", and words or phrases said again and again.
+    """The caption without made-up words, "there is", words or phrases said again and again, and
+    what chat models wrap it in.
 
     "there is a araffe dog dog on a a lawn" becomes "a dog on a lawn"; "a dog and a dog" is two dogs
     and stays. Without capitals, as BLIP writes, "a kitten ' s nose" becomes "a kitten's nose". May
     come out empty.
     """
-    text = " ".join(raw.split())
+    text = _cleaned(raw)
+    while (again := _cleaned(text)) != text:
+        text = again
+    return text
+
+
+def _cleaned(raw: str) -> str:
+    text = " ".join(unwrapped(raw).split())
     if text == text.lower():
         text = _APART.sub(lambda found: found[1] or found[2] or "", text)
     without = " ".join(_TICS.sub("", text).split())

@@ -1,4 +1,5 @@
-"""Captions from BLIP-2, Qwen2.5-VL and Florence-2: small random ones, by transformers' generate."""
+"""Captions from BLIP-2, Qwen2.5-VL, Florence-2, LLaVA and InternVL: small random ones, by
+transformers' generate."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 
 from surd.models import vlm
 from surd.models.captioner import load_captioner
-from surd.models.captions import Captioner, Proposal, Wanted
+from surd.models.captions import Captioner, Proposal, RefusedError, Wanted
 from surd.models.vlm import load_vlm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,6 +38,11 @@ TOWERS = {
     "florence-2": (transformers.Florence2Model, "get_image_features"),
 }
 """Of each kind, what looks at the pixels."""
+LOOKS = {
+    **TOWERS,
+    "llava": (transformers.LlavaModel, "get_image_features"),
+    "internvl": (transformers.InternVLModel, "get_image_features"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +170,15 @@ def test_weights_pixels_and_beams_are_as_asked(
     monkeypatch.setattr(owner, method, seen)
     [found] = proposed(captioner, pictures(1), [1], num_beams=2, samples=3)
     assert beams == [2, 1] and {*pixels} == {dtype}
-    assert len(pixels) == (1 if kind == "qwen2.5-vl" else 2), "not once for each answer"
+    assert len(pixels) == (2 if kind == "blip-2" else 1), "not once for each answer"
     assert len(found) == 4 and all({*p.text.split()} <= {*WORDS, *ASKED} for p in found)
 
 
-def test_pictures_are_read_once_for_all_their_captions_by_every_chat_model(
-    folders: dict[str, Path],
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "florence-2", "llava", "internvl"])
+def test_pictures_are_read_once_for_all_their_captions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    loaded = load_vlm(str(folders["qwen2.5-vl"]), torch.device("cpu"), torch.float32)
+    loaded = load_vlm(str(saved_vlm(tmp_path, kind)), torch.device("cpu"), torch.float32)
     assert loaded.shares_prefix
     alone = replace(loaded, shares_prefix=False)
     inputs = loaded.inputs(pictures(2), [loaded.asked("a cat under the tree?"), loaded.asked("a?")])
@@ -179,6 +186,24 @@ def test_pictures_are_read_once_for_all_their_captions_by_every_chat_model(
         how |= {"do_sample": False, "max_new_tokens": 6}
         plain = alone.write(inputs, 1, alone.read(inputs), **how)
         assert torch.equal(loaded.write(inputs, 1, loaded.read(inputs), **how), plain)
+    owner, method = LOOKS[kind]
+    look, looked = getattr(owner, method), []
+    noted = lambda *some, **more: looked.append(1) or look(*some, **more)  # noqa: E731
+    monkeypatch.setattr(owner, method, noted)
+    read = loaded.read(inputs)
+    for answers, beams in ((1, 3), (4, 1)):
+        loaded.write(inputs, answers, read, num_beams=beams, do_sample=False, max_new_tokens=3)
+    assert len(looked) == 1
+
+
+def test_a_picture_that_a_model_does_not_take_ends_no_others(folders: dict[str, Path]) -> None:
+    captioner = load_captioner(str(folders["qwen2.5-vl"]))
+    images = [*pictures(2), Image.new("RGB", (1, 3000)), *pictures(3)[2:]]
+    found = proposed(captioner, images, [1, 2, 3, 4], samples=1)
+    refused = found.pop(2)
+    assert isinstance(refused, RefusedError) and refused.is_final
+    assert str(refused).startswith("the model takes no such picture: absolute aspect ratio")
+    assert found == proposed(captioner, pictures(3), [1, 2, 4], samples=1)
 
 
 def test_a_model_that_answers_otherwise_when_it_shares_a_reading_does_not(
