@@ -14,7 +14,7 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -25,9 +25,10 @@ from aiohttp import web
 MODEL = "stand-in/vl"
 FAULTS = (
     *("429", "503", "loading", "500", "timeout", "cut", "reset", "broken", "list", "no choices"),
-    *("html", "refused"),
+    *("html", "error", "choice", "refused"),
 )
-"""``loading`` is a 503 without Retry-After; ``cut`` ends early, ``broken`` is no JSON."""
+"""``loading`` is a 503 without Retry-After; ``cut`` ends early, ``broken`` is no JSON; ``error``
+and ``choice`` are errors with status 200, as routers and LM Studio send them."""
 Fault = Callable[[dict[str, Any], int], str | None]
 """The body of a request, and how often it came before, to a fault."""
 
@@ -46,15 +47,16 @@ class ChatServer:
         say: Callable[[dict[str, Any]], str] | None = None,
         max_tokens: int | None = None,
         likeliest: Mapping[str, float] | None = None,
+        then: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """`width` requests are answered at once, each in `service_s`; others wait.
 
         Answers of more words than `max_tokens` are cut. `likeliest` are the log-probabilities of
-        the first token.
+        the first token, `then` those of the others.
         """
         self.service_s, self.width, self.fault = service_s, width, fault
         self.takes_n, self.key, self.say = takes_n, key, say or words
-        self.max_tokens, self.likeliest = max_tokens, dict(likeliest or {})
+        self.max_tokens, self.likeliest, self.then = max_tokens, dict(likeliest or {}), then
         self.bodies: list[dict[str, Any]] = []
         self.answered: list[str] = []
         """Digests of what was answered."""
@@ -94,6 +96,8 @@ class ChatServer:
         application = web.Application(client_max_size=1 << 24)
         application.router.add_get("/v1/models", self._models)
         application.router.add_post("/v1/chat/completions", self._chat)
+        application.router.add_route("*", "/moved/{rest:.*}", _moved)
+        application.router.add_route("*", "/{rest:.*}", _unexpected)
         runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -155,7 +159,7 @@ class ChatServer:
                         "reasoning_content": None,
                         "tool_calls": [],
                     },
-                    "logprobs": self._logprobs() if body.get("logprobs") else None,
+                    "logprobs": self._logprobs(body) if body.get("logprobs") else None,
                     "finish_reason": "length" if is_cut else "stop",
                     "stop_reason": None,
                 }
@@ -163,9 +167,22 @@ class ChatServer:
         usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
         return {"object": "chat.completion", "model": MODEL, "choices": choices, "usage": usage}
 
-    def _logprobs(self) -> dict[str, Any]:
-        top = [{"token": t, "logprob": p, "bytes": None} for t, p in self.likeliest.items()]
-        return {"content": [{**top[0], "top_logprobs": top}]}
+    def _logprobs(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        content = []
+        for token in [self.likeliest, *self.then][: body.get("max_tokens", 1)]:
+            top = [{"token": t, "logprob": p, "bytes": None} for t, p in token.items()]
+            content.append({**top[0], "top_logprobs": top})
+        return {"content": content}
+
+
+async def _moved(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPMovedPermanently(f"https://elsewhere.org/{request.match_info['rest']}?key=secret")
+
+
+async def _unexpected(request: web.Request) -> web.StreamResponse:
+    """As LM Studio answers."""
+    told = f"Unexpected endpoint or method. ({request.method} {request.path})"
+    return web.json_response({"error": told})
 
 
 def words(body: Mapping[str, Any]) -> str:
@@ -205,6 +222,12 @@ async def _fail(fault: str, request: web.Request) -> web.StreamResponse:
         return web.json_response({"choices": []})
     if fault == "html":
         return web.Response(text="<html>gateway</html>", content_type="text/html", status=502)
+    if fault == "error":
+        return web.json_response({"error": {"message": "crashed", "code": 502}})
+    if fault == "choice":
+        error = {"message": "crashed", "code": 500}
+        choice = {"message": {"content": ""}, "finish_reason": "error", "error": error}
+        return web.json_response({"choices": [choice]})
     if fault == "cut":
         response = web.StreamResponse()
         response.content_length = 1000

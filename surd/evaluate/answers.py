@@ -6,16 +6,21 @@ import re
 
 from surd.text.number_words import NUMBERS
 
+_YES_OR_NO = ("yes", "no")
+
 
 def is_right(said: str, wanted: str) -> bool:
     """Whether two answers mean the same: case, articles, full stops, number words and spelling
-    ("gray") aside. Where a number alone is wanted, what is counted may be named ("2 dogs").
+    ("gray") aside. Where a number alone is wanted, what is counted may be named ("2 dogs"); where
+    yes or no is, more may follow ("Yes, it is").
 
     Source: the answer processing of https://visualqa.org/evaluation.html, simplified.
     """
     given, right = _plain(said), _plain(wanted)
     if right.isdecimal():
         given = next((word for word in given.split() if word.isdecimal()), given)
+    if right in _YES_OR_NO:
+        given = given.partition(" ")[0]
     return given == right
 
 

@@ -45,9 +45,10 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _CONNECT_S = 10.0
 _TOLD_AFTER_S = 3.0
 """Servers with a rate limit are busy for less every few requests."""
-_OF_ALL = frozenset({401, 404})
-"""The key or the model is not, or no longer, the server's: no request would be answered."""
-_THOUGHTS, _THOUGHT = "<think>", "</think>"
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_OF_ALL = _MOVED | {401, 404}
+"""The address, the key or the model is not, or no longer, the server's: no request would be
+answered."""
 
 
 @dataclass(frozen=True)
@@ -225,10 +226,12 @@ class Chat:
             if error.is_away:
                 raise self._refusal(f"does not answer ({error}); start it first") from error
         except UnansweredError as error:
-            if error.http_status in (401, 403):
+            if error.http_status in {401, 403} | _MOVED:
                 raise self._refusal(self._mend(error)) from error
-        except _Broken:
-            pass  # not every server lists its models
+        except _Broken as error:
+            if not URL(self.url).path.strip("/"):
+                raise self._refusal(f"is no address that ends in /v1 ({error})") from error
+            # not every server lists its models
 
     async def _silence(self) -> None:
         """Wait for as long as the server is to be left alone."""
@@ -255,9 +258,12 @@ class Chat:
                 method, url, data=content, allow_redirects=False, proxy=proxy_for(url)
             ) as response:
                 data = await _body(response)
-                if response.status == 200:
-                    return _object(data)
-                raise _refused(response, data)
+                if response.status != 200:
+                    raise _refused(response.status, _told(response, data), response.headers)
+                answer = _object(data)
+                if error := _error_in(answer):
+                    raise _refused(_code(error), f"an error{_said(error)}", response.headers)
+                return answer
         except aiohttp.ClientConnectionError as error:
             if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
                 raise _Unready(_cause(error), is_away=True) from error
@@ -309,7 +315,12 @@ class Chat:
     def _mend(self, error: UnansweredError) -> str:
         if error.http_status == 404:
             return f"has no model {self.model!r}, or is no address that ends in /v1 ({error})"
-        return f"does not accept the key in {self.manners.key_variable} ({error})"
+        if error.http_status in _MOVED:
+            return f"redirects ({error}); name the address that it redirects to"
+        variable = self.manners.key_variable
+        if not os.environ.get(variable, "").strip():
+            return f"wants a key; put it into {variable} ({error})"
+        return f"does not accept the key in {variable} ({error})"
 
     def _refusal(self, what: str) -> ModelError:
         return ModelError(f"server {self.url} {what}")
@@ -322,17 +333,16 @@ def _choice(value: Mapping[str, Any]) -> Choice:
         content = "".join(part.get("text") or "" for part in content)
     logprobs = (value.get("logprobs") or {}).get("content") or ()
     tokens = tuple(_likeliest(token) for token in logprobs)
-    words = _UNWANTED.sub(" ", content).rpartition(_THOUGHT)[2].strip()
-    if words.startswith(_THOUGHTS):  # of a model that thinks aloud, and has not come to an end
-        words = ""
+    words = _UNWANTED.sub(" ", content).strip()
     return Choice(words, value.get("finish_reason") == "length", tokens)
 
 
 def _likeliest(token: Mapping[str, Any]) -> dict[str, float]:
     """A token's alternatives, itself among them."""
-    found = {one["token"]: float(one["logprob"]) for one in token.get("top_logprobs") or ()}
-    found.setdefault(token["token"], float(token["logprob"]))
-    return {text: value for text, value in found.items() if math.isfinite(value)}
+    found = {one["token"]: one["logprob"] for one in token.get("top_logprobs") or ()}
+    found.setdefault(token["token"], token["logprob"])
+    known = {text: float(value) for text, value in found.items() if value is not None}
+    return {text: value for text, value in known.items() if math.isfinite(value)}
 
 
 def _no_choice() -> list[Choice]:
@@ -358,28 +368,54 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _refused(response: aiohttp.ClientResponse, data: bytes) -> Exception:
-    """What a status other than 200 means."""
-    status = response.status
-    told = f"HTTP {status}{_said(data)}"
+def _refused(status: int | None, told: str, headers: Mapping[str, str]) -> Exception:
+    """What a status other than 200 means, or none, of an error that has no number."""
     if status in _BUSY:
-        headers = response.headers
         return _Unready(told, retry_after_s(headers.get("Retry-After"), headers.get("Date")))
-    if status in _PASSING or status >= 500:
+    if status is None or status in _PASSING or status >= 500:
         return _Broken(told)
     return UnansweredError(told, status)
 
 
-def _said(data: bytes) -> str:
-    """What an answer says of an error; servers differ in where."""
+def _told(response: aiohttp.ClientResponse, data: bytes) -> str:
+    """A status other than 200, and what the server says of it; servers differ in where."""
+    told = f"HTTP {response.status}"
+    if response.status in _MOVED and "Location" in response.headers:
+        place = URL(response.headers["Location"]).with_query(None).with_user(None)
+        return f"{told}, to {_plain(str(place))}"
     try:
         value = parse_json(data)
-        error = value.get("error", value)
-        text = error if isinstance(error, str) else error.get("message") or error.get("detail")
+        return told + _said(value.get("error", value))
     except (ValueError, AttributeError):
-        return ""
-    words = " ".join(_UNWANTED.sub(" ", str(text or "")).split())
-    return f": {words:.200}" if words else ""
+        return told
+
+
+def _error_in(answer: Mapping[str, Any]) -> Any:
+    """The error that some servers and routers send with status 200, in place of choices or in the
+    first."""
+    choices = answer.get("choices")
+    if not choices:
+        return answer.get("error")
+    first = choices[0] if isinstance(choices, list) else None
+    return first.get("error") if isinstance(first, Mapping) else None
+
+
+def _code(error: Any) -> int | None:
+    """The HTTP status that an error names."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def _said(error: Any) -> str:
+    text = error
+    if isinstance(error, Mapping):
+        text = error.get("message") or error.get("detail")
+    words = _plain(str(text or ""))
+    return f": {words}" if words else ""
+
+
+def _plain(text: str) -> str:
+    return " ".join(_UNWANTED.sub(" ", text).split())[:200]
 
 
 def _cause(error: BaseException) -> str:

@@ -39,7 +39,8 @@ class CaptionParams(CaptionerParams):
         default=40, ge=1, le=512, description="maximum length of a caption, in tokens"
     )
     clean: bool = Field(
-        default=True, description="remove BLIP's tics, such as arafed or there is a"
+        default=True,
+        description="remove the models' tics, such as arafed, there is a, Caption: and quotes",
     )
     given: Literal["only", "compete", "ignore"] = Field(
         default="only",
@@ -163,7 +164,8 @@ def _different(
 
 def _cleaned_again(rows: pa.Table, params: CaptionParams) -> pa.Table:
     """Rows of version 2, which took counts ("a dog and a dog") for repetitions, or of version 3,
-    which left "a kitten ' s nose" as BLIP decodes it."""
+    which left "a kitten ' s nose" as BLIP decodes it, or of version 4, which left what chat models
+    wrap captions in."""
     if not params.clean:
         return rows
     cleaned = []
@@ -180,12 +182,12 @@ def _cleaned_again(rows: pa.Table, params: CaptionParams) -> pa.Table:
 STAGE = Stage(
     name="caption",
     group="captions",
-    version=4,
+    version=5,
     reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
     passing=("no_answer",),
-    upgrades={2: _cleaned_again, 3: _cleaned_again},
+    upgrades={2: _cleaned_again, 3: _cleaned_again, 4: _cleaned_again},
     schema=CAPTIONS,
     params=CaptionParams,
     open=open_,

@@ -12,6 +12,7 @@ from surd.params import ModelName, Params
 from surd.stages.base import Batch, Stage, StageFunction
 from surd.stages.captioners import Asking, CaptionerParams, Found, proposals
 from surd.store.schema import DENSE
+from surd.text.chat_answers import unwrapped
 
 if TYPE_CHECKING:
     from surd.stages.decoding import Opened
@@ -77,7 +78,7 @@ def _table(some: Opened[Any], found: Found) -> pa.Table:
 def _row(said: Any) -> Row:
     if isinstance(said, Exception):
         return ("empty" if getattr(said, "is_final", False) else "no_answer", str(said), None)
-    text = " ".join(said[0].whole.split()) if said else ""
+    text = " ".join(unwrapped(said[0].whole).split()) if said else ""
     if text:
         return "ok", None, text
     is_cut = bool(said) and said[0].is_cut
@@ -87,14 +88,22 @@ def _row(said: Any) -> Row:
 _CUT = "its first sentence is cut; raise caption.dense.max_new_tokens"
 
 
+def _unwrapped_again(rows: pa.Table, params: DenseParams) -> pa.Table:
+    """Rows of version 1, which left what chat models wrap captions in."""
+    texts = [text and unwrapped(text) for text in rows["dense_caption"].to_pylist()]
+    at = rows.column_names.index("dense_caption")
+    return rows.set_column(at, DENSE.field("dense_caption"), pa.array(texts, pa.string()))
+
+
 STAGE = Stage(
     name="dense",
     group="dense",
-    version=1,
+    version=2,
     reads={"images": ("bytes",)},
     row_inputs={"images": ("sha256",)},
     final=("ok", "empty"),
     passing=("no_answer",),
+    upgrades={1: _unwrapped_again},
     schema=DENSE,
     params=DenseParams,
     open=open_,

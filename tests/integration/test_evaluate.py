@@ -235,6 +235,8 @@ def test_answers_are_compared_by_meaning() -> None:
     assert is_right("grey", "gray") and is_right("Gray cat", "grey cat")
     assert is_right("2 dogs", "2") and is_right("there are two dogs", "2")
     assert not is_right("3", "two") and not is_right("", "yes")
+    assert is_right("Yes, it is red.", "yes") and is_right("No.", "no")
+    assert not is_right("Yes, it is", "no") and not is_right("It is, yes", "yes")
     assert (
         not is_right("2 dogs", "3") and not is_right("dogs", "2") and not is_right("red 2", "red")
     )

@@ -50,6 +50,8 @@ def test_what_fails_once_is_asked_again(fault: str) -> None:
         ("list", "an answer that is no JSON object"),
         ("no choices", "an answer without choices"),
         ("html", "HTTP 502"),
+        ("error", "an error: crashed"),
+        ("choice", "an error: crashed"),
     ],
 )
 def test_what_never_comes_costs_one_request_its_tries(fault: str, reason: str) -> None:
@@ -164,6 +166,9 @@ def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) 
     with ChatServer(key="secret") as server:
         with Chat(server.url, MODEL, Manners(key_variable="MY_KEY")) as chat:
             assert isinstance(ask(chat)[0], list)
+        with pytest.raises(ModelError, match="wants a key; put it into OPENAI_API_KEY"):
+            Chat(server.url, MODEL, QUICK).__enter__()
+        monkeypatch.setenv("OPENAI_API_KEY", "another")
         with pytest.raises(ModelError, match="does not accept the key in OPENAI_API_KEY"):
             Chat(server.url, MODEL, QUICK).__enter__()
 
@@ -196,7 +201,7 @@ def test_a_model_or_key_that_is_gone_meanwhile_costs_no_rows() -> None:
         server.key = "another"
         found = ask(chat, 20)
         assert all(isinstance(error, ModelError) for error in found)
-    assert "does not accept the key in OPENAI_API_KEY (HTTP 401" in str(found[0])
+    assert "wants a key; put it into OPENAI_API_KEY (HTTP 401" in str(found[0])
 
 
 def test_a_key_that_no_header_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +211,26 @@ def test_a_key_that_no_header_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert "two" not in str(caught.value)
 
 
-def test_thoughts_that_are_cut_are_no_answer() -> None:
-    said = "<think>\nA cat. It may sit."
-    thinking = ChatServer(say=lambda _: said, max_tokens=3)
-    with thinking as server, Chat(server.url, MODEL, QUICK) as chat:
-        assert ask(chat) == [[Choice("", is_cut=True)]]
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", r"is no address that ends in /v1 \(an error: Unexpected endpoint .*GET /models\)"),
+        ("/moved/v1", r"redirects \(HTTP 301, to https://elsewhere\.org/v1/models\); name the"),
+    ],
+)
+def test_an_address_that_is_none_is_told_before_anything_is_asked(path: str, told: str) -> None:
+    with ChatServer() as server, pytest.raises(ModelError, match=told):
+        Chat(server.url.removesuffix("/v1") + path, MODEL, QUICK).__enter__()
+    assert not server.bodies
+
+
+def test_an_error_with_status_200_counts_as_the_status_that_it_names() -> None:
+    with ChatServer() as server, Chat(server.url, MODEL, QUICK) as chat:
+        errors = iter([{"message": "slow down", "code": 429}, {"message": "too big", "code": 400}])
+        server._answer = lambda body: {"error": next(errors)}  # type: ignore[method-assign]
+        [error] = ask(chat)
+    assert isinstance(error, UnansweredError)
+    assert (str(error), error.http_status, len(server.bodies)) == ("an error: too big", 400, 2)
 
 
 def test_no_more_than_so_many_are_under_way() -> None:
@@ -220,7 +240,7 @@ def test_no_more_than_so_many_are_under_way() -> None:
 
 
 def test_answers_are_read_in_every_shape() -> None:
-    said = {"text": "<think>\nhm\n</think>\n\n A cat. "}
+    said = {"text": " A cat. "}
     with ChatServer(say=lambda _: said["text"]) as server, Chat(server.url, MODEL, QUICK) as chat:
         assert ask(chat) == [[Choice("A cat.")]]
         said["text"] = "a\x1b[31m cat\ud800\nsits"

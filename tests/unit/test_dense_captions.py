@@ -79,6 +79,16 @@ def test_whole_sentences_end_in_a_mark_before_a_space(text: str, whole: str) -> 
     assert Proposal(text, "greedy").whole == text
 
 
+def test_what_a_caption_is_wrapped_in_is_taken_off_also_of_the_version_before() -> None:
+    said = '```json\n{"caption": "A cup. It is red."}\n```'
+    with ChatServer(say=lambda body: said) as server:
+        row, _ = captioned(1, model=server.name)
+    assert row["dense_caption"] == "A cup. It is red."
+    rows = pa.Table.from_pylist([{**row, "dense_caption": said}, {**row, "dense_caption": None}])
+    upgraded = dense.STAGE.upgrades[1](rows.cast(dense.STAGE.schema), None)
+    assert upgraded["dense_caption"].to_pylist() == ["A cup. It is red.", None]
+
+
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["qwen2.5-vl", "florence-2"])
 def test_models_here_write_them_too_and_know_where_they_were_cut(tmp_path: Path, kind: str) -> None:

@@ -40,12 +40,12 @@ def test_parts_of_earlier_versions_have_no_column_of_captions() -> None:
     assert [c["text"] for c in table["candidates"].to_pylist()[0]] == ["a cup"]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 @pytest.mark.parametrize(
     ("clean", "texts"),
     [
-        (True, ["two dogs two dogs", "a dog and a dog", "a dog", "a dog's bowl"]),
-        (False, ["two dogs two dogs", "a dog", "dogs", "a dog ' s bowl"]),
+        (True, ["two dogs two dogs", "a dog and a dog", "a dog", "a dog's bowl", "A cup"]),
+        (False, ["two dogs two dogs", "a dog", "dogs", "a dog ' s bowl", '"A cup."']),
     ],
 )
 def test_captions_of_versions_before_are_cleaned_again_from_what_the_model_said(
@@ -56,6 +56,7 @@ def test_captions_of_versions_before_are_cleaned_again_from_what_the_model_said(
         {"text": "a dog", "raw": "a dog and a dog", "how": "beam"},
         {"text": "dogs", "raw": "a dog dog", "how": "nucleus"},
         {"text": "a dog ' s bowl", "raw": "a dog ' s bowl", "how": "nucleus"},
+        {"text": '"A cup."', "raw": '"A cup."', "how": "nucleus"},
     ]
     rows = pa.Table.from_pylist(
         [{"id": "0" * 32, "status": "ok", "candidates": candidates}], schema=CAPTIONS

@@ -142,6 +142,23 @@ def test_captions_that_are_cut_keep_their_whole_sentences() -> None:
     assert row["status"] == "empty" and "raise caption.max_new_tokens" in row["detail"]
 
 
+def test_thoughts_are_no_caption_and_those_that_are_cut_are_told() -> None:
+    say = lambda body: "<think>\nA dog. It may be.\n</think>\n\nA cat sits."  # noqa: E731
+    with ChatServer(say=say) as server:
+        [row] = captioned(server, batches(1), candidates=1)
+        assert texts(row) == ["A cat sits"]
+        server.max_tokens = 5
+        [row] = captioned(server, batches(1), candidates=1)
+    assert row["status"] == "empty" and "take their Instruct versions" in row["detail"]
+
+
+def test_what_a_caption_is_wrapped_in_is_taken_off_and_kept_as_said() -> None:
+    said = '```json {"caption": "A cup."} ```'
+    with ChatServer(say=lambda body: said.replace(" ", "\n")) as server:
+        [row] = captioned(server, batches(1), candidates=1)
+    assert row["candidates"] == [{"text": "A cup", "raw": said, "how": "greedy"}]
+
+
 def test_rows_are_given_out_as_they_are_done_and_not_batch_by_batch() -> None:
     whole = pa.concat_tables([batch.table for batch in batches(20)])
     with ChatServer() as server:

@@ -203,13 +203,40 @@ def test_a_word_of_several_tokens_is_known_by_its_longest_beginning(
 
 
 def test_a_server_that_gives_five_is_asked_for_five(server: ChatServer) -> None:
-    server.fault = lambda body, _: "refused" if body.get("top_logprobs") == 20 else None
-    assert load(server.name).probabilities(pictures(1), ["is it?"], ["yes"]) == pytest.approx([0.7])
+    refused = []
+
+    def refuse(body: dict[str, Any], before: int) -> str | None:
+        refused.append(body["top_logprobs"] == 20)
+        return "refused" if refused[-1] else None
+
+    server.fault = refuse
+    judge = load(server.name)
+    for _ in range(2):
+        assert judge.probabilities(pictures(1), ["is it?"], ["yes"]) == pytest.approx([0.7])
+    assert refused == [True, False, False], "it is asked for twenty once"
+
+
+@pytest.mark.parametrize("blank", ["\n\n", '"', "**", "<think>", "\u2581"])
+def test_an_answer_is_looked_for_behind_tokens_without_a_word(blank: str) -> None:
+    first = {blank: math.log(0.8), "Yes": math.log(0.1)}
+    then = [{"\n": 0.0}, {"\u0120yes": math.log(0.5), "\u2581no": math.log(0.4)}, {"yes": 0.0}]
+    with ChatServer(likeliest=first, then=then) as server:
+        judge = load(server.name)
+        yes, no = judge.probabilities(pictures(2), ["is it?", "is it?"], ["yes", "no"])
+        assert (yes, no) == pytest.approx((0.1 + 0.8 * 0.5, 0.8 * 0.4))
+        server.bodies.clear()
+        judge.probabilities(pictures(1), ["is it?"], ["yes"])
+    assert [body["max_tokens"] for body in server.bodies] == [16]
+
+
+def test_a_judges_answer_may_be_wrapped() -> None:
+    with ChatServer(say=lambda body: '```json\n{"answer": "Yes."}\n```') as server:
+        assert load(server.name).answers(pictures(1), ["is it?"]) == ["Yes."]
 
 
 def test_a_server_without_probabilities_says_so() -> None:
     with ChatServer() as server:
-        server._logprobs = lambda: None  # type: ignore[assignment]
+        server._logprobs = lambda body: None  # type: ignore[assignment]
         with pytest.raises(NoProbabilitiesError, match="gives no log-probabilities"):
             load(server.name).probabilities(pictures(1), ["is it?"], ["yes"])
 
