@@ -21,6 +21,7 @@ from surd.models.names import public_name
 from surd.params import SERVED
 from surd.progress import track
 from surd.store.storage import Storage
+from surd.text.chat_answers import unwrapped
 from surd.untrusted import parse_json
 
 log = logging.getLogger("surd")
@@ -99,7 +100,9 @@ def _by_server(name: str, examples: Sequence[Pair], texts: Sequence[str]) -> lis
     if lost:
         log.warning("%s: %d of %d prompts: %s", name, len(lost), len(found), lost[0])
     return [
-        None if isinstance(some, UnansweredError) else _each_once(" ".join(some.text.split()))
+        None
+        if isinstance(some, UnansweredError)
+        else _each_once(" ".join(unwrapped(some.text).split()))
         for some in found
     ]
 

@@ -139,7 +139,8 @@ def test_the_model_is_shown_the_examples_and_what_it_repeats_is_dropped(
 
 
 def test_a_model_on_a_server_rewrites_by_examples(surd: Surd, run: Path) -> None:
-    with ChatServer(say=lambda body: f"{body['messages'][-1]['content']},\n8k, 8k") as server:
+    say = lambda body: f"```\n{body['messages'][-1]['content']},\n8k, 8k\n```"  # noqa: E731
+    with ChatServer(say=say) as server:
         some = ("--baseline", "rewrite", "--rewriter", server.name, "--prompts", "demo:plain")
         ran = surd("evaluate", run, *some, *FAST, "--limit", 1)
     assert ran.code == 0, ran.err
