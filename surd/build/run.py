@@ -324,7 +324,7 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     from surd.dataset.publish.run import publish
 
     started = time.monotonic()
-    _need_scored(workspace)
+    _need_scored(workspace, recipe)
     styles = styles_of(recipe)
     for stage in (*styles, stage_named("filter")):
         states = plan(workspace, stage, params_of(recipe, stage))
@@ -353,13 +353,22 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     )
 
 
-def _need_scored(workspace: Workspace) -> None:
-    """Raise SurdError where simple prompts were edited since: what follows would not have them."""
+def _need_scored(workspace: Workspace, recipe: Recipe) -> None:
+    """Raise SurdError where simple prompts were edited or captions made since: what follows would
+    not have them."""
     if edits.unscored(workspace):
         raise SurdError(
             f"{workspace.location}: simple prompts were edited and not scored since; run: "
             + command("edit", workspace.location, "--apply")
         )
+    score = stage_named("score")
+    for state in plan(workspace, score, params_of(recipe, score)):
+        seen = state.info.inputs if state.info else {}
+        if state.inputs and "captions" in seen and seen["captions"] != state.inputs["captions"]:
+            raise SurdError(
+                f"{workspace.location}: the captions of part {state.part} are newer than its "
+                f"scores; run: {command('score', workspace.location)}"
+            )
 
 
 def _embed_llm(
@@ -368,7 +377,7 @@ def _embed_llm(
     from surd.llm.run import plan_work, run
 
     started = time.monotonic()
-    _need_scored(workspace)
+    _need_scored(workspace, recipe)
     work = plan_work(workspace, recipe.embed_llm)
     for stage in work.stages.values():
         workspace.storage.remove_leftovers(stage.group)

@@ -112,6 +112,23 @@ def test_styles_that_are_asked_for_later_recompute_no_simple_prompt(
         assert pq.read_table(published)["dense_caption"].null_count == 3
 
 
+def test_captions_that_are_newer_than_their_scores_are_not_passed_over(
+    surd: Surd, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "w"
+    with ChatServer(say=say) as server:
+        assert build(surd, folder, pictures, server).code == 0
+        server.say = lambda body: "A blue cup."
+        assert surd("caption", folder, "-q", "--set", "caption.prompt=What is it?").code == 0
+        before = digests(folder)
+        refused = surd("publish", folder, "-q")
+        assert refused.code == 2 and "captions of part 0 are newer than its scores" in refused.err
+        assert f"run: surd score {folder}" in refused.err and digests(folder) == before
+        assert surd("build", "-o", folder, "-q").code == 0
+    (published,) = (folder / "dataset").glob("*.parquet")
+    assert set(pq.read_table(published)["simple_prompt"].to_pylist()) == {"A blue cup"}
+
+
 def test_tags_are_a_style_too_and_all_is_shown(surd: Surd, pictures: Path, tmp_path: Path) -> None:
     folder, tagger = tmp_path / "w", save_tagger(tmp_path / "tagger")
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n broken")
