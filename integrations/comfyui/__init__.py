@@ -16,6 +16,7 @@ from surd.adapter.encoding import adapt
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, load
 from surd.adapter.module import Adapter
 from surd.errors import SurdError
+from surd.text.prompt_syntax import parse
 
 _FOLDER = "surd"
 """Below ComfyUI's models, or where extra_model_paths.yaml says."""
@@ -134,16 +135,20 @@ class ApplyAdapter:
 
 
 def _adapted(conditioning: Conditioning, adapter: Adapter, text: str) -> Conditioning:
-    """New pairs; those that were given stay as they are, for other nodes have them too."""
-    return [[_through(adapter, states, text), dict(about)] for states, about in conditioning]
+    """New pairs; those that were given stay as they are, for other nodes have them too.
+
+    A language model reads the words alone, without weights and names of embeddings.
+    """
+    words = parse(text).text
+    return [[_through(adapter, states, words), dict(about)] for states, about in conditioning]
 
 
-def _through(adapter: Adapter, states: torch.Tensor, text: str) -> torch.Tensor:
+def _through(adapter: Adapter, states: torch.Tensor, words: str) -> torch.Tensor:
     """``[b, s, d]``, each of CLIP's windows by itself, as in training."""
     batch, tokens, width = states.shape
     size = _WINDOW if tokens % _WINDOW == 0 else tokens
     windows = states.reshape(-1, 1, size, width)  # [b * s / size, 1, size, d]
-    changed = adapt(adapter, windows, [(text,)] * len(windows))
+    changed = adapt(adapter, windows, [(words,)] * len(windows))
     return changed.reshape(batch, tokens, width)
 
 

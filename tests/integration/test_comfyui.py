@@ -159,6 +159,9 @@ def test_a_reader_is_given_the_text(graph: Graph, models: Path, tmp_path: Path) 
         "SurdEncodeWithAdapter", clip=Clip(pipeline), adapter=loaded, text=text
     )
     torch.testing.assert_close(applied, wanted)
+    weighted = "a (cat:1.2) on [a] table embedding:tidy"  # as CLIP reads it, not a language model
+    ((applied, _),) = graph.run("SurdApplyAdapter", **given, text=weighted)
+    torch.testing.assert_close(applied, wanted)
     with pytest.raises(SurdError, match="give it the prompt as text"):
         graph.run("SurdApplyAdapter", **given)
 
