@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+HEIGHT_PX = 220
+"""Of a plot with its title, axes and legend, so that plots beside each other end alike."""
+
 
 def plot(rows: Sequence[Mapping[str, Any]]) -> Any:
     """An altair.Chart of rows, to be told how it looks."""

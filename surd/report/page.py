@@ -35,6 +35,8 @@ THUMBNAIL_BYTES = 5_500
 """Of one picture before base64; what is larger is compressed harder."""
 _MAX_PIXELS = 100_000_000
 _QUALITIES = (68, 45, 22)
+_CONTROL_PX = 40
+"""Of a list to choose from, below a plot."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,16 @@ class Chart:
     spec: Mapping[str, Any]
     """A Vega-Lite specification with its data inline, as ``altair.Chart.to_dict()`` gives it.
     Leave colours, fonts and width alone where you can: the page's theme sets them, for light
-    and dark (``width: "container"`` fills the column)."""
+    and dark (``width: "container"`` fills the column). ``height`` includes title, axes and
+    legend."""
     label: str = ""
     """What the plot shows, in one sentence: its caption, and its name for screen readers."""
+
+    @property
+    def height_px(self) -> int:
+        """What is kept free for it, so that nothing moves when it is drawn late."""
+        is_bound = any("bind" in param for param in self.spec.get("params", ()))
+        return int(self.spec.get("height", 0)) + (_CONTROL_PX if is_bound else 0)
 
 
 @dataclass(frozen=True)

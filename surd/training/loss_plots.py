@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from surd.pages.plot import plot
+from surd.pages.plot import HEIGHT_PX, plot
 from surd.training.logs import Line, finite, names_in
 
 RATE = "learning_rate"
@@ -18,7 +18,7 @@ _WINDOWS = 40
 """The moving mean is over this part of the steps."""
 _LOG_FROM = 20.0
 """Highest over lowest mean from which a scale is logarithmic."""
-_STILL_WIDTH_PX = 600
+_STILL_WIDTH_PX, _STILL_HEIGHT_PX = 600, 150
 
 Points = npt.NDArray[np.float64]
 """``[n, 2]``: step and value."""
@@ -54,8 +54,8 @@ def loss_plot(name: str, points: Points, steps: Sequence[float], *, still: bool 
         layers.append(strong.mark_point(opacity=0, size=120).encode(x, y, tooltip=told))
     if name != RATE:
         layers.insert(0, line(thinned(points), opacity=0.28, strokeWidth=1))
-    width = _STILL_WIDTH_PX if still else "container"
-    return alt.layer(*layers).properties(width=width, height=150, title=name.replace("_", " "))
+    width, height = (_STILL_WIDTH_PX, _STILL_HEIGHT_PX) if still else ("container", HEIGHT_PX)
+    return alt.layer(*layers).properties(width=width, height=height, title=name.replace("_", " "))
 
 
 def loss_svg(lines: Sequence[Line]) -> str:

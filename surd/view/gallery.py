@@ -15,6 +15,7 @@ from surd.dataset.inspect import file_name
 from surd.dataset.simple_prompts import COLUMNS, column
 from surd.errors import SurdError
 from surd.pages.text import visible
+from surd.stages.filter.rules import LABELS
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
 from surd.view.nearest import nearest
@@ -140,7 +141,7 @@ def label_of(now: Snapshot, position: int, state: str) -> str:
         return f"{_LABELS[state]} by hand"
     reasons = now.index.reasons_at(position) if state == "dropped" else []
     more = f" +{len(reasons) - 1}" if len(reasons) > 1 else ""
-    return f"dropped: {reasons[0]}{more}" if reasons else _LABELS[state]
+    return f"dropped: {LABELS[reasons[0]]}{more}" if reasons else _LABELS[state]
 
 
 def hand_of(now: Snapshot, position: int) -> str:

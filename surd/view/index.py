@@ -20,10 +20,15 @@ Bools = npt.NDArray[np.bool_]
 Hands = npt.NDArray[np.int8]
 """``[n]``: 1 kept by hand, -1 dropped by hand, 0 left to the filters."""
 
-SCORES = ("cos_simple", "cos_complex", "aesthetic")
+SCORES = {
+    "cos_simple": "simple prompt's cosine",
+    "cos_complex": "complex prompt's cosine",
+    "aesthetic": "aesthetic score",
+}
+"""What samples are sorted by, in words."""
 GROUPS = ("samples", "images", "captions", "clip", "verdicts")
 """Where a change means that what is held is out of date."""
-_HELD = {"samples": ("source",), "clip": SCORES, "verdicts": ("reasons",)}
+_HELD = {"samples": ("source",), "clip": tuple(SCORES), "verdicts": ("reasons",)}
 
 _BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
 _MISSING = np.bitwise_or.reduce([_BITS[name] for name in MISSING])

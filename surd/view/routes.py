@@ -17,13 +17,13 @@ from surd.dataset.simple_prompts import simple_prompts, tag_counts
 from surd.errors import SurdError
 from surd.pages.templates import STYLE, templates_in
 from surd.pages.text import number, visible
-from surd.stages.filter.rules import REASONS
+from surd.stages.filter.rules import LABELS
 from surd.store import edits
 from surd.store.ids import whole_ids
 from surd.untrusted import parse_json
 from surd.view import gallery, sample
 from surd.view.guard import guard
-from surd.view.index import Index
+from surd.view.index import SCORES, Index
 from surd.view.query import is_id, parse
 from surd.view.state import Snapshot, View
 
@@ -287,5 +287,10 @@ def _is_id(value: object) -> bool:
 def _templates() -> Environment:
     found = templates_in(_HERE / "templates")
     found.filters["number"] = number
-    found.globals["reasons"] = REASONS
+    found.globals["labels"] = {
+        **LABELS,
+        **SCORES,
+        "itm": "image-text matching",
+        "nsfw": "NSFW score",
+    }
     return found

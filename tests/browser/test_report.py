@@ -13,6 +13,7 @@ from support_browser import next_frame, patient, until
 from support_report import HOSTILE, RECIPE, judged_workspace
 
 from surd.build.verdicts import compute, funnel
+from surd.pages.plot import HEIGHT_PX
 from surd.report.write import report
 from surd.stages.filter.params import FilterParams
 from surd.store.workspace import Workspace
@@ -63,16 +64,30 @@ def test_every_plot_is_drawn_without_a_request_or_a_complaint(page: Open) -> Non
     shown = page()
     for section in ("scores", "composition"):
         drawn(shown, section)
-    for name in ("cos_complex", "margin"):
-        shown.get_by_role("button", name=name, exact=True).click()
+    for label, name in (("complex prompt", "cos_complex"), ("difference", "margin")):
+        shown.get_by_role("button", name=label, exact=True).click()
         shown.locator(f"#panel-{name} svg").wait_for()
+
+
+def test_plots_that_are_drawn_late_move_nothing_and_have_one_height(page: Open) -> None:
+    shown = page()
+    tops = "[...document.querySelectorAll('main > section')].map((one) => one.offsetTop)"
+    before = shown.evaluate(tops)
+    for section in ("scores", "composition"):
+        drawn(shown, section)
+    until(shown, "document.querySelectorAll('#composition svg').length === 3")
+    assert shown.evaluate(tops) == before
+    heights = "[...document.querySelectorAll('.plot svg')].map((one) => one.clientHeight)"
+    assert set(shown.evaluate(heights)) == {HEIGHT_PX}
 
 
 def test_a_reason_shows_examples_with_their_numbers_and_hides_them_again(page: Open) -> None:
     shown = page()
-    button = shown.get_by_role("button", name="clip_threshold")
+    button = shown.get_by_role("button", name="simple prompt does not fit")
     button.click()
     examples = shown.get_by_role("region", name="Examples")
+    after = "(row) => row.nextElementSibling.contains(document.querySelector('[role=region]'))"
+    assert shown.get_by_role("row").filter(has=button).evaluate(after)
     tags = examples.locator(".tag").all_inner_texts()
     assert tags and all(re.fullmatch(r"0\.\d+ < 0\.25", tag) for tag in tags)
     assert examples.locator("img").count() == len(tags)
@@ -172,7 +187,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_has_one_column(page: Open) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground_in_light_and_dark(page: Open, scheme: str) -> None:
     shown = page(color_scheme=scheme)
-    shown.get_by_role("button", name="clip_threshold").click()
+    shown.get_by_role("button", name="simple prompt does not fit").click()
     for selector in ("body", ".muted", ".tag.drop", "a", "button.reason"):
         ratio = shown.locator(selector).first.evaluate(CONTRAST)
         assert ratio >= 4.5, selector  # WCAG 2.2, 1.4.3

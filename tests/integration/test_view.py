@@ -214,7 +214,7 @@ def test_a_decision_is_undone(site: str, workspace: Workspace) -> None:
 
 def test_what_has_no_image_stays_dropped_and_says_why(site: str) -> None:
     said = decide(site, FOREIGN, "keep")
-    assert said["state"] == "dropped" and said["label"].startswith("dropped: no_image")
+    assert said["state"] == "dropped" and said["label"].startswith("dropped: no image")
     page = get(f"{site}/sample/{id_of(FOREIGN)}").text
     assert "No image:" in page
     assert re.search(r'data-decide="keep"[^>]* disabled', page)

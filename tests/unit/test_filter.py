@@ -12,7 +12,7 @@ import pytest
 from surd.build.verdicts import Dropped, changes, funnel
 from surd.stages.base import settings_fingerprint
 from surd.stages.filter.params import FilterParams, WithRequired
-from surd.stages.filter.rules import REASONS
+from surd.stages.filter.rules import LABELS, REASONS
 from surd.stages.filter.stage import STAGE, judge
 
 OFF = FilterParams(
@@ -107,6 +107,11 @@ def test_a_good_sample_passes_every_filter():
         max_per_author=1,
     )
     assert reasons(everything, table({})) == [[]]
+
+
+def test_each_reason_has_a_label_of_its_own():
+    assert list(LABELS) == list(REASONS)
+    assert len(set(LABELS.values())) == len(LABELS)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ surd.theme = () => {
   };
   return {
     background: "transparent",
+    autosize: { type: "fit", contains: "padding" }, // a spec's height is all of its plot's
+    padding: { left: 0, right: 0, top: 4, bottom: 4 },
     font: style.getPropertyValue("--font").trim(),
     axis,
     legend: { labelColor: colour("--muted"), titleColor: colour("--muted"), titleFontWeight: "normal" },

@@ -1,17 +1,18 @@
-// A click on a reason shows examples with their numbers.
+// A click on a reason shows examples with their numbers, in a row below it.
 "use strict";
 
 (() => {
-  const region = document.getElementById("examples");
+  const row = document.getElementById("examples");
   const examples = surd.data("data-examples");
-  if (!region || !examples) return;
+  if (!row || !examples) return;
+  const region = row.querySelector("[role=region]");
   const buttons = [...document.querySelectorAll("button.reason")];
 
   const marks = (sample, reason) =>
     reason
       ? (sample.reasons ?? [])
           .filter(([name]) => name === reason)
-          .map((one) => surd.tag(surd.why(one), "drop"))
+          .map((one) => surd.tag(surd.why(one) || surd.label(reason), "drop"))
       : Object.entries(sample.scores ?? {})
           .slice(0, 2)
           .map(([name, value]) => surd.tag(`${name} ${surd.number(value)}`, "keep"));
@@ -19,16 +20,16 @@
   const show = (button) => {
     const was = button.getAttribute("aria-expanded") === "true";
     buttons.forEach((one) => one.setAttribute("aria-expanded", "false"));
-    region.hidden = was;
+    row.hidden = was;
     region.replaceChildren();
     if (was) return;
     button.setAttribute("aria-expanded", "true");
+    button.closest("tr").after(row);
     const reason = button.dataset.reason;
     const cards = (examples[reason] ?? []).map((index) =>
       surd.card(index, { marks: marks(surd.samples[index], reason) }),
     );
-    const title = reason ? `Dropped for ${reason}` : "Kept";
-    region.append(surd.element("h3", title), surd.element("ul.gallery", ...cards));
+    region.append(surd.element("ul.gallery", ...cards));
     if (!cards.length) region.append(surd.element("p.note", "This page contains no examples of these."));
   };
   buttons.forEach((button) => button.addEventListener("click", () => show(button)));

@@ -20,17 +20,21 @@ surd.number = (value) => {
     : String(Number(value.toPrecision(4)));
 };
 
+// The name of a reason in words.
+surd.labels = surd.data("data-labels") ?? {};
+surd.label = (name) => surd.labels[name] ?? name;
+
 // A reason as [name, value, threshold, detail]; why: what it says beside its name.
 surd.why = ([name, value, threshold, detail]) => {
   const limit = value !== null && threshold !== null;
   const numbers = value === null ? "" : surd.number(value);
   const relation = limit ? `${value < threshold ? " < " : " > "}${surd.number(threshold)}` : "";
-  return [numbers + relation, detail].filter(Boolean).join(", ") || name;
+  return [numbers + relation, detail].filter(Boolean).join(", ");
 };
 
 surd.reason = (reason) => {
   const why = surd.why(reason);
-  return why === reason[0] ? why : `${reason[0]}: ${why}`;
+  return `${surd.label(reason[0])} (${reason[0]}${why ? ": " + why : ""})`;
 };
 
 surd.picture = (sample) => {

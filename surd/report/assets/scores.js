@@ -28,7 +28,7 @@
       const rest = others(sample);
       const forced = sample.keep && (sample.reasons ?? []).length > 0;
       const kind = forced ? "keep" : rest.length ? "other" : stays(value, at) ? "keep" : "drop";
-      const word = forced ? "kept by hand" : rest.length ? `dropped: ${rest[0][0]}` : kind === "keep" ? "stays" : "dropped";
+      const word = forced ? "kept by hand" : rest.length ? surd.label(rest[0][0]) : kind === "keep" ? "stays" : "dropped";
       const made = surd.card(index, { marks: [surd.tag(value.toFixed(4), kind), surd.tag(word, kind)] });
       made.classList.add(kind);
       return made;
@@ -44,6 +44,7 @@
       return ranked.slice(first, first + SHOWN);
     };
 
+    const fill = () => find(".gallery").replaceChildren(...chosen(threshold()).map((one) => card(one, threshold())));
     let waiting = 0;
     const update = () => {
       const at = threshold();
@@ -57,9 +58,7 @@
       find(".command").textContent = `surd filter DIR --set filter.${score.reason}=${at}`;
       surd.views.get("score-" + score.name.replaceAll("_", "-"))?.signal("threshold", at).runAsync();
       cancelAnimationFrame(waiting);
-      waiting = requestAnimationFrame(() =>
-        find(".gallery").replaceChildren(...chosen(at).map((one) => card(one, at))),
-      );
+      waiting = requestAnimationFrame(fill);
     };
     slider.addEventListener("input", update);
     panel.addEventListener("drawn", update);
@@ -69,6 +68,7 @@
       update();
     });
     update();
+    fill(); // at once, or a link to a later section would lead beside it
   };
 
   scores.forEach(setUp);

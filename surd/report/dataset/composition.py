@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.pages.plot import plot
+from surd.pages.plot import HEIGHT_PX, plot
 from surd.pages.text import visible
+from surd.report.dataset.axes import axis_end, beyond
 from surd.report.dataset.buckets import SIDES, Buckets
 from surd.report.page import Chart, Section, body
 from surd.text.languages import language
@@ -29,10 +30,9 @@ _CATEGORIES = {
     "language": "language of the complex prompt",
 }
 _SIDE_PX, _SIDES = 64, 64
-_ASPECTS = np.linspace(-2, 2, 41)
-"""Edges in octaves of width / height: 1:4 to 4:1."""
+_ASPECTS = np.linspace(-2.05, 2.05, 42)
+"""Edges in octaves of width / height: 1:4 to 4:1, each in the middle of its bin."""
 _LENGTHS = 100
-_FEW = 20
 _WORD = r"[^\pL\pN'’-]+"
 STOP_WORDS = """
 a an and are as at be been being but by for from has have having he her him his i in into is it its
@@ -167,22 +167,7 @@ def _histogram(rows: list[dict[str, Any]], x: Any, tip: list[Any]) -> Any:
 
     y = alt.Y("samples:Q", title="samples", axis=alt.Axis(format="~s", tickCount=4, tickMinStep=1))
     bars = plot(rows).mark_bar(binSpacing=1).encode(x=x, x2="to:Q", y=y, tooltip=tip)
-    return bars.properties(width="container", height=170)
-
-
-def axis_end(counts: npt.NDArray[np.int64]) -> int:
-    """How many bins an axis shows: up to the last sample, or without a tail that is half of it or
-    more and holds hardly anything: a hundredth of the samples, of 20 and more at least one."""
-    last = int(np.flatnonzero(counts).max(initial=0)) + 1
-    total = int(counts.sum())
-    few = max(total // 100, 1 if total >= _FEW else 0)
-    near = int(np.searchsorted(np.cumsum(counts), total - few)) + 1
-    return near if 2 * near <= last else last
-
-
-def _beyond(count: int, which: str) -> str:
-    """What a caption says of samples that an axis leaves out."""
-    return f"; {count:,} {which} {'is' if count == 1 else 'are'} beyond the axis" if count else ""
+    return bars.properties(width="container", height=HEIGHT_PX)
 
 
 def _sides(counts: npt.NDArray[np.int64]) -> Chart:
@@ -196,7 +181,7 @@ def _sides(counts: npt.NDArray[np.int64]) -> Chart:
     ]
     x = alt.X("from:Q", title="shorter side in pixels", bin="binned", scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(name, format=",") for name in ("from:Q", "to:Q", "samples:Q")]
-    more = _beyond(int(counts[end:].sum()), f"from {end * _SIDE_PX:,} px up")
+    more = beyond(int(counts[end:].sum()), f"from {end * _SIDE_PX:,} px up")
     if end > _SIDES:
         more = f"; the last bar includes everything from {_SIDES * _SIDE_PX:,} up"
     return Chart("sides", _histogram(rows, x, tip).to_dict(), f"Shorter side of the pictures{more}")
@@ -211,11 +196,12 @@ def _aspects(counts: npt.NDArray[np.int64]) -> Chart:
     ]
     labels = "{'-2': '1:4', '-1': '1:2', '0': '1:1', '1': '2:1', '2': '4:1'}[datum.value]"
     axis = alt.Axis(values=[-2, -1, 0, 1, 2], labelExpr=labels)
-    x = alt.X(
-        "from:Q", title="width : height", bin="binned", axis=axis, scale=alt.Scale(domain=[-2, 2])
-    )
+    scale = alt.Scale(domain=[float(_ASPECTS[0]), float(_ASPECTS[-1])], nice=False)
+    x = alt.X("from:Q", title="width : height", bin="binned", axis=axis, scale=scale)
     tip = [alt.Tooltip("ratio:N", title="about"), alt.Tooltip("samples:Q", format=",")]
-    return Chart("aspects", _histogram(rows, x, tip).to_dict(), "Aspect ratio of the pictures")
+    more = "; the outer bars include all that is longer" if counts[[0, -1]].any() else ""
+    label = f"Aspect ratio of the pictures{more}"
+    return Chart("aspects", _histogram(rows, x, tip).to_dict(), label)
 
 
 def _lengths(words: dict[str, Words]) -> Chart:
@@ -240,9 +226,9 @@ def _lengths(words: dict[str, Words]) -> Chart:
             color=alt.Color("prompt:N", title="prompt", sort=None, legend=alt.Legend(orient="top")),
             tooltip=["prompt:N", "words:Q", alt.Tooltip("samples:Q", format=",")],
         )
-        .properties(width="container", height=170)
+        .properties(width="container", height=HEIGHT_PX)
     )
-    more = _beyond(int(lengths[end:].sum()), f"of {end:,} words or more")
+    more = beyond(int(lengths[end:].sum()), f"of {end:,} words or more")
     if end > _LENGTHS:
         more = f"; {_LENGTHS} stands for all longer prompts"
     return Chart("lengths", areas.to_dict(), f"Length of the prompts in words{more}")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from surd.build.verdicts import funnel
 from surd.report.dataset.samples import Choice, Samples
 from surd.report.page import Section, body
-from surd.stages.filter.rules import REASONS, told_number
+from surd.stages.filter.rules import LABELS, REASONS, told_number
 from surd.store.aligned import Parts
 
 EXAMPLES = 12
@@ -106,6 +106,7 @@ def section(
     reasons = [
         {
             "name": name,
+            "label": LABELS.get(name, name),
             "about": REASONS.get(name, _UNKNOWN),
             "samples": count,
             "only": found.alone[name],

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.pages.plot import plot
+from surd.pages.plot import HEIGHT_PX, plot
+from surd.report.dataset.axes import axis_range, beyond
 from surd.report.dataset.samples import Choice
 from surd.report.page import Chart, Section, body
 
@@ -21,6 +22,8 @@ class Score:
     """A number that a filter looks at."""
 
     name: str
+    label: str
+    """In a few words."""
     title: str
     reason: str
     """What the filter calls its threshold."""
@@ -33,13 +36,22 @@ class Score:
 
 
 SCORES = (
-    Score("cos_simple", "cosine(image, simple prompt)", "clip_threshold", -1, 1, 1e-4, 0.02),
-    Score("cos_complex", "cosine(image, complex prompt)", "complex_threshold", -1, 1, 1e-4, 0.02),
-    Score("margin", "cosine(simple) minus cosine(complex)", "min_margin", -1, 1, 1e-4, 0.02),
-    Score("itm", "image-text matching, by BLIP", "min_itm", 0, 1, 1e-3, 0.05),
-    Score("aesthetic", "aesthetic score", "min_aesthetic", -10, 20, 1e-2, 0.25),
-    Score("nsfw", "NSFW score of the image model", "max_nsfw", 0, 1, 1e-3, 0.05, True),
-)
+    Score(
+        "cos_simple", "simple prompt", "cosine(image, simple prompt)",
+        "clip_threshold", -1, 1, 1e-4, 0.02,
+    ),
+    Score(
+        "cos_complex", "complex prompt", "cosine(image, complex prompt)",
+        "complex_threshold", -1, 1, 1e-4, 0.02,
+    ),
+    Score(
+        "margin", "difference", "cosine(simple) minus cosine(complex)",
+        "min_margin", -1, 1, 1e-4, 0.02,
+    ),
+    Score("itm", "matching", "image-text matching, by BLIP", "min_itm", 0, 1, 1e-3, 0.05),
+    Score("aesthetic", "aesthetic", "aesthetic score", "min_aesthetic", -10, 20, 1e-2, 0.25),
+    Score("nsfw", "NSFW", "NSFW score of the image model", "max_nsfw", 0, 1, 1e-3, 0.05, True),
+)  # fmt: skip
 _A_BIN, _A_SCORE = 16, 120
 _BARS = 80
 
@@ -163,6 +175,7 @@ def section(
         panels.append(
             {
                 "name": score.name,
+                "label": score.label,
                 "title": score.title,
                 "reason": score.reason,
                 "flag": "--" + score.reason.replace("_", "-"),
@@ -194,8 +207,10 @@ def _chart(
     """Bars over the range that is there; the ``threshold`` parameter colours and marks them."""
     import altair as alt
 
-    width = max(1, -(-len(counts) // _BARS))  # fine bins a bar
-    cuts = np.arange(0, len(counts), width)
+    near = slice(*axis_range(counts))
+    width = max(1, -(-(near.stop - near.start) // _BARS))  # fine bins a bar
+    cuts = np.arange(near.start, near.stop, width)
+    totals, parts = (np.add.reduceat(some[: near.stop], cuts) for some in (counts, open_))
     bars = [
         {
             "from": round(start + cut * score.step, 4),
@@ -203,13 +218,14 @@ def _chart(
             "scored": int(total),
             "judged": int(part),
         }
-        for cut, total, part in zip(
-            cuts, np.add.reduceat(counts, cuts), np.add.reduceat(open_, cuts), strict=True
-        )
+        for cut, total, part in zip(cuts, totals, parts, strict=True)
     ]
     at = alt.param(name="threshold", value=round(start + index * score.step, 4))
     stays = "datum.to <= threshold" if score.keeps_low else "datum.from >= threshold"
-    x = alt.X("from:Q", title=score.title, bin="binned", scale=alt.Scale(zero=False, nice=False))
+    domain = [bars[0]["from"], bars[-1]["to"]]
+    scale = alt.Scale(domain=domain, zero=False, nice=False)
+    axis = alt.Axis(tickCount=10)
+    x = alt.X("from:Q", title=score.title, bin="binned", axis=axis, scale=scale)
     tip = [
         alt.Tooltip("from:Q", title="from"),
         alt.Tooltip("to:Q", title="to"),
@@ -231,10 +247,12 @@ def _chart(
     line = (
         plot([{}])
         .transform_calculate(threshold="threshold")
-        .mark_rule(strokeWidth=1.5, color="var(--text)")
+        .mark_rule(strokeWidth=1.5, color="var(--text)", clip=True)
         .encode(x="threshold:Q")
     )
     layers = alt.layer(everything, others, line).add_params(at)
-    spec = layers.properties(width="container", height=200).to_dict()
+    spec = layers.properties(width="container", height=HEIGHT_PX).to_dict()
     label = f"{score.title} of all scored samples, in bins of {width * score.step:.4g}"
+    label += beyond(int(counts[: near.start].sum()), f"below {domain[0]:.4g}")
+    label += beyond(int(counts[near.stop :].sum()), f"from {domain[1]:.4g} up")
     return Chart(f"score-{score.name.replace('_', '-')}", spec, label)

@@ -16,6 +16,7 @@ from surd.report.dataset.rows import groups_there, tables
 from surd.report.dataset.samples import Choice, Samples, gather
 from surd.report.page import Section, body
 from surd.stages.collected import collected
+from surd.stages.filter.rules import LABELS
 from surd.store.workspace import Manifest, Workspace
 
 _TRIPLES = 96
@@ -61,7 +62,7 @@ def sections(
     description = read_description(workspace.storage)
     first, examples = funnel.section(steps, choice, samples, description)
     found: list[Section | None] = [first, sources.section(collected(workspace))]
-    data: dict[str, Any] = {"samples": samples.entries, "examples": examples}
+    data: dict[str, Any] = {"samples": samples.entries, "examples": examples, "labels": LABELS}
     shown = steps.steps["kept"] if "verdicts" in groups else total
     for name, made in (
         ("scores", scores.section(scored, thresholds, steps.whys, "verdicts" in groups)),

@@ -18,6 +18,8 @@ _EVALUATION = "evaluation.json"
 _DEMO = "demo:"
 """Before the names of sets whose pictures are judged exactly."""
 _ROW_PX = 28
+_FRAME_PX = 75
+"""Of a plot's title and axis."""
 
 
 def evaluation_section(run: Run) -> Section | None:
@@ -155,7 +157,7 @@ def interval_spec(
     ]
     spec: dict[str, Any] = (
         alt.layer(*layers)
-        .properties(width="container", height=_ROW_PX * len(order), title=title)
+        .properties(width="container", height=_FRAME_PX + _ROW_PX * len(order), title=title)
         .to_dict()
     )
     return spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from surd.pages.plot import plot
+from surd.pages.plot import HEIGHT_PX, plot
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body, thumbnail
 from surd.report.runs.read import Run, anchor
@@ -81,6 +81,6 @@ def _spec(
         lines = lines.encode(alt.Color("measure:N", sort=None, legend=legend))
     layers = lines.mark_line(opacity=0.8) + lines.mark_point(filled=True, size=40, opacity=1)
     spec: Mapping[str, Any] = layers.properties(
-        width="container", height=200, title=title
+        width="container", height=HEIGHT_PX, title=title
     ).to_dict()
     return spec

@@ -23,8 +23,8 @@ Bools = npt.NDArray[np.bool_]
 
 REASONS = {
     "opt_out": "the site asks not to use the image for AI",
-    "no_image": "the image is not available; the detail is its status",
-    "no_prompt": "the complex prompt is missing or has no words; the detail is its status",
+    "no_image": "the image is not available",
+    "no_prompt": "the complex prompt is missing or has no words",
     "no_caption": "no simple prompt",
     "gone": "its source no longer has it; surd collect --refresh checks again",
     "clip_threshold": "cosine(image, simple prompt) is too low",
@@ -41,12 +41,38 @@ REASONS = {
     "languages": "the complex prompt is in another language",
     "min_words": "the complex prompt has too few words",
     "watermark_words": "the caption mentions a watermark or a logo",
-    "duplicate": "a better copy of the same picture is kept; the detail names the kind and the id",
+    "duplicate": "a better copy of the same picture is kept",
     "max_per_prompt": "better samples have the same complex prompt",
     "max_per_author": "the author has better samples",
-    "manual": "decided by hand; the detail is drop, or keep, which overrules other reasons",
+    "manual": "decided by hand, which overrules other reasons",
 }
-"""Every reason a verdict can give."""
+"""Every reason a verdict can give, as a sentence."""
+
+LABELS = {
+    "opt_out": "opted out of AI",
+    "no_image": "no image",
+    "no_prompt": "no complex prompt",
+    "no_caption": "no simple prompt",
+    "gone": "gone from its source",
+    "clip_threshold": "simple prompt does not fit",
+    "complex_threshold": "complex prompt does not fit",
+    "min_margin": "simple prompt fits no better",
+    "min_itm": "simple prompt does not match",
+    "min_aesthetic": "low aesthetic score",
+    "max_nsfw": "not safe for work",
+    "max_nsfw_level": "not safe for work (source)",
+    "nsfw_words": "explicit words",
+    "min_side": "too small",
+    "max_aspect": "too long and narrow",
+    "languages": "another language",
+    "min_words": "too few words",
+    "watermark_words": "mentions a watermark",
+    "duplicate": "duplicate",
+    "max_per_prompt": "too many of its prompt",
+    "max_per_author": "too many of its author",
+    "manual": "by hand",
+}
+"""Every reason in a few words, for buttons and marks."""
 
 MISSING = ("opt_out", "no_image", "no_prompt", "no_caption")
 """Reasons that no decision by hand can mend: there is nothing to publish."""

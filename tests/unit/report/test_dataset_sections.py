@@ -15,14 +15,8 @@ from support_report import RECIPE, judged_workspace, rows, shown_workspace
 from surd.build.verdicts import funnel
 from surd.errors import WorkspaceError
 from surd.pages.templates import as_json
-from surd.report.dataset.composition import (
-    OTHERS,
-    Composition,
-    Words,
-    _count,
-    axis_end,
-    section,
-)
+from surd.report.dataset.axes import axis_end, axis_range
+from surd.report.dataset.composition import OTHERS, Composition, Words, _count, section
 from surd.report.dataset.rows import groups_there, read
 from surd.report.dataset.samples import BUDGET_BYTES
 from surd.report.dataset.sections import sections
@@ -160,6 +154,13 @@ def test_words_are_counted_without_case_and_signs_and_rare_ones_are_forgotten_in
 )
 def test_an_axis_ends_before_a_tail_that_holds_hardly_anything(counts: list[int], end: int) -> None:
     assert axis_end(np.array(counts)) == end
+
+
+def test_an_axis_of_scores_leaves_out_both_tails() -> None:
+    counts = np.array([1] + [0] * 9 + [40, 60, 30] + [0] * 20 + [1])
+    assert axis_range(counts) == (10, 13)
+    assert axis_range(counts[::-1]) == (21, 24)
+    assert axis_range(np.array([0, 3, 9, 1, 0])) == (1, 4)
 
 
 def test_samples_beyond_an_axis_are_counted() -> None:
