@@ -15,6 +15,8 @@ from surd.store.storage import is_temporary
 from surd.store.workspace import Workspace, part_name
 
 CACHE = "adapter/cache"
+MAP = "view"
+"""The viewer's, which imports what is built here."""
 _WRITTEN_S = 3600
 """A file written longer ago than this will not be finished any more."""
 
@@ -42,6 +44,7 @@ def find(workspace: Workspace) -> list[Removable]:
         "leftovers of runs that were killed": ("nobody reads them", _leftovers(workspace, groups)),
         "parts without samples": ("nobody reads them", _orphans(workspace, groups[1:])),
         "caches of training": ("the next training computes them again", _below(workspace, CACHE)),
+        "map of surd view": ("surd view computes it again", _below(workspace, MAP)),
         "vectors of other language models": (
             f"the recipe names {used}; surd embed-llm computes them again, or import them again",
             (file for group in unused for file in _below(workspace, group)),

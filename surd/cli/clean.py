@@ -23,8 +23,9 @@ def clean(
 ) -> None:
     """Delete what can be computed again or nobody reads any more; lists it and asks first.
 
-    These are caches of training, vectors of language models that the recipe no longer names, parts
-    without samples, and what killed runs left. Not to be run during a training.
+    These are caches of training, the map of surd view, vectors of language models that the recipe
+    no longer names, parts without samples, and what killed runs left. Not to be run during a
+    training.
 
     Example: surd clean my-data
     """

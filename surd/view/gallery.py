@@ -18,6 +18,7 @@ from surd.pages.text import visible
 from surd.stages.filter.rules import LABELS
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
+from surd.view.map import inside
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query
 from surd.view.state import Snapshot, View
@@ -25,6 +26,8 @@ from surd.view.state import Snapshot, View
 PAGE_ROWS = 60
 MOST_NEAREST = 600
 """Images a search by CLIP leads to, at most."""
+MOST_POINTS = 20_000
+"""Images on the map, at most."""
 
 Positions = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float32]
@@ -193,9 +196,35 @@ def by_hand(now: Snapshot) -> Bools:
 def found(view: View, now: Snapshot, query: Query) -> list[str]:
     """The ids of all samples that a query finds, on whatever page."""
     positions, _ = _found(view, now, query, _among(view, now, query))
+    return _ids(view, now.index, np.sort(positions))
+
+
+def points(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
+    """What the map shows of a query: of many samples those that come first by their ids, which are
+    hashes; ``total`` is how many there would be."""
+    index = now.index
+    positions = np.sort(_found(view, now, query, _among(view, now, query))[0])
+    places = view.map(index)[positions]
+    there = ~np.isnan(places[:, 0])
+    positions, places = positions[there], places[there]
+    total = len(positions)
+    if total > MOST_POINTS:
+        first = np.sort(np.argpartition(index.keys[positions], MOST_POINTS)[:MOST_POINTS])
+        positions, places = positions[first], places[first]
+    return {
+        "total": total,
+        "ids": _ids(view, index, positions),
+        "x": places[:, 0].astype(int).tolist(),
+        "y": places[:, 1].astype(int).tolist(),
+        "states": [state_of(now, int(position)) for position in positions],
+    }
+
+
+def _ids(view: View, index: Index, positions: Positions) -> list[str]:
+    """The ids at ascending positions."""
     wanted: dict[int, list[int]] = {}
     for position in positions:
-        part, row = now.index.place(int(position))
+        part, row = index.place(int(position))
         wanted.setdefault(part, []).append(row)
     ids: list[str] = []
     for part, rows in wanted.items():
@@ -217,6 +246,8 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
     if query.source:
         known = query.source in index.sources
         among &= (index.source == index.sources.index(query.source)) if known else False
+    if query.lasso:
+        among &= inside(query.polygon, view.map(index))
     if query.words or query.tag:
         among &= _with_words(view, now, query, among)
     return among

@@ -84,26 +84,26 @@ def nearest(
             continue
         before_part()
         for table in workspace.read_batches("clip", part, ["image_embedding"], _BATCH_ROWS):
-            rows, vectors = _vectors(table["image_embedding"])
+            rows, found = vectors(table["image_embedding"])
             positions = start + rows
             start += table.num_rows
             usable = (positions < end) & among[np.minimum(positions, end - 1)]
             if not usable.any():
                 continue
-            if vectors.shape[1] != len(query):
+            if found.shape[1] != len(query):
                 raise SurdError(
-                    f"the images were scored by a CLIP model with {vectors.shape[1]} "
+                    f"the images were scored by a CLIP model with {found.shape[1]} "
                     f"dimensions, but this text has {len(query)}; run: "
                     f"{command('score', workspace.location)}"
                 )
             best = np.concatenate([best, positions[usable]])
-            scores = np.concatenate([scores, vectors[usable].astype(np.float32) @ query])
+            scores = np.concatenate([scores, found[usable].astype(np.float32) @ query])
             order = np.lexsort((best, -scores))[:count]
             best, scores = best[order], scores[order]
     return best, scores
 
 
-def _vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+def vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
     """Rows that have an embedding, and their embeddings ``[m, d]``."""
     lists = column.combine_chunks()
     rows = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))

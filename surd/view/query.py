@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
+
+import numpy as np
+import numpy.typing as npt
 
 from surd.stages.filter.rules import REASONS
 from surd.store.manual import REASON
@@ -17,6 +21,7 @@ ORDERS = ("down", "up")
 FILTERS = tuple(name for name in REASONS if name != REASON)
 """Reasons that filters give."""
 _MAX_CHARS = 1_000
+_LASSO = re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4}\.\d{1,4}){2,}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Query:
     """What the images are to show, by CLIP."""
     like: str = ""
     """Id of the image that they are to be like, by CLIP."""
+    lasso: str = ""
+    """What was drawn around them on the map: x and y of each corner, with dots between."""
     sort: str = "collected"
     """One of SORTS; not heeded with `text` and `like`, which sort by themselves."""
     order: str = "down"
@@ -47,12 +54,18 @@ class Query:
         """Whether CLIP is needed, and sorts."""
         return bool(self.text or self.like)
 
-    def url(self, **changes: Any) -> str:
-        """The gallery's address for this query with changes, back on its first page."""
+    @property
+    def polygon(self) -> npt.NDArray[np.float32]:
+        """The lasso's corners ``[corners, 2]``."""
+        return np.array(self.lasso.split("."), np.float32).reshape(-1, 2)
+
+    def url(self, at: str = "/", **changes: Any) -> str:
+        """The gallery's address for this query with changes, back on its first page; or that of
+        another page for the same samples."""
         changed = replace(self, **({"page": 1} | changes))
         usual = asdict(Query())
         told = {name: value for name, value in asdict(changed).items() if value != usual[name]}
-        return "/?" + urlencode(told) if told else "/"
+        return f"{at}?{urlencode(told)}" if told else at
 
 
 def parse(asked: Mapping[str, str]) -> Query:
@@ -68,6 +81,8 @@ def parse(asked: Mapping[str, str]) -> Query:
             given.pop(name, None)
     if not is_id(given.get("like", "")):
         given.pop("like", None)
+    if not _LASSO.fullmatch(given.get("lasso", "")):
+        given.pop("lasso", None)
     page = asked.get("page", "")
     number = int(page) if page.isascii() and page.isdigit() and len(page) < 10 else 1
     return Query(**given, page=max(1, number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import secrets
 from functools import cache
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from surd.dataset.edit import BULK, change_all, change_of, what_of, write_one
 from surd.dataset.simple_prompts import simple_prompts, tag_counts
-from surd.errors import SurdError
+from surd.errors import SurdError, command
 from surd.pages.templates import STYLE, templates_in
 from surd.pages.text import number, visible
 from surd.stages.filter.rules import LABELS
@@ -35,6 +36,7 @@ _ASSETS = {
     "style.css": (STYLE, "text/css"),
     "view.css": (_HERE / "assets" / "view.css", "text/css"),
     "view.js": (_HERE / "assets" / "view.js", "text/javascript"),
+    "map.js": (_HERE / "assets" / "map.js", "text/javascript"),
 }
 _ALIKE = 12
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
@@ -54,6 +56,9 @@ def make_app(view: View) -> web.Application:
             web.get("/", viewer.gallery),
             web.get("/sample/{id}", viewer.sample),
             web.get("/like/{id}", viewer.like),
+            web.get("/card/{id}", viewer.card),
+            web.get("/map", viewer.map),
+            web.get("/map/points", viewer.points),
             web.get("/image/{id}", viewer.image),
             web.get("/assets/{name}", viewer.asset),
             web.get("/favicon.ico", viewer.icon),
@@ -106,6 +111,27 @@ class _Viewer:
             return self._render("cards.html.j2", now, cards=cards)
 
         return await self._page(make)
+
+    async def card(self, request: web.Request) -> web.Response:
+        """A piece of a page: the card of one sample."""
+
+        def make() -> str:
+            now = self.view.snapshot()
+            card = gallery.card(self.view, now, self._position(now.index, request), math.nan)
+            return self._render("cards.html.j2", now, cards=[card])
+
+        return await self._page(make)
+
+    async def map(self, request: web.Request) -> web.Response:
+        query = parse(request.query)
+        return await self._page(
+            lambda: self._render("map.html.j2", self.view.snapshot(), query=query)
+        )
+
+    async def points(self, request: web.Request) -> web.Response:
+        """Of the map: places, ids and states."""
+        query = parse(request.query)
+        return await self._answer(lambda: gallery.points(self.view, self.view.snapshot(), query))
 
     async def image(self, request: web.Request) -> web.Response:
         def read() -> tuple[bytes, str] | None:
@@ -264,6 +290,7 @@ class _Viewer:
                 pending=now.pending,
                 clip_problem=self.view.encoder.problem,
                 has_clip=bool(self.view.workspace.parts("clip")),
+                score_command=command("score", self.view.workspace.location),
                 **values,
             )
         )

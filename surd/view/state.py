@@ -15,7 +15,9 @@ from surd.store.aligned import read_row
 from surd.store.manual import Decision, Decisions
 from surd.store.workspace import Workspace
 from surd.view import index as indexing
+from surd.view import map as mapping
 from surd.view.index import Bools, Hands, Index
+from surd.view.map import Places
 from surd.view.nearest import TextEncoder, encoder_of
 from surd.view.pending import Applied, applied_edits, pending_edits
 from surd.view.reading import RowReader
@@ -62,6 +64,8 @@ class View:
         self._others: Any = None
         self._index: Index | None = None
         self._applied: Applied = {}
+        self._mapping = threading.Lock()
+        self._map: tuple[Index, Places] | None = None
 
     def snapshot(self) -> Snapshot:
         """How things are now; also what other processes have done meanwhile."""
@@ -88,6 +92,14 @@ class View:
     def index(self) -> Index:
         """The index of the last page, for the pictures on it."""
         return self._index or self.snapshot().index
+
+    def map(self, index: Index) -> Places:
+        """Where each sample lies on the map. Raises SurdError."""
+        with self._mapping:
+            if self._map is None or self._map[0] is not index:
+                places = mapping.load(self.workspace, index, before_part=self.go_on)
+                self._map = index, places
+            return self._map[1]
 
     def go_on(self) -> None:
         """Raise SurdError when the viewer is being stopped: nobody waits for an answer then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from support_browser import patient, until
@@ -285,3 +285,87 @@ def test_pictures_are_sized_and_filters_fold_on_a_phone(page: Page, site: str) -
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.goto(f"{site}/tags")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def place_on_map(page: Page, number: int) -> tuple[float, float]:
+    """Where a picture's point is drawn, in pixels of the window."""
+    page.goto(urljoin(page.url, "/map"))
+    canvas = page.locator("#map")
+    until(page, "document.getElementById('map-count').textContent.endsWith('images')")
+    points = page.evaluate("fetch('/map/points').then((answer) => answer.json())")
+    at = points["ids"].index(id_of(number))
+    box = canvas.bounding_box()
+    assert box is not None
+    ends = [box["x"], box["y"]], [box["width"], box["height"]]
+    found = []
+    for axis, (start, size) in zip("xy", zip(*ends, strict=True), strict=True):
+        low, high = min(points[axis]), max(points[axis])
+        edge = max(1, (high - low) * 0.04)
+        found.append(start + size * (points[axis][at] - low + edge) / (high - low + 2 * edge))
+    return found[0], found[1]
+
+
+def around(x: float, y: float, reach: float = 12) -> list[tuple[float, float]]:
+    corners = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -0.5))
+    return [(x + reach * right, y + reach * down) for right, down in corners]
+
+
+def test_a_line_drawn_on_the_map_selects_what_is_within(page: Page, workspace: Workspace) -> None:
+    first, *others = around(*place_on_map(page, 2))
+    page.mouse.move(*first)
+    page.mouse.down()
+    for corner in others:
+        page.mouse.move(*corner)
+    page.mouse.up()
+    page.wait_for_url("**/?lasso=*")
+    assert shown(page) == [2]
+    page.locator("#selection").get_by_role("button", name="Drop", exact=True).click()
+    page.get_by_text("1 sample decided by hand.").wait_for()
+    assert manual.read(workspace) == {id_of(2): "drop"}
+
+
+def test_the_map_shows_one_image_by_mouse_and_recolours_it(page: Page) -> None:
+    page.mouse.move(*place_on_map(page, 1))
+    card = page.locator("#map-card .sample")
+    card.wait_for()
+    assert card.get_attribute("data-id") == id_of(1)
+    card.hover()
+    card.get_by_role("button", name="Drop").click()
+    until(page, "document.querySelector('#map-card .sample').dataset.state === 'dropped'")
+
+
+def test_the_map_is_used_by_keyboard_alone(page: Page) -> None:
+    place_on_map(page, 0)
+    page.locator("#map").focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowUp")
+    for _ in range(40):
+        page.keyboard.press("Shift+ArrowRight")
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?lasso=*")
+    assert len(shown(page)) == len(SCENES)
+    assert page.locator("#selection [data-picked]").inner_text() == str(len(SCENES))
+
+
+def test_a_finger_draws_on_the_map_and_taps(browser: Browser, site: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = patient(context.new_page())
+    page.goto(site)
+    x, y = place_on_map(page, 4)
+    page.touchscreen.tap(x, y)
+    page.locator(f"#map-card [data-id='{id_of(4)}']").wait_for()
+    finger = context.new_cdp_session(page)
+    kinds = ["touchStart", *["touchMove"] * 4]
+    for kind, (right, down) in zip(kinds, around(x, y), strict=True):
+        finger.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": right, "y": down}]}
+        )
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_url("**/?lasso=*")
+    assert shown(page) == [4]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()

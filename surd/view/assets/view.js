@@ -74,6 +74,7 @@ function show(sample) {
     label.textContent = label.title = sample.label;
     label.className = `tag state ${sample.state}`;
   }
+  document.dispatchEvent(new CustomEvent("decided", { detail: sample }));
   if (!before) return;
   count(before.state, -1);
   count(sample.state, 1);
@@ -272,7 +273,8 @@ async function decideAll(decision) {
   const said = await write("/decide", { ...named(), decision });
   if (!said) return;
   if (allFound) {
-    tellLater(`${said.samples.length.toLocaleString("en")} samples decided by hand.`);
+    const n = said.samples.length;
+    tellLater(`${n.toLocaleString("en")} sample${n === 1 ? "" : "s"} decided by hand.`);
     location.reload();
     return;
   }
@@ -311,6 +313,10 @@ if (selection) {
     }
   });
   showSelection(); // a browser may keep what was checked when one comes back
+  if (location.hash === "#selected") {
+    history.replaceState(null, "", location.pathname + location.search);
+    if (Number(selection.dataset.total)) select("found");
+  }
 }
 
 const size = document.getElementById("size");

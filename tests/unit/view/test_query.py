@@ -10,7 +10,7 @@ ID = "0123456789abcdef0123456789abcdef"
 
 
 def test_a_query_survives_its_own_address() -> None:
-    found = ("a&b=c", "red, cup", "two cups", ID)
+    found = ("a&b=c", "red, cup", "two cups", ID, "1.2.3.4.50.60")
     query = Query("dropped", "min_side", "folder", *found, "cos_simple", "up", 3)
     assert parse(dict(parse_qsl(urlsplit(query.url(page=3)).query))) == query
     assert Query().url() == "/"
