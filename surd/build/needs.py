@@ -30,3 +30,9 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
                 f"{workspace.location}: {group} is missing{part}; first run: "
                 + command(MADE_BY[group], workspace.location)
             )
+
+
+def left_out(workspace: Workspace) -> int:
+    """How many images were not captioned, since they had no complex prompt."""
+    infos = (workspace.part_info("captions", part) for part in workspace.parts("captions"))
+    return sum(info.extra.get("counts", {}).get("no_prompt", 0) for info in infos if info)

@@ -77,7 +77,7 @@ def filter_(
     Example: surd filter my-data --clip-threshold 0.28 --min-side 512
     """
     from surd.build.filter_history import remember, step_back
-    from surd.build.needs import need_groups
+    from surd.build.needs import left_out, need_groups
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel
     from surd.cli.running import run_stage
@@ -156,6 +156,12 @@ def filter_(
     if before:
         moved = f"{newly_kept:,} newly kept, {newly_dropped:,} newly dropped"
         say(f"compared with the previous verdicts: {moved}")
+    images = left_out(workspace) if "complex_prompt" not in recipe.publish.require else 0
+    if images:
+        say(
+            f"{images:,} images without a complex prompt are not captioned yet; run: "
+            + command("build", "-o", folder)
+        )
     if result.kept == 0:
         say("no samples are left; look at the scores: " + command("filter", folder, "--suggest"))
     elif dry_run:

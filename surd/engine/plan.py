@@ -24,7 +24,8 @@ class PartState:
     state: Freshness
     why: str = ""
     inputs: Mapping[str, str] | None = None
-    """Group -> digest of the part to read; None while one of them is not there."""
+    """Group -> digest of the part to read, and what the stage leaves out; None while a group is not
+    there."""
     info: PartInfo | None = None
     rows: int = 0
     """Samples in the part."""
@@ -39,8 +40,12 @@ def plan(
     parts = workspace.parts("samples") if parts is None else parts
     storage = workspace.storage
     texts = edits.current(workspace) if stage.edited else {}
+    leaves = stage.leaves(params)
     found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part, texts), FOOTERS)
-    inputs = dict(zip(parts, found, strict=True))
+    inputs = {
+        part: one if isinstance(one, str) else {**one, **leaves}
+        for part, one in zip(parts, found, strict=True)
+    }
     if stage.scope == "table":
         whole = _joined(list(inputs.values()))
         if stage.by_hand and not isinstance(whole, str):

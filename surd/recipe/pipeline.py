@@ -50,14 +50,18 @@ def stage_named(name: str) -> Stage:
 
 
 def params_of(recipe: Recipe, stage: Stage) -> Params:
-    """The stage's parameters within a recipe: the key of the same name, or ``caption``; for the
-    filter also what ``publish`` requires of a sample."""
-    told = recipe.caption
+    """The stage's parameters within a recipe: the key of the same name, or ``caption``; for those
+    that caption and for the filter also what ``publish`` requires of a sample."""
+    told, require = recipe.caption, recipe.publish.require
+    if stage is caption.STAGE:
+        return caption.WithRequired(**dict(told), require=require)
     if stage.name == "dense":
-        return dense.params_from(told, told.dense)
+        return dense.params_from(told, told.dense, require)
     if stage.name == "tags":
-        return tags.params_from(told.tags, batch_size=told.batch_size, device=told.device)
+        return tags.params_from(
+            told.tags, batch_size=told.batch_size, device=told.device, require=require
+        )
     if stage is filter.STAGE:
-        return WithRequired(**dict(recipe.filter), require=recipe.publish.require)
+        return WithRequired(**dict(recipe.filter), require=require)
     params: Params = getattr(recipe, stage.name)
     return params

@@ -56,6 +56,10 @@ def _no_models(_: Params) -> Sequence[str | None]:
     return ()
 
 
+def _nothing(_: Params) -> Mapping[str, str]:
+    return {}
+
+
 def _one_place(params: Params) -> Sequence[Params]:
     return [params]
 
@@ -107,6 +111,10 @@ class Stage:
     """Statuses of rows that would come out the same again; others are computed with their part."""
     passing: tuple[str, ...] = ()
     """Statuses of rows that another try may change, as of a server that gave no answer."""
+    leaves: Callable[[Any], Mapping[str, str]] = _nothing
+    """What decides, by the parameters, which rows get a status that is not `final`, and so wait
+    until it is otherwise: name -> value. It belongs to the fingerprint of a part, and not to the
+    key of a row, so that no row with a result is computed again for it."""
     upgrades: Mapping[int, Callable[[pa.Table, Any], pa.Table]] = field(default_factory=dict)
     """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100

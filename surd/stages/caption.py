@@ -11,8 +11,17 @@ from pydantic import Field, field_validator, model_validator
 
 from surd.params import apart
 from surd.stages.base import Batch, Stage, StageFunction
-from surd.stages.captioners import Asking, CaptionerParams, Found, proposals
+from surd.stages.captioners import (
+    Asking,
+    CaptionerParams,
+    Found,
+    is_of_use,
+    leaves,
+    proposals,
+    statuses_of,
+)
 from surd.stages.dense import DenseOptions
+from surd.stages.filter.params import TRIPLE, Piece
 from surd.stages.tags import TagOptions
 from surd.store.schema import CAPTIONS
 from surd.text.caption_cleaning import clean_caption
@@ -78,6 +87,12 @@ class CaptionParams(CaptionerParams):
         return self
 
 
+class WithRequired(CaptionParams):
+    """With what ``publish.require`` says: who cannot be published needs no caption."""
+
+    require: tuple[Piece, ...] = apart(TRIPLE, "what a published sample has")
+
+
 _BLIPS = ("blip-image-captioning", "demo:captioner")
 
 
@@ -97,7 +112,10 @@ def _caption(batches: Iterable[Batch], params: CaptionParams) -> Iterator[pa.Tab
 
 def _table(some: Opened[Any], found: Found, params: CaptionParams) -> pa.Table:
     given = _given(some.table, params)
-    statuses = some.statuses
+    statuses = [
+        "ok" if status == "no_prompt" and texts and params.given == "only" else status
+        for status, texts in zip(statuses_of(some, params), given, strict=True)
+    ]
     details: list[str | None] = [None] * len(statuses)
     candidates = [[_candidate(text, "given") for text in texts] for texts in given]
     for i, proposed in found.items():
@@ -122,7 +140,11 @@ def _table(some: Opened[Any], found: Found, params: CaptionParams) -> pa.Table:
 
 
 def _is_wanted(params: CaptionParams, table: pa.Table) -> list[bool]:
-    return [not texts or params.given != "only" for texts in _given(table, params)]
+    given, of_use = _given(table, params), is_of_use(params, table)
+    return [
+        wanted and (not texts or params.given != "only")
+        for texts, wanted in zip(given, of_use, strict=True)
+    ]
 
 
 def _given(table: pa.Table, params: CaptionParams) -> list[list[str]]:
@@ -183,13 +205,14 @@ STAGE = Stage(
     name="caption",
     group="captions",
     version=5,
-    reads={"images": ("bytes",), "samples": ("simple_prompt", "captions")},
+    reads={"images": ("bytes",), "samples": ("prompt", "simple_prompt", "captions")},
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
     passing=("no_answer",),
     upgrades={2: _cleaned_again, 3: _cleaned_again, 4: _cleaned_again},
+    leaves=leaves,
     schema=CAPTIONS,
-    params=CaptionParams,
+    params=WithRequired,
     open=open_,
     models=lambda params: (params.model,),
     workers="one",

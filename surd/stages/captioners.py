@@ -56,6 +56,37 @@ class CaptionerParams(Params):
     )
 
 
+def is_of_use(params: Params, table: pa.Table) -> list[bool]:
+    """Of each row whether what a model says of its image could be published: not without the
+    column ``prompt`` where ``params.require`` has the complex prompt."""
+    if "complex_prompt" not in _required(params):
+        return [True] * table.num_rows
+    return [bool((prompt or "").strip()) for prompt in table["prompt"].to_pylist()]
+
+
+def statuses_of(some: Opened[Any], params: Params) -> list[str]:
+    """As ``some`` has them; ``no_prompt`` in place of ok for images that are of no use."""
+    return [
+        "no_prompt" if status == "ok" and not of_use else status
+        for status, of_use in zip(some.statuses, is_of_use(params, some.table), strict=True)
+    ]
+
+
+def leaves(params: Params) -> dict[str, str]:
+    """See :class:`surd.stages.base.Stage`. Nothing where a complex prompt is required, as by
+    default: the fingerprints of such parts are those from before anything was left out."""
+    require = _required(params)
+    if not require or "complex_prompt" in require:
+        return {}
+    return {"publish.require": ", ".join(require)}
+
+
+def _required(params: Params) -> Sequence[str]:
+    """What ``publish.require`` says; nothing where the parameters are not a recipe's."""
+    required: Sequence[str] = getattr(params, "require", ())
+    return required
+
+
 @dataclass(frozen=True)
 class Asking:
     """What a captioner is asked for."""

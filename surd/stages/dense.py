@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import Field
 
-from surd.params import ModelName, Params
+from surd.params import ModelName, Params, apart
 from surd.stages.base import Batch, Stage, StageFunction
-from surd.stages.captioners import Asking, CaptionerParams, Found, proposals
+from surd.stages.captioners import (
+    Asking,
+    CaptionerParams,
+    Found,
+    is_of_use,
+    leaves,
+    proposals,
+    statuses_of,
+)
+from surd.stages.filter.params import Piece
 from surd.store.schema import DENSE
 from surd.text.chat_answers import unwrapped
 
@@ -37,13 +47,16 @@ class DenseParams(CaptionerParams):
     """All that the stage needs to know."""
 
     max_new_tokens: int
+    require: tuple[Piece, ...] = apart((), "what a published sample has")
 
 
-def params_from(caption: CaptionerParams, options: DenseOptions) -> DenseParams:
+def params_from(
+    caption: CaptionerParams, options: DenseOptions, require: tuple[Piece, ...] = ()
+) -> DenseParams:
     """The stage's parameters from those of ``caption`` and ``caption.dense``."""
     shared = {name: getattr(caption, name) for name in CaptionerParams.model_fields}
     own = {**options.model_dump(), "model": options.model or caption.model}
-    return DenseParams(**{**shared, **own})
+    return DenseParams(**{**shared, **own}, require=require)
 
 
 def open_(params: DenseParams) -> StageFunction:
@@ -58,16 +71,17 @@ def _caption(batches: Iterable[Batch], params: DenseParams) -> Iterator[pa.Table
     from surd.models.captions import Wanted
 
     wanted = Wanted(samples=0, num_beams=1, max_new_tokens=params.max_new_tokens)
-    for some, found in proposals(batches, Asking(params, wanted, "dense")):
-        yield _table(some, found)
+    rows = partial(is_of_use, params)
+    for some, found in proposals(batches, Asking(params, wanted, "dense", rows=rows)):
+        yield _table(some, found, params)
 
 
 Row = tuple[str, str | None, str | None]
 """Status, detail and caption."""
 
 
-def _table(some: Opened[Any], found: Found) -> pa.Table:
-    rows: list[Row] = [(status, None, None) for status in some.statuses]
+def _table(some: Opened[Any], found: Found, params: DenseParams) -> pa.Table:
+    rows: list[Row] = [(status, None, None) for status in statuses_of(some, params)]
     for i, said in found.items():
         rows[i] = _row(said)
     columns: Iterable[Sequence[str | None]] = zip(*rows, strict=True) if rows else ([], [], [])
@@ -99,11 +113,12 @@ STAGE = Stage(
     name="dense",
     group="dense",
     version=2,
-    reads={"images": ("bytes",)},
+    reads={"images": ("bytes",), "samples": ("prompt",)},
     row_inputs={"images": ("sha256",)},
     final=("ok", "empty"),
     passing=("no_answer",),
     upgrades={1: _unwrapped_again},
+    leaves=leaves,
     schema=DENSE,
     params=DenseParams,
     open=open_,

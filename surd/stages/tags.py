@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from surd.params import ModelName, Params, runtime
+from surd.params import ModelName, Params, apart, runtime
 from surd.stages.base import Batch, Stage, StageFunction
+from surd.stages.captioners import is_of_use, leaves, statuses_of
+from surd.stages.filter.params import Piece
 from surd.store.schema import TAGS
 
 if TYPE_CHECKING:
@@ -37,11 +39,14 @@ class TagParams(TagOptions):
 
     batch_size: int = runtime(32, "images per batch", ge=1)
     device: str = runtime("auto", "auto, cpu, cuda or cuda:N")
+    require: tuple[Piece, ...] = apart((), "what a published sample has")
 
 
-def params_from(options: TagOptions, *, batch_size: int, device: str) -> TagParams:
+def params_from(
+    options: TagOptions, *, batch_size: int, device: str, require: tuple[Piece, ...] = ()
+) -> TagParams:
     """The stage's parameters from those of ``caption.tags`` and ``caption``."""
-    return TagParams(**options.model_dump(), batch_size=batch_size, device=device)
+    return TagParams(**options.model_dump(), batch_size=batch_size, device=device, require=require)
 
 
 def open_(params: TagParams) -> StageFunction:
@@ -65,14 +70,17 @@ def _tag(batches: Iterable[Batch], params: TagParams) -> Iterator[pa.Table]:
         return list(tagger().score([some.pictures[i] for i in rows]))
 
     for some in opened(
-        batches, lambda image: tagger().prepare(image), side_px=lambda: tagger().side_px
+        batches,
+        lambda image: tagger().prepare(image),
+        side_px=lambda: tagger().side_px,
+        wanted=partial(is_of_use, params),
     ):
         found = [
             row
             for piece in at_once.each(partial(scores, some), some.usable, _too_large)
             for row in piece
         ]
-        statuses = some.statuses
+        statuses = statuses_of(some, params)
         lists: list[list[dict[str, Any]] | None] = [None] * len(statuses)
         for i, probabilities in zip(some.usable, found, strict=True):
             lists[i] = _chosen(tagger(), probabilities, params)
@@ -112,9 +120,10 @@ STAGE = Stage(
     name="tags",
     group="tags",
     version=1,
-    reads={"images": ("bytes",)},
+    reads={"images": ("bytes",), "samples": ("prompt",)},
     row_inputs={"images": ("sha256",)},
     final=("ok", "empty"),
+    leaves=leaves,
     schema=TAGS,
     params=TagParams,
     open=open_,

@@ -113,7 +113,10 @@ CAPTIONS = pa.schema(
     [
         _ID,
         described(
-            "status", pa.string(), "ok, no_image, decode_error, empty or no_answer", nullable=False
+            "status",
+            pa.string(),
+            "ok, no_image, no_prompt, decode_error, empty or no_answer",
+            nullable=False,
         ),
         described("detail", pa.string(), "one line about empty and no_answer, where more is known"),
         described(
@@ -137,7 +140,10 @@ DENSE = pa.schema(
     [
         _ID,
         described(
-            "status", pa.string(), "ok, no_image, decode_error, empty or no_answer", nullable=False
+            "status",
+            pa.string(),
+            "ok, no_image, no_prompt, decode_error, empty or no_answer",
+            nullable=False,
         ),
         described("detail", pa.string(), "one line about empty and no_answer, where more is known"),
         described(
@@ -149,7 +155,9 @@ DENSE = pa.schema(
 TAGS = pa.schema(
     [
         _ID,
-        described("status", pa.string(), "ok, no_image, decode_error or empty", nullable=False),
+        described(
+            "status", pa.string(), "ok, no_image, no_prompt, decode_error or empty", nullable=False
+        ),
         described(
             "tags",
             pa.string(),

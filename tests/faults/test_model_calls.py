@@ -235,3 +235,50 @@ def test_merged_workspaces_have_each_sample_once_and_no_model_is_asked_again(
 def parts(folder: Path) -> dict[str, str]:
     """Of all groups but the samples, whose footers tell how they were collected."""
     return {name: digest for name, digest in digests(folder).items() if "samples" not in name}
+
+
+def some_without_prompts(folder: Path) -> None:
+    """Twelve pictures; every third has no prompt."""
+    add_pictures(folder, range(12))
+    for number in range(0, 12, 3):
+        (folder / f"{number:03}.txt").unlink()
+
+
+def test_what_cannot_be_published_is_captioned_once_it_can(
+    surd: Surd, tmp_path: Path, notes: Path
+) -> None:
+    folder, pictures = tmp_path / "w", tmp_path / "pictures"
+    some_without_prompts(pictures)
+    assert surd(*build(folder, pictures, 5)).code == 0
+    assert counted(notes)["caption"] == 8
+    statuses = pq.read_table(folder / "captions")["status"].to_pylist()
+    assert Counter(statuses) == {"ok": 8, "no_prompt": 4}
+    verdicts = pq.read_table(folder / "verdicts")["reasons"].to_pylist()
+    assert [[one["reason"] for one in some] for some in verdicts].count(["no_prompt"]) == 4
+
+    (pictures / "000.txt").write_text("masterpiece, thing 0")
+    assert surd("collect", str(folder), "--refresh", "-q").code == 0
+    assert surd("build", "-o", str(folder), "-q", "--until", "filter").code == 0
+    assert counted(notes)["caption"] == 9
+
+    pairs = "publish.require=[image,simple_prompt]"
+    said = surd("filter", str(folder), "--set", pairs).out
+    assert "3 images without a complex prompt are not captioned yet; run: surd build" in said
+    for require in (pairs, "publish.require=[image,simple_prompt,complex_prompt]", pairs):
+        ran = surd("build", "-o", str(folder), "-q", "--until", "filter", "--set", require)
+        assert ran.code == 0
+        assert counted(notes)["caption"] == 12
+    assert set(pq.read_table(folder / "captions")["status"].to_pylist()) == {"ok"}
+
+
+def test_what_is_left_out_does_not_depend_on_how_often_a_build_stopped(
+    surd: Surd, tmp_path: Path, notes: Path, interrupt: Interrupt
+) -> None:
+    pictures = tmp_path / "pictures"
+    some_without_prompts(pictures)
+    for name in ("once", "twice"):
+        if name == "twice":
+            interrupt.at = ("caption", 8 + 5)
+            assert surd(*build(tmp_path / name, pictures, 5)).code == 130
+        assert surd(*build(tmp_path / name, pictures, 5)).code == 0
+    assert digests(tmp_path / "once") == digests(tmp_path / "twice")

@@ -272,10 +272,13 @@ def _missing(rows: Rows, params: FilterParams) -> Iterator[Finding]:
     yield Finding("opt_out", np.flatnonzero(opted_out))
     no_image = np.flatnonzero(~ok & ~opted_out)
     yield Finding("no_image", no_image, details=_words_of(image, no_image))
+    wanted = ok
     if "complex_prompt" in params.required():
-        no_prompt = np.flatnonzero(~pc.equal(prompt, "ok").to_numpy(zero_copy_only=False))
+        has_prompt = pc.equal(prompt, "ok").to_numpy(zero_copy_only=False)
+        no_prompt = np.flatnonzero(~has_prompt)
         yield Finding("no_prompt", no_prompt, details=_words_of(prompt, no_prompt))
-    yield Finding("no_caption", np.flatnonzero(ok & ~rows.has_caption))
+        wanted = ok & has_prompt  # others were not captioned
+    yield Finding("no_caption", np.flatnonzero(wanted & ~rows.has_caption))
     yield Finding("gone", np.flatnonzero(rows.gone))
 
 

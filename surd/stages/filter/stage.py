@@ -76,7 +76,7 @@ def _numbers(values: npt.NDArray[np.floating] | None, count: int) -> pa.Array:
 STAGE = Stage(
     name="filter",
     group="verdicts",
-    version=2,
+    version=3,  # of 2, what was not captioned for want of a prompt also had no_caption
     reads={
         "samples": ("nsfw_level", "author"),
         "images": ("status", "width", "height"),
