@@ -9,6 +9,7 @@ import typer
 
 from surd.cli.options import Folder, Json, Quiet
 from surd.cli.printing import print_json, say, shown
+from surd.cli.running import print_summary
 from surd.errors import SurdError, command
 
 _TAGS_SHOWN = 50
@@ -109,10 +110,11 @@ def edit(
         where = _Where(chosen if ids else None, containing, all_)
         outcome = _change(workspace, action, actions[action], where, write=not dry_run)
         result = asdict(outcome)
+    done: list[Any] = []
     if apply and not dry_run:
         from surd.build.by_hand import apply as bring_up_to_date
 
-        bring_up_to_date(workspace, quiet=quiet or json_)
+        done = bring_up_to_date(workspace, quiet=quiet or json_)
     if json_:
         print_json({"action": action or None, "dry_run": dry_run, "applied": apply, **result})
         return
@@ -120,6 +122,8 @@ def edit(
     if dry_run:
         say("nothing was written (--dry-run)")
     elif apply:
+        for summary in done:
+            print_summary(summary)
         say(f"next: {command('publish', folder)}")
     elif result.get("changed"):
         _say_next(workspace)

@@ -54,7 +54,7 @@ def inspect(
     if not matches and query is None:
         raise SurdError(f"{place}: has no samples yet; run: {command('collect', place)}")
     if not matches:
-        raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompt")
+        raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompts")
     if len(matches) == 1:
         found = sample(workspace, matches[0])
         if json_:

@@ -61,7 +61,7 @@ def run(
         for summary in build(Workspace(folder), recipe, Options(**options)):
             summaries.append(summary)
             if as_json is False:
-                _print_summary(summary)
+                print_summary(summary)
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue")
         sys.exit(130)
@@ -85,7 +85,8 @@ def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None
                 sys.exit(1)
 
 
-def _print_summary(summary: Any) -> None:
+def print_summary(summary: Any) -> None:
+    """What one stage did, in a line."""
     for problem in summary.problems:
         warn(f"{problem} (the records read so far are kept)")
     name = summary.stage.replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,18 @@ from urllib.parse import urlsplit
 
 import pyarrow.compute as pc
 
-from surd.dataset.simple_prompts import Written
+from surd.dataset.simple_prompts import COLUMNS, Written
+from surd.dataset.simple_prompts import column as simple_column
 from surd.stages.filter.rules import told_number
 from surd.store import edits
-from surd.store.aligned import read_row
+from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
 _SEARCHED = ("url", "path", "source_id", "prompt")
+_SHOWN = ("source", *_SEARCHED, *COLUMNS["samples"])
+_ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
+"""For these no prompts are read: a simple prompt that is nothing else is none."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Match:
 
 
 def find(workspace: Workspace, query: str | None, limit: int) -> list[Match]:
-    """Samples whose id begins with ``query``, or whose url, path or prompt contains it.
+    """Samples whose id begins with ``query``, or whose url, path or prompt, simple or complex,
+    contains it.
 
     Case does not matter. An exact id, url, path or source id is found alone. None: the first
     samples there are.
@@ -50,13 +56,19 @@ def find(workspace: Workspace, query: str | None, limit: int) -> list[Match]:
 
 
 def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match, bool]]:
-    for part in workspace.parts("samples"):
-        table = workspace.read("samples", part, ["id", "source", *_SEARCHED])
+    in_words = query is not None and not _ID_BEGINNING.fullmatch(query.lower())
+    columns = {**(COLUMNS if in_words else {}), "samples": _SHOWN}
+    there = parts_there(workspace, columns)
+    texts = Written.of(edits.read(workspace))
+    for part in sorted(there["samples"]):
+        tables = read_aligned(workspace, part, columns, there=there)
+        table = tables["samples"]
         mask = None
         if query is not None:
             mask = pc.starts_with(table["id"], query.lower())
-            for column in _SEARCHED:
-                hit = pc.match_substring(table[column], query, ignore_case=True)
+            searched = [table[name] for name in _SEARCHED]
+            for column in [*searched, *([simple_column(tables, texts)] if in_words else [])]:
+                hit = pc.match_substring(column, query, ignore_case=True)
                 mask = pc.or_(mask, pc.fill_null(hit, False))
         for row, values in enumerate(table.to_pylist()):
             if mask is None or mask[row].as_py():

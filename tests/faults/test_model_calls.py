@@ -187,7 +187,8 @@ def test_edited_prompts_alone_are_scored_and_embedded_again_and_survive_new_capt
     notes.unlink()
     assert surd("edit", folder, *three, "--simple", "a red cup", "-q").code == 0
     assert surd(*embed(folder, model)).code == 2, "not scored yet"
-    assert surd("edit", folder, "--apply", "-q").code == 0
+    applied = surd("edit", folder, "--apply", "-q").out.splitlines()
+    assert [line.partition(":")[0] for line in applied] == ["score", "dedup", "filter", "next"]
     assert surd(*embed(folder, model)).code == 0
     scored = {name: 3 for name in MODELS if name not in ("caption", "embed")}
     assert counted(notes) == scored | {"embed": 1}, "one text of three samples"

@@ -28,6 +28,7 @@ def test_inspect_is_short_and_says_why_a_sample_was_dropped(
     folder = workspace.location
     assert surd("filter", folder, *LOOSE).code == 0
     surd("edit", folder, sample(3)["id"], "--simple", "a night")
+    assert sample(3)["id"] in surd("inspect", folder, "A night").out  # words of the edit
     told = surd("inspect", folder, sample(3)["id"]).out.splitlines()
     assert "file: night.png" in told and "simple prompt: a night" in told
     assert "verdict: dropped: max_nsfw_level (x against soft)" in told
