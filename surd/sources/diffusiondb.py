@@ -93,8 +93,9 @@ def _metadata_at(path: Path) -> Path:
     found = [path / name for name in _METADATA if (path / name).is_file()]
     if len(found) == 1:
         return found[0]
+    names = " and ".join(_METADATA) if found else " nor ".join(_METADATA)
     raise SourceError(
-        f"{path}: a folder with {'both' if found else 'neither'} {' and '.join(_METADATA)}; name "
+        f"{path}: a folder with {'both' if found else 'neither'} {names}; name "
         "the file with DiffusionDB's metadata as path, and the folder with its zips as images"
     )
 

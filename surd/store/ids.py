@@ -22,7 +22,9 @@ def whole_ids(workspace: Workspace, beginnings: Iterable[str]) -> dict[str, str]
     found: dict[str, list[str]] = {}
     for typed in beginnings:
         if not _BEGINNING.fullmatch(typed.lower()):
-            raise SurdError(f"{typed!r}: not a sample id; an id has 32 hexadecimal digits")
+            raise SurdError(
+                f"{typed!r}: not a sample id; write its 32 hexadecimal digits, or the first few"
+            )
         found[typed] = []
     for part in workspace.parts("samples") if found else ():
         ids = workspace.read("samples", part, ["id"])["id"]

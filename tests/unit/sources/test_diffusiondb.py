@@ -200,7 +200,7 @@ def test_a_folder_stands_for_the_metadata_in_it(tmp_path: Path) -> None:
     write(tmp_path, [row(1)], "metadata-large.parquet")
     with pytest.raises(SourceError, match=r"a folder with both metadata\.parquet and"):
         records(tmp_path)
-    with pytest.raises(SourceError, match=r"a folder with neither metadata\.parquet and"):
+    with pytest.raises(SourceError, match=r"a folder with neither metadata\.parquet nor"):
         records(tmp_path.parent)
 
 
