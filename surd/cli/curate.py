@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from surd.cli.lean import start_lean
 from surd.cli.options import Folder, Json, Overrides, Quiet
 from surd.cli.printing import print_json, say
 from surd.errors import SurdError, WorkspaceError, command
@@ -87,6 +88,7 @@ def filter_(
     from surd.store.manual import Decision
     from surd.store.workspace import Workspace
 
+    start_lean()
     workspace = Workspace(folder)
     back = LAST in (undo or ())
     undo = [id_ for id_ in undo or () if id_ != LAST]

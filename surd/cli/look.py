@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from surd.cli.lean import start_lean
 from surd.cli.options import Folder, Json, Quiet
 from surd.cli.printing import print_json, say, shown
 from surd.errors import SurdError, command
@@ -135,6 +136,7 @@ def report(
     from surd.progress import track
     from surd.report.write import report as write
 
+    start_lean()
     with track("report", None, quiet=quiet) as tick:
         written = write(folder, output, tick)
     if json_:
@@ -157,6 +159,7 @@ def view(
     from surd.store.workspace import Workspace
     from surd.view.serve import serve
 
+    start_lean()
     serve(Workspace(folder), port, say, open_browser=open_)
 
 

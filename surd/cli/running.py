@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from surd.cli.lean import start_lean
 from surd.cli.printing import log_to_stderr, print_json, say, say_collected, warn
 from surd.errors import command
 
@@ -54,6 +55,7 @@ def run(
     from surd.files.images import hush
     from surd.store.workspace import Workspace
 
+    start_lean()
     log_to_stderr()
     hush()
     summaries = []

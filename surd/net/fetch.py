@@ -108,7 +108,7 @@ class Fetcher:
                 self._robots.pop(next(iter(self._robots)))
             reading = asyncio.ensure_future(self._read_robots(origin))
             self._robots[origin] = reading
-        robots = await asyncio.shield(reading)
+        robots = reading.result() if reading.done() else await asyncio.shield(reading)
         if isinstance(robots, Fetched):
             raise Refused(robots.status, f"robots.txt: {robots.detail}", is_final=True)
         if not allows(robots, str(target)):

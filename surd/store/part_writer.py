@@ -19,6 +19,10 @@ import pyarrow.parquet as pq
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
 from surd.store.storage import fsync
 
+_FILE_PAGE_BYTES = 1 << 16
+"""Of columns of files: nearly every file is a page of its own. Pages are copied and summed several
+times while they are written, which is cheap as long as they fit the processor's cache."""
+
 
 class PartWriter:
     """Collects rows into row groups of a fixed size, and their digest.
@@ -39,6 +43,7 @@ class PartWriter:
         self._row_keys: npt.NDArray[np.uint64] | None = None
         small = [f for f in schema if not pa.types.is_large_binary(f.type)]
         self._small = [f.name for f in small]
+        holds_files = len(small) < len(schema)
         types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
         leaves = list(types)
         repetitive = [leaf for leaf, type_ in types.items() if not pa.types.is_float16(type_)]
@@ -51,6 +56,8 @@ class PartWriter:
             use_dictionary=repetitive,
             write_statistics=repetitive,
             write_page_checksum=True,
+            data_page_size=_FILE_PAGE_BYTES if holds_files else None,
+            write_batch_size=1 if holds_files else None,  # rows after which a page may end
         )
 
     def write(self, table: pa.Table) -> None:

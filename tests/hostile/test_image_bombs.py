@@ -17,7 +17,13 @@ from support_bombs import in_a_gigabyte
 from surd.files import images, pixel_budget
 from surd.files.carriers.find import texts_in
 from surd.files.images import ImageProblem, check_decodes, decode, read_header
-from surd.files.structure import MAX_SCANS, MAX_SEGMENTS, too_many_pieces, too_many_scans
+from surd.files.structure import (
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    _at_most_scans,
+    too_many_pieces,
+    too_many_scans,
+)
 
 
 def saved(format_: str, size: tuple[int, int] = (32, 32), **options: object) -> bytes:
@@ -81,6 +87,15 @@ def test_the_larger_a_picture_the_fewer_its_scans() -> None:
     data = scan_bomb(40)
     assert too_many_scans(data, 10_000_000) is None
     assert "scans of 100,000,000 pixels" in (too_many_scans(data, 100_000_000) or "")
+
+
+@pytest.mark.parametrize("length", [2, 3, 8, 9])
+def test_what_may_be_a_scan_is_found_at_any_place(length: int) -> None:
+    assert _at_most_scans(b"\xff\xd8" + bytes(length - 2)) == 0
+    for first in range(2, length - 1):
+        data = bytearray(b"\xff\xd8" + bytes(length - 2))
+        data[first : first + 2] = b"\xff\xda"
+        assert _at_most_scans(bytes(data)) == 1
 
 
 def test_what_looks_like_scans_elsewhere_in_a_file_is_not_counted() -> None:

@@ -2,11 +2,15 @@
 
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from surd.store import part_writer
+from surd.store.checksums import Summed
 from surd.store.part_writer import PartWriter
 
 _PAIR = pa.struct([pa.field("text", pa.string()), pa.field("n", pa.float64())])
@@ -71,3 +75,22 @@ def test_what_lies_in_the_slot_of_a_null_does_not_count(tmp_path: Path) -> None:
     struct = pa.StructArray.from_arrays([hidden], names=["n"], mask=pa.array([False, True]))
     for one in (hidden, text, struct):
         assert digest(tmp_path, one) == digest(tmp_path, pa.array(one.to_pylist(), one.type))
+
+
+def test_files_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched(Summed):
+        def write(self, data: Any) -> int:
+            sizes.append(len(data))
+            return super().write(data)
+
+    monkeypatch.setattr(part_writer, "Summed", Watched)
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("bytes", pa.large_binary())])
+    files = [bytes([n]) * 100_000 for n in range(20)]
+    writer = PartWriter(tmp_path / "part.parquet", schema, 64)
+    writer.write(pa.table([[f"{n:032x}" for n in range(20)], files], schema=schema))
+    writer.finish()
+    writer.close()
+    assert max(sizes) < 101_000
+    assert pq.read_table(tmp_path / "part.parquet")["bytes"].to_pylist() == files
