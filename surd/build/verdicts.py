@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +78,12 @@ def _counts(names: pa.Array) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
 
 
-def compute(workspace: Workspace, params: Params, decisions: manual.Decisions) -> list[pa.Table]:
+def compute(
+    workspace: Workspace, params: Params, decisions: manual.Decisions
+) -> Iterator[pa.Table]:
     """Verdicts as they would be, one table a part; nothing is written."""
     assert isinstance(params, FilterParams)
-    return list(judge(whole_table(workspace, STAGE, decisions), params))
+    return judge(whole_table(workspace, STAGE, decisions), params)
 
 
 def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -135,14 +136,14 @@ def filter_(
     if dry_run:
         parts = workspace.parts("samples")
         params = params_of(recipe, stage_named("filter"))
-        tables = compute(workspace, params, decisions)
+        tables: Iterable[Any] = compute(workspace, params, decisions)
     else:
         run_stage(folder, "filter", overrides, None, quiet=quiet)
         parts = workspace.parts("verdicts")
-        tables = [workspace.read("verdicts", part) for part in parts]
-    kept = [table["keep"].to_numpy() for table in tables]
+        tables = (workspace.read("verdicts", part, ["keep", "reasons"]) for part in parts)
+    kept: list[Any] = []
+    result = funnel(_noting(tables, kept))
     after = dict(zip(parts, kept, strict=True))
-    result = funnel(tables)
     newly_kept, newly_dropped = changes(before, after)
     if json_:
         print_json(
@@ -184,6 +185,13 @@ def publish(
     push = command("push", folder, "--repo", "user/name")
     then = command("report", folder) + ("" if "://" in folder else f", or {push}")
     run_stage(folder, "publish", set_, json_, quiet=quiet, then=then)
+
+
+def _noting(tables: Iterable[Any], kept: list[Any]) -> Iterator[Any]:
+    """The verdicts as they are, one table a part; puts into ``kept`` who is."""
+    for table in tables:
+        kept.append(table["keep"].to_numpy())
+        yield table
 
 
 def _both(some: list[str] | None, others: list[str] | None) -> set[str]:

@@ -14,8 +14,11 @@ from surd.progress import Tick
 from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.store import gone, manual
 from surd.store.aligned import read_aligned, side_by_side
-from surd.store.prefetch import TABLES, ahead
+from surd.store.prefetch import TABLES, ahead, at_once
 from surd.store.workspace import Workspace
+
+_WRITERS = 4
+"""Parts that are written at once; a disk that is told to sync lets each of them wait."""
 
 
 def compute_table(
@@ -30,9 +33,8 @@ def compute_table(
     parts = workspace.parts("samples")
     decisions = manual.read(workspace) if stage.by_hand else {}
     tables = stage.open(params)(whole_table(workspace, stage, decisions))
-    for part, table in zip(parts, tables, strict=True):
-        if part not in due:
-            continue
+
+    def write(part: int, table: pa.Table) -> PartResult:
         job = due[part]
         if table.num_rows != job.rows:
             raise StageError(f"{stage.name} changed the rows of part {part}")
@@ -47,8 +49,12 @@ def compute_table(
                 inputs=inputs,
                 extra={"counts": dict(sorted(counts.items()))},
             )
-        tick(counts)
-        yield PartResult(part, counts)
+        return PartResult(part, counts)
+
+    wanted = (pair for pair in zip(parts, tables, strict=True) if pair[0] in due)
+    for result in at_once(wanted, lambda pair: write(*pair), _WRITERS):
+        tick(result.counts)
+        yield result
 
 
 def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions) -> WholeTable:

@@ -19,19 +19,21 @@ TABLES = 4
 
 
 def ahead(
-    storage: Storage, items: Iterable[Item], what: Callable[[Item], Result], at_once: int
+    storage: Storage, items: Iterable[Item], what: Callable[[Item], Result], most: int
 ) -> Iterator[Result]:
     """``what`` of each item, in order. Of a local store one after the other, as asked for; else
-    ``at_once`` in threads, and no more are held than that."""
-    if storage.is_local:
-        yield from map(what, items)
-        return
-    with ThreadPoolExecutor(at_once) as pool:
+    ``most`` at once."""
+    return map(what, items) if storage.is_local else at_once(items, what, most)
+
+
+def at_once(items: Iterable[Item], what: Callable[[Item], Result], most: int) -> Iterator[Result]:
+    """``what`` of each item, in order; ``most`` of them in threads, and no more are held."""
+    with ThreadPoolExecutor(most) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(what, item))
-                if len(waiting) == at_once:
+                if len(waiting) == most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

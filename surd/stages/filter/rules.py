@@ -155,7 +155,8 @@ def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[in
             if len(waiting) > _PARTS_AHEAD:
                 pieces.append(waiting.popleft().result())
         pieces += [future.result() for future in waiting]
-    return sizes, Rows(**{name: _join([piece[name] for piece in pieces]) for name in pieces[0]})
+    names = list(pieces[0])  # each column of the pieces is let go once it is joined
+    return sizes, Rows(**{name: _join([piece.pop(name) for piece in pieces]) for name in names})
 
 
 def _join(values: list[Any]) -> Any:
