@@ -19,6 +19,7 @@ from surd.stages.filter.rules import LABELS
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
 from surd.view.map import inside
+from surd.view.index import BITS, SCORES, Bools, Index
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query
 from surd.view.state import Snapshot, View
@@ -82,17 +83,20 @@ def page(view: View, now: Snapshot, query: Query) -> Page:
     problem = ""
     among = _among(view, now, query)
     try:
-        positions, numbers = _found(view, now, query, among)
+        positions = _found(view, now, query, among)
     except SurdError as error:
         if not query.text:
             raise
-        (positions, numbers), problem = _NOBODY, str(error)
-    pages = max(1, -(-len(positions) // PAGE_ROWS))
+        positions, problem = _NOBODY, str(error)
+    total = len(positions[0])
+    pages = max(1, -(-total // PAGE_ROWS))
     start = (min(query.page, pages) - 1) * PAGE_ROWS
-    shown = slice(start, start + PAGE_ROWS)
-    cards = _cards(view, now, positions[shown], numbers[shown])
+    end = min(start + PAGE_ROWS, total)
+    if not query.by_clip:
+        positions = _sorted(now, query, positions[0], end)
+    cards = _cards(view, now, *(some[start:end] for some in positions))
     states = _states(now, query, among)
-    return Page(cards, len(positions), pages, start // PAGE_ROWS + 1, states, problem)
+    return Page(cards, total, pages, start // PAGE_ROWS + 1, states, problem)
 
 
 def _cards(view: View, now: Snapshot, positions: Positions, numbers: Numbers) -> list[Card]:
@@ -156,10 +160,14 @@ def counts(now: Snapshot) -> dict[str, Any]:
     """Samples by reason (of those that are dropped) and by source."""
     index = now.index
     dropped = index.judged & ~now.kept
-    by_reason = {name: int((index.has_reason(name) & dropped).sum()) for name in FILTERS}
+    given = index.reasons[dropped]
+    there = np.bitwise_or.reduce(given, initial=0)  # few reasons as a rule
+    by_reason = {
+        name: int(np.count_nonzero(given & BITS[name])) for name in FILTERS if there & BITS[name]
+    }
     by_source = np.bincount(index.source, minlength=len(index.sources)).tolist()
     return {
-        "reasons": {name: n for name, n in by_reason.items() if n},
+        "reasons": by_reason,
         "sources": dict(zip(index.sources, by_source, strict=True)),
         "scores": [name for name in SCORES if not np.isnan(index.scores[name]).all()],
     }
@@ -233,8 +241,12 @@ def _ids(view: View, index: Index, positions: Positions) -> list[str]:
 
 
 def _found(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Positions, Numbers]:
+    """Whom a query finds: by CLIP the nearest first, with their cosines; else in the order they
+    were collected, without numbers."""
     shown = among & _shown(now, query.show)
-    return (_nearest if query.by_clip else _sorted)(view, now, query, shown)
+    if query.by_clip:
+        return _nearest(view, now, query, shown)
+    return np.flatnonzero(shown), _NOBODY[1]
 
 
 def _among(view: View, now: Snapshot, query: Query) -> Bools:
@@ -284,12 +296,21 @@ def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
     return hit
 
 
-def _sorted(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Positions, Numbers]:
-    positions = np.flatnonzero(among)
+def _sorted(
+    now: Snapshot, query: Query, positions: Positions, count: int
+) -> tuple[Positions, Numbers]:
+    """The first ``count`` of some positions as the query sorts them, and what it sorts by.
+
+    Only what may be among them is sorted: of ten million samples a page shows sixty.
+    """
     if query.sort == "collected":
-        return positions, np.full(len(positions), np.nan, np.float32)
+        return positions[:count], np.full(count, np.nan, np.float32)
     scores = now.index.scores[query.sort][positions]
-    order = np.argsort(scores if query.order == "up" else -scores, kind="stable")  # NaN is last
+    keys = scores if query.order == "up" else -scores  # NaN is last
+    first = np.arange(len(keys))
+    if 0 < count < len(keys) and not np.isnan(last := np.partition(keys, count - 1)[count - 1]):
+        first = np.flatnonzero(keys <= last)
+    order = first[np.argsort(keys[first], kind="stable")][:count]
     return positions[order], scores[order]
 
 

@@ -30,8 +30,9 @@ GROUPS = ("samples", "images", "captions", "clip", "verdicts")
 """Where a change means that what is held is out of date."""
 _HELD = {"samples": ("source",), "clip": tuple(SCORES), "verdicts": ("reasons",)}
 
-_BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
-_MISSING = np.bitwise_or.reduce([_BITS[name] for name in MISSING])
+BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
+"""Of each reason in ``Index.reasons``."""
+_MISSING = np.bitwise_or.reduce([BITS[name] for name in MISSING])
 _HAND = {"keep": 1, "drop": -1}
 
 
@@ -86,7 +87,7 @@ class Index:
 
         The filter stage decides alike, but for caps, whose places it gives away anew.
         """
-        others = self.reasons & ~_BITS[REASON]
+        others = self.reasons & ~BITS[REASON]
         whole = (self.reasons & _MISSING) == 0
         by_filters = others == 0
         kept: Bools = self.judged & np.where(hands == 0, by_filters, (hands > 0) & whole)
@@ -94,13 +95,13 @@ class Index:
 
     def has_reason(self, name: str) -> Bools:
         """Whose verdict gives that reason, kept by hand or not."""
-        found: Bools = (self.reasons & _BITS[name]) != 0
+        found: Bools = (self.reasons & BITS[name]) != 0
         return found
 
     def reasons_at(self, position: int) -> list[str]:
         """The reasons of the filters, without the decision by hand."""
         found = self.reasons[position]
-        return [name for name, bit in _BITS.items() if found & bit and name != REASON]
+        return [name for name, bit in BITS.items() if found & bit and name != REASON]
 
 
 def load(workspace: Workspace) -> Index:
