@@ -68,6 +68,7 @@ bench: setup
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/filter.py
+	$(BIN)/python benchmarks/view.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/caption.py --wait-idle 60
 	$(BIN)/python benchmarks/caption.py --peer vlm --wait-idle 60

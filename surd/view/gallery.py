@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.view.index import SCORES, Bools, Index
 from surd.view.map import inside
 from surd.view.index import BITS, SCORES, Bools, Index
+from surd.store.prefetch import at_once
+from surd.view.index import BITS, READERS, SCORES, Bools, Index
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query
 from surd.view.state import Snapshot, View
@@ -83,18 +86,18 @@ def page(view: View, now: Snapshot, query: Query) -> Page:
     problem = ""
     among = _among(view, now, query)
     try:
-        positions = _found(view, now, query, among)
+        positions, numbers = _found(view, now, query, among)
     except SurdError as error:
         if not query.text:
             raise
-        positions, problem = _NOBODY, str(error)
-    total = len(positions[0])
+        (positions, numbers), problem = _NOBODY, str(error)
+    total = len(positions)
     pages = max(1, -(-total // PAGE_ROWS))
     start = (min(query.page, pages) - 1) * PAGE_ROWS
     end = min(start + PAGE_ROWS, total)
     if not query.by_clip:
-        positions = _sorted(now, query, positions[0], end)
-    cards = _cards(view, now, *(some[start:end] for some in positions))
+        positions, numbers = _sorted(now, query, positions, end)
+    cards = _cards(view, now, positions[start:end], numbers[start:end])
     states = _states(now, query, among)
     return Page(cards, total, pages, start // PAGE_ROWS + 1, states, problem)
 
@@ -272,20 +275,23 @@ def _with_words(view: View, now: Snapshot, query: Query, among: Bools) -> Bools:
     found = np.zeros(len(index), np.bool_)
     tag = rf"(?i)(^|,)\s*{re.escape(query.tag)}\s*(,|$)" if query.tag else ""
     have = parts_there(view.workspace, _SEARCHED)
-    for at, part in enumerate(index.parts):
-        start, end = int(index.starts[at]), int(index.starts[at + 1])
-        if not among[start:end].any():
-            continue
+    bounds = list(pairwise(index.starts.tolist()))
+    wanted = [at for at, (start, end) in enumerate(bounds) if among[start:end].any()]
+
+    def hits(at: int) -> Bools:
         view.go_on()
-        tables = read_aligned(view.workspace, part, _SEARCHED, there=have)
+        tables = read_aligned(view.workspace, index.parts[at], _SEARCHED, there=have)
         simple = column(tables, now.written)
         columns = [tables["samples"]["prompt"], tables["samples"]["path"], simple]
-        hit: Bools = np.ones(end - start, np.bool_)
+        hit: Bools = np.ones(len(simple), np.bool_)
         if tag:
             hit &= pc.match_substring_regex(simple, tag).fill_null(False).to_numpy()
         for word in query.words.split():
             hit &= np.logical_or.reduce([_has(column, word) for column in columns])
-        found[start:end] = hit
+        return hit
+
+    for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):
+        found[slice(*bounds[at])] = hit
     return found
 
 

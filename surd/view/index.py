@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from surd.stages.filter.rules import MISSING, REASONS
 from surd.store.aligned import parts_there, read_aligned
 from surd.store.manual import REASON, Decisions
+from surd.store.prefetch import at_once
 from surd.store.workspace import Workspace
 
 Bools = npt.NDArray[np.bool_]
@@ -33,6 +35,8 @@ _HELD = {"samples": ("source",), "clip": tuple(SCORES), "verdicts": ("reasons",)
 BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
 """Of each reason in ``Index.reasons``."""
 _MISSING = np.bitwise_or.reduce([BITS[name] for name in MISSING])
+READERS = 4
+"""Parts that are read at once, since Arrow releases Python's lock."""
 _HAND = {"keep": 1, "drop": -1}
 
 
@@ -110,8 +114,8 @@ def load(workspace: Workspace) -> Index:
     parts = sorted(there["samples"])
     pieces: list[dict[str, Any]] = []
     names: dict[str, int] = {}
-    for part in parts:
-        tables = read_aligned(workspace, part, _HELD, there=there)
+    read = partial(read_aligned, workspace, columns=_HELD, there=there)
+    for tables in at_once(parts, read, READERS):
         samples = tables["samples"]
         piece = {"keys": _keys(samples["id"]), "source": _codes(samples["source"], names)}
         piece |= {name: _numbers(tables["clip"][name]) for name in SCORES}
