@@ -18,11 +18,9 @@ from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.stages.filter.rules import LABELS
 from surd.store.aligned import parts_there, read_aligned, read_row
-from surd.view.index import SCORES, Bools, Index
-from surd.view.map import inside
-from surd.view.index import BITS, SCORES, Bools, Index
 from surd.store.prefetch import at_once
 from surd.view.index import BITS, READERS, SCORES, Bools, Index
+from surd.view.map import inside
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query
 from surd.view.state import Snapshot, View
