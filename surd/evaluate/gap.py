@@ -6,6 +6,7 @@ draws a dataset's plain sentences as well as their complex prompts, there is not
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from surd.adapter.drawing import drawn_at_once
 from surd.adapter.encoding import side_px
 from surd.dataset.published import batches, open_published
 from surd.errors import SurdError
+from surd.evaluate.earlier import keep_earlier
 from surd.evaluate.judges import vqa_judge
 from surd.evaluate.measures import SIDES, Measured, by_kind, clip_score, row_of
 from surd.evaluate.outcomes import Outcomes
@@ -61,7 +63,7 @@ def gap(location: str, diffusion: str, options: Options, *, quiet: bool = False)
     if clip is not None:
         measured.append(clip_score("dataset", prompts, options.noise, drawings, clip))
     rows = [row_of(one) for one in measured]
-    _write(folder, diffusion, options, rows)
+    _write(folder, diffusion, options, pairs, rows)
     return rows
 
 
@@ -109,9 +111,17 @@ def _drawings(
     return dict(zip(SIDES, (drawing, Instead(drawing, pairs)), strict=True))
 
 
-def _write(folder: Path, diffusion: str, options: Options, rows: list[Row]) -> None:
+def _digest(pairs: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(pairs, sort_keys=True).encode()).hexdigest()
+
+
+def _write(
+    folder: Path, diffusion: str, options: Options, pairs: Mapping[str, str], rows: list[Row]
+) -> None:
     store = Storage(str(folder))
     told = asdict(options) | {"diffusion": diffusion, "vqa": without_address(options.vqa)}
-    whole = {"format": "surd-gap-1", **told, "rows": [asdict(row) for row in rows]}
+    told |= {"format": "surd-gap-1", "pairs": _digest(pairs)}
+    keep_earlier(folder, "gap", told)
+    whole = {**told, "rows": [asdict(row) for row in rows]}
     store.write_bytes("gap.md", f"{table_of(rows, NAMES)}\n{verdict(rows)}\n".encode())
     store.write_bytes("gap.json", (json.dumps(whole, indent=2) + "\n").encode())

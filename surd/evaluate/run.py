@@ -19,6 +19,7 @@ from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.adapter.lora import AnyAdapter
 from surd.dataset.atomic_folder import DESCRIPTION
 from surd.errors import SurdError
+from surd.evaluate.earlier import keep_earlier
 from surd.evaluate.judges import Judge, exact_judge, vqa_judge
 from surd.evaluate.measures import (
     SIDES,
@@ -116,9 +117,9 @@ def measure(
 ) -> Evaluated:
     """Draw with and without the adapter in folder `run`, judge, and write the result there.
 
-    Leaves ``evaluation.json``, ``evaluation.md`` and, picture by picture,
-    ``evaluation.parquet``. `pictures` is where drawn ones are kept, ``run/pictures`` by default.
-    Raises SurdError.
+    Leaves ``evaluation.json``, ``evaluation.md`` and, picture by picture, ``evaluation.parquet``;
+    earlier ones of other settings are kept under a number, which is told. `pictures` is where drawn
+    ones are kept, ``run/pictures`` by default. Raises SurdError.
     """
     run = local_path(run)
     config = read_config(run)
@@ -282,7 +283,9 @@ def _write(
         told["rewriter"] = without_address(options.rewriter)
     told["noise"] = list(options.noise)
     told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
-    whole = {"format": "surd-evaluation-1", **told, "rows": [asdict(row) for row in rows]}
+    told["format"] = "surd-evaluation-1"
+    keep_earlier(run, "evaluation", told)
+    whole = {**told, "rows": [asdict(row) for row in rows]}
     with store.writing("evaluation.parquet") as temporary:
         pq.write_table(outcomes.table(), temporary)
     store.write_bytes("evaluation.md", table_of(rows).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,14 +27,20 @@ from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_che
 from surd.training.start import Start
 from surd.untrusted import parse_json
 
+log = logging.getLogger("surd")
+
 SETTINGS_FILE = "settings.json"
 _LOCK = ".lock"
 _ENDLESS = ("constant", "constant_with_warmup")
 """Schedules of the learning rate that are the same however many steps are to come."""
 _FORMAT = "surd-run-1"
 """What marks a folder as a run's. Runs of earlier versions are known by their settings."""
-_EVALUATED = ("evaluation.json", "evaluation.md", "evaluation.parquet")
-"""What evaluation says of weights that a longer training replaces."""
+_EVALUATED = tuple(
+    f"evaluation{number}.{suffix}"
+    for number in ("", "-[0-9]*")
+    for suffix in ("json", "md", "parquet")
+)
+"""What evaluations say of weights that a longer training replaces."""
 _OF_A_RUN = (
     *(WEIGHTS_FILE, CONFIG_FILE, LOG_FILE, CARD, CURVES, PICTURES, SCORES_FILE),
     *(f"{FOLDER}/{PROMPTS_FILE}", f"{FOLDER}/*/[0-9][0-9][0-9]*-[0-9]*.png"),
@@ -204,8 +211,7 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
         _remove_run(folder)
     there = _settings_in(folder) or {}
     if settings["steps"] > there.get("steps", settings["steps"]):
-        for name in _EVALUATED:
-            (folder / name).unlink(missing_ok=True)
+        _remove_evaluations(folder)
     if not resume or not all(_agree(key, there.get(key), now) for key, now in settings.items()):
         text = json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n"
         Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
@@ -218,6 +224,17 @@ def _remove_half_done(folder: Path) -> None:
                 path.unlink(missing_ok=True)
             elif not place and is_half_checkpoint(path):
                 shutil.rmtree(path)
+
+
+def _remove_evaluations(folder: Path) -> None:
+    paths = sorted(path for pattern in _EVALUATED for path in folder.glob(pattern))
+    for path in paths:
+        path.unlink(missing_ok=True)
+    if paths:
+        log.warning(
+            "%s: removed %s, which measured the weights that this training replaces",
+            *(folder, ", ".join(path.name for path in paths)),
+        )
 
 
 def _remove_run(folder: Path) -> None:

@@ -109,7 +109,10 @@ def test_pictures_are_drawn_once(surd: Surd, diffusion: Path, tmp_path: Path) ->
     assert [name for name in after if after[name] != before[name]] == [gone]
     assert (run / "pictures" / gone).read_bytes() == kept
     assert (run / "evaluation.json").read_bytes() == first
+    assert not list(run.glob("evaluation-*"))
     assert surd(*told, "--seeds", 2).code == 0
+    assert (run / "evaluation-1.json").read_bytes() == first
+    assert json.loads((run / "evaluation.json").read_text())["seeds"] == 2
     more = pictures(run)
     assert len(more) == 2 * len(after)
     assert all(more[name] == when for name, when in after.items())
