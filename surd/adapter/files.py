@@ -156,6 +156,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     try:
         config = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        runs = sorted(str(one.parent) for one in path.parent.glob(f"adapter/*/{CONFIG_FILE}"))
+        if runs:
+            raise ModelError(
+                f"{folder}: a workspace, not the folder of an adapter; name one of its adapters: "
+                f"{', '.join(runs)}"
+            ) from None
         raise ModelError(
             f"{folder}: no adapter here (no {CONFIG_FILE}); train one with: surd train-adapter DIR"
         ) from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surd.cli.options import Folder, Json, Layer, Llm, Overrides, Quiet, Replace
+from surd.cli.options import Json, Layer, Llm, Overrides, Quiet, Replace
 from surd.cli.printing import harmless, print_json, say, warn
 from surd.errors import SurdError, command
 
@@ -66,7 +66,14 @@ def import_(
 
 
 def export(
-    folder: Folder,
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="The workspace; for preferences, the folder of an evaluated adapter.",
+            show_default=False,
+        ),
+    ],
     form: Annotated[
         str,
         typer.Argument(
@@ -81,7 +88,8 @@ def export(
             "--output",
             "-o",
             metavar="PATH",
-            help="New folder; for prompt2vec and preferences, a file.",
+            help="New folder; for prompt2vec a file, for preferences one ending in .parquet. "
+            "Missing folders above it are created.",
         ),
     ],
     text: Annotated[
@@ -114,6 +122,14 @@ def export(
             "as right, vqa_score, soft_tifa_prompts, pick_score or clip_score.",
         ),
     ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="DIFFERENCE",
+            help="Of preferences: leave out pairs whose scores differ by less.",
+        ),
+    ] = 0.0,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -124,7 +140,7 @@ def export(
     of_samples = {"--text": text, "--trigger": trigger, "--repeats": repeats, "--link": link}
     of_vectors = {"--model": model, "--layer": layer is not None}
     if form != "preferences":
-        _refuse(form, {"--by": by})
+        _refuse(form, {"--by": by, "--margin": margin})
     if form == "prompt2vec":
         _refuse(form, of_samples)
         _export_prompt2vec(folder, output, model, layer, as_json=json_)
@@ -132,7 +148,7 @@ def export(
     _refuse(form, of_vectors)
     if form == "preferences":
         _refuse(form, of_samples)
-        _export_preferences(folder, output, by, as_json=json_)
+        _export_preferences(folder, output, by, margin, as_json=json_)
         return
     from surd.dataset.export.job import Wish
     from surd.dataset.export.run import export as write
@@ -299,19 +315,28 @@ def _import_prompt2vec(
         say(f"{folder}: {matched:,} samples have a vector of {name}, layer {number}")
 
 
-def _export_preferences(run: str, path: str, by: str | None, *, as_json: bool) -> None:
+def _export_preferences(
+    run: str, path: str, by: str | None, margin: float, *, as_json: bool
+) -> None:
     from surd.evaluate.preferences import export_preferences
 
-    done = export_preferences(run, path, by)
+    done = export_preferences(run, path, by, margin=margin)
     if as_json:
         print_json(asdict(done))
         return
+    pairs = "pair" if done.pairs == 1 else "pairs"
     say(
-        f"{done.location}: {done.pairs:,} pairs decided by {done.by}, {done.adapter_wins:,} won by "
-        "the adapter"
+        f"{done.location}: {done.pairs:,} {pairs} decided by {done.by}, {done.adapter_wins:,} won "
+        f"by the adapter; median difference {done.median_difference:.3g}"
     )
-    if done.ties or done.without_score:
-        say(f"left out, pairs that tie: {done.ties:,}; without a number: {done.without_score:,}")
+    left_out = {
+        "that tie": done.ties,
+        f"that differ by less than {margin:g}": done.below_margin,
+        "without a number": done.without_score,
+    }
+    if any(left_out.values()):
+        told = "; ".join(f"{why}: {count:,}" for why, count in left_out.items() if count)
+        say(f"left out, pairs {told}")
 
 
 def _export_prompt2vec(

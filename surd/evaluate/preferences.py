@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.adapter.drawing import open_rgb
+from surd.adapter.files import read_config
 from surd.errors import SurdError, command
 from surd.evaluate.measures import SIDES
 from surd.evaluate.outcomes import LOWER_IS_BETTER
@@ -60,6 +62,8 @@ SCHEMA = pa.schema(
 """Pick-a-Pic's columns, in its order; urls, times and users are null. Then the seed of the noise,
 and the scores that decided."""
 _ROWS_AT_ONCE = 64
+_ROUNDING = 1e-9
+"""Of a difference, relative: 0.7 - 0.6 is not less than 0.1."""
 _QUALITY = 95
 
 
@@ -74,8 +78,12 @@ class Exported:
     adapter_wins: int
     ties: int
     """Pairs that are left out, since both pictures score alike."""
+    below_margin: int
+    """Pairs that are left out, since their scores differ by less than the margin."""
     without_score: int
     """Pairs that are left out, since a picture of theirs has no number."""
+    median_difference: float
+    """Between the scores of the pairs that were written."""
 
 
 Judged = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -121,16 +129,24 @@ class _Decided:
     adapter_wins: bool
 
 
-def export_preferences(run: str | Path, out: str | Path, by: str | None = None) -> Exported:
+def export_preferences(
+    run: str | Path, out: str | Path, by: str | None = None, *, margin: float = 0.0
+) -> Exported:
     """Write the pairs of an evaluated adapter as the Parquet file `out`, whole or not at all.
 
     `by` is the column of evaluation.parquet that says which picture is better; None: the first of
-    DEFAULTS that has enough numbers. Raises SurdError where the run is not evaluated, or not by
-    that, a picture is gone, or `out` exists.
+    DEFAULTS that has enough numbers. Scores that differ by less than `margin` are no preference.
+    Raises SurdError where the run is not evaluated, or not by that, a picture is gone, or `out`
+    exists or is not named as Parquet.
     """
     folder, out = local_path(run), local_path(out)
+    if out.suffix.lower() != ".parquet":
+        raise SurdError(f"{out}: preferences are a Parquet file; choose a name ending in .parquet")
+    if not 0 <= margin < math.inf:
+        raise SurdError(f"--margin {margin}: not a difference; choose a number from 0 on")
     source = folder / "evaluation.parquet"
     if not source.is_file():
+        read_config(folder)
         raise SurdError(f"{folder}: not evaluated yet; first run: {command('evaluate', run)}")
     if out.exists():
         raise SurdError(f"{out}: already exists; choose another file, or delete it")
@@ -151,21 +167,26 @@ def export_preferences(run: str | Path, out: str | Path, by: str | None = None) 
     by = by or _default(pairs, measures)
     scored = [(pair, scores) for pair in pairs if (scores := pair.scores(by)) is not None]
     lower_wins = by in measures and LOWER_IS_BETTER in (table.schema.field(by).metadata or {})
+    least = margin * (1 - _ROUNDING)
     decided = [
         _Decided(pair, (base, adapter), (adapter > base) != lower_wins)
         for pair, (base, adapter) in scored
-        if base != adapter
+        if base != adapter and abs(adapter - base) >= least
     ]
-    ties, missing = len(scored) - len(decided), len(pairs) - len(scored)
+    ties = sum(base == adapter for _, (base, adapter) in scored)
+    close, missing = len(scored) - len(decided) - ties, len(pairs) - len(scored)
     if not decided:
+        within = f"{close:,} differ by less than {margin:g}, " if close else ""
+        lower = "lower --margin, " if close else ""
         raise SurdError(
             f"{folder}: none of its {len(pairs):,} pairs has a winner by {by} ({ties:,} tie, "
-            f"{missing:,} have no number); take another measure with --by "
+            f"{within}{missing:,} have no number); {lower}take another measure with --by "
             f"({', '.join(measures)}), or evaluate more"
         )
     _write(out, _rows(folder, decided, by))
     wins = sum(one.adapter_wins for one in decided)
-    return Exported(str(out), by, len(decided), wins, ties, missing)
+    between = median(abs(adapter - base) for base, adapter in (one.scores for one in decided))
+    return Exported(str(out), by, len(decided), wins, ties, close, missing, between)
 
 
 def _is_measure(type_: pa.DataType) -> bool:

@@ -153,8 +153,10 @@ def test_a_prompt_of_several_kinds_counts_with_the_mean_over_those_that_both_hav
 
 def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[..., Any]) -> None:
     out = tmp_path / "pairs.parquet"
-    with pytest.raises(SurdError, match="not evaluated yet; first run: surd evaluate"):
+    with pytest.raises(SurdError, match="no adapter here"):
         export_preferences(tmp_path, out)
+    with pytest.raises(SurdError, match=r"pairs\.csv: .*; choose a name ending in \.parquet"):
+        export_preferences(tmp_path, out.with_suffix(".csv"))
     run = evaluated(tmp_path / "run", [row("base", "a", True, 0.2), row("adapter", "a", True, 0.2)])
     with pytest.raises(SurdError, match=r"has a winner by vqa_score \(1 tie, 0 have no number\)"):
         export_preferences(run, out)
@@ -170,10 +172,56 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, surd: Callable[...,
     picture.write_bytes(content)
     ran = surd("export", run, "preferences", "-o", out)
     assert ran.code == 0 and ran.out == (
-        f"{out}: 1 pairs decided by vqa_score, 1 won by the adapter\n"
+        f"{out}: 1 pair decided by vqa_score, 1 won by the adapter; median difference 0.5\n"
     )
     ran = surd("export", run, "preferences", "-o", out)
     assert ran.code == 2 and "already exists" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("margin", "kept", "close"), [(0.0, 3, 0), (0.1, 2, 1), (0.2, 1, 2), (0.6, 0, 3)]
+)
+def test_scores_that_differ_by_less_than_the_margin_are_no_preference(
+    tmp_path: Path, surd: Callable[..., Any], margin: float, kept: int, close: int
+) -> None:
+    scores = {"a": (0.6, 0.7), "b": (0.9, 0.4), "c": (0.5, 0.50005), "d": (0.5, 0.5)}
+    rows = [
+        row(side, prompt, True, score)
+        for prompt, both in scores.items()
+        for side, score in zip(COLOURS, both, strict=True)
+    ]
+    run, out = evaluated(tmp_path / "run", rows), tmp_path / "pairs.parquet"
+    ran = surd("export", run, "preferences", "-o", out, "--margin", margin)
+    if not kept:
+        assert ran.code == 2 and not out.exists()
+        assert "(1 tie, 3 differ by less than 0.6, 0 have no number); lower --margin" in ran.err
+        return
+    assert ran.code == 0 and len(pq.read_table(out)) == kept
+    middle = {3: "0.1", 2: "0.3", 1: "0.5"}[kept]
+    pairs = "1 pair" if kept == 1 else f"{kept} pairs"
+    assert f": {pairs} decided by" in ran.out and f"median difference {middle}\n" in ran.out
+    told = f"; that differ by less than {margin:g}: {close}" if close else ""
+    assert ran.out.endswith(f"left out, pairs that tie: 1{told}\n")
+
+
+@pytest.mark.parametrize("margin", ["nan", "inf", "-1"])
+def test_a_margin_is_a_difference(tmp_path: Path, surd: Callable[..., Any], margin: str) -> None:
+    run = evaluated(tmp_path / "run", [row("base", "a", True), row("adapter", "a", False)])
+    ran = surd("export", run, "preferences", "-o", tmp_path / "a.parquet", "--margin", margin)
+    assert ran.code == 2 and "--margin" in ran.err
+
+
+def test_preferences_of_a_workspace_name_its_runs(tmp_path: Path, surd: Callable[..., Any]) -> None:
+    run = tmp_path / "adapter" / "run"
+    run.mkdir(parents=True)
+    (run / "adapter_config.json").write_text('{"format": "surd-adapter-1"}')
+    told = f"not the folder of an adapter; name one of its adapters: {run}"
+    out = tmp_path / "a.parquet"
+    for words in (("export", tmp_path, "preferences", "-o", out), ("evaluate", tmp_path)):
+        ran = surd(*words)
+        assert ran.code == 2 and told in ran.err
+    ran = surd("export", run, "preferences", "-o", out)
+    assert ran.code == 2 and f"not evaluated yet; first run: surd evaluate {run}" in ran.err
 
 
 def test_pictures_of_an_ablation_lie_beside_its_runs(tmp_path: Path) -> None:
