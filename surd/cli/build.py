@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,8 @@ def build(
     plan: Annotated[
         bool,
         typer.Option(
-            "--plan", help="Check recipe and local sources, list what would be done, and stop."
+            "--plan",
+            help="Check recipe and local sources, list what each stage would do, and stop.",
         ),
     ] = False,
     retry_failed: Retry = False,
@@ -73,7 +75,7 @@ def build(
         chosen, differing = own_or_given(output, recipe, set_ or [], replace=replace)
     _check_stage(until)
     if plan:
-        _print_plan(output, chosen, json_)
+        _print_plan(output, chosen, until, json_)
         return
     run(
         output,
@@ -228,10 +230,10 @@ def _check_stage(name: str | None) -> None:
         raise SurdError(f"--until {name}: no such stage; {mend}")
 
 
-def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
+def _print_plan(folder: str, recipe: Any, until: str | None, as_json: bool) -> None:
     from surd.cli.printing import print_json, say
     from surd.engine.plan import plan
-    from surd.recipe.pipeline import params_of, stages_of
+    from surd.recipe.pipeline import params_of, stage_names, stages_of
     from surd.stages.collect import check
     from surd.store.workspace import Workspace
 
@@ -244,10 +246,30 @@ def _print_plan(folder: str, recipe: Any, as_json: bool) -> None:
         steps.append({"stage": stage.name} | {str(k): n for k, n in states.items()})
     shards = [name for name in workspace.storage.names("dataset") if name.endswith(".parquet")]
     steps.append({"stage": "publish", "shards": len(shards)})
+    later = stage_names()[stage_names().index(until) + 1 :] if until is not None else []
+    steps = list(takewhile(lambda step: step["stage"] not in later, steps))
     if as_json:
         print_json({"recipe": recipe.model_dump(mode="json"), "steps": steps})
         return
-    say(f"the recipe is valid: {', '.join(source.kind for source in recipe.sources)}")
+    sources = ", ".join(source.kind for source in recipe.sources)
+    say(f"the recipe is valid: {sources}")
     for step in steps:
-        counts = ", ".join(f"{n} {state}" for state, n in step.items() if state != "stage")
-        say(f"{step['stage']}: {counts or 'nothing yet'}")
+        say(f"{step['stage']}: {_planned(step, sources)}")
+
+
+def _planned(step: Mapping[str, Any], sources: str) -> str:
+    """What a stage would do, from its numbers of parts."""
+    counts = {str(state): n for state, n in step.items() if state != "stage"}
+    told = ", ".join(f"{n:,} {state}" for state, n in counts.items())
+    if step["stage"] == "collect":
+        return f"read {sources}; {_counted(step['parts'], 'part')} collected so far"
+    if step["stage"] == "publish":
+        return f"write the dataset; {_counted(step['shards'], 'shard')} there now"
+    if not counts:
+        return "compute everything that is collected"
+    todo = sum(counts.values()) - counts.get("fresh", 0)
+    return f"compute {_counted(todo, 'part')} ({told})" if todo else f"nothing to do ({told})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"

@@ -272,6 +272,30 @@ def test_plan_checks_the_recipe_and_touches_nothing(surd: Surd, tmp_path: Path) 
     assert not (tmp_path / "w").exists()
 
 
+def test_a_plan_says_what_would_be_done(surd: Surd, tmp_path: Path) -> None:
+    words = ("build", "civitai", "-o", tmp_path / "w", "--plan")
+    lines = surd(*words).out.splitlines()
+    assert "collect: read civitai; no parts collected so far" in lines
+    assert "download: compute everything that is collected" in lines
+    assert lines[-1] == "publish: write the dataset; no shards there now"
+    last = surd(*words, "--until", "download").out.splitlines()[-1]
+    assert last == "download: compute everything that is collected"
+
+
+def test_a_plan_counts_what_would_be_computed_again(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("url,prompt\nhttp://127.0.0.1:1/1.png,a cup\n")
+    words = ("build", "table", "-o", "w", "--set", "sources.0.path=t.csv")
+    assert surd(*words, "--until", "collect").code == 0
+    plan = surd(*words, "--plan").out.splitlines()
+    assert "collect: read table; 1 part collected so far" in plan
+    assert "prompts: compute 1 part (1 missing)" in plan
+    assert surd("prompts", "w").code == 0
+    assert "prompts: nothing to do (1 fresh)" in surd(*words, "--plan").out.splitlines()
+
+
 @pytest.mark.parametrize("kind", ["folder", "table"])
 def test_plan_tells_of_a_path_that_is_wrong(
     surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
