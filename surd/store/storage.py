@@ -207,7 +207,7 @@ class Storage:
         except OSError as error:
             raise WorkspaceError(
                 f"{target}: cannot create this folder: {error.strerror}; "
-                "choose another with -o, or change its permissions"
+                "change its permissions, or choose another"
             ) from error
         return target / f".{base}.{secrets.token_hex(4)}.tmp"
 

@@ -433,8 +433,8 @@ class Workspace:
             ) from None
         except OSError as error:
             raise WorkspaceError(
-                f"{self.location}: cannot write here: {error.strerror}; choose another folder "
-                "with -o, or change its permissions"
+                f"{self.location}: cannot write here: {error.strerror}; change its permissions, or "
+                "choose another folder"
             ) from error
         try:
             yield

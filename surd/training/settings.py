@@ -191,8 +191,8 @@ def alone(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise SurdError(
-            f"{folder}: cannot write here: {error.strerror}; choose another --output, or change "
-            "its permissions"
+            f"{folder}: cannot write here: {error.strerror}; change its permissions, or choose "
+            "another folder"
         ) from error
     try:
         yield

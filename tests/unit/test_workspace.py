@@ -429,9 +429,9 @@ def test_a_file_where_the_workspace_should_be_is_named(tmp_path: Path) -> None:
     file = tmp_path / "taken"
     file.write_text("here first")
     workspace = Workspace(file)
-    with pytest.raises(WorkspaceError, match=r"taken.*-o"), workspace.locked():
+    with pytest.raises(WorkspaceError, match=r"taken.*choose another folder$"), workspace.locked():
         pass
-    with pytest.raises(WorkspaceError, match=r"taken.*cannot create this folder"):
+    with pytest.raises(WorkspaceError, match=r"taken.*cannot create this folder.*another$"):
         write(workspace, rows(1))
     with pytest.raises(WorkspaceError, match="taken"):
         workspace.read_manifest()
