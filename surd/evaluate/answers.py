@@ -24,6 +24,15 @@ def is_right(said: str, wanted: str) -> bool:
     return given == right
 
 
+def is_of_kind(said: str, wanted: str) -> bool:
+    """Whether an answer is yes or no where one of them is wanted, and has a number where a number
+    is; whatever else is wanted, any answer will do."""
+    given, right = _plain(said).split(), _plain(wanted)
+    if right in _YES_OR_NO:
+        return given[:1] in (["yes"], ["no"])
+    return not right.isdecimal() or any(word.isdecimal() for word in given)
+
+
 def _plain(answer: str) -> str:
     words = re.findall(r"[\w'-]+", answer.lower())
     alike = {word: str(value) for value, word in enumerate(NUMBERS)} | {"gray": "grey"}

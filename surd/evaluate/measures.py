@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from surd.errors import SurdError
-from surd.evaluate.answers import is_right
+from surd.evaluate.answers import is_of_kind, is_right
 from surd.evaluate.judges import Judge, VqaJudge
 from surd.evaluate.outcomes import Outcomes
 from surd.evaluate.pictures import Pictures
@@ -76,6 +76,10 @@ class _Judged:
     likely: Mapping[str, npt.NDArray[np.float64]]
     """VQAScore and Soft-TIFA, where the judge says how sure it is: the same shape, NaN of prompts
     that have no questions of their own."""
+    answers: int
+    """To all questions about all pictures."""
+    nonsense: Sequence[tuple[str, str]]
+    """Questions with answers that are not of the kind that was asked for."""
 
 
 def by_kind(
@@ -102,6 +106,7 @@ def by_kind(
         soft = soft and bool(judged[side].likely)
     found = [*_kind_rows(name, prompts, judged)]
     if isinstance(judge, VqaJudge):
+        _tell_nonsense(name, list(judged.values()))
         found += _share_rows(name, prompts, judged)
     if soft:
         found += _soft_rows(name, prompts, judged)
@@ -110,6 +115,17 @@ def by_kind(
             yield measured
         else:
             log.warning("%s: %s: the judge gave no answers; left out", name, measured.measure)
+
+
+def _tell_nonsense(name: str, judged: Sequence[_Judged]) -> None:
+    nonsense = [pair for some in judged for pair in some.nonsense]
+    if nonsense:
+        question, answer = nonsense[0]
+        log.warning(
+            "%s: %d of the judge's %d answers are no yes or no, or no number, where that was asked "
+            "for, such as %.60r to %.100r; counted as wrong",
+            *(name, len(nonsense), sum(some.answers for some in judged), answer, question),
+        )
 
 
 def _kind_rows(
@@ -159,8 +175,12 @@ def _judged(
     shape = (len(prompts), len(seeds))
     right, shares = np.full(shape, np.nan), np.full(shape, np.nan)
     likely = _likely(prompts, seeds, drawing, judge) if soft else {}
+    answers, nonsense = 0, []
     for row, column, prompt, said in _answers(prompts, seeds, drawing, judge):
         asked = ask(prompt)
+        given = [(one, text) for one, text in zip(asked, said, strict=True) if text is not None]
+        answers += len(given)
+        nonsense += [(q.question, text) for q, text in given if not is_of_kind(text, q.answer)]
         is_whole = None not in said
         answered = _rights(prompt, said)
         if is_whole:
@@ -182,7 +202,7 @@ def _judged(
             },
             picture=drawing.name(prompt.text, seeds[column]),
         )
-    return _Judged(right, shares, likely)
+    return _Judged(right, shares, likely, answers, nonsense)
 
 
 def _likely(
@@ -366,4 +386,5 @@ def row_of(measured: Measured, *, quiet: bool = False) -> Row:
             for side, other in values.items()
             if side not in SIDES
         ),
+        len(set(scenes)),
     )

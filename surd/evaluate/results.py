@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from surd.evaluate.significance import LEFT_OUT, Estimate
 
+ENOUGH_SCENES = 20
+"""Of fewer, the bootstrap's intervals are too narrow to lean on."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -41,6 +44,8 @@ class Row:
     is_share: bool = False
     """Whether it is a share of pictures; else a score."""
     baselines: Sequence[Baseline] = ()
+    scenes: int | None = None
+    """Different ones among the prompts; None in results of earlier versions."""
 
     @property
     def label(self) -> str:
@@ -75,9 +80,30 @@ def table_of(rows: Sequence[Row], sides: tuple[str, str] = ("base", "adapter")) 
             f"| {shown(row.adapter.value, share)} | {interval(row.difference, share)} "
             f"| {_p(row.p)} |"
         )
+    few = few_scenes(rows)
+    if few is not None:
+        lines += ["", few]
     if any(row.baselines for row in rows):
         lines += ["", *_beside(rows, sides[1])]
     return "\n".join(lines) + "\n"
+
+
+def few_scenes(rows: Sequence[Row]) -> str | None:
+    """A sentence that names the sets with measures of too few scenes for their intervals to mean
+    much; None where there are none."""
+    counts: dict[str, set[int]] = {}
+    for row in rows:
+        if row.scenes is not None and row.scenes < ENOUGH_SCENES:
+            counts.setdefault(row.prompts, set()).add(row.scenes)
+    if not counts:
+        return None
+    sets = ", ".join(f"{name} ({_range(some)})" for name, some in counts.items())
+    return f"With fewer than {ENOUGH_SCENES} scenes, intervals and p mean little: {sets}."
+
+
+def _range(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} scenes" if low < high else f"{low} scene{'' if low == 1 else 's'}"
 
 
 def _beside(rows: Sequence[Row], side: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from surd.evaluate.results import Row, interval, shown
+from surd.evaluate.results import Row, few_scenes, interval, shown
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,9 @@ def _of_set(ablation: Ablation, prompts: str) -> Iterator[str]:
             f"Each adapter was trained {len(first.trainings)} times with other seeds; in brackets, "
             "the lowest and the highest value of one training."
         )
+    few = few_scenes(measures)
+    if few is not None:
+        yield few
     yield ""
     yield "| adapter | " + " | ".join(row.label for row in measures) + " |"
     yield "|---" + "|--:" * len(measures) + "|"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surd.evaluate.results import Row, interval
+from surd.evaluate.results import Row, few_scenes, interval, table_of
 from surd.evaluate.significance import Estimate
 
 
@@ -32,3 +32,16 @@ def test_where_both_sides_are_equal_there_is_no_difference() -> None:
     half, none = Estimate(0.5, 0.4, 0.6), Estimate(0.0, 0.0, 0.0)
     assert Row("demo", "right", 8, half, half, none, p=1.0).verdict == "no difference"
     assert Row("demo", "right", 8, half, half, Estimate(0.0, -0.1, 0.1)).verdict == "may be chance"
+
+
+def test_intervals_of_few_scenes_are_told_to_mean_little() -> None:
+    one = Estimate(0.5, 0.4, 0.6)
+
+    def row(prompts: str, scenes: int | None) -> Row:
+        return Row(prompts, "right", 8, one, one, one, p=0.5, scenes=scenes)
+
+    assert few_scenes([row("many", 20), row("old", None)]) is None
+    told = few_scenes([row("a", 3), row("a", 9), row("a", 40), row("b", 1), row("many", 20)])
+    assert told is not None and told.endswith("mean little: a (3 to 9 scenes), b (1 scene).")
+    assert "mean little: a (3 scenes)." in table_of([row("a", 3)])
+    assert "mean little" not in table_of([row("a", 20)])

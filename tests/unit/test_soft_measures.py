@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from surd.evaluate.answers import is_of_kind
 from surd.evaluate.judges import VqaJudge
 from surd.evaluate.measures import by_kind, row_of
 from surd.evaluate.outcomes import Outcomes
@@ -133,3 +134,27 @@ def test_of_some_prompts_without_an_answer_the_others_are_a_share(
     silent = lambda sides, questions: [None if q == "b?" else "yes" for q in questions]  # noqa: E731
     row = rows_of(likely, says=silent)["x"]
     assert (row.pictures, row.base.value, row.is_share) == (4, 1, True)
+
+
+def test_answers_that_are_not_of_the_kind_asked_for_are_counted_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def nonsense(sides: Sequence[Any], questions: Sequence[str]) -> list[str]:
+        return ["banana" for _ in sides]
+
+    rows_of(likely)
+    assert "counted as wrong" not in caplog.text
+    rows = rows_of(likely, says=nonsense)
+    assert rows["x"].adapter.value == 0 and rows["x"].scenes == 1
+    assert "answers are no yes or no, or no number" in caplog.text and "'banana' to" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "of_kind"),
+    [
+        *(("Yes, it is.", "no", True), ("banana", "yes", False), ("", "yes", False)),
+        *(("there are two dogs", "3", True), ("many", "three", False), ("many", "few", True)),
+    ],
+)
+def test_yes_no_and_numbers_are_kinds_of_answers(said: str, wanted: str, of_kind: bool) -> None:
+    assert is_of_kind(said, wanted) == of_kind

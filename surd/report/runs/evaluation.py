@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from surd.errors import SurdError
-from surd.evaluate.results import Baseline, Row, interval, shown
+from surd.evaluate.results import Baseline, Row, few_scenes, interval, shown
 from surd.evaluate.significance import Estimate
 from surd.models.names import public_name
 from surd.pages.plot import plot
@@ -39,6 +39,7 @@ def evaluation_section(run: Run) -> Section | None:
         sets={name: [row for row in rows if row.prompts == name] for name in sets},
         charts=charts,
         judge=_judge(found, sets),
+        few=visible(few_scenes(rows), 400),
         shown=shown,
         interval=interval,
     )
