@@ -208,7 +208,7 @@ def train_adapter(
 
     params = chosen(preset or [])
     if says_nothing(params) and not set(METHODS) & set(preset or []):
-        warn(f"--preset {DEFAULT}: nobody chose how to train, and {WHY}")
+        warn(f"no preset says how to train: using {DEFAULT}, {WHY}")
         params = chosen([DEFAULT, *(preset or [])])
     try:
         done = run(folder, params, output, resume=resume == "latest", quiet=quiet, start=from_)

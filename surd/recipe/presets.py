@@ -14,7 +14,7 @@ from surd.recipe.train_adapter import TrainAdapterParams
 METHODS = ("paper", "code", "distil", "reader", "lora")
 """Presets that say how to train; the others say for what."""
 DEFAULT = "distil"
-WHY = "it needs no language model"
+WHY = "which needs no language model"
 _LENGTHS = {"steps", "batch_size", "accumulate", "learning_rate", "schedule", "warmup_steps"}
 """Keys that say for how long to train and not how."""
 
