@@ -21,10 +21,10 @@ def keep_earlier(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Before ``NAME.json`` and what is beside it are written: rename what is there to ``NAME-1``,
     or the next free number, which is told. Results of the same settings may be replaced.
 
-    `settings` are all keys of the new JSON file but ``rows``.
+    `settings` are those keys of the new JSON file that are no results.
     """
     there = folder / f"{name}.json"
-    if not there.is_file() or _settings_of(there) == json.loads(json.dumps(settings)):
+    if not there.is_file() or _has(there, json.loads(json.dumps(settings))):
         return
     number = next(n for n in count(1) if not (folder / f"{name}-{n}.json").exists())
     kept = []
@@ -35,10 +35,10 @@ def keep_earlier(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
     log.warning("%s: earlier results, of other settings, are kept as %s", folder, ", ".join(kept))
 
 
-def _settings_of(path: Path) -> Any:
-    """None where the file cannot be read."""
+def _has(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a JSON file has these keys and values; not where it cannot be read."""
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return {k: v for k, v in found.items() if k != "rows"} if isinstance(found, dict) else None
+        return False
+    return isinstance(found, dict) and {k: found.get(k) for k in settings} == settings

@@ -29,7 +29,6 @@ from surd.models.clip import load_clip
 from surd.models.devices import device_named, dtype_of
 from surd.models.diffusion import load_pipeline
 from surd.models.hub import identity_of
-from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
 
@@ -119,8 +118,8 @@ def _write(
     folder: Path, diffusion: str, options: Options, pairs: Mapping[str, str], rows: list[Row]
 ) -> None:
     store = Storage(str(folder))
-    told = asdict(options) | {"diffusion": diffusion, "vqa": without_address(options.vqa)}
-    told |= {"format": "surd-gap-1", "pairs": _digest(pairs)}
+    told = options.as_json() | {"diffusion": diffusion, "pairs": _digest(pairs)}
+    told["format"] = "surd-gap-1"
     keep_earlier(folder, "gap", told)
     whole = {**told, "rows": [asdict(row) for row in rows]}
     store.write_bytes("gap.md", f"{table_of(rows, NAMES)}\n{verdict(rows)}\n".encode())

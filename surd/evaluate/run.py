@@ -96,6 +96,13 @@ class Options:
         """Its seeds."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
+    def as_json(self) -> dict[str, Any]:
+        """What is written beside results: JSON values, without addresses of servers."""
+        told = asdict(self) | {"vqa": without_address(self.vqa)}
+        if self.rewriter is not None:
+            told["rewriter"] = without_address(self.rewriter)
+        return told
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -272,15 +279,12 @@ def _write(
     outcomes: Outcomes,
 ) -> None:
     store = Storage(str(run))
-    told = asdict(options) | {"diffusion": diffusion, "prompts": list(options.prompts)}
-    told |= {"vqa": without_address(options.vqa), "judge": identity_of(options.vqa)}
+    told = options.as_json() | {"diffusion": diffusion, "judge": identity_of(options.vqa)}
     told["models"] = {
         key: identity_of(name, "config.json")
         for key, name in (("clip", options.clip), ("pickscore", options.pickscore))
         if name != NOBODY
     }
-    if options.rewriter is not None:
-        told["rewriter"] = without_address(options.rewriter)
     told["noise"] = list(options.noise)
     told["sets"] = {name: _digest(prompts) for name, prompts in sets.items()}
     told["format"] = "surd-evaluation-1"

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from surd.errors import RecipeError, SurdError
+from surd.evaluate.earlier import keep_earlier
 from surd.evaluate.measures import Measured, row_of
 from surd.evaluate.results import Row
 from surd.evaluate.run import Evaluated, Options, check_options, measure
+from surd.params import lasting
 from surd.recipe.keys import Recipe
 from surd.recipe.load import read_yaml, replace_keys
 from surd.recipe.train_adapter import TrainAdapterParams
@@ -83,6 +85,12 @@ def ablate(
     check_options(options)
     place = local_path(location)
     root = place / "adapter" / "ablation"
+    settings = {
+        "format": "surd-ablation-1",
+        "options": options.as_json(),
+        "trainings": trainings,
+        "settings": {name: lasting(params) for name, params in chosen.items()},
+    }
     done: list[Ablated] = []
     pairs: list[Pair] = []
     together: dict[str, list[Measured]] = {}
@@ -102,7 +110,7 @@ def ablate(
         rows = [row_of(one, quiet=True) for one in mine]
         each = {seed: one.rows for seed, one in runs.items()}
         done.append(Ablated(name, variants[name], rows, each))
-        _write(root, Ablation(done, pairs))
+        _write(root, settings, Ablation(done, pairs))
     return Ablation(done, pairs)
 
 
@@ -150,8 +158,9 @@ def compared(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Row]:
     return [row_of(one, quiet=True) for one in both if one.whole.any()]
 
 
-def _write(root: Path, ablation: Ablation) -> None:
+def _write(root: Path, settings: Mapping[str, Any], ablation: Ablation) -> None:
+    keep_earlier(root, "ablation", settings)
     store = Storage(str(root))
-    whole = {"format": "surd-ablation-1", **ablation.as_json()}
+    whole = {**settings, **ablation.as_json()}
     store.write_bytes("ablation.md", ablation_table(ablation).encode())
     store.write_bytes("ablation.json", (json.dumps(whole, indent=2) + "\n").encode())

@@ -408,11 +408,13 @@ def test_variants_are_trained_and_measured_alike(
     assert len(list((root / "pictures").iterdir())) == 1 + len(names) - 1  # one is named twice
     before = (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns
     again = surd("ablate", tmp_path / "ws", file, "--vary", "adapter_weight=0.1,0.5", *told)
-    assert again.out == ran.out
+    assert again.out == ran.out and not list(root.glob("ablation-*"))
+    earlier = (root / "ablation.json").read_bytes()
     assert (root / "paper" / "adapter_model.safetensors").stat().st_mtime_ns == before
     twice = surd("ablate", tmp_path / "ws", "--vary", "adapter_weight=0.1", "--trainings", 2, *told)
     assert twice.code == 0 and "trained 2 times" in twice.out
     assert (root / "adapter_weight=0.1+seed=1" / "adapter_model.safetensors").is_file()
+    assert (root / "ablation-1.json").read_bytes() == earlier
     (variant,) = json.loads((root / "ablation.json").read_text())["variants"]
     assert list(variant["trainings"]) == ["0", "1"]
     assert variant["rows"][0]["pictures"] == 2 * variant["trainings"]["1"][0]["pictures"]
