@@ -15,6 +15,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -145,23 +146,33 @@ def decode(data: bytes, *, min_side_px: int | None = None) -> NDArray[np.uint8]:
     return _decode(data, min_side_px)
 
 
-def _decode(data: bytes, min_side_px: int | None) -> NDArray[np.uint8]:
+def _decode(data: bytes, min_side_px: int | None, *, grey: bool = False) -> NDArray[np.uint8]:
+    """Upright RGB ``[h, w, 3]``, or grey ``[h, w]``."""
     try:
-        with open_image(data) as image, decoding(image.width * image.height):
+        with (
+            open_image(data) as image,
+            decoding(image.width * image.height),
+            closing(image),  # its pixels are gone before others may be decoded
+        ):
             if problem := too_many_scans(data, image.width * image.height):
                 raise ImageProblem("decode_error", problem)
-            profile = image.info.get("icc_profile")
-            pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
-            if pixels is None:
-                return _decode_any(image, profile)
-            if profile and (mode := profile_mode(profile)):
-                one = Image.fromarray(pixels if mode != "L" else pixels[:, :, 0])
-                pixels = np.asarray(in_srgb(one, profile).convert("RGB"))
-            return upright(pixels, _orientation(image))
+            pixels = _upright_rgb(image, data, min_side_px)
+            return _grey(pixels) if grey else pixels
     except ImageProblem:
         raise
     except _DECODER_ERRORS as error:
         raise _problem(error, data) from error
+
+
+def _upright_rgb(image: Image.Image, data: bytes, min_side_px: int | None) -> NDArray[np.uint8]:
+    profile = image.info.get("icc_profile")
+    pixels = _decode_jpeg(data, min_side_px) if data[:2] == b"\xff\xd8" else None
+    if pixels is None:
+        return _decode_any(image, profile)
+    if profile and (mode := profile_mode(profile)):
+        one = Image.fromarray(pixels if mode != "L" else pixels[:, :, 0])
+        pixels = np.asarray(in_srgb(one, profile).convert("RGB"))
+    return upright(pixels, _orientation(image))
 
 
 def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
@@ -188,7 +199,7 @@ def check_decodes(data: bytes, facts: ImageFacts) -> NDArray[np.uint8]:
 
 
 def _decode_grey(data: bytes) -> NDArray[np.uint8]:
-    return _grey(_decode(data, None))
+    return _decode(data, None, grey=True)
 
 
 def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
