@@ -136,6 +136,7 @@ def rows(*columns: str) -> Iterator[Batch]:
     given = {
         "id": [f"{n:032x}" for n in range(PICTURES)],
         "bytes": pa.array([jpeg(n) for n in range(PICTURES)], pa.large_binary()),
+        "prompt": [f"masterpiece, thing {n}" for n in range(PICTURES)],
         "simple_prompt": pa.nulls(PICTURES, pa.string()),
         "complex_prompt": [f"masterpiece, thing {n}" for n in range(PICTURES)],
         "candidates": [
@@ -148,7 +149,7 @@ def rows(*columns: str) -> Iterator[Batch]:
 
 def captions() -> pa.Table:
     params = CAPTION.params(model="demo:captioner", candidates=3, device="cpu")
-    return pa.concat_tables(CAPTION.open(params)(rows("bytes", "simple_prompt")))
+    return pa.concat_tables(CAPTION.open(params)(rows("bytes", "prompt", "simple_prompt")))
 
 
 def scores() -> pa.Table:
@@ -239,6 +240,6 @@ def test_the_last_few_of_a_part_do_not_make_the_next_batches_small(
         ),
     )
     params = CAPTION.params(model="demo:captioner", candidates=1, device="cpu", batch_size=8)
-    parts = [next(rows("bytes", "simple_prompt")) for _ in range(3)]
+    parts = [next(rows("bytes", "prompt", "simple_prompt")) for _ in range(3)]
     assert sum(table.num_rows for table in CAPTION.open(params)(parts)) == 3 * PICTURES
     assert seen == [8, 3] * 3
