@@ -14,6 +14,7 @@ from typing import Any
 
 from surd.engine import select
 from surd.engine.overlap import Step, overlap
+from surd.engine.parts import failures
 from surd.engine.plan import PartState, plan
 from surd.engine.select import Engine, EngineName
 from surd.engine.stages import compute_jobs
@@ -39,7 +40,7 @@ from surd.stages.refresh import refresh
 from surd.store import edits, journal
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.schema import MADE_BY
-from surd.store.workspace import MANIFEST, Manifest, StageRun, Workspace
+from surd.store.workspace import MANIFEST, DamagedPartError, Manifest, StageRun, Workspace
 
 _LIBRARIES = ("surd", "pyarrow", "aiohttp", "pillow", "simplejpeg")
 
@@ -57,6 +58,10 @@ class StageSummary:
     seconds: float
     problems: list[str] = field(default_factory=list)
     """One line each, from sources that could not be read to their end."""
+    unanswered: int = 0
+    """Rows that a model was asked about in vain."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why, as far as they say -> rows, most frequent first."""
     found: dict[str, Any] | None = None
     """Of a collection: what there is in all, and what was passed over."""
 
@@ -442,7 +447,7 @@ def _run_stages(
             if step.stage.row_inputs is not None:
                 journal.tidy(workspace.storage, step.stage.group, _all_but(workspace, step.failed))
             counts, rows = _totals(workspace, step.stage)
-            yield StageSummary(
+            summary = StageSummary(
                 step.stage.name,
                 rows=rows,
                 counts=counts,
@@ -450,7 +455,33 @@ def _run_stages(
                 fresh=step.fresh,
                 failed=step.failed,
                 seconds=step.seconds,
+                unanswered=sum(counts.get(status, 0) for status in step.stage.unanswered),
+                reasons=_reasons(workspace, step.stage),
             )
+            yield summary
+            _need_answers(workspace, summary)
+
+
+def _reasons(workspace: Workspace, stage: Stage) -> dict[str, int]:
+    """Why rows of a group have no answer -> rows, most frequent first; reads such parts alone."""
+    reasons: Counter[str] = Counter()
+    for part in workspace.parts(stage.group) if stage.unanswered else ():
+        with contextlib.suppress(DamagedPartError):
+            info = workspace.part_info(stage.group, part)
+            if info and info.extra.get("counts", {}).keys() & set(stage.unanswered):
+                reasons += failures(stage, workspace.read(stage.group, part, ["status", "detail"]))
+    return dict(reasons.most_common())
+
+
+def _need_answers(workspace: Workspace, summary: StageSummary) -> None:
+    """Raise SurdError where no row has an answer: what follows would be of no use."""
+    if summary.unanswered and not summary.counts.get("ok"):
+        why = f" ({next(iter(summary.reasons))})" if summary.reasons else ""
+        raise SurdError(
+            f"{workspace.location}: {summary.stage}: none of {summary.unanswered:,} pictures got "
+            f"an answer{why}; once this is mended, ask again: "
+            + command("build", "-o", workspace.location, "--retry-failed")
+        )
 
 
 def _all_but(workspace: Workspace, failed: Collection[int]) -> set[int]:

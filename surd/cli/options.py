@@ -33,7 +33,11 @@ Retry = Annotated[
 ]
 MaxFailures = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Exit with 1 if a larger share of the images failed."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Exit with 1 if a larger share of the images or captions failed.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -64,6 +64,7 @@ def run(
             summaries.append(summary)
             if as_json is False:
                 print_summary(summary)
+                _print_reasons(folder, summary)
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue")
         sys.exit(130)
@@ -79,12 +80,16 @@ def run(
 
 
 def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None:
+    """Of images that were to be fetched, and of pictures that a model was asked about."""
+    words = {"download": "images", "caption": "captions", "dense": "dense captions"}
     for summary in summaries:
-        if allowed is not None and summary.stage == "download" and summary.rows:
-            share = 1 - summary.counts.get("ok", 0) / summary.rows
-            if share > allowed:
-                warn(f"{share:.1%} of the images failed, more than the {allowed:.1%} allowed")
-                sys.exit(1)
+        ok = summary.counts.get("ok", 0)
+        failed = summary.rows - ok if summary.stage == "download" else summary.unanswered
+        share = failed / max(1, ok + failed)
+        if allowed is not None and summary.stage in words and share > allowed:
+            what = words[summary.stage]
+            warn(f"{share:.1%} of the {what} failed, more than the {allowed:.1%} allowed")
+            sys.exit(1)
 
 
 def print_summary(summary: Any) -> None:
@@ -101,6 +106,16 @@ def print_summary(summary: Any) -> None:
         say_collected(summary.found)
     for part, why in sorted(summary.failed.items()):
         warn(f"{summary.stage}: part {part} failed: {why}")
+
+
+def _print_reasons(folder: str, summary: Any) -> None:
+    """Why most rows without an answer have none, and how to ask again."""
+    if not summary.reasons or not summary.counts.get("ok"):  # else the error that follows tells
+        return
+    why, times = next(iter(summary.reasons.items()))
+    again = command("build", "-o", folder, "--retry-failed")
+    mend = f"; to ask again, run: {again}" if summary.counts.get("no_answer") else ""
+    warn(f"{summary.stage}: without an answer, most often ({times:,} times): {why}{mend}")
 
 
 def _sum_up(summary: Any) -> str:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from surd.engine.plan import PartState
 from surd.engine.reuse import PartRows, Settings, keep, known_rows, look, settings_of
+from surd.errors import ModelError
 from surd.params import Params
 from surd.progress import Tick
 from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint
@@ -124,6 +125,7 @@ def _write_part(
     """Put together what is known and what the stage gives; returns the rows by status."""
     job, rows, stage = part.job, part.rows, settings.stage
     counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     known = known_rows(workspace, settings, job.part, rows) if rows and rows.known.any() else None
     with (
         journal.Journal(workspace.storage, stage.group, job.part) as kept,
@@ -136,12 +138,14 @@ def _write_part(
                 continue
             while len(run):
                 piece = _next_piece(stage, output, len(run), part.ids)
+                reasons.update(failures(stage, piece))
                 if rows is not None:
                     keep(kept, stage, piece, rows.keys[run[: piece.num_rows]])
                 _write(writer, piece, counts, tick)
                 run = run[piece.num_rows :]
         if writer.rows != job.rows:
             raise StageError(f"{stage.name} returned fewer rows than it received")
+        _keep_answers(workspace, stage, job, counts, reasons)
         writer.describe(
             fingerprint=part_fingerprint(settings.today, part.inputs),
             settings=settings.today,
@@ -151,6 +155,34 @@ def _write_part(
         )
     kept.delete()
     return counts
+
+
+def _keep_answers(
+    workspace: Workspace,
+    stage: Stage,
+    job: PartState,
+    counts: Mapping[str, int],
+    reasons: Counter[str],
+) -> None:
+    """Raise ModelError where a part that has answers would be replaced by one that has none."""
+    before = job.info.extra.get("counts", {}) if job.info else {}
+    asked = sum(counts.get(status, 0) for status in stage.unanswered)
+    if asked and before.get("ok") and not counts.get("ok"):
+        why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+        raise ModelError(
+            f"{workspace.location}: {stage.name}: none of {asked} pictures of part {job.part} got "
+            f"an answer{why}; its {before['ok']:,} answers of before are kept, and once this is "
+            "mended the same command asks again"
+        )
+
+
+def failures(stage: Stage, table: pa.Table) -> Counter[str]:
+    """Of rows without an answer: why, as far as they say -> rows."""
+    if not stage.unanswered or "detail" not in table.column_names:
+        return Counter()
+    failed = pc.is_in(table["status"], pa.array(stage.unanswered))
+    details = table["detail"].filter(failed).drop_null()
+    return Counter(details.to_pylist())
 
 
 def _next_piece(stage: Stage, output: _Output, rows: int, ids: deque[str]) -> pa.Table:

@@ -99,6 +99,8 @@ class ServedCaptioner:
         proposals = [Proposal(text, how) for choice, how in found if (text := _whole(choice))]
         if not proposals and any(choice.is_cut for choice, _ in found):
             raise CutError(self._why_cut(any(choice.text for choice, _ in found)))
+        if not proposals:
+            raise UnansweredError("an answer without words")
         return proposals
 
     def _why_cut(self, has_words: bool) -> str:

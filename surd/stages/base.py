@@ -111,6 +111,9 @@ class Stage:
     """Statuses of rows that would come out the same again; others are computed with their part."""
     passing: tuple[str, ...] = ()
     """Statuses of rows that another try may change, as of a server that gave no answer."""
+    unanswered: tuple[str, ...] = ()
+    """Statuses of rows that a model was asked about in vain. A part with answers is not replaced by
+    one that has only such rows."""
     leaves: Callable[[Any], Mapping[str, str]] = _nothing
     """What decides, by the parameters, which rows get a status that is not `final`, and so wait
     until it is otherwise: name -> value. It belongs to the fingerprint of a part, and not to the

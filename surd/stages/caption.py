@@ -209,6 +209,7 @@ STAGE = Stage(
     row_inputs={"images": ("sha256",), "samples": ("simple_prompt", "captions")},
     final=("ok", "empty"),
     passing=("no_answer",),
+    unanswered=("no_answer", "empty"),
     upgrades={2: _cleaned_again, 3: _cleaned_again, 4: _cleaned_again},
     leaves=leaves,
     schema=CAPTIONS,

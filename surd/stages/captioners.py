@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
+from surd.errors import ModelError
 from surd.params import SERVED, ModelName, Params, added, runtime
 from surd.stages.base import Batch
 
@@ -168,33 +170,80 @@ def _by_server(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opene
                 asking.style,
             )
         )
-        waiting: deque[tuple[Opened[Any], dict[int, Any]]] = deque()
-        for some in opened(
-            batches,
-            lambda image: as_jpeg(image, params.image_side),
-            side_px=lambda: params.image_side,
-            wanted=asking.rows,
-        ):
-            for piece in some.pieces(_ROWS_AT_ONCE):
-                asked = {i: _ask(captioner(), piece, i, asking.seed) for i in piece.usable}
-                waiting.append((piece, asked))
-            while _is_enough(waiting, params.concurrency):
+        waiting: deque[_Asked] = deque()
+
+        def answered() -> Iterator[tuple[Opened[Any], Found]]:
+            for some in opened(
+                batches,
+                lambda image: as_jpeg(image, params.image_side),
+                side_px=lambda: params.image_side,
+                wanted=asking.rows,
+            ):
+                for piece in some.pieces(_ROWS_AT_ONCE):
+                    asked = {i: _ask(captioner(), piece, i, asking.seed) for i in piece.usable}
+                    waiting.append((piece, asked))
+                while _is_enough(waiting, params.concurrency):
+                    yield _answered(*waiting.popleft())
+            while waiting:
                 yield _answered(*waiting.popleft())
-        while waiting:
-            yield _answered(*waiting.popleft())
+
+        yield from _from_the_first_caption_on(answered(), waiting, params.model)
 
 
 _ROWS_AT_ONCE = 8
 """Rows that are given out together: what a kill may lose beside what is under way."""
+_WITHOUT_CAPTION = 8
+"""So many pictures without one caption are the server's fault, or that of how it is asked."""
 _REQUESTS_AHEAD = 4
 """Pictures that are with the server or wait for it, for each request that may be under way."""
+
+
+_Asked = tuple["Opened[Any]", dict[int, Any]]
+"""Rows, and of those whose picture is with the server what it will say: row -> future."""
+
+
+def _from_the_first_caption_on(
+    answered: Iterator[tuple[Opened[Any], Found]], waiting: Iterable[_Asked], model: str
+) -> Iterator[tuple[Opened[Any], Found]]:
+    """The rows as they come. Those before the first caption wait for it, so that nothing is kept of
+    a server that captions no picture; those ``waiting`` with the server may get it too.
+
+    Raises ModelError where ``_WITHOUT_CAPTION`` pictures have none.
+    """
+    held: list[tuple[Opened[Any], Found]] = []
+    reasons: Counter[str] = Counter()
+    for rows in answered:
+        held.append(rows)
+        reasons.update(str(one) for one in rows[1].values() if isinstance(one, Exception))
+        has_caption = any(not isinstance(one, Exception) for one in rows[1].values())
+        is_enough = reasons.total() >= _WITHOUT_CAPTION
+        if has_caption or (is_enough and _any_caption(waiting)):
+            yield from held
+            yield from answered
+            return
+        if is_enough:
+            [(why, times)] = reasons.most_common(1)
+            raise ModelError(
+                f"{model}: none of {reasons.total()} pictures got a caption; most often "
+                f"({times} times): {why}; nothing was replaced, and once this is mended the same "
+                "command asks again"
+            )
+        if not reasons:  # nobody was asked
+            yield held.pop()
+    yield from held
+
+
+def _any_caption(waiting: Iterable[_Asked]) -> bool:
+    """Whether any of them gets one; waits for that."""
+    futures = [future for _, asked in waiting for future in asked.values()]
+    return any(future.exception() is None for future in as_completed(futures))
 
 
 def _ask(captioner: Any, some: Opened[Any], row: int, seed: int) -> Any:
     return captioner.propose(some.pictures[row], _seed(some.table["id"][row].as_py(), seed))
 
 
-def _is_enough(waiting: Sequence[tuple[Opened[Any], dict[int, Any]]], concurrency: int) -> bool:
+def _is_enough(waiting: Sequence[_Asked], concurrency: int) -> bool:
     """Whether the oldest rows are to be given out: they are done, or enough wait behind them."""
     if not waiting:
         return False

@@ -117,6 +117,7 @@ STAGE = Stage(
     row_inputs={"images": ("sha256",)},
     final=("ok", "empty"),
     passing=("no_answer",),
+    unanswered=("no_answer", "empty"),
     upgrades={1: _unwrapped_again},
     leaves=leaves,
     schema=DENSE,

@@ -174,6 +174,40 @@ def test_pictures_without_an_answer_are_rows_and_retried_when_asked_to(
     assert captions_of(folder) == wanted
 
 
+def test_captions_are_not_replaced_by_none_and_too_few_are_told(surd: Surd, tmp_path: Path) -> None:
+    """Fewer pictures than show by themselves that a server captions none."""
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        (tmp_path / "pictures" / f"{number}.jpg").write_bytes(jpeg(number))
+        (tmp_path / "pictures" / f"{number}.txt").write_text(f"masterpiece, thing {number}")
+    folder = tmp_path / "w"
+    sets = ["--set", f"sources.0.path={tmp_path / 'pictures'}"]
+    assert surd("build", "folder", "-o", folder, "-q", "--until", "download", *sets).code == 0
+    with ChatServer(fault=lambda *_: "refused") as server:
+        ran = surd(*caption(folder, server))
+        assert ran.code == 2 and "none of 3 pictures got an answer (HTTP 400: no way)" in ran.err
+        assert "--retry-failed" in ran.err
+        again = ("build", "-o", folder, "-q", "--until", "caption", "--retry-failed")
+        refused: list[Any] = []
+
+        def refuse_one(body: dict[str, Any], before: int) -> str | None:
+            if not refused:
+                refused.append(body["messages"])
+            return "refused" if body["messages"] in refused else None
+
+        server.fault = refuse_one
+        ran = surd(*again)
+        assert ran.code == 0, ran.err
+        assert "caption: without an answer, most often (1 times): HTTP 400: no way" in ran.err
+        assert surd(*again[:-1], "--max-failure-rate", "0.2").code == 1
+        assert surd(*again[:-1], "--max-failure-rate", "0.4").code == 0
+        before = captions_of(folder)
+        server.fault = lambda *_: "refused"
+        ran = surd(*caption(folder, server, seed=1))
+        assert ran.code == 2 and "none of 3 pictures of part 0 got an answer" in ran.err
+    assert captions_of(folder) == before
+
+
 def test_a_key_is_nowhere_in_the_workspace(
     surd: Surd, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

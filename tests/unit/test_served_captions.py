@@ -122,6 +122,36 @@ def test_a_picture_that_is_refused_is_a_row_that_says_why() -> None:
     assert [row for row in rows if row != bad] == [row for row in good if row["id"] != bad["id"]]
 
 
+@pytest.mark.parametrize(
+    ("fault", "says", "why"),
+    [
+        ("500", "A cup.", "HTTP 500: out of memory"),
+        ("html", "A cup.", "HTTP 502"),
+        (None, "", "an answer without words"),
+        (None, "<think> It may be", "Instruct versions"),
+    ],
+)
+def test_a_server_that_captions_no_picture_ends_the_run_and_leaves_no_row(
+    fault: str | None, says: str, why: str
+) -> None:
+    given = []
+    with ChatServer(fault=lambda *_: fault, say=lambda _: says, max_tokens=3) as server:
+        params = CaptionParams(model=server.name, candidates=1, retries=0)
+        with pytest.raises(ModelError, match=r"none of \d+ pictures got a caption") as error:
+            given += list(open_(params)(batches(20)))
+    assert why in str(error.value) and not given
+
+
+def test_first_pictures_without_a_caption_are_rows_where_others_have_theirs() -> None:
+    with ChatServer() as server:
+        captioned(server, batches(8))
+        refused = [body["messages"] for body in server.bodies]
+        server.fault = lambda body, _: "refused" if body["messages"] in refused else None
+        whole = pa.concat_tables([batch.table for batch in batches(20)])
+        rows = captioned(server, [Batch(whole)])
+    assert [row["status"] for row in rows] == ["no_answer"] * 8 + ["ok"] * 12
+
+
 def test_given_captions_of_a_picture_without_an_answer_stay_and_it_is_not_done() -> None:
     with ChatServer(fault=lambda *_: "500") as server:
         rows = captioned(
