@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 _LINE_EVERY_S = 10.0
+KNOWN = "known"
+"""Status of rows that an earlier run did: they are done, and no part of the rate."""
 
 
 class Tick(Protocol):
     """Reports rows done, by status."""
 
     def __call__(self, counts: Mapping[str, int]) -> None:
-        """Add ``counts``: status -> rows."""
+        """Add ``counts``: status -> rows; those under ``KNOWN`` were done before."""
 
 
 class Begin(Protocol):
@@ -82,7 +84,8 @@ def _bars() -> Iterator[Begin]:
 
             def tick(counts: Mapping[str, int]) -> None:
                 sums.update(counts)
-                progress.advance(task, sum(counts.values()))
+                progress.tasks[task].completed += counts.get(KNOWN, 0)
+                progress.advance(task, sum(counts.values()) - counts.get(KNOWN, 0))
                 speed = progress.tasks[task].speed
                 rate = f"{speed:,.{0 if speed >= 10 else 1}f}/s" if speed else ""
                 progress.update(task, rate=rate, other=other_than_ok(sums))
@@ -99,7 +102,8 @@ class _Lines:
         self._started = self._last = time.monotonic()
 
     def __call__(self, counts: Mapping[str, int]) -> None:
-        self._sums.update(counts)
+        self._before += counts.get(KNOWN, 0)
+        self._sums.update({status: n for status, n in counts.items() if status != KNOWN})
         now = time.monotonic()
         if now - self._last < _LINE_EVERY_S:
             return
@@ -115,5 +119,7 @@ class _Lines:
 
 def other_than_ok(counts: Mapping[str, int]) -> str:
     """``12 http_error, 3 timeout``: the statuses that are not ok, most frequent first."""
-    others = Counter({k: n for k, n in counts.items() if k not in ("ok", "new", "keep") and n})
+    others = Counter(
+        {k: n for k, n in counts.items() if k not in ("ok", "new", "keep", KNOWN) and n}
+    )
     return ", ".join(f"{n:,} {status}" for status, n in others.most_common())

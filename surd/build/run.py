@@ -20,6 +20,7 @@ from surd.engine.select import Engine, EngineName
 from surd.engine.stages import compute_jobs
 from surd.engine.work import Results
 from surd.errors import ModelError, RecipeError, SurdError, WorkspaceError, command
+from surd.params import Params
 from surd.progress import track, tracks
 from surd.recipe.keys import Recipe
 from surd.recipe.load import stored_recipe
@@ -428,9 +429,16 @@ def _run_stages(
         with forgetting(stage):
             chosen.append((stage, params_of(recipe, stage)))
         workspace.storage.remove_leftovers(stage.group)
+    is_checked = options.engine == "ray"  # there each machine may have its own servers
     with tracks(quiet=options.quiet) as begin:
 
         def compute(step: Step, beside: Sequence[StageParams]) -> Results:
+            nonlocal is_checked
+            if step.stage.check is not None and not is_checked:
+                is_checked = True
+                for stage, params in ((step.stage, step.params), *beside):
+                    with forgetting(stage):
+                        _check_server(workspace, stage, params, options)
             return compute_jobs(
                 engine,
                 workspace,
@@ -460,6 +468,19 @@ def _run_stages(
             )
             yield summary
             _need_answers(workspace, summary)
+
+
+def _check_server(workspace: Workspace, stage: Stage, params: Params, options: Options) -> None:
+    """Raise SurdError where the stage will need a server that does not answer. Parts whose inputs
+    alone have changed may need none: their rows may be known."""
+    if stage.check is None:
+        return
+    settings = settings_fingerprint(stage, params)
+    for state in plan(workspace, stage, params):
+        is_new = state.info is None or state.info.settings != settings
+        if _is_due(options, state, stage) if state.state == "fresh" else is_new:
+            stage.check(params)
+            return
 
 
 def _reasons(workspace: Workspace, stage: Stage) -> dict[str, int]:

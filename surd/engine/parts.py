@@ -17,7 +17,7 @@ from surd.engine.plan import PartState
 from surd.engine.reuse import PartRows, Settings, keep, known_rows, look, settings_of
 from surd.errors import ModelError
 from surd.params import Params
-from surd.progress import Tick
+from surd.progress import KNOWN, Tick
 from surd.stages.base import Batch, Stage, StageFunction, part_fingerprint
 from surd.store import edits, journal
 from surd.store.aligned import read_aligned, read_batches_aligned, side_by_side
@@ -76,7 +76,7 @@ def compute(
     """
     settings = settings_of(stage, params)
     fed: deque[_Fed] = deque()
-    tables = function(_batches(workspace, settings, jobs, fed))
+    tables = function(_batches(workspace, settings, jobs, fed, tick))
     with ExitStack() as stack:
         if hasattr(tables, "close"):
             stack.callback(tables.close)
@@ -133,7 +133,8 @@ def _write_part(
     ):
         for is_known, run in part.runs():
             if is_known and known is not None:
-                _write(writer, known.slice(0, len(run)), counts, tick)
+                counts.update(count_statuses(known.slice(0, len(run))))
+                writer.write(known.slice(0, len(run)))  # the tick has had them
                 known = known.slice(len(run))
                 continue
             while len(run):
@@ -217,8 +218,10 @@ def _batches(
     settings: Settings,
     jobs: Iterable[PartState],
     fed: deque[_Fed],
+    tick: Tick,
 ) -> Iterator[Batch]:
-    """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out."""
+    """The rows of the jobs' parts, batch by batch; notes in ``fed`` what was handed out, and tells
+    the tick at once which rows are known."""
     stage = settings.stage
     texts = edits.current(workspace) if stage.edited else {}
     for job in jobs:
@@ -230,6 +233,7 @@ def _batches(
                 handed.inputs = _with_edits(job, inputs["id"], texts)
                 inputs = inputs.append_column(edits.COLUMN, edits.column(inputs["id"], texts))
             handed.rows = look(workspace, settings, job.part, inputs)
+            tick({KNOWN: int(handed.rows.known.sum())})
         fed.append(handed)
         new = None if handed.rows is None else np.flatnonzero(~handed.rows.known)
         if new is not None and not len(new):

@@ -28,7 +28,7 @@ class Job(Protocol):
 
 Work = Callable[[Iterable[Any], Tick], Iterator[PartResult]]
 """Computes some jobs in order; yields each as it is done, and calls the tick after each batch with
-the rows it has done, by status, so that one knows it is alive."""
+the rows it has done, by status, so that one knows it is alive; with those that are known, first."""
 Open = Callable[[Any], Work]
 """Loads what the work needs, for the parameters of one worker. Can be pickled."""
 GiveUp = Callable[[Any, str], PartResult]

@@ -118,6 +118,8 @@ class Stage:
     """What decides, by the parameters, which rows get a status that is not `final`, and so wait
     until it is otherwise: name -> value. It belongs to the fingerprint of a part, and not to the
     key of a row, so that no row with a result is computed again for it."""
+    check: Callable[[Any], None] | None = None
+    """Raises SurdError where a server that computes for the stage does not answer."""
     upgrades: Mapping[int, Callable[[pa.Table, Any], pa.Table]] = field(default_factory=dict)
     """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100

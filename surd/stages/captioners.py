@@ -20,6 +20,7 @@ from surd.stages.base import Batch
 
 if TYPE_CHECKING:
     from surd.models.captions import Style, Wanted
+    from surd.net.chat import Chat
     from surd.stages.decoding import Opened
 
 
@@ -149,22 +150,14 @@ def _by_model(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened
 
 def _by_server(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opened[Any], Found]]:
     """By a server, which is sent pictures of later batches while it works on earlier ones."""
-    from surd.models.served import ServedCaptioner, as_jpeg, open_chat
-    from surd.net.chat import Manners
+    from surd.models.served import ServedCaptioner, as_jpeg
     from surd.stages.decoding import once, opened
 
     params = asking.params
-    manners = Manners(
-        concurrency=params.concurrency,
-        retries=params.retries,
-        timeout_s=params.timeout_s,
-        patience_s=params.patience_s,
-        key_variable=params.key_variable,
-    )
     with ExitStack() as stack:
         captioner = once(
             lambda: ServedCaptioner(
-                stack.enter_context(open_chat(params.model, manners)),
+                stack.enter_context(_chat(params)),
                 params.prompt,
                 asking.wanted,
                 asking.style,
@@ -188,6 +181,27 @@ def _by_server(batches: Iterable[Batch], asking: Asking) -> Iterator[tuple[Opene
                 yield _answered(*waiting.popleft())
 
         yield from _from_the_first_caption_on(answered(), waiting, params.model)
+
+
+def _chat(params: CaptionerParams) -> Chat:
+    from surd.models.served import open_chat
+    from surd.net.chat import Manners
+
+    manners = Manners(
+        concurrency=params.concurrency,
+        retries=params.retries,
+        timeout_s=params.timeout_s,
+        patience_s=params.patience_s,
+        key_variable=params.key_variable,
+    )
+    return open_chat(params.model, manners)
+
+
+def check_server(params: CaptionerParams) -> None:
+    """Raise ModelError where the model is on a server that does not answer, or refuses the key."""
+    if params.model.startswith(SERVED):
+        with _chat(params):
+            pass
 
 
 _ROWS_AT_ONCE = 8

@@ -223,3 +223,19 @@ def test_a_server_that_is_not_there_is_one_line(surd: Surd, folder: Path) -> Non
         pass
     ran = surd(*caption(folder, server))
     assert ran.code == 2 and ran.err.count("\n") == 1 and "start it first" in ran.err
+
+
+def test_servers_of_later_stages_are_checked_before_the_first_request(
+    surd: Surd, folder: Path
+) -> None:
+    with ChatServer() as gone:
+        pass
+    with ChatServer() as server:
+        styles = {"styles": "[simple,dense]", "dense.model": gone.name}
+        ran = surd(*caption(folder, server, **styles))
+        assert ran.code == 2 and gone.url in ran.err and "start it first" in ran.err
+        assert not server.bodies
+        assert surd(*caption(folder, server, **{**styles, "dense.model": server.name})).code == 0
+        server.bodies.clear()
+        ran = surd(*caption(folder, server, **styles, seed=1))
+        assert ran.code == 0, "dense captions that are there need no server"

@@ -833,6 +833,17 @@ def test_rows_computed_before_an_interrupt_are_not_computed_again(
     assert [part_bytes(workspace, part) for part in range(3)] == whole
 
 
+def test_known_rows_are_told_before_the_stage_gives_any(workspace: Workspace) -> None:
+    interrupt(workspace, "prompt 1.6")
+    told: list[dict[str, int]] = []
+    given: list[str] = []
+    stage = costly(given)
+    jobs = [state for state in plan(workspace, stage, Shout()) if state.state != "fresh"]
+    list(run_stage(LocalEngine(), workspace, stage, Shout(), jobs, lambda c: told.append({**c})))
+    assert told[0] == {"known": 6}
+    assert sum(n for counts in told for n in counts.values()) == 14 and len(given) == 8
+
+
 def test_a_part_that_fails_keeps_the_rows_it_had_for_the_next_run(workspace: Workspace) -> None:
     given: list[str] = []
     stage = doing(

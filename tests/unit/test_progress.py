@@ -36,6 +36,16 @@ def test_work_that_goes_on_counts_what_was_done_before_but_not_in_its_rate(
     assert capsys.readouterr().err == "train: 1,600 of 5,000, 10.0/s, 340 s left\n"
 
 
+def test_rows_that_turn_out_to_be_known_are_done_but_not_in_the_rate(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.track("caption", 24) as tick:
+        tick({"known": 7})
+        clock[0] = 10.0
+        tick({"ok": 1})
+    assert capsys.readouterr().err == "caption: 8 of 24, 0.1/s, 160 s left\n"
+
+
 def test_of_several_at_once_each_has_a_line(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
