@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from surd.engine.plan import plan
 from surd.errors import WorkspaceError, command
-from surd.recipe.pipeline import stage_named
+from surd.recipe.keys import Recipe
+from surd.recipe.pipeline import params_of, stage_named, stage_names, stages_of
+from surd.store import edits
 from surd.store.schema import MADE_BY
 from surd.store.workspace import Workspace
 
@@ -30,6 +33,39 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
                 f"{workspace.location}: {group} is missing{part}; first run: "
                 + command(MADE_BY[group], workspace.location)
             )
+
+
+def first_due(workspace: Workspace, recipe: Recipe) -> str | None:
+    """The command of the first stage with parts that are not fresh; None where all are that the
+    recipe asks for."""
+    names = stage_names()
+    asked = names[: names.index(recipe.until) + 1] if recipe.until else names
+    for stage in stages_of(recipe):
+        if MADE_BY[stage.group] not in asked:
+            continue
+        states = plan(workspace, stage, params_of(recipe, stage))
+        if any(state.state != "fresh" for state in states):
+            return MADE_BY[stage.group]
+    return None
+
+
+def not_scored(workspace: Workspace, recipe: Recipe) -> str | None:
+    """Why the scores are not those of today's simple prompts, with the command to run; None where
+    they are: prompts were edited, or captions made since."""
+    if edits.unscored(workspace):
+        return (
+            f"{workspace.location}: simple prompts were edited and not scored since; run: "
+            + command("edit", workspace.location, "--apply")
+        )
+    score = stage_named("score")
+    for state in plan(workspace, score, params_of(recipe, score)):
+        seen = state.info.inputs if state.info else {}
+        if state.inputs and "captions" in seen and seen["captions"] != state.inputs["captions"]:
+            return (
+                f"{workspace.location}: the captions of part {state.part} are newer than its "
+                f"scores; run: {command('score', workspace.location)}"
+            )
+    return None
 
 
 def left_out(workspace: Workspace) -> int:

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from surd.build.needs import not_scored
 from surd.engine import select
 from surd.engine.overlap import Step, overlap
 from surd.engine.parts import failures
@@ -38,7 +39,7 @@ from surd.stages.base import Stage, StageParams, settings_fingerprint
 from surd.stages.collect import SourceResult, collect
 from surd.stages.collected import collected
 from surd.stages.refresh import refresh
-from surd.store import edits, journal
+from surd.store import journal
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.schema import MADE_BY
 from surd.store.workspace import MANIFEST, DamagedPartError, Manifest, StageRun, Workspace
@@ -360,21 +361,11 @@ def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
 
 
 def _need_scored(workspace: Workspace, recipe: Recipe) -> None:
-    """Raise SurdError where simple prompts were edited or captions made since: what follows would
-    not have them."""
-    if edits.unscored(workspace):
-        raise SurdError(
-            f"{workspace.location}: simple prompts were edited and not scored since; run: "
-            + command("edit", workspace.location, "--apply")
-        )
-    score = stage_named("score")
-    for state in plan(workspace, score, params_of(recipe, score)):
-        seen = state.info.inputs if state.info else {}
-        if state.inputs and "captions" in seen and seen["captions"] != state.inputs["captions"]:
-            raise SurdError(
-                f"{workspace.location}: the captions of part {state.part} are newer than its "
-                f"scores; run: {command('score', workspace.location)}"
-            )
+    """Raise SurdError where simple prompts are newer than their scores: what follows would not have
+    them."""
+    why = not_scored(workspace, recipe)
+    if why is not None:
+        raise SurdError(why)
 
 
 def _embed_llm(

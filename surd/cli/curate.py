@@ -11,7 +11,7 @@ import typer
 
 from surd.cli.lean import start_lean
 from surd.cli.options import Folder, Json, Overrides, Quiet
-from surd.cli.printing import print_json, say
+from surd.cli.printing import print_json, say, warn
 from surd.errors import SurdError, WorkspaceError, command
 
 _FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
@@ -79,10 +79,10 @@ def filter_(
     Example: surd filter my-data --clip-threshold 0.28 --min-side 512
     """
     from surd.build.filter_history import remember, step_back
-    from surd.build.needs import left_out, need_groups
+    from surd.build.needs import left_out, need_groups, not_scored
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel
-    from surd.cli.running import run_stage
+    from surd.cli.running import run_stage, say_next
     from surd.recipe.load import override_recipe
     from surd.recipe.pipeline import params_of, stage_named
     from surd.store import manual
@@ -124,6 +124,9 @@ def filter_(
     }
     recipe = override_recipe(own, overrides, options)
     need_groups(workspace, "filter")
+    why = not_scored(workspace, own)
+    if why is not None:
+        warn(why)
     before = current(workspace)
     by_hand: dict[str, Decision | None] = {
         **dict.fromkeys(keep or (), "keep"),
@@ -170,7 +173,7 @@ def filter_(
     elif dry_run:
         say("nothing was written (--dry-run)")
     else:
-        say(f"next: {command('publish', folder)}")
+        say_next(folder, command("publish", folder))
 
 
 def publish(

@@ -9,7 +9,7 @@ import typer
 
 from surd.cli.options import Folder, Json, Quiet
 from surd.cli.printing import print_json, say, shown
-from surd.cli.running import print_summary
+from surd.cli.running import print_summary, say_next
 from surd.errors import SurdError, command
 
 _TAGS_SHOWN = 50
@@ -124,7 +124,7 @@ def edit(
     elif apply:
         for summary in done:
             print_summary(summary)
-        say(f"next: {command('publish', folder)}")
+        say_next(folder, command("publish", folder))
     elif result.get("changed"):
         _say_next(workspace)
 

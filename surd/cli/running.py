@@ -11,6 +11,8 @@ from surd.cli.lean import start_lean
 from surd.cli.printing import log_to_stderr, print_json, say, say_collected, warn
 from surd.errors import command
 
+_REASONS = 5
+
 
 def run_stage(
     folder: str,
@@ -65,18 +67,35 @@ def run(
             if as_json is False:
                 print_summary(summary)
                 _print_reasons(folder, summary)
+                _print_dropped(folder, summary)
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue")
         sys.exit(130)
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
-        say(f"next: {then or ', or '.join(command(name, folder) for name in ('report', 'status'))}")
+        if then is None:
+            say_next(folder, f"{command('report', folder)}, or {command('status', folder)}")
+        else:
+            say(f"next: {then}")
         if any(one.stage == "collect" and not any(one.counts.values()) for one in summaries):
             say(f"to look for new samples: {command('collect', folder)}")
     if any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)
+
+
+def say_next(folder: str, then: str) -> None:
+    """What to run next: the first stage that is not up to date, or else ``then``."""
+    from surd.build.needs import first_due
+    from surd.build.run import open_recipe
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    stage = first_due(workspace, open_recipe(workspace))
+    if stage is not None:
+        then = f"{command(stage, folder)}, or {command('build', '-o', folder)}"
+    say(f"next: {then}")
 
 
 def _check_failure_rate(summaries: Sequence[Any], allowed: float | None) -> None:
@@ -116,6 +135,23 @@ def _print_reasons(folder: str, summary: Any) -> None:
     again = command("build", "-o", folder, "--retry-failed")
     mend = f"; to ask again, run: {again}" if summary.counts.get("no_answer") else ""
     warn(f"{summary.stage}: without an answer, most often ({times:,} times): {why}{mend}")
+
+
+def _print_dropped(folder: str, summary: Any) -> None:
+    """Why most samples are dropped, and where there is more."""
+    if summary.stage != "filter" or not summary.counts.get("drop"):
+        return
+    from surd.build.verdicts import funnel
+    from surd.store.workspace import Workspace
+
+    workspace = Workspace(folder)
+    parts = workspace.parts("verdicts")
+    dropped = funnel(workspace.read("verdicts", p, ["keep", "reasons"]) for p in parts).dropped
+    reasons = [f"{one.samples:,} {one.reason}" for one in dropped[:_REASONS]]
+    if len(dropped) > _REASONS:
+        reasons.append("...")
+    more = command("filter", folder, "--dry-run")
+    say(f"  dropped (some for several reasons): {', '.join(reasons)}; more: {more}")
 
 
 def _sum_up(summary: Any) -> str:

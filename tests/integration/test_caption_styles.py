@@ -119,12 +119,20 @@ def test_captions_that_are_newer_than_their_scores_are_not_passed_over(
     with ChatServer(say=say) as server:
         assert build(surd, folder, pictures, server).code == 0
         server.say = lambda body: "A blue cup."
-        assert surd("caption", folder, "-q", "--set", "caption.prompt=What is it?").code == 0
+        told = surd("caption", folder, "-q", "--set", "caption.prompt=What is it?")
+        assert told.out.endswith(f"next: surd score {folder}, or surd build -o {folder}\n")
+        judged = surd("filter", folder, "-q")
+        assert judged.code == 0 and "captions of part 0 are newer than its scores" in judged.err
+        assert judged.out.endswith(f"next: surd score {folder}, or surd build -o {folder}\n")
         before = digests(folder)
         refused = surd("publish", folder, "-q")
         assert refused.code == 2 and "captions of part 0 are newer than its scores" in refused.err
         assert f"run: surd score {folder}" in refused.err and digests(folder) == before
-        assert surd("build", "-o", folder, "-q").code == 0
+        told = surd("build", "-o", folder, "-q", "--until", "score")
+        assert f"next: surd dedup {folder}, or surd build -o {folder}\n" in told.out
+        until = ("--until", "filter", "--set", "filter.min_side=100")
+        assert "several reasons): 3 min_side; more: surd" in surd("build", "-o", folder, *until).out
+        assert surd("build", "-o", folder, "-q", "--set", "filter.min_side=16").code == 0
     (published,) = (folder / "dataset").glob("*.parquet")
     assert set(pq.read_table(published)["simple_prompt"].to_pylist()) == {"A blue cup"}
 
