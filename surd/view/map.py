@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surd.errors import WorkspaceError
+from surd.errors import SurdError, WorkspaceError, command
 from surd.store.workspace import DamagedPartError, Workspace
 from surd.view.index import Bools, Index
 from surd.view.nearest import vectors
@@ -41,7 +41,7 @@ def load(
 
     The file is used while the embeddings are the same; where none can be written, as in somebody
     else's workspace, the map is computed each time. ``before_part`` may raise, to end it early.
-    Raises WorkspaceError.
+    Raises WorkspaceError, and SurdError where embeddings are of different lengths.
     """
     of = _digest(workspace, index)
     places = _read(workspace, of, len(index))
@@ -53,7 +53,11 @@ def load(
 
 
 def inside(polygon: npt.NDArray[np.float32], places: Places) -> Bools:
-    """Which places lie within a polygon ``[corners, 2]``, by the even-odd rule."""
+    """Which places lie within a polygon ``[corners, 2]``, by the even-odd rule.
+
+    A corner on the map's border counts as beyond it: outliers lie on that.
+    """
+    polygon = np.where(polygon <= 0, -1, np.where(polygon >= SCALE, SCALE + 1, polygon))
     found = np.zeros(len(places), np.bool_)
     with np.errstate(invalid="ignore"):
         near = np.all((places >= polygon.min(0)) & (places <= polygon.max(0)), axis=1)
@@ -85,13 +89,13 @@ def _compute(workspace: Workspace, index: Index, before_part: Callable[[], None]
     parts = [part for part in index.parts if part in have]
     sampled = parts[:: max(1, -(-len(parts) // _SAMPLE_PARTS))]
     each = -(-_SAMPLE // max(1, len(sampled)))
-    pieces = []
+    pieces: list[npt.NDArray[np.float32]] = []
     for part in sampled:
         before_part()
         first = next(workspace.read_batches("clip", part, ["image_embedding"], each), None)
         if first is not None:
-            found = vectors(first["image_embedding"])[1]
-            pieces += [found.astype(np.float32)] if len(found) else []
+            found = _finite(workspace, first, pieces[0].shape[1] if pieces else None)[1]
+            pieces += [found] if len(found) else []
     if not pieces:
         return places
     sample = np.concatenate(pieces)
@@ -104,14 +108,28 @@ def _compute(workspace: Workspace, index: Index, before_part: Callable[[], None]
             continue
         before_part()
         for table in workspace.read_batches("clip", part, ["image_embedding"], _BATCH_ROWS):
-            rows, found = vectors(table["image_embedding"])
+            rows, found = _finite(workspace, table, len(mean))
             usable = start + rows < end
             if usable.any():
-                flat = (found[usable].astype(np.float32) - mean) @ axes
+                flat = (found[usable] - mean) @ axes
                 unit = _EDGE + (1 - 2 * _EDGE) * (flat - low) / width
                 places[start + rows[usable]] = np.round(np.clip(unit, 0, 1) * SCALE)
             start += table.num_rows
     return places
+
+
+def _finite(
+    workspace: Workspace, table: pa.Table, width: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Rows that have an embedding without NaN and infinities, and these, ``[m, width]``."""
+    rows, found = vectors(table["image_embedding"])
+    if width is not None and len(rows) and found.shape[1] != width:
+        raise SurdError(
+            f"some images were scored by a CLIP model with {found.shape[1]} dimensions, others by "
+            f"one with {width}; run: {command('score', workspace.location)}"
+        )
+    there = np.isfinite(found).all(1)
+    return rows[there], found[there].astype(np.float32)
 
 
 def _digest(workspace: Workspace, index: Index) -> str:

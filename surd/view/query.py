@@ -21,6 +21,7 @@ ORDERS = ("down", "up")
 FILTERS = tuple(name for name in REASONS if name != REASON)
 """Reasons that filters give."""
 _MAX_CHARS = 1_000
+_NARROWING = ("show", "reason", "source", "words", "tag", "text", "like", "lasso")
 _LASSO = re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4}\.\d{1,4}){2,}", re.ASCII)
 
 
@@ -86,6 +87,15 @@ def parse(asked: Mapping[str, str]) -> Query:
     page = asked.get("page", "")
     number = int(page) if page.isascii() and page.isdigit() and len(page) < 10 else 1
     return Query(**given, page=max(1, number))
+
+
+def misread(asked: Mapping[str, str]) -> list[str]:
+    """The filters of an address that :func:`parse` leaves out or cuts, by name: without them it
+    finds more than was asked for."""
+    query = parse(asked)
+    return [
+        name for name in _NARROWING if asked.get(name, "").strip() not in ("", getattr(query, name))
+    ]
 
 
 def is_id(text: str) -> bool:

@@ -25,7 +25,7 @@ from surd.untrusted import parse_json
 from surd.view import gallery, sample
 from surd.view.guard import guard
 from surd.view.index import SCORES, Index
-from surd.view.query import is_id, parse
+from surd.view.query import is_id, misread, parse
 from surd.view.state import Snapshot, View
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class _Viewer:
             now = self.view.snapshot()
             found = gallery.page(self.view, now, query)
             counts = gallery.counts(now)
-            return self._render("gallery.html.j2", now, query=query, page=found, counts=counts)
+            problem = _not_understood(unknown) if (unknown := misread(request.query)) else ""
+            values = {"query": query, "page": found, "counts": counts, "misread": problem}
+            return self._render("gallery.html.j2", now, **values)
 
         return await self._page(make)
 
@@ -230,7 +232,10 @@ class _Viewer:
     def _places(self, now: Snapshot, asked: Any) -> dict[str, int]:
         """Position of each sample that is named."""
         if "found" in asked:
-            query = parse(dict(parse_qsl(str(asked["found"]).lstrip("?"))))
+            address = dict(parse_qsl(str(asked["found"]).lstrip("?")))
+            if unknown := misread(address):
+                raise SurdError(f"{_not_understood(unknown)}; nothing was changed")
+            query = parse(address)
             return now.index.positions_of(gallery.found(self.view, now, query))
         ids = asked.get("ids")
         if not isinstance(ids, list) or not ids:
@@ -294,6 +299,10 @@ class _Viewer:
                 **values,
             )
         )
+
+
+def _not_understood(filters: list[str]) -> str:
+    return f"This address has a filter that is not understood: {', '.join(filters)}"
 
 
 def _state(now: Snapshot, sample_id: str, position: int) -> dict[str, str]:

@@ -313,6 +313,20 @@ def test_many_samples_are_decided_on_at_once(site: str, workspace: Workspace) ->
     assert manual.read(workspace) == {}
 
 
+@pytest.mark.parametrize("filter_", ["lasso=0.0.9.0.9.9.", "reason=gone!", "like=0123"])
+def test_an_address_that_is_not_understood_changes_nothing_and_says_so(
+    site: str, workspace: Workspace, filter_: str
+) -> None:
+    for path, asked in (
+        ("/decide", {"decision": "drop"}),
+        ("/edit", {"action": "trigger", "words": ["sks"]}),
+    ):
+        answer = post(site, path, {"found": f"?{filter_}", **asked})
+        assert answer.status_code == 409 and "not understood" in answer.json()["problem"]
+    assert manual.read(workspace) == {} and edits.current(workspace) == {}
+    assert "not understood" in get(f"{site}/?{filter_}").text
+
+
 def test_tabs_count_what_is_found(shown_site: str) -> None:
     def tabs(query: str) -> list[int]:
         return [int(n) for n in re.findall(r'data-count="\w+">(\d+)', get(shown_site + query).text)]

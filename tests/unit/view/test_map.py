@@ -9,6 +9,7 @@ import pytest
 from support_publish import make_workspace, sample, samples
 
 from surd.build.clean import find
+from surd.errors import SurdError
 from surd.store.workspace import Workspace
 from surd.view import map as mapping
 from surd.view.gallery import page, points
@@ -61,6 +62,21 @@ def test_neighbours_in_the_embeddings_are_neighbours_on_the_map(workspace: Works
     assert steps.max() < 0.25 * np.linalg.norm(np.ptp(there, axis=0))
 
 
+def test_an_embedding_that_is_no_number_loses_its_own_place_alone(tmp_path: Path) -> None:
+    rows = embedded(20)
+    rows[3]["image_embedding"] = [float("nan"), *[0.0] * 7]
+    found = places(make_workspace(tmp_path / "w", [rows]))
+    assert np.flatnonzero(np.isnan(found[:, 0])).tolist() == [3, 19]
+
+
+def test_embeddings_of_two_models_are_a_line_that_names_the_mend(tmp_path: Path) -> None:
+    rows = embedded(20)
+    for row in rows[:-1]:
+        row["image_embedding"] = [1.0, 0.0]
+    with pytest.raises(SurdError, match=r"CLIP model with 2 dimensions, .* 8; run: surd score"):
+        places(make_workspace(tmp_path / "w", [embedded(20), rows]))
+
+
 def test_a_map_is_computed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     first = places(workspace)
     monkeypatch.setattr(mapping, "_compute", lambda *_: pytest.fail("computed again"))
@@ -96,6 +112,12 @@ def test_the_even_odd_rule_decides_what_is_inside() -> None:
     notched = np.array([[0, 0], [10, 0], [10, 10], [5, 4], [0, 10]], np.float32)
     some = np.array([[1, 1], [5, 3], [5, 8], [9, 8], [11, 1], [np.nan, np.nan]], np.float32)
     assert mapping.inside(notched, some).tolist() == [True, True, False, True, False, False]
+
+
+def test_a_line_along_the_border_encloses_what_lies_on_it() -> None:
+    border = np.array([[0, 0], [9999, 0], [9999, 9999], [0, 9999]], np.float32)
+    on_it = np.array([[0, 0], [9999, 5], [5, 9999], [9999, 9999], [0, 7]], np.float32)
+    assert mapping.inside(border, on_it).all()
 
 
 def test_a_line_on_the_map_is_a_filter_like_others(workspace: Workspace) -> None:

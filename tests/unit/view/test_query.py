@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
-from surd.view.query import Query, parse
+from surd.view.query import Query, misread, parse
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -33,3 +33,9 @@ def test_what_the_gallery_does_not_know_is_left_out() -> None:
     assert parse(asked) == Query()
     for page in ("x", "", "1e9", "٣", "9" * 30):
         assert parse({"page": page}).page == 1
+
+
+def test_a_filter_that_is_not_taken_as_it_is_is_named() -> None:
+    assert misread({"lasso": "1.2.3.4.5.6", "show": "kept", "like": ID, "words": " cup "}) == []
+    assert misread({"lasso": "1.2.3.4.5.6.", "show": "secret"}) == ["show", "lasso"]
+    assert misread({"like": "0123", "words": "a" * 1_001, "page": "x"}) == ["words", "like"]
