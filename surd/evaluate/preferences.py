@@ -6,7 +6,6 @@ the trainers of Diffusion-DPO (https://arxiv.org/abs/2311.12908) read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
@@ -28,6 +27,7 @@ from surd.evaluate.measures import SIDES
 from surd.evaluate.outcomes import LOWER_IS_BETTER
 from surd.evaluate.pictures import find_picture
 from surd.evaluate.soft import COLUMNS, PROMPTS, VQA_SCORE
+from surd.store.beside import temporary_beside
 from surd.store.storage import local_path
 
 DEFAULTS = (COLUMNS[PROMPTS], COLUMNS[VQA_SCORE], "right")
@@ -246,9 +246,10 @@ def _rows(folder: Path, decided: Sequence[_Decided], by: str) -> Iterator[dict[s
 
 def _write(out: Path, rows: Iterator[dict[str, Any]]) -> None:
     """As one file, whole or not at all. Raises SurdError."""
-    temporary = out.with_name(f".{out.name}.surd-export.tmp")
+    temporary = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(out)
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
             while some := list(islice(rows, _ROWS_AT_ONCE)):
                 writer.write_table(pa.Table.from_pylist(some, SCHEMA))
@@ -256,8 +257,8 @@ def _write(out: Path, rows: Iterator[dict[str, Any]]) -> None:
     except OSError as error:
         raise SurdError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):  # where there is no folder, there is no file
-            temporary.unlink()
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _jpeg(folder: Path, picture: str) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from surd.dataset.publish.run import publish
 from surd.errors import SurdError, WorkspaceError
 from surd.recipe.publish import PublishParams
 from surd.sources.folder import FolderSource, pages
+from surd.store import beside
 
 SMALL = PublishParams(validation=0.2, test=0.2, row_group_rows=4, shard_mb=0.01)
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
@@ -201,11 +204,35 @@ def test_a_stopped_export_leaves_nothing(workspace: Path, tmp_path: Path, form: 
     with pytest.raises(KeyboardInterrupt):
         export(workspace, form, tmp_path / "out", stop)
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
-    (tmp_path / ".out.surd-export.tmp").mkdir()  # of a run that was killed
-    (tmp_path / ".out.surd-export.tmp" / "half").touch()
+    ended = subprocess.run(
+        [sys.executable, "-c", "from surd.store.processes import own_name; print(own_name())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (tmp_path / f".out.{ended}.surd-export.tmp").mkdir()  # of a run that was killed
+    (tmp_path / f".out.{ended}.surd-export.tmp" / "half").touch()
     export(workspace, form, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "w"]
     assert "half" not in files(tmp_path / "out")
+
+
+def test_of_two_exports_to_one_folder_one_is_whole_and_the_other_says_so(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(counts: object) -> None:
+        monkeypatch.setattr(beside, "own_name", lambda: "another.process")
+        if not (tmp_path / "out").exists():
+            export(workspace, "kohya", tmp_path / "out")
+
+    with pytest.raises(SurdError, match="not empty"):
+        export(workspace, "kohya", tmp_path / "out", meanwhile)
+    export(workspace, "kohya", tmp_path / "alone")
+    assert {path.name for path in tmp_path.iterdir()} == {"alone", "out", "w"}
+    in_out, alone = (
+        {path.name for path in (tmp_path / name).rglob("*")} for name in ("out", "alone")
+    )
+    assert in_out == alone
 
 
 def test_nothing_is_overwritten(workspace: Path, tmp_path: Path) -> None:

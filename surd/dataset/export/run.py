@@ -23,6 +23,7 @@ from surd.dataset.export.trainers import (
 from surd.dataset.published import open_published
 from surd.errors import SurdError
 from surd.progress import Tick
+from surd.store.beside import temporary_beside
 from surd.store.storage import local_path
 from surd.store.workspace import Workspace
 
@@ -101,11 +102,9 @@ def export(
     out = local_path(out).absolute()
     _check_free(out)
     originals = _originals(str(location)) if wish.link else {}
-    temporary = out.parent / f".{out.name}.surd-export.tmp"
+    temporary = _temporary(out)
     job = Job(dataset, temporary, out, wish, originals, tick)
     try:
-        if temporary.exists():
-            shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
         FORMS[form].write(job)
         if job.left_out and not any(job.done[split] for split in dataset.splits):
@@ -117,10 +116,7 @@ def export(
     except UnicodeEncodeError as error:
         raise SurdError(f"{out}: its name is not valid UTF-8; choose another --output") from error
     except OSError as error:
-        raise SurdError(
-            f"{out}: cannot write here: {error.strerror or error}; fix that and rerun the "
-            "same command"
-        ) from error
+        raise _cannot_write(out, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     settings = FORMS[form].settings
@@ -164,6 +160,18 @@ def _originals(location: str) -> dict[str, str]:
         table = table.filter(pc.is_valid(table["path"]))
         found.update(zip(*(table[name].to_pylist() for name in ("id", "path")), strict=True))
     return found
+
+
+def _temporary(out: Path) -> Path:
+    try:
+        return temporary_beside(out)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: OSError) -> SurdError:
+    why = error.strerror or error
+    return SurdError(f"{out}: cannot write here: {why}; fix that and rerun the same command")
 
 
 def _check_free(out: Path) -> None:
