@@ -262,9 +262,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
 # workspaces -------------------------------------------------------------------------------------
 
 
-def write_part(
-    workspace: Workspace, group: str, part: int, columns: Mapping[str, Any], batch_rows: int
-) -> None:
+def write_part(workspace: Workspace, group: str, part: int, columns: Mapping[str, Any]) -> None:
     """Write a part of a group: the columns that are given, and nulls for the others."""
     schema, rows = GROUPS[group], len(columns["id"])
     arrays = [
@@ -273,7 +271,7 @@ def write_part(
         else pa.nulls(rows, field.type)
         for field in schema
     ]
-    with workspace.writing_part(group, part, schema, batch_rows) as writer:
+    with workspace.writing_part(group, part, schema) as writer:
         writer.write(pa.table(arrays, schema=schema))
         writer.describe(fingerprint="", settings="", inputs={}, extra={})
 

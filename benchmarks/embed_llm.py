@@ -155,7 +155,7 @@ def make_workspace(folder: Path, prompts: list[str]) -> Workspace:
             "keep": [True] * len(some),
         }
         for group in ("samples", "clip", "verdicts"):
-            write_part(workspace, group, part, columns, PART_ROWS)
+            write_part(workspace, group, part, columns)
     return workspace
 
 

@@ -67,7 +67,7 @@ def make_workspace(folder: Path, rows: int) -> None:
             "cluster_size": np.ones(count, np.int32),
         }
         for group in ("samples", *STAGE.reads):
-            write_part(workspace, group, part, columns, PART_ROWS)
+            write_part(workspace, group, part, columns)
 
 
 def main() -> None:

@@ -129,7 +129,7 @@ def make_scores(folder: Path) -> None:
             "cos_simple": rng.normal(0.29, 0.04, rows).astype(np.float32),
             "cos_complex": rng.normal(0.3, 0.04, rows).astype(np.float32),
         }
-        write_part(workspace, "clip", part, columns, 64)
+        write_part(workspace, "clip", part, columns)
 
 
 def write_recipe(path: Path, source: Path) -> None:

@@ -98,7 +98,7 @@ def make_workspace(folder: Path, images: int) -> None:
     }
     workspace = Workspace(folder)
     for group in ("samples", *STAGE.reads):
-        write_part(workspace, group, 0, columns, 64)
+        write_part(workspace, group, 0, columns)
 
 
 def noisy_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:

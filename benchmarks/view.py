@@ -34,7 +34,6 @@ from _common import (
     write_results,
 )
 
-from surd.recipe.pipeline import STAGES
 from surd.store.schema import VERDICTS
 from surd.store.workspace import Manifest, Workspace, part_name
 
@@ -63,7 +62,6 @@ def make_workspace(folder: Path, rows: int, embedded: int) -> None:
     workspace = Workspace(folder)
     sources = [{"kind": "folder", "path": "."}]
     workspace.write_manifest(Manifest(recipe={"name": "view", "sources": sources}))
-    batch_rows = {stage.group: stage.batch_rows for stage in STAGES}
     parts, kinds = rows // PART_ROWS, {}
     for part in range(parts):
         kind = part % KINDS_OF_PART, part * PART_ROWS < embedded
@@ -73,7 +71,7 @@ def make_workspace(folder: Path, rows: int, embedded: int) -> None:
             if not kind[1]:
                 columns.pop("image_embedding")
             for group in GROUPS:
-                write_part(workspace, group, part, columns, batch_rows.get(group, PART_ROWS))
+                write_part(workspace, group, part, columns)
         else:
             for group in GROUPS:
                 shutil.copyfile(

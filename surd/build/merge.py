@@ -151,7 +151,7 @@ def _copy_rows(
     row_keys = np.concatenate(keys)[new[: info.rows]] if keys else None
     fresh = info.fingerprint == part_fingerprint(info.settings, info.inputs)
     first = 0
-    with target.writing_part(group, number, GROUPS[group], _BATCH_ROWS) as writer:
+    with target.writing_part(group, number, GROUPS[group]) as writer:
         for table in workspace.read_batches(group, part, None, _BATCH_ROWS):
             chosen = table.filter(pa.array(new[first : first + table.num_rows]))
             first += table.num_rows

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow.compute as pc
 
-from surd.dataset.simple_prompts import COLUMNS, Written
-from surd.dataset.simple_prompts import column as simple_column
+from surd.dataset.simple_prompts import COLUMNS, Written, read_part
 from surd.stages.filter.rules import told_number
 from surd.store import edits
 from surd.store.aligned import parts_there, read_aligned, read_row
@@ -19,7 +19,7 @@ from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
 _SEARCHED = ("url", "path", "source_id", "prompt")
-_SHOWN = ("source", *_SEARCHED, *COLUMNS["samples"])
+_SHOWN = ("source", *_SEARCHED)
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
 """For these no prompts are read: a simple prompt that is nothing else is none."""
 
@@ -57,25 +57,24 @@ def find(workspace: Workspace, query: str | None, limit: int) -> list[Match]:
 
 def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match, bool]]:
     in_words = query is not None and not _ID_BEGINNING.fullmatch(query.lower())
-    columns = {**(COLUMNS if in_words else {}), "samples": _SHOWN}
-    there = parts_there(workspace, columns)
+    there = parts_there(workspace, COLUMNS)
     texts = Written.of(edits.read(workspace))
     for part in sorted(there["samples"]):
-        tables = read_aligned(workspace, part, columns, there=there)
-        table = tables["samples"]
-        mask = None
+        if in_words:
+            table, simple = read_part(workspace, part, texts, there=there, also=_SHOWN)
+        else:
+            table = read_aligned(workspace, part, {"samples": _SHOWN})["samples"]
+        rows = np.arange(len(table))
         if query is not None:
             mask = pc.starts_with(table["id"], query.lower())
-            searched = [table[name] for name in _SEARCHED]
-            for column in [*searched, *([simple_column(tables, texts)] if in_words else [])]:
+            for column in [*(table[name] for name in _SEARCHED), *([simple] if in_words else [])]:
                 hit = pc.match_substring(column, query, ignore_case=True)
                 mask = pc.or_(mask, pc.fill_null(hit, False))
-        for row, values in enumerate(table.to_pylist()):
-            if mask is None or mask[row].as_py():
-                exact = query in [values[name] for name in ("id", "url", "path", "source_id")]
-                about = (values["id"], values["source"], values["prompt"], file_name(values))
-                match = Match(*about, part, row)
-                yield match, query is not None and exact
+            rows = np.flatnonzero(mask.to_numpy())
+        for row, values in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True):
+            exact = query in [values[name] for name in ("id", "url", "path", "source_id")]
+            about = (values["id"], values["source"], values["prompt"], file_name(values))
+            yield Match(*about, part, row), query is not None and exact
 
 
 def file_name(samples: Mapping[str, Any]) -> str | None:

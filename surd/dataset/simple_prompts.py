@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.store.aligned import Columns, parts_there, read_aligned
+from surd.store.aligned import Columns, Parts, parts_there, read_aligned
 from surd.store.edits import Edits
 from surd.store.workspace import Workspace
 from surd.text.prompt_edits import tags
@@ -22,6 +23,12 @@ COLUMNS: Columns = {
     "clip": ("simple_prompt", "candidate_scores"),
 }
 """What :func:`proposed` is made from."""
+_CHOSEN: Columns = {
+    "samples": ("simple_prompt",),
+    "captions": ("status",),
+    "clip": ("simple_prompt",),
+}
+"""What says as much of nearly all samples; candidates take ten times as long to read."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +69,38 @@ def simple_prompts(workspace: Workspace, edits: Edits) -> Iterator[tuple[str, st
     written = Written.of(edits)
     there = parts_there(workspace, COLUMNS)
     for part in sorted(there["samples"]):
-        tables = read_aligned(workspace, part, COLUMNS, there=there)
-        ids = tables["samples"]["id"].to_pylist()
-        yield from zip(ids, column(tables, written).to_pylist(), strict=True)
+        samples, simple = read_part(workspace, part, written, there=there)
+        yield from zip(samples["id"].to_pylist(), simple.to_pylist(), strict=True)
 
 
-def column(tables: Mapping[str, pa.Table], written: Written) -> pa.ChunkedArray:
-    """The simple prompts of a part, of which at least COLUMNS were read."""
+def read_part(
+    workspace: Workspace, part: int, written: Written, *, there: Parts, also: Sequence[str] = ()
+) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Columns of a part's samples: ``id``, ``simple_prompt`` and those in `also`; and the simple
+    prompts as they are today. Raises WorkspaceError."""
+    columns = {**_CHOSEN, "samples": (*_CHOSEN["samples"], *also)}
+    tables = read_aligned(workspace, part, columns, there=there)
+    samples, chosen = tables["samples"], tables["clip"]["simple_prompt"]
+    given = samples["simple_prompt"]
+    has_candidates = pc.or_(pc.equal(tables["captions"]["status"], "ok"), pc.is_valid(given))
+    unsure = pc.and_(pc.is_null(chosen), pc.fill_null(has_candidates, False))
+    edited = pc.is_in(samples["id"], pa.array(written.ever, pa.string())).to_numpy()
+    if not edited.any() and not pc.any(unsure).as_py():
+        return samples, pc.coalesce(chosen, given)
+    tables = read_aligned(workspace, part, COLUMNS, there=there)
+    return samples, _column(tables, written, edited)
+
+
+def _column(
+    tables: Mapping[str, pa.Table], written: Written, edited: npt.NDArray[np.bool_]
+) -> pa.ChunkedArray:
+    """The simple prompts of a part, of which COLUMNS were read."""
     first = pc.list_slice(tables["captions"]["candidates"].combine_chunks(), 0, 1, 1, True)
     found = pc.coalesce(
         tables["clip"]["simple_prompt"],
         pc.struct_field(pc.list_element(first, 0), "text"),
         tables["samples"]["simple_prompt"],
     )
-    ids = tables["samples"]["id"]
-    edited = pc.is_in(ids, pa.array(written.ever, pa.string())).to_numpy()
     if not edited.any():
         return found
     texts = found.to_pylist()

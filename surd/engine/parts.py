@@ -129,7 +129,7 @@ def _write_part(
     known = known_rows(workspace, settings, job.part, rows) if rows and rows.known.any() else None
     with (
         journal.Journal(workspace.storage, stage.group, job.part) as kept,
-        workspace.writing_part(stage.group, job.part, stage.schema, stage.batch_rows) as writer,
+        workspace.writing_part(stage.group, job.part, stage.schema) as writer,
     ):
         for is_known, run in part.runs():
             if is_known and known is not None:

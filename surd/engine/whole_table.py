@@ -41,7 +41,7 @@ def compute_table(
         counts = count_statuses(table)
         inputs = {group: d for group, d in (job.inputs or {}).items() if group != manual.GROUP}
         inputs |= manual.inputs(decisions)  # those that were read, should some have come since
-        with workspace.writing_part(stage.group, part, stage.schema, stage.batch_rows) as writer:
+        with workspace.writing_part(stage.group, part, stage.schema) as writer:
             writer.write(table)
             writer.describe(
                 fingerprint=part_fingerprint(settings, inputs),

@@ -123,7 +123,7 @@ class Stage:
     upgrades: Mapping[int, Callable[[pa.Table, Any], pa.Table]] = field(default_factory=dict)
     """Earlier version -> what makes today's rows of its rows and the parameters; no model runs."""
     batch_rows: int = 100
-    """Rows in a batch, and in a row group of the part."""
+    """Rows in a batch. Where the stage `reuses_rows`, as many as in a row group of its parts."""
 
 
 StageParams = tuple[Stage, Params]

@@ -17,7 +17,6 @@ from surd.stages.tally import tally, to_json
 from surd.store.schema import SAMPLES
 from surd.store.workspace import Workspace
 
-_ROW_GROUP_ROWS = 1000
 _PLAIN = frozenset({str, int, bool, type(None)})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIELDS = (
@@ -72,7 +71,7 @@ def write_part(
 ) -> None:
     """Write a part of samples, with the state of its source."""
     table = pa.Table.from_pylist(list(rows), schema=SAMPLES)
-    with workspace.writing_part(GROUP, part, SAMPLES, _ROW_GROUP_ROWS) as writer:
+    with workspace.writing_part(GROUP, part, SAMPLES) as writer:
         writer.write(table)
         writer.describe(
             fingerprint=part_fingerprint(f"collect {VERSION}", {}),

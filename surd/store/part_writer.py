@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
+from surd.store.schema import FILE_ROWS, ROWS
 from surd.store.storage import fsync
 
 _FILE_PAGE_BYTES = 1 << 16
@@ -30,13 +31,12 @@ class PartWriter:
     What is written is synced to the disk in a thread, so that the end need not wait for it.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int | None) -> None:
         self.rows = 0
         self._path = path
         self._sync_thread = ThreadPoolExecutor(1, "surd-sync")
         self._syncing: Future[None] | None = None
         self._schema = schema
-        self._row_group_rows = row_group_rows
         self._pending: list[pa.Table] = []
         self._hash = hashlib.blake2b(digest_size=16)
         self._header: dict[str, Any] = {}
@@ -44,16 +44,16 @@ class PartWriter:
         small = [f for f in schema if not pa.types.is_large_binary(f.type)]
         self._small = [f.name for f in small]
         holds_files = len(small) < len(schema)
-        types = dict(leaf for f in small for leaf in _leaves(f.name, f.type))
-        leaves = list(types)
-        repetitive = [leaf for leaf, type_ in types.items() if not pa.types.is_float16(type_)]
+        self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
+        leaves = [leaf for f in small for leaf in _leaves(f.name, f.type)]
+        repetitive = [leaf for leaf, type_ in leaves if not pa.types.is_float16(type_)]
         self._file = Summed(path)
         self._finished = False
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
-            compression=dict.fromkeys(leaves, "zstd"),  # image bytes are compressed already
-            use_dictionary=repetitive,
+            compression=dict.fromkeys(repetitive, "zstd"),  # neither images nor vectors shrink
+            use_dictionary=[leaf for leaf in repetitive if leaf != "id"],  # no two are equal
             write_statistics=repetitive,
             write_page_checksum=True,
             data_page_size=_FILE_PAGE_BYTES if holds_files else None,

@@ -357,9 +357,11 @@ class Workspace:
 
     @contextlib.contextmanager
     def writing_part(
-        self, group: str, part: int, schema: pa.Schema, row_group_rows: int
+        self, group: str, part: int, schema: pa.Schema, row_group_rows: int | None = None
     ) -> Iterator[PartWriter]:
-        """Write a part row group by row group; it appears when the block ends without error."""
+        """Write a part row group by row group; it appears when the block ends without error.
+
+        A row group has FILE_ROWS rows where there are files, else ROWS, unless told otherwise."""
         with self.storage.writing(part_name(group, part)) as temporary:
             writer = PartWriter(temporary, schema, row_group_rows)
             try:

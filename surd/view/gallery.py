@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.inspect import file_name
-from surd.dataset.simple_prompts import COLUMNS, column
+from surd.dataset.simple_prompts import COLUMNS, read_part
 from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.stages.filter.rules import LABELS
-from surd.store.aligned import parts_there, read_aligned, read_row
+from surd.store.aligned import parts_there, read_row
 from surd.store.prefetch import at_once
 from surd.view.index import BITS, READERS, SCORES, Bools, Index
 from surd.view.map import inside
@@ -40,7 +40,7 @@ _OF_CARDS = {
     "samples": ("prompt", "path", "url", *COLUMNS["samples"]),
     "images": ("status",),
 }
-_SEARCHED = {**COLUMNS, "samples": ("prompt", "path", *COLUMNS["samples"])}
+_SEARCHED = ("prompt", "path")
 _LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not filtered yet"}
 
 
@@ -272,20 +272,23 @@ def _with_words(view: View, now: Snapshot, query: Query, among: Bools) -> Bools:
     index = now.index
     found = np.zeros(len(index), np.bool_)
     tag = rf"(?i)(^|,)\s*{re.escape(query.tag)}\s*(,|$)" if query.tag else ""
-    have = parts_there(view.workspace, _SEARCHED)
+    words = sorted(query.words.split(), key=len, reverse=True)  # the longest is in the fewest
+    have = parts_there(view.workspace, COLUMNS)
     bounds = list(pairwise(index.starts.tolist()))
     wanted = [at for at, (start, end) in enumerate(bounds) if among[start:end].any()]
 
     def hits(at: int) -> Bools:
         view.go_on()
-        tables = read_aligned(view.workspace, index.parts[at], _SEARCHED, there=have)
-        simple = column(tables, now.written)
-        columns = [tables["samples"]["prompt"], tables["samples"]["path"], simple]
+        samples, simple = read_part(
+            view.workspace, index.parts[at], now.written, there=have, also=_SEARCHED
+        )
         hit: Bools = np.ones(len(simple), np.bool_)
         if tag:
             hit &= pc.match_substring_regex(simple, tag).fill_null(False).to_numpy()
-        for word in query.words.split():
-            hit &= np.logical_or.reduce([_has(column, word) for column in columns])
+        searched = pa.table([*samples.select(_SEARCHED).columns, simple], [*_SEARCHED, "simple"])
+        for word in words:
+            left = searched.filter(pa.array(hit))
+            hit[hit] = np.logical_or.reduce([_has(column, word) for column in left.columns])
         return hit
 
     for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ import pyarrow as pa
 
 from surd.errors import SurdError, command
 from surd.stages.score import ScoreParams
+from surd.store.prefetch import at_once
 from surd.store.workspace import Workspace
-from surd.view.index import Bools, Index
+from surd.view.index import READERS, Bools, Index
 
 Vector = npt.NDArray[np.float32]
 
 _BATCH_ROWS = 8_192
+_BLOCK_ROWS = 512
+"""In float32 these fit the processor's cache."""
 
 
 class TextEncoder:
@@ -75,15 +79,21 @@ def nearest(
     found; ``before_part`` may raise, to end it early. Raises SurdError when the embeddings are of
     another length.
     """
-    best = np.zeros(0, np.int64)
-    scores = np.zeros(0, np.float32)
     have = set(workspace.parts("clip"))
-    for at, part in enumerate(index.parts):
-        start, end = int(index.starts[at]), int(index.starts[at + 1])
-        if part not in have or not among[start:end].any():
-            continue
+    bounds = list(pairwise(index.starts.tolist()))
+    wanted = [
+        at
+        for at, (part, (start, end)) in enumerate(zip(index.parts, bounds, strict=True))
+        if part in have and among[start:end].any()
+    ]
+
+    def of_part(at: int) -> tuple[npt.NDArray[np.int64], Vector]:
+        best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        start, end = bounds[at]
         before_part()
-        for table in workspace.read_batches("clip", part, ["image_embedding"], _BATCH_ROWS):
+        for table in workspace.read_batches(
+            "clip", index.parts[at], ["image_embedding"], _BATCH_ROWS
+        ):
             rows, found = vectors(table["image_embedding"])
             positions = start + rows
             start += table.num_rows
@@ -97,10 +107,32 @@ def nearest(
                     f"{command('score', workspace.location)}"
                 )
             best = np.concatenate([best, positions[usable]])
-            scores = np.concatenate([scores, found[usable].astype(np.float32) @ query])
-            order = np.lexsort((best, -scores))[:count]
-            best, scores = best[order], scores[order]
+            scores = np.concatenate([scores, _products(found, query)[usable]])
+            best, scores = _first(best, scores, count)
+        return best, scores
+
+    best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    for more, of_more in at_once(wanted, of_part, READERS):
+        best, scores = np.concatenate([best, more]), np.concatenate([scores, of_more])
+        best, scores = _first(best, scores, count)
     return best, scores
+
+
+def _first(
+    positions: npt.NDArray[np.int64], scores: Vector, count: int
+) -> tuple[npt.NDArray[np.int64], Vector]:
+    """The `count` of the highest scores, the highest first."""
+    order = np.lexsort((positions, -scores))[:count]
+    return positions[order], scores[order]
+
+
+def _products(found: npt.NDArray[np.float16], query: Vector) -> Vector:
+    """Of each vector ``[m, d]`` with the query, computed in float32, some at a time."""
+    products = np.empty(len(found), np.float32)
+    for first in range(0, len(found), _BLOCK_ROWS):
+        block = slice(first, first + _BLOCK_ROWS)
+        products[block] = found[block].astype(np.float32) @ query
+    return products
 
 
 def vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:

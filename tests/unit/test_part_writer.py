@@ -94,3 +94,19 @@ def test_files_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.Monke
     writer.close()
     assert max(sizes) < 101_000
     assert pq.read_table(tmp_path / "part.parquet")["bytes"].to_pylist() == files
+
+
+@pytest.mark.parametrize(
+    ("type_", "sizes"), [(pa.string(), [130]), (pa.large_binary(), [64, 64, 2])]
+)
+def test_row_groups_are_small_only_where_there_are_files(
+    type_: pa.DataType, sizes: list[int], tmp_path: Path
+) -> None:
+    schema = pa.schema([pa.field("column", type_)])
+    path = tmp_path / "part.parquet"
+    writer = PartWriter(path, schema, None)
+    writer.write(pa.table([pa.array([b"x"] * 130).cast(type_)], schema=schema))
+    writer.finish()
+    writer.close()
+    footer = pq.read_metadata(path)
+    assert [footer.row_group(n).num_rows for n in range(footer.num_row_groups)] == sizes

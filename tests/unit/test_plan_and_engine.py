@@ -92,6 +92,12 @@ def words(part: int, count: int = 7) -> list[str]:
 
 
 @pytest.fixture
+def row_groups_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as the stage's batches have."""
+    monkeypatch.setattr("surd.store.part_writer.ROWS", STAGE.batch_rows)
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Three parts of seven samples."""
     made = Workspace(tmp_path)
@@ -493,6 +499,7 @@ def forced(workspace: Workspace, stage: Stage, params: Params) -> list[PartState
     return jobs
 
 
+@pytest.mark.usefixtures("row_groups_of_batches")
 def test_a_stage_that_asks_gets_its_previous_rows(workspace: Workspace) -> None:
     seen: list[Batch] = []
     stage = doing(remembering(seen), reuses_rows=True)
@@ -508,6 +515,7 @@ def test_a_stage_that_asks_gets_its_previous_rows(workspace: Workspace) -> None:
         assert batch.previous.column_names == ["id", "loud"]
 
 
+@pytest.mark.usefixtures("row_groups_of_batches")
 def test_previous_rows_made_with_other_settings_are_marked(workspace: Workspace) -> None:
     seen: list[Batch] = []
     stage = doing(remembering(seen), reuses_rows=True)
@@ -517,6 +525,7 @@ def test_previous_rows_made_with_other_settings_are_marked(workspace: Workspace)
     assert all(batch.previous is not None and not batch.same_settings for batch in seen)
 
 
+@pytest.mark.usefixtures("row_groups_of_batches")
 def test_previous_rows_may_be_fewer_when_the_part_has_grown(workspace: Workspace) -> None:
     seen: list[Batch] = []
     stage = doing(remembering(seen), reuses_rows=True)
@@ -549,11 +558,17 @@ def test_a_damaged_previous_version_is_not_handed_out(workspace: Workspace) -> N
     assert states(workspace) == ["fresh"] * 3
 
 
+def test_row_groups_are_not_as_small_as_batches(workspace: Workspace) -> None:
+    forced(workspace, STAGE, Shout())
+    path = Path(workspace.location, part_name("loud", 0))
+    assert pq.read_metadata(path).num_row_groups == 1  # of 7 rows, computed 3 at a time
+
+
 def flip_a_bit_in_a_page(workspace: Workspace, part: int) -> None:
     """Damage that the footer does not show."""
     path = Path(workspace.location, part_name("loud", part))
     chunk = pq.read_metadata(path).row_group(0).column(0)
-    last = chunk.dictionary_page_offset + chunk.total_compressed_size - 1
+    last = chunk.data_page_offset + chunk.total_compressed_size - 1
     data = path.read_bytes()
     path.write_bytes(data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :])
 
@@ -782,6 +797,7 @@ def test_rows_without_a_final_status_are_computed_with_their_part(workspace: Wor
     assert given == ["prompt 1.0", "more"]
 
 
+@pytest.mark.usefixtures("row_groups_of_batches")
 def test_rows_of_a_damaged_row_group_are_computed_and_those_beside_it_are_not(
     workspace: Workspace,
 ) -> None:

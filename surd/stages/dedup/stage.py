@@ -145,5 +145,4 @@ STAGE = Stage(
     params=DedupParams,
     open=open_,
     scope="table",
-    batch_rows=10_000,
 )

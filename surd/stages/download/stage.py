@@ -14,12 +14,10 @@ from surd.files.resize import Resize, needs_resize, resize
 from surd.net.fetched import Fetched, FetchLimits
 from surd.params import Params, runtime
 from surd.stages.base import Stage, StageFunction
-from surd.store.schema import IMAGES
+from surd.store.schema import FILE_ROWS, IMAGES
 
 if TYPE_CHECKING:
     from surd.stages.download.downloader import Row
-
-_BATCH_ROWS = 64
 
 
 class DownloadParams(Params):
@@ -105,7 +103,7 @@ def open_download(params: DownloadParams) -> StageFunction:
     return lambda batches: Downloader(
         params.limits(),
         partial(outcome, params=params),
-        table_rows=_BATCH_ROWS,
+        table_rows=FILE_ROWS,
         concurrency=params.concurrency,
         per_host=params.per_host,
         host_patience_s=params.host_patience_s,
@@ -127,7 +125,7 @@ STAGE = Stage(
     uses_network=True,
     limits=("per_host", "concurrency"),
     reuses_rows=True,
-    batch_rows=_BATCH_ROWS,
+    batch_rows=FILE_ROWS,
 )
 
 

@@ -89,5 +89,4 @@ STAGE = Stage(
     open=open_,
     scope="table",
     by_hand=True,
-    batch_rows=10_000,
 )
