@@ -47,13 +47,16 @@ class PartWriter:
         self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
         leaves = [leaf for f in small for leaf in _leaves(f.name, f.type)]
         repetitive = [leaf for leaf, type_ in leaves if not pa.types.is_float16(type_)]
+        codec = (
+            "snappy" if holds_files else "zstd"
+        )  # whose readers cost more to set up than 64 rows
         self._file = Summed(path)
         self._finished = False
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
-            compression=dict.fromkeys(repetitive, "zstd"),  # neither images nor vectors shrink
-            use_dictionary=[leaf for leaf in repetitive if leaf != "id"],  # no two are equal
+            compression=dict.fromkeys(repetitive, codec),  # neither images nor vectors shrink
+            use_dictionary=[] if holds_files else [leaf for leaf in repetitive if leaf != "id"],
             write_statistics=repetitive,
             write_page_checksum=True,
             data_page_size=_FILE_PAGE_BYTES if holds_files else None,
