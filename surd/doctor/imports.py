@@ -83,7 +83,7 @@ def _probe() -> tuple[str | None, dict[str, dict[str, Any]]]:
 def _imported(name: str, about: dict[str, Any]) -> Finding:
     if about["error"] is None:
         return Finding(f"import {name}", "ok", about["version"] or "works")
-    return Finding(f"import {name}", "BAD", about["error"], _mend(name, about["error"]))
+    return Finding(f"import {name}", "BAD", about["error"], _mend(about["package"] or name, about["error"]))
 
 
 def _torchvision(torch: dict[str, Any], torchvision: dict[str, Any]) -> Finding:
@@ -127,6 +127,8 @@ def _reinstall(build: str | None) -> str:
 def _mend(name: str, error: str) -> str:
     if any(sign in error for sign in _UNFIT):
         return f"{_REINSTALL} (both from one index)"
+    if name not in probe.LIBRARIES:
+        return f"pip install --upgrade {name.replace('_', '-')}"
     package = {"open_clip": "open_clip_torch"}.get(name, name)
     return f"pip install --force-reinstall {package}"
 

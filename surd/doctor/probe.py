@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 import sys
+import traceback
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,14 +36,16 @@ def main() -> None:
     for name in LIBRARIES:
         _tell(library=name, version=_version(name), asks=_asks(name))
     for name, looked_up in LIBRARIES.items():
-        error = None
+        error = package = None
         try:
             module = importlib.import_module(name)
             for one in looked_up:
                 getattr(module, one)
         except Exception as caught:
-            error = f"{type(caught).__name__}: {_innermost(caught)}"
-        _tell(library=name, error=error)
+            inner = _innermost(caught)
+            error = f"{type(caught).__name__}: {' '.join(str(inner).split())[:300]}"
+            package = _package(inner)
+        _tell(library=name, error=error, package=package)
         if name == "torch" and error is None:
             _tell(library=name, devices=_devices())
 
@@ -51,11 +54,21 @@ def _tell(**told: Any) -> None:
     print(MARK + json.dumps(told), flush=True)
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     """The cause of the cause; lazy imports wrap it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:300]
+    return error
+
+
+def _package(error: BaseException) -> str | None:
+    """Whose code met the error, as an old peft does that a new diffusers imports."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if name not in {*sys.stdlib_module_names, "__main__"}:
+            found = name
+    return found
 
 
 def _version(name: str) -> str | None:

@@ -88,6 +88,11 @@ def _reason_in(what: str, error: Exception) -> str:
     if isinstance(error, RemoteEntryNotFoundError):
         file = str(error.response.url).partition("/resolve/")[2].partition("/")[2]
         return f"it has no {file}, as a {what} has"
+    cause = error
+    while isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if isinstance(cause, ImportError):
+        return f"{' '.join(str(cause).split())[:300]}; run: surd doctor"
     kind = re.match(r"Unrecognized configuration class <class '[\w.]*\.(\w+)Config'>", text)
     return f"a {kind[1]} is no {what}" if kind else text[:300]
 

@@ -96,6 +96,20 @@ def test_the_missing_nms_operator_is_named_with_its_mend(machine: Callable[..., 
     assert found["import diffusers"].state == "ok", "what stands for itself is looked at too"
 
 
+def test_the_package_that_cannot_be_imported_is_named_not_the_one_that_imports_it(
+    machine: Callable[..., None],
+) -> None:
+    lazily = (
+        "def __getattr__(name):\n"
+        "    try:\n        import peft\n"
+        "    except ImportError as error:\n        raise RuntimeError('look above') from error\n"
+    )
+    machine(diffusers=lazily, peft="from transformers import HybridCache")
+    finding = models()["import diffusers"]
+    assert "cannot import name 'HybridCache'" in finding.found
+    assert finding.mend == "pip install --upgrade peft"
+
+
 def test_a_torchvision_of_another_torch_is_told_by_the_versions(
     machine: Callable[..., None],
 ) -> None:
