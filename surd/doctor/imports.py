@@ -83,7 +83,9 @@ def _probe() -> tuple[str | None, dict[str, dict[str, Any]]]:
 def _imported(name: str, about: dict[str, Any]) -> Finding:
     if about["error"] is None:
         return Finding(f"import {name}", "ok", about["version"] or "works")
-    return Finding(f"import {name}", "BAD", about["error"], _mend(about["package"] or name, about["error"]))
+    return Finding(
+        f"import {name}", "BAD", about["error"], _mend(about["package"] or name, about["error"])
+    )
 
 
 def _torchvision(torch: dict[str, Any], torchvision: dict[str, Any]) -> Finding:

@@ -187,11 +187,10 @@ def test_a_model_of_the_hub_is_its_commit_once_that_is_known(tmp_path, monkeypat
 
 
 def test_a_library_that_cannot_be_imported_is_told_by_its_innermost_reason() -> None:
+    wrapped = RuntimeError("Failed to import a.b because of the following error")
+    wrapped.__cause__ = ImportError("cannot import name 'Cache'")
     with (
         pytest.raises(ModelError, match=r"loaded: cannot import name 'Cache'; run: surd doctor$"),
         hub.telling("model", "x"),
     ):
-        try:
-            raise ImportError("cannot import name 'Cache'")
-        except ImportError as error:
-            raise RuntimeError("Failed to import a.b because of the following error") from error
+        raise wrapped
