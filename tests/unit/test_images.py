@@ -511,7 +511,11 @@ def test_resizing_and_scaled_decoding_convert_colours() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "CMYK", "I;16"])
-@pytest.mark.parametrize("broken", [b"", b"nonsense", b"\0" * 200, profile()[:300], profile()])
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"nonsense", b"\0" * 200, profile()[:300], profile()],
+    ids=["empty", "nonsense", "zeros", "cut", "whole"],  # a profile says when it was made
+)
 def test_a_profile_that_does_not_fit_or_is_broken_changes_nothing(mode: str, broken: bytes) -> None:
     kind = "TIFF" if mode in ("CMYK", "I;16") else "PNG"
     picture = Image.new(mode, (8, 6))
