@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from surd.recipe.load import read_yaml, replace_keys
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import Storage, local_path
 from surd.training.ablation_table import Ablated, Ablation, Pair, ablation_table
+from surd.training.run import lessons
 from surd.training.run import run as train
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -76,7 +78,7 @@ def ablate(
 
     Each is trained `trainings` times, with seeds from its own on, and measured by all of these
     together. Runs lie in ``DIR/adapter/ablation/NAME``, the tables in ``ablation.md`` beside them.
-    Raises SurdError, for wrong settings and options before anything is trained.
+    Raises SurdError, for wrong settings and options of any of them before the first is trained.
     """
     chosen = {
         name: replace_keys(recipe, "train_adapter", dict(settings)).train_adapter
@@ -85,6 +87,10 @@ def ablate(
     check_options(options)
     place = local_path(location)
     root = place / "adapter" / "ablation"
+    _check_folders(list(chosen))
+    for name, params in chosen.items():
+        with _named(name):
+            lessons(location, params, root / _folder(name, None), resume=True)
     settings = {
         "format": "surd-ablation-1",
         "options": options.as_json(),
@@ -98,10 +104,8 @@ def ablate(
         runs: dict[int, Evaluated] = {}
         for seed in range(params.seed, params.seed + trainings):
             folder = root / _folder(name, seed if seed != params.seed else None)
-            try:
+            with _named(name):
                 train(location, _seeded(params, seed), folder, resume=True, quiet=quiet)
-            except SurdError as error:
-                raise SurdError(f"{name}: {error}") from error
             runs[seed] = measure(folder, options, pictures=root / "pictures", quiet=quiet)
         mine = pooled([one.measured for one in runs.values()])
         for other, theirs in together.items():
@@ -112,6 +116,24 @@ def ablate(
         done.append(Ablated(name, variants[name], rows, each))
         _write(root, settings, Ablation(done, pairs))
     return Ablation(done, pairs)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors say which adapter they are of."""
+    try:
+        yield
+    except SurdError as error:
+        raise SurdError(f"{name}: {error}") from error
+
+
+def _check_folders(names: Sequence[str]) -> None:
+    """Raises SurdError where two adapters would lie in one folder."""
+    mine: dict[str, str] = {}
+    for name in names:
+        other = mine.setdefault(_folder(name, None), name)
+        if other != name:
+            raise SurdError(f"{name}: its folder has the same name as that of {other}; rename one")
 
 
 def _folder(name: str, seed: int | None) -> str:

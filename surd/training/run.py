@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from surd.adapter.encoding import check_made_for
 from surd.adapter.files import read_config
@@ -31,7 +32,7 @@ from surd.training.samples import Sample, never_embedded, samples_of, with_vecto
 from surd.training.sentences import caption_digests
 from surd.training.settings import alone, begin_folder, check_folder, is_done, settings_of
 from surd.training.setup import make_accelerator, reads_llm
-from surd.training.start import open_start
+from surd.training.start import Start, open_start
 from surd.training.validation import open_validation, validation_prompts
 
 
@@ -49,6 +50,55 @@ class Trained:
     """Samples of the training split that have no vector, and are left out."""
     main: bool = True
     """Of several processes, whether this is the one that speaks for all."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a run learns from, and the settings that its folder keeps."""
+
+    dataset: Published
+    samples: list[Sample]
+    """Of the training split, those that are learned from."""
+    unseen: list[Sample]
+    """Of the validation split."""
+    vectors: embeddings.TextVectors | None
+    """None where no loss asks for them, and the network reads none."""
+    start: Start | None
+    settings: dict[str, Any]
+
+
+def lessons(
+    location: str,
+    params: TrainAdapterParams,
+    folder: Path,
+    *,
+    resume: bool,
+    start: str | Path | None = None,
+) -> Lessons:
+    """Look at all that a run needs, without computing or writing anything of it. Raises SurdError
+    as `run` does."""
+    local_path(location)
+    check_tools(params)
+    resolve(params.diffusion, MODEL_FILES)
+    validation_prompts(params)
+    dataset = open_published(location)
+    samples = samples_of(location, dataset, "train", params)
+    vectors = None
+    if params.llm_weight or reads_llm(params):
+        vectors = _vectors(location, params)
+        _check_sentences(location, samples, params, vectors)
+        samples = with_vectors(samples, vectors, params)
+    unseen = _unseen(location, dataset, params, vectors)
+    if not samples:
+        raise SurdError(_none(location, dataset, params))
+    begin = None
+    if start is not None:
+        llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
+        begin = open_start(local_path(start), folder, params, llm)
+    captions = caption_digests(location) if params.captions == "all" else None
+    settings = settings_of(params, dataset, vectors, captions, begin)
+    check_folder(folder, settings, resume=resume)
+    return Lessons(dataset, samples, unseen, vectors, begin, settings)
 
 
 def run(
@@ -70,29 +120,10 @@ def run(
     computed, also when `folder` holds a run of other settings or somebody else's files, or another
     process trains there.
     """
-    local_path(location)
     folder = local_path(folder)
-    check_tools(params)
-    resolve(params.diffusion, MODEL_FILES)
-    validation_prompts(params)
-    dataset = open_published(location)
-    samples = samples_of(location, dataset, "train", params)
-    vectors = None
-    if params.llm_weight or reads_llm(params):
-        vectors = _vectors(location, params)
-        _check_sentences(location, samples, params, vectors)
-        samples = with_vectors(samples, vectors, params)
-    unseen = _unseen(location, dataset, params, vectors)
-    if not samples:
-        raise SurdError(_none(location, dataset, params))
+    found = lessons(location, params, folder, resume=resume, start=start)
+    dataset, samples, settings, begin = found.dataset, found.samples, found.settings, found.start
     lacking = dataset.splits.get("train", 0) - len(samples)
-    begin = None
-    if start is not None:
-        llm = llm_of(vectors) if vectors is not None and reads_llm(params) else None
-        begin = open_start(local_path(start), folder, params, llm)
-    captions = caption_digests(location) if params.captions == "all" else None
-    settings = settings_of(params, dataset, vectors, captions, begin)
-    check_folder(folder, settings, resume=resume)
     accelerator = make_accelerator(params, folder)
     main = bool(accelerator.is_main_process)
     if resume and is_done(folder, params.steps):
@@ -119,8 +150,8 @@ def run(
             params,
             place,
             accelerator,
-            unseen=unseen,
-            vectors=vectors,
+            unseen=found.unseen,
+            vectors=found.vectors,
             quiet=quiet,
         )
         validation = open_validation(params, pipeline, folder, accelerator)
@@ -143,7 +174,7 @@ def run(
                 on_step,
                 accelerator=accelerator,
                 validation=validation,
-                unseen=unseen,
+                unseen=found.unseen,
                 start=begin,
             )
         if main:

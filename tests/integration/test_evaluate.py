@@ -434,6 +434,29 @@ def test_a_wrong_setting_stops_an_ablation_before_it_trains(surd: Surd, tmp_path
     assert not (tmp_path / "ws" / "adapter").exists()
 
 
+def test_what_is_wrong_with_the_last_variant_stops_an_ablation_before_the_first(
+    surd: Surd, diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_published(tmp_path / "ws")
+    variants = tmp_path / "variants.yaml"
+    variants.write_text("a b: {}\na/b: {}\n")
+    settings = {"diffusion": str(diffusion), "llm": "tiny-llm", "report_to": "none"}
+    told = [f"--set=train_adapter.{key}={value}" for key, value in settings.items()]
+    told += ["--prompts", "demo:plain", *map(str, FAST)]
+    trained = list[Any]()
+    monkeypatch.setattr("surd.training.ablation.train", lambda *told, **how: trained.append(told))
+    for said, vary in {
+        "layer=9: ": ("--vary", "layer=3,9"),
+        "early_stopping=3: ": ("--vary", "early_stopping=null,3", "--set=train_adapter.llm_weight=0",
+                               "--set=train_adapter.prompt_weight=0"),
+        "network=reader: ": ("--vary", "network=sur,reader"),
+        "a/b: its folder has the same name as that of a b": (variants,),
+    }.items():  # fmt: skip
+        ran = surd("ablate", tmp_path / "ws", *told, *vary)
+        assert ran.code == 2 and ran.err.startswith(f"surd: {said}"), ran.err
+        assert ran.err.count("\n") == 1 and not trained
+
+
 def test_a_gap_is_looked_for_before_an_adapter_is_trained(
     surd: Surd, diffusion: Path, tmp_path: Path
 ) -> None:
