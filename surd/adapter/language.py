@@ -73,10 +73,13 @@ class Language:
         if self._llm is None:
             self._llm = self._load(params)
         budget = CPU_BATCH_TOKENS if self._device.type == "cpu" else GPU_BATCH_TOKENS
-        tokens = tokenize(texts, params, self._llm).tokens
-        for text, some in zip(texts, tokens, strict=True):
+        tokenized, name = tokenize(texts, params, self._llm), public_name(model.name)
+        tokens = tokenized.tokens
+        for text, some, status in zip(texts, tokens, tokenized.statuses, strict=True):
             if not some:
-                log.warning("%s cannot read %.40r…", public_name(model.name), text)
+                log.warning("%s cannot read %.40r…", name, text)
+            elif status == "cut":
+                log.warning("%.40s…: too long; %s reads the first %d tokens", text, name, len(some))
         found = Embedder(self._llm, [model.layer], "none", budget).vectors(tokens)[model.layer]
         for text, states in zip(texts, found, strict=True):
             if not np.isfinite(states).all():

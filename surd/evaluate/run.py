@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from surd.adapter.drawing import drawn_at_once
-from surd.adapter.encoding import check_made_for, side_px
+from surd.adapter.encoding import check_made_for, cut_short, side_px
 from surd.adapter.files import WEIGHTS_FILE, load, read_config
 from surd.adapter.lora import AnyAdapter
 from surd.dataset.atomic_folder import DESCRIPTION
@@ -46,6 +47,8 @@ from surd.models.pickscore import load_pickscore
 from surd.params import without_address
 from surd.progress import track
 from surd.store.storage import Storage, local_path
+
+log = logging.getLogger("surd")
 
 REWRITE = "rewrite"
 """The baseline whose prompts a language model has rewritten."""
@@ -251,6 +254,7 @@ def _draw(
     pipeline = load_pipeline(name, device=str(device), dtype=dtype)
     adapter = load(run, device=device, llm=options.llm)
     check_made_for(adapter, pipeline)
+    _tell_of_long(pipeline, texts)
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     how = How(identity_of(name), options.steps, options.guidance, options.negative_prompt)
     batch = drawn_at_once(side_px(pipeline), device)
@@ -268,6 +272,17 @@ def _draw(
         if instead:
             sides[REWRITE] = Instead(drawn(None, list(others)), instead)
         return sides
+
+
+def _tell_of_long(pipeline: Any, texts: Sequence[str]) -> None:
+    """Of the prompts that both sides draw."""
+    long = cut_short(pipeline, texts)
+    if long:
+        log.warning(
+            "%d of %d prompts are too long, such as %.40s…; the text encoder reads the first %d "
+            "tokens",
+            *(len(long), len(texts), long[0], pipeline.tokenizer.model_max_length),
+        )
 
 
 def _write(

@@ -271,11 +271,12 @@ def test_a_killed_drawing_leaves_whole_pictures(
     assert all(drawing.open(text, 0).size for text in "abc")
 
 
-def test_a_server_judges_and_its_address_is_not_told(
-    surd: Surd, diffusion: Path, tmp_path: Path
+def test_a_server_judges_and_its_address_is_not_told_but_what_is_cut_of_a_prompt(
+    surd: Surd, diffusion: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tmp_path / "run", diffusion, learnt=True)
-    asked = {"prompt": "two cups", "atom_count": 2, "vqa_list": [["how many?", "two"], ["b", "No"]]}
+    questions = [["how many?", "two"], ["b", "No"]]
+    asked = {"prompt": "two cups, " * 30, "atom_count": 2, "vqa_list": questions}
     (tmp_path / "set.jsonl").write_text(json.dumps(asked))
     likeliest = {"Two": -0.5, "No": -1.5, "Yes": -2.0}
     with ChatServer(say=lambda body: "two", likeliest=likeliest) as server:
@@ -289,6 +290,7 @@ def test_a_server_judges_and_its_address_is_not_told(
     assert value["VQAScore"] == pytest.approx(yes)
     assert value["Soft-TIFA (atoms)"] == pytest.approx((two + no) / 2)
     assert value["Soft-TIFA (prompts)"] == pytest.approx((two * no) ** 0.5)
+    assert "1 of 1 prompts are too long, such as two cups, two cups" in caplog.text
     assert found["judge"] == "openai:stand-in/vl" and "127.0.0.1" not in json.dumps(found)
 
 
@@ -447,11 +449,9 @@ def test_what_is_wrong_with_the_last_variant_stops_an_ablation_before_the_first(
     monkeypatch.setattr("surd.training.ablation.train", lambda *told, **how: trained.append(told))
     for said, vary in {
         "layer=9: ": ("--vary", "layer=3,9"),
-        "early_stopping=3: ": ("--vary", "early_stopping=null,3", "--set=train_adapter.llm_weight=0",
-                               "--set=train_adapter.prompt_weight=0"),
         "network=reader: ": ("--vary", "network=sur,reader"),
         "a/b: its folder has the same name as that of a b": (variants,),
-    }.items():  # fmt: skip
+    }.items():
         ran = surd("ablate", tmp_path / "ws", *told, *vary)
         assert ran.code == 2 and ran.err.startswith(f"surd: {said}"), ran.err
         assert ran.err.count("\n") == 1 and not trained

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,17 @@ def test_drawing_reads_the_states_that_training_read(made: Path, trained: Path) 
     for text, found, there in zip(texts, states, mask, strict=True):
         assert int(there.sum()) == len(vectors[text])
         np.testing.assert_allclose(found[: len(vectors[text])], vectors[text], atol=2e-2)
+
+
+def test_a_prompt_that_the_language_model_cuts_is_told(
+    trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = adapters.load(trained).config.language_model
+    assert model is not None
+    _, mask = Language(replace(model, max_tokens=4)).states(["a cat", "a cat in the rain"])
+    assert mask.sum(1).tolist() == [3, 4]
+    cut = [r.message for r in caplog.records if "too long" in r.message]
+    assert cut == ["a cat in the rain…: too long; tiny reads the first 4 tokens"]
 
 
 def test_a_prompt_is_read_once_and_changes_what_is_drawn(
