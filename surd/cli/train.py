@@ -184,6 +184,7 @@ def train_adapter(
     from surd.recipe.presets import DEFAULT, METHODS, WHY, says_nothing, with_presets
     from surd.store.storage import local_path
     from surd.store.workspace import Workspace
+    from surd.training.checks import unused
     from surd.training.run import run
 
     log_to_stderr()
@@ -210,6 +211,9 @@ def train_adapter(
     if says_nothing(params) and not set(METHODS) & set(preset or []):
         warn(f"no preset says how to train: using {DEFAULT}, {WHY}")
         params = chosen([DEFAULT, *(preset or [])])
+    idle = unused(params)
+    if idle is not None:
+        warn(idle)
     try:
         done = run(folder, params, output, resume=resume == "latest", quiet=quiet, start=from_)
     except KeyboardInterrupt:

@@ -13,6 +13,21 @@ from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.losses import TERMS, without_pictures
 
 
+def reads_llm(params: TrainAdapterParams) -> bool:
+    """Whether the network reads a language model's states."""
+    return params.network == "reader" and params.llm_states != "none"
+
+
+def unused(params: TrainAdapterParams) -> str | None:
+    """Says which settings change nothing, since they are of what a reader reads."""
+    keys = [key for key in ("llm_swap", "llm_dropout") if getattr(params, key)]
+    if reads_llm(params) or not keys:
+        return None
+    why = "llm_states: none" if params.network == "reader" else f"network: {params.network}"
+    told = " and ".join(keys) + (" changes" if len(keys) == 1 else " change")
+    return f"train_adapter: with {why}, no language model is read, and {told} nothing"
+
+
 def check_tools(params: TrainAdapterParams) -> None:
     """Raises SurdError where a tracker, a library or a precision is not to be had here."""
     need_extra("surd train-adapter", "train", "diffusers", "accelerate", "tensorboardX")
@@ -36,7 +51,7 @@ def check_tools(params: TrainAdapterParams) -> None:
         raise SurdError(
             f"train_adapter.llm_states: {params.llm_states} is for network: reader; leave it out"
         )
-    if params.network == "reader" and params.llm_swap and not params.complex_share:
+    if reads_llm(params) and params.llm_swap and not params.complex_share:
         raise SurdError(
             "train_adapter.llm_swap: is of samples that get their complex prompt, and there are "
             "none; set a complex_share, or llm_swap to 0"

@@ -13,10 +13,10 @@ from surd.adapter.language import padded
 from surd.adapter.module import normalised
 from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.checks import reads_llm
 from surd.training.latents import Latents
 from surd.training.losses import Batch, Noise
 from surd.training.samples import Sample, Windows, needs_complex
-from surd.training.setup import reads_llm
 from surd.training.texts import Texts
 
 _SPREAD_TEXTS = 4096

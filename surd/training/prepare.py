@@ -15,13 +15,13 @@ from surd.models.memory import enough_memory
 from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.attention import Probe
+from surd.training.checks import reads_llm
 from surd.training.data import Data
 from surd.training.frozen import ENCODERS, Denoiser, denoiser_of, learning_unet, on_device
 from surd.training.latents import Cut, Latents, cached_latents, fresh_latents
 from surd.training.loop import Taught
 from surd.training.queries import Examples, probes_of
 from surd.training.samples import Sample, Windows, needs_complex, texts_of
-from surd.training.setup import reads_llm
 from surd.training.texts import Texts, cached_texts, fresh_texts
 from surd.training.views import picture_reader
 

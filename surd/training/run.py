@@ -21,7 +21,7 @@ from surd.progress import track
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import local_path
 from surd.training.card import CARD, write_card
-from surd.training.checks import check_fits, check_tools
+from surd.training.checks import check_fits, check_tools, reads_llm
 from surd.training.frozen import ENCODERS, drop
 from surd.training.held_out import chosen
 from surd.training.loop import train
@@ -31,7 +31,7 @@ from surd.training.run_folder import checkpoints
 from surd.training.samples import Sample, never_embedded, samples_of, with_vectors
 from surd.training.sentences import caption_digests
 from surd.training.settings import alone, begin_folder, check_folder, is_done, settings_of
-from surd.training.setup import make_accelerator, reads_llm
+from surd.training.setup import make_accelerator
 from surd.training.start import Start, open_start
 from surd.training.validation import open_validation, validation_prompts
 

@@ -14,15 +14,10 @@ from surd.adapter.lora import LoraConfig
 from surd.adapter.module import AdapterConfig, LanguageModel
 from surd.models.devices import device_named, dtype_of
 from surd.recipe.train_adapter import TrainAdapterParams
-from surd.training.checks import tracker_of
+from surd.training.checks import reads_llm, tracker_of
 
 _WAIT = timedelta(hours=24)
 """How long processes wait for each other: one may encode or draw while the others are done."""
-
-
-def reads_llm(params: TrainAdapterParams) -> bool:
-    """Whether the network reads a language model's states."""
-    return params.network == "reader" and params.llm_states != "none"
 
 
 def config_of(

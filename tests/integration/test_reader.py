@@ -317,9 +317,13 @@ def test_controls_leave_the_cross_attention_out_or_are_refused(
     surd: Surd, made: Path, diffusion: str, tmp_path: Path
 ) -> None:
     told = command(made, diffusion, tmp_path / "none", 2, **READER, llm_states="none")
-    assert surd(*told, "-q").code == 0
+    ran = surd(*told, "-q", "--set", "train_adapter.llm_swap=0.5")
+    says = "with llm_states: none, no language model is read, and llm_swap changes nothing"
+    assert ran.code == 0 and ran.err == f"surd: train_adapter: {says}\n"
     encoder = command(made, diffusion, tmp_path / "encoder", 2, **{**READER, "network": "encoder"})
-    assert surd(*encoder, "-q").code == 0
+    of_reader = [f"--set=train_adapter.{key}=0.5" for key in ("llm_swap", "llm_dropout")]
+    ran = surd(*encoder, "-q", *of_reader)
+    assert ran.code == 0 and "llm_swap and llm_dropout change nothing" in ran.err
     assert same(tmp_path / "none", tmp_path / "encoder")
     assert adapters.load(tmp_path / "none").config.language_model is None
     refused = {
