@@ -262,15 +262,24 @@ def _digest(workspace: Workspace, name: str) -> str:
 
 
 def _mapped(workspace: Workspace, name: str, found: _Rows, digest: str) -> Vector:
-    """All vectors as ``[rows, h]``, mapped from a file that is made when it is not there."""
+    """All vectors as ``[rows, h]``, mapped from a file that is made if it is not there, or cut."""
     folder = _folder(workspace, name)
     path = folder / f"vectors-{digest}.npy"
     rows = sum(found.counts) + sum(found.other_counts)
-    if not path.is_file():
+    if not _is_whole(path, rows):
         with _locked(folder):  # others may want them at the same moment
             _write_mapped(workspace, name, rows, path)
     mapped: Vector = np.load(path, mmap_mode="r")
     return mapped
+
+
+def _is_whole(path: Path, rows: int) -> bool:
+    """Whether an array of so many rows is there, and the file as long as that needs."""
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return bool(found.ndim == 2 and len(found) == rows and found.dtype == np.float16)
 
 
 @contextmanager
@@ -289,8 +298,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write_mapped(workspace: Workspace, name: str, rows: int, path: Path) -> None:
-    """Write the file, and delete those of other vectors, and what a killed process left of one."""
-    if path.is_file():
+    """Write the file, unless it is whole, and delete those of other vectors, and what a killed
+    process left of one."""
+    if _is_whole(path, rows):
         return
     for old in path.parent.glob(".vectors-*.npy.*.tmp"):
         old.unlink()

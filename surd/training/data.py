@@ -11,9 +11,11 @@ import torch
 
 from surd.adapter.language import padded
 from surd.adapter.module import normalised
+from surd.errors import ModelError
 from surd.llm.embeddings import TextVectors
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.checks import reads_llm
+from surd.training.finite import damaged_vectors
 from surd.training.latents import Latents
 from surd.training.losses import Batch, Noise
 from surd.training.samples import Sample, Windows, needs_complex
@@ -167,7 +169,8 @@ class Data:
 
     def llm_spread(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation ``[h]`` of the states of tokens as a reader sees them,
-        without each text's first; of some thousands of the distinct texts that may be drawn."""
+        without each text's first; of some thousands of the distinct texts that may be drawn. Raises
+        ModelError where they are not finite."""
         assert self._vectors is not None
         texts = self.texts_drawn()
         count, total = 0, torch.zeros(2, self._vectors.width, dtype=torch.float64)
@@ -179,6 +182,8 @@ class Data:
         if not count:
             return torch.zeros(self._vectors.width), torch.ones(self._vectors.width)
         mean, square = total / count
+        if not square.isfinite().all():
+            raise ModelError(f"NaN or infinity: {damaged_vectors(self._params)}")
         return mean.float(), (square - mean.square()).clamp(min=1e-6).sqrt().float()
 
     def _read(self, texts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:

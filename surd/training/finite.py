@@ -13,9 +13,18 @@ from surd.training.losses import Batch
 
 _GIVEN = ("latents", "simple", "complex", "llm", "read")
 """What a batch holds of its samples."""
-
+_OF_LLM = ("llm", "read")
+"""Those that embed-llm wrote."""
 
 _USUAL_RATE = 1e-4
+
+
+def damaged_vectors(params: TrainAdapterParams) -> str:
+    """Where NaN or infinity in a language model's vectors comes from, and the mend."""
+    return (
+        f"the vectors of {params.llm} hold some, which embed-llm never keeps, so their copy is "
+        "damaged; delete vectors-*.npy in their folder below llm, and it is made anew"
+    )
 
 
 def check_finite(
@@ -62,7 +71,9 @@ def _error(
     params: TrainAdapterParams, accelerator: Any, step: int, what: str, batch: Batch | None = None
 ) -> ModelError:
     wrong = [] if batch is None else [name for name in _GIVEN if not _is_finite(batch, name)]
-    if wrong:
+    if wrong and wrong[0] in _OF_LLM:
+        why = damaged_vectors(params)
+    elif wrong:
         why = (
             f"the {wrong[0]} of its samples already are; check that {params.diffusion} draws "
             "anything without an adapter"

@@ -50,6 +50,10 @@ def test_vectors_are_looked_up_by_id_and_mapped_from_disk(
     made.unlink()
     embeddings.load(folder, "tiny", 2)
     assert [*layer.glob("vectors-*.npy")] == [made] and not left.exists()
+    whole = made.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"x" * len(whole)):
+        made.write_bytes(damaged)
+        assert len(embeddings.load(folder, "tiny", 2)) == 6 and made.read_bytes() == whole
     make_workspace(folder, SAMPLES, [True] * 8)
     surd("embed-llm", folder, "--model", llm, "--layer", 2)
     assert len(embeddings.load(folder, "tiny", 2)) == len(first) + 1

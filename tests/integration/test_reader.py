@@ -30,6 +30,7 @@ from surd.models.diffusion import load_pipeline
 from surd.recipe.embed_llm import EmbedLlmParams
 from surd.recipe.publish import PublishParams
 from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training.finite import check_finite
 from surd.training.loop import train
 
 Surd = Callable[..., Any]
@@ -157,6 +158,21 @@ def test_complex_prompts_are_read_beside_the_states_of_some_caption(made: Path) 
     texts = [one.complex for one in whole.samples]
     measured = whole.of(whole.samples, texts, torch.device("cpu"))
     assert all(own(measured, texts))  # as it is drawn later
+
+
+def test_vectors_that_are_not_finite_are_named_and_not_the_diffusion_model(made: Path) -> None:
+    data, params = reading(made)
+    vectors = embeddings.load_texts(made, "tiny", LAYER)
+    broken = np.array(vectors.vectors)
+    broken[:, 3] = np.nan
+    data._vectors = replace(vectors, vectors=broken)
+    says = r"the vectors of demo:llm hold some.* delete vectors-\*\.npy"
+    with pytest.raises(ModelError, match=f"^NaN or infinity: {says}"):
+        data.llm_spread()
+    batch = data.batch(0, 1, 0, torch.device("cpu"))
+    loss = {"attention": torch.tensor(torch.nan)}
+    with pytest.raises(ModelError, match=f"step 3: the attention loss is NaN or infinite: {says}"):
+        check_finite(params, None, 3, loss, None, batch)
 
 
 def test_features_learn_from_the_centred_vector_of_the_very_sentence(made: Path) -> None:
