@@ -5,6 +5,7 @@ The denoising loss is left out: it needs pictures, and little of it depends on t
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,8 +99,8 @@ def _means(
     sums: dict[str, float] = defaultdict(float)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(params.seed)
-        for first in range(0, len(samples), _AT_ONCE):
-            some = samples[first : first + _AT_ONCE]
+        for rows in np.array_split(np.arange(len(samples)), math.ceil(len(samples) / _AT_ONCE)):
+            some = [samples[row] for row in rows]  # one alone would have its own states, shuffled
             batch = data.of(some, [sample.captions[0] for sample in some], device)
             for name, value in text_terms(given(batch), batch, params, probes).items():
                 sums[name] += float(value) * len(some) / len(samples)

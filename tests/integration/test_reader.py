@@ -30,8 +30,10 @@ from surd.models.diffusion import load_pipeline
 from surd.recipe.embed_llm import EmbedLlmParams
 from surd.recipe.publish import PublishParams
 from surd.recipe.train_adapter import TrainAdapterParams
+from surd.training import held_out
 from surd.training.finite import check_finite
 from surd.training.loop import train
+from surd.training.losses import Batch, Given
 
 Surd = Callable[..., Any]
 
@@ -110,6 +112,23 @@ def test_the_states_are_those_of_the_very_sentence_that_is_encoded(
             np.testing.assert_array_equal(states[: len(right)], right)
         drawn |= {text.split()[0] for text in texts}
     assert drawn == {"a", "the", "red"}  # captions, candidates, complex prompts
+
+
+def test_shuffled_states_are_another_samples_in_validation_too(made: Path) -> None:
+    more = {"llm_states": "shuffled", "attention_weight": 0, "prompt_weight": 1}
+    data, params = reading(made, **more)
+    samples = data.samples[:17]
+    assert len({one.captions[0] for one in samples}) == 17
+    vectors, own = embeddings.load_texts(made, "tiny", LAYER), list[bool]()
+
+    def given(batch: Batch) -> Given:
+        for text, states in zip(batch.texts, batch.read, strict=True):
+            right = np.asarray(vectors[text], np.float32)
+            own.append(np.array_equal(states[: len(right)], right))
+        return batch.simple, batch.simple, None
+
+    held_out._means(data, samples, params, [], "cpu", given)
+    assert own == [False] * 17
 
 
 def test_the_spread_is_that_of_all_tokens_but_each_texts_first(
