@@ -171,6 +171,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != "surd-adapter-1":
         raise ModelError(f"{path}: not an adapter configuration that this version of surd can read")
+    told = config.get("training", {})
+    keys = ("diffusion", "llm")
+    if not isinstance(told, dict) or not all(isinstance(told.get(key, ""), str) for key in keys):
+        raise ModelError(
+            f"{path}: training: does not name the models by texts; use the file as it was saved"
+        )
     return config
 
 

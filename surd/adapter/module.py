@@ -168,6 +168,9 @@ class Adapter(nn.Module):
         if config.network == "reader":
             if config.language_model is None:
                 raise ModelError("an adapter with network: reader needs the language model's name")
+            if config.language_model.layer < 0:
+                number = config.language_model.layer
+                raise ModelError(f"language_model.layer: {number} is none; they count from 0")
             self.register_buffer("llm_mean", torch.zeros(config.language_model.width))
             self.register_buffer("llm_std", torch.ones(config.language_model.width))
             self.llm_dropout = nn.Dropout(config.llm_dropout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from surd import adapter as adapters
-from surd.adapter.files import load_projection
+from surd.adapter.files import load_projection, read_config
 from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.errors import ModelError
 from surd.training.losses import distance
@@ -248,12 +249,19 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     refused("no adapter here", adapters.load, tmp_path)
+    layer = replace(LLM, layer=-1)
+    refused("language_model.layer: -1", make, network="reader", language_model=layer)
     adapters.save(make(), tmp_path / "cut")
     path = tmp_path / "cut" / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:50])
     refused("does not hold this adapter's weights", adapters.load, tmp_path / "cut")
     path.unlink()
     refused("adapter_model.safetensors is missing", adapters.load, tmp_path / "cut")
+    about = tmp_path / "cut" / "adapter_config.json"
+    saved = json.loads(about.read_text())
+    for training in (5, {"diffusion": 5}, {"diffusion": "sd", "llm": ["a"]}):
+        about.write_text(json.dumps({**saved, "training": training}))
+        refused("adapter_config.json: training: does not name", read_config, tmp_path / "cut")
     official = adapters.from_official
     refused("no such file", official, tmp_path / "x.pt", adapter_weight=0.1)
     torch.save(official_state(), tmp_path / "adapter.pt")
