@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import shutil
@@ -21,7 +19,7 @@ from support import pictures
 from support_diffusion import MARKS, make_pipeline
 from support_faults import small_settings, surd_command
 from support_hub import TOKEN, Hub, serving_hub
-from support_kill import Surd
+from support_kill import Surd, contents, differing
 from support_llm import make_model
 from support_publish import files
 from support_training import command as training
@@ -30,9 +28,8 @@ from surd.demo.site import Site
 
 pytestmark = MARKS
 SEED = int(os.environ.get("SURD_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, MANY_KILLS, BUILD_KILLS = 6, 60, 100
+KILLS, MANY_KILLS = 6, 60
 PICTURES = 40
-OF_EACH_RUN = {".surd.lock", ".lock"}
 REPO = "someone/things"
 
 
@@ -58,27 +55,6 @@ class Way:
     hub: Hub
     workspace: Path
     steps: list[Step]
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Relative path -> digest of every file; of the manifest and of descriptions without times."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(timeless(path)).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in OF_EACH_RUN
-    }
-
-
-def timeless(path: Path) -> bytes:
-    if path.name != "surd.json":
-        return path.read_bytes()
-    manifest = json.loads(path.read_text())
-    for stage in manifest["stages"].values():
-        for name in ("seconds", "finished_at"):
-            del stage[name]
-    for name in ("collect", "download", *manifest["stages"]):
-        manifest["stages"].get(name, {}).pop("counts", None)  # new and known of the last run
-    return json.dumps(manifest).encode()
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +128,8 @@ def blow(way: Way, number: int, step: Step) -> str:
         way.workspace / "dataset"
     ):
         return "; ".join([*told, "the hub has something else"])
-    now = contents(way.workspace)
-    differing = sorted(k for k in now.keys() | step.after.keys() if now.get(k) != step.after.get(k))
-    return "; ".join([*told, *differing]) if differing else ""
+    others = differing(way.workspace, step.after)
+    return "; ".join([*told, *others]) if others else ""
 
 
 @pytest.mark.timeout(600)
@@ -168,13 +143,6 @@ def test_killed_and_run_again_every_file_is_as_if_undisturbed(way: Way, number: 
 @pytest.mark.parametrize("number", range(KILLS, MANY_KILLS))
 def test_killed_at_many_moments_every_file_is_as_if_undisturbed(way: Way, number: int) -> None:
     assert not blow(way, number, way.steps[number % len(way.steps)])
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", range(BUILD_KILLS))
-def test_a_build_whose_stages_overlap_may_be_killed_at_any_moment(way: Way, number: int) -> None:
-    assert not blow(way, MANY_KILLS + number, way.steps[0])
 
 
 def test_no_file_and_no_line_of_the_whole_way_holds_the_secrets_of_the_environment(
