@@ -5,24 +5,41 @@ A target raises for a fault of surd, and returns for what surd has a verdict on.
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from surd.errors import ModelError, SurdError
+from surd.evaluate.prompt_sets import load_prompts
 from surd.files import images
 from surd.files.carriers.find import hidden_texts_in, texts_in
+from surd.files.local_files import LocalFiles
 from surd.files.resize import Resize, needs_resize, resize
 from surd.files.text_encoding import CONTROL, decode_text
+from surd.models.gguf_header import check_gguf
+from surd.models.single_file import shapes_of
+from surd.models.tagger import load_tagger
 from surd.net import robots
+from surd.net.headers import retry_after_s
 from surd.net.opt_outs import opt_out
-from surd.sources import metadata
+from surd.sources import folder, huggingface, metadata, prompt_pages, webdataset
+from surd.sources import table as table_source
+from surd.sources.record import Page, SourceParams
 from surd.sources.sidecar import json_able
 from surd.sources.text_file import read_json, read_text
 from surd.stages.prompts import _remove_invisible, _repair
-from surd.store.schema import IMAGE_STATUSES
+from surd.stages.sample_rows import row_of
+from surd.store.schema import IMAGE_STATUSES, SAMPLES
 from surd.text.caption_cleaning import clean_caption
+from surd.text.chat_answers import unwrapped, without_thoughts
 from surd.text.generation import dialects
 from surd.text.generation.found import Text
 from surd.text.prompt_reader import SYNTAX
@@ -150,8 +167,109 @@ def manners(data: bytes) -> None:
     for directive in ("noai", "noml"):
         assert opt_out(lambda name, more=directive: [more, text]) is not None
     assert told is None or len(told) < 200
+    assert (retry_after_s(text) or 0) >= 0
 
 
+def table(data: bytes) -> None:
+    """A table of urls or paths and prompts; the first byte says of which kind."""
+    path = _written(data, ("csv", "tsv", "jsonl", "json", "parquet"))
+    _collect(table_source.pages, table_source.TableSource(path=str(path)))
+
+
+def archive(data: bytes) -> None:
+    """A file that holds images and texts; the first byte says of which kind."""
+    path = _written(data, ("zip", "tar", "parquet"))
+    named = {"path": str(path)}
+    if path.suffix == ".zip":
+        _collect(folder.pages, folder.FolderSource(**named))
+    elif path.suffix == ".tar":
+        _collect(webdataset.pages, webdataset.WebDatasetSource(**named))
+    else:
+        _collect(huggingface.pages, huggingface.HuggingFaceSource(**named))
+
+
+def _collect(
+    pages: Callable[[SourceParams, str | None], Iterator[Page]], params: SourceParams
+) -> None:
+    """Every record becomes a row, and each page is found again by its cursor."""
+    files = LocalFiles()
+    try:
+        found = list(pages(params, None))
+        records = [record for page in found for record in page.records]
+        pa.Table.from_pylist([row_of("id", "kind", one) for one in records], schema=SAMPLES)
+        if len(found) > 1:
+            again = next(pages(params, found[-1].cursor))
+            assert again.records == found[-1].records
+        for record in records[:20]:
+            if record.path is not None:
+                files.read(record.path, 10_000)
+    except SurdError as error:
+        _check_line(error)
+    finally:
+        files.close()
+
+
+def page(data: bytes) -> None:
+    """A page of a site with images and prompts; what a chat model answers."""
+    text = data.decode("utf-8", "replace")
+    cards, _ = prompt_pages.read_cards(text, "https://a.example/b")
+    for card in cards:
+        assert card.image.startswith(("http://", "https://"))
+        assert card.text.strip() or card.prompt
+    prompt_pages.read_image_page(text)
+    said = without_thoughts(text)
+    assert unwrapped(unwrapped(said)) == unwrapped(said)
+
+
+def model(data: bytes) -> None:
+    """A file of a model, as far as it is read before a library gets it."""
+    path = _written(data, ("gguf", "safetensors", "ckpt", "csv"))
+    try:
+        if path.suffix == ".gguf":
+            check_gguf(path)
+        elif path.suffix == ".csv":
+            load_tagger(str(path.rename(path.parent / "selected_tags.csv").parent))
+        else:
+            shapes_of(path)
+    except ModelError as error:
+        _check_line(error)
+    except ValueError:
+        assert path.suffix == ".gguf"  # whose reader makes a ModelError of it
+
+
+def questions(data: bytes) -> None:
+    """A file of prompts to evaluate with; the first byte says of which kind."""
+    path = _written(data, ("txt", "csv", "tsv", "jsonl", "json"))
+    try:
+        assert all(one.text.strip() for one in load_prompts(str(path)))
+    except SurdError as error:
+        _check_line(error)
+
+
+def _check_line(error: SurdError) -> None:
+    assert "\n" not in str(error)
+    assert len(str(error)) < 1000
+
+
+def _written(data: bytes, suffixes: Sequence[str]) -> Path:
+    """A file of what comes after the first byte, which chooses the suffix; alone in a folder."""
+    top = _folder()
+    for other in top.iterdir():
+        other.unlink()
+    path = top / f"t.{suffixes[data[0] % len(suffixes) if data else 0]}"
+    path.write_bytes(data[1:])
+    return path
+
+
+@cache
+def _folder() -> Path:
+    top = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    return Path(top)
+
+
+_TARGETS = (image, generation, texts, graph, beside, prompt, manners)
+_OF_FILES = (table, archive, page, model, questions)
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (image, generation, texts, graph, beside, prompt, manners)
+    target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

@@ -18,7 +18,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surd.files.parquet_pages import BombError, check_group, check_rows
+from surd.files.parquet_pages import BombError, check_group, check_rows, read_groups
 from surd.files.tar_members import members
 from surd.untrusted import open_regular
 
@@ -119,8 +119,8 @@ class _Table:
         metadata = self._file.metadata
         if "://" not in path:
             check_rows(metadata, Path(path).stat().st_size)
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        self._starts = [0, *accumulate(sizes)]
+        self._groups = read_groups(metadata)
+        self._starts = [0, *accumulate(group.rows for group in self._groups)]
         self._lock = threading.Lock()
         self._column = ""
         self._batches: Iterator[pa.RecordBatch] = iter(())
@@ -182,8 +182,7 @@ class _Table:
         )
 
     def _group_batches(self, group: int, leaf: str) -> Iterator[pa.RecordBatch]:
-        metadata = self._file.metadata
-        at_once = check_group(self._path, metadata, group, [leaf], are_images=True)
+        at_once = check_group(self._path, self._groups, group, [leaf], are_images=True)
         rows = min(_BATCH_ROWS, at_once)
         yield from self._file.iter_batches(rows, [group], [leaf])
 

@@ -8,12 +8,15 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+from surd.files.apart import WorkEnded, apart
 
 PLAIN_PAGE_BYTES = 64_000_000
 """A page may expand to so much, whatever it takes in the file."""
@@ -30,11 +33,70 @@ _HEADER_BYTES = 4096
 _MAX_HEADER_BYTES = 1 << 24
 """Arrow reads no longer one."""
 _DICTIONARY_PAGE = 2
+_OF_EVERY_PAGE = {1, 2, 3}
+"""Fields of a header without which it is none: its type and sizes. Zeros are no pages."""
 _MAX_DEPTH = 16
 
 
 class BombError(ValueError):
     """A file that expands to far more than it takes, or that claims what it does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a footer says of a column's chunk in a row group."""
+
+    place: str
+    """Its path in the schema, with dots."""
+    values: int
+    nulls: int | None
+    """None where the footer does not say."""
+    packed_bytes: int
+    expanded_bytes: int
+    offset: int
+    """Of its first page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a footer says of a row group."""
+
+    rows: int
+    columns: list[Column]
+
+
+def read_groups(metadata: pq.FileMetaData) -> list[Group]:
+    """The row groups that a footer describes; raises BombError where that cannot be read.
+
+    They are read in another process: Arrow aborts the one that asks it for certain columns.
+    """
+    try:
+        return apart(_groups_of, metadata)
+    except (WorkEnded, pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BombError(f"unreadable columns: {' '.join(str(error).split())[:150]}") from error
+
+
+def _groups_of(metadata: pq.FileMetaData) -> list[Group]:
+    groups = []
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        columns = [_column_of(group.column(place)) for place in range(group.num_columns)]
+        groups.append(Group(group.num_rows, columns))
+    return groups
+
+
+def _column_of(chunk: pq.ColumnChunkMetaData) -> Column:
+    offset = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
+        offset = min(offset, chunk.dictionary_page_offset)
+    return Column(
+        chunk.path_in_schema,
+        chunk.num_values,
+        None if chunk.statistics is None else chunk.statistics.null_count,
+        chunk.total_compressed_size,
+        chunk.total_uncompressed_size,
+        offset,
+    )
 
 
 @dataclass
@@ -66,7 +128,7 @@ def check_rows(metadata: pq.FileMetaData, size_bytes: int) -> None:
 
 def check_group(
     path: Path | str,
-    metadata: pq.FileMetaData,
+    groups: Sequence[Group],
     group: int,
     names: Iterable[str] | None = None,
     *,
@@ -79,28 +141,25 @@ def check_group(
     url nothing but the footer is looked at, since each page would be a request. Where a header is
     damaged, the rows before it are good: Arrow tells of the damage.
     """
-    row_group = metadata.row_group(group)
+    rows = groups[group].rows
     wanted = None if names is None else set(names)
     largest = 1
-    for i in range(row_group.num_columns):
-        column = row_group.column(i)
-        place = column.path_in_schema
+    for column in groups[group].columns:
+        place = column.place
         if wanted is not None and wanted.isdisjoint((place, place.partition(".")[0])):
             continue
-        if column.num_values < row_group.num_rows:
+        if column.values < rows:
             raise BombError(
-                f"row group {group} claims {row_group.num_rows:,} rows, but {place} has "
-                f"{column.num_values:,} values"
+                f"row group {group} claims {rows:,} rows, but {place} has {column.values:,} values"
             )
         if "://" in str(path):
-            _check_size(column.total_uncompressed_size, column.total_compressed_size, place)
+            _check_size(column.expanded_bytes, column.packed_bytes, place)
             continue
         with Path(path).open("rb") as file:
             chunk = _walk(file, column)
-        if chunk.is_whole and chunk.values < row_group.num_rows:
+        if chunk.is_whole and chunk.values < rows:
             raise BombError(
-                f"row group {group} claims {row_group.num_rows:,} rows, but {place} has "
-                f"{chunk.values:,} values"
+                f"row group {group} claims {rows:,} rows, but {place} has {chunk.values:,} values"
             )
         if are_images and chunk.repeats > MAX_REPEATS and chunk.expanded_bytes > MAX_REPEATED_BYTES:
             raise BombError(f"{place}: {chunk.values:,} rows have the same few images")
@@ -108,19 +167,16 @@ def check_group(
     return max(1, DICTIONARY_BATCH_BYTES // largest)
 
 
-def _walk(file: BinaryIO, column: pq.ColumnChunkMetaData) -> Chunk:
-    offset = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset is not None:
-        offset = min(offset, column.dictionary_page_offset)
-    end = offset + column.total_compressed_size
+def _walk(file: BinaryIO, column: Column) -> Chunk:
+    offset, end = column.offset, column.offset + column.packed_bytes
     chunk = Chunk()
-    while offset < end and chunk.values < column.num_values:
+    while offset < end and chunk.values < column.values:
         header, length = _header(file, offset)
-        if not length:
+        if not length or not header.keys() >= _OF_EVERY_PAGE:
             chunk.is_whole = False
             break
         packed = _number(header, 3)
-        _check_size(_number(header, 2), packed, column.path_in_schema)
+        _check_size(_number(header, 2), packed, column.place)
         if _number(header, 1) == _DICTIONARY_PAGE:
             inner = header.get(7)
             chunk.dictionary_bytes += _number(header, 2)

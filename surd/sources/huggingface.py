@@ -29,7 +29,7 @@ from surd.sources.column_names import (
 )
 from surd.sources.paging import Numbered, files_from, find_files, paged
 from surd.sources.record import Page, Record, Seen
-from surd.sources.table_rows import open_parquet, parquet_schema, parquet_source
+from surd.sources.table_rows import open_parquet, parquet_groups, parquet_schema, parquet_source
 from surd.untrusted import below
 
 IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
@@ -140,14 +140,13 @@ def _records(
 def _has_no_bytes(path: Path | str, image: str) -> bool:
     """Whether a file says of all its images that their bytes are elsewhere."""
     with pq.ParquetFile(parquet_source(path)) as file:
-        for group in range(file.metadata.num_row_groups):
-            metadata = file.metadata.row_group(group)
-            chunks = (metadata.column(i) for i in range(metadata.num_columns))
-            chunk = next(chunk for chunk in chunks if chunk.path_in_schema == f"{image}.bytes")
-            statistics = chunk.statistics
-            if statistics is None or statistics.null_count != metadata.num_rows:
-                return False
-        return bool(file.metadata.num_rows)
+        groups = parquet_groups(path, file.metadata)
+    return any(group.rows for group in groups) and all(
+        column.nulls == group.rows
+        for group in groups
+        for column in group.columns
+        if column.place == f"{image}.bytes"
+    )
 
 
 def _outside(params: HuggingFaceSource, table: Path | str, written: str | None) -> str | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surd.errors import SourceError
-from surd.files.parquet_pages import BombError, check_group, check_rows
+from surd.files.parquet_pages import BombError, Group, check_group, check_rows, read_groups
 from surd.files.text_encoding import encoding_of
 from surd.files.text_rows import (
     HEAD_LINES,
@@ -253,11 +253,16 @@ def open_parquet(path: Path | str, leaves: Sequence[str] = ()) -> Table:
 
 
 def parquet_schema(path: Path | str) -> pa.Schema:
-    """The columns of a Parquet file. Raises SourceError for what is none."""
+    """The columns of a Parquet file. Raises SourceError for what is none, or cannot be read."""
     try:
         return pq.read_schema(parquet_source(path))
-    except pa.ArrowException as error:
-        raise SourceError(f"{path}: not a Parquet file ({_line(error)}); copy it again") from error
+    except (pa.ArrowException, OSError) as error:
+        is_damaged = getattr(error, "errno", None) is None and "://" not in str(path)
+        if is_damaged or isinstance(error, pa.ArrowException):
+            why = f"not a Parquet file ({_line(error)}); copy it again"
+        else:
+            why = f"cannot be read: {error.strerror or _line(error)}"
+        raise SourceError(f"{path}: {why}") from error
 
 
 def parquet_source(path: Path | str) -> Any:
@@ -269,7 +274,12 @@ def parquet_source(path: Path | str) -> Any:
 def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
     if not names:  # nothing but bytes: Arrow would count no rows
         with pq.ParquetFile(parquet_source(path)) as file:
-            check_claims(path, file.metadata)
+            groups = parquet_groups(path, file.metadata)
+            try:
+                for group in range(len(groups)):
+                    check_group(path, groups, group)
+            except BombError as error:
+                raise _damaged(path, error) from error
             yield from ((i, {}) for i in range(start, file.metadata.num_rows))
         return
     for number, batch in parquet_batches(path, names, start, BATCH_ROWS):
@@ -285,14 +295,14 @@ def parquet_batches(
     """
     number = 0
     with pq.ParquetFile(parquet_source(path), buffer_size=1 << 20) as file:
-        check_claims(path, file.metadata, groups=False)
-        for group in range(file.num_row_groups):
-            group_rows = file.metadata.row_group(group).num_rows
+        groups = parquet_groups(path, file.metadata)
+        for group in range(len(groups)):
+            group_rows = groups[group].rows
             if number + group_rows <= start:
                 number += group_rows
                 continue
             try:
-                at_once = min(rows, check_group(path, file.metadata, group, names))
+                at_once = min(rows, check_group(path, groups, group, names))
                 for batch in file.iter_batches(at_once, [group], names):
                     skip = min(max(start - number, 0), batch.num_rows)
                     yield number + skip, batch.slice(skip)
@@ -303,16 +313,19 @@ def parquet_batches(
                 ) from error
 
 
-def check_claims(path: Path | str, metadata: pq.FileMetaData, *, groups: bool = True) -> None:
-    """Raise SourceError where a file on the disk claims rows that it cannot hold; with ``groups``
-    the values of all its columns are counted."""
+def parquet_groups(path: Path | str, metadata: pq.FileMetaData) -> list[Group]:
+    """The row groups of a Parquet file. Raises SourceError where its footer cannot be read, or,
+    of a file on the disk, claims rows that it cannot hold."""
     try:
         if "://" not in str(path):
             check_rows(metadata, Path(path).stat().st_size)
-        for group in range(metadata.num_row_groups if groups else 0):
-            check_group(path, metadata, group)
+        return read_groups(metadata)
     except BombError as error:
-        raise SourceError(f"{path}: damaged ({error}); copy the file again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path | str, error: BombError) -> SourceError:
+    return SourceError(f"{path}: damaged ({error}); copy the file again")
 
 
 def _line(error: Exception) -> str:

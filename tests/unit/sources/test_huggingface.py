@@ -147,7 +147,9 @@ def test_wrong_columns_are_told_with_the_mend(
         all_pages(write(tmp_path / "a.parquet", **columns), **options)
 
 
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>" * 100])
+@pytest.mark.parametrize(
+    "data", [b"", b"PAR1", b"<html>" * 100, b"PAR1\xff\xff\xff\xff\4\0\0\0PAR1"]
+)
 def test_what_is_no_parquet_is_told_in_one_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(data)
     with pytest.raises(SourceError, match="not a Parquet file") as caught:

@@ -497,6 +497,7 @@ def test_bad_rows_are_counted(tmp_path: Path) -> None:
         ("t.json", b'{"a": 1}', "an object without a list of objects in it"),
         ("t.json", b"[" * 100_000, "JSON nested too deeply"),
         ("t.parquet", b"PAR1 no more", "not a Parquet file"),
+        ("t.parquet", b"PAR1\xff\xff\xff\xff\4\0\0\0PAR1", "not a Parquet file"),
         ("t.txt", b"url\n", "the file name does not show its format; set format to one of csv"),
     ],
 )
