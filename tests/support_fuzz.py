@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
+from surd.adapter.files import load as load_adapter
+from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.errors import ModelError, SurdError
 from surd.evaluate.prompt_sets import load_prompts
 from surd.files import images
@@ -223,10 +226,13 @@ def page(data: bytes) -> None:
 
 def model(data: bytes) -> None:
     """A file of a model, as far as it is read before a library gets it."""
-    path = _written(data, ("gguf", "safetensors", "ckpt", "csv"))
+    path = _written(data, ("gguf", "safetensors", "ckpt", "csv", "json"))
     try:
         if path.suffix == ".gguf":
             check_gguf(path)
+        elif path.suffix == ".json":
+            shutil.copy(_reader() / WEIGHTS_FILE, path.parent)
+            load_adapter(path.rename(path.parent / CONFIG_FILE).parent)
         elif path.suffix == ".csv":
             load_tagger(str(path.rename(path.parent / "selected_tags.csv").parent))
         else:
@@ -259,6 +265,19 @@ def _written(data: bytes, suffixes: Sequence[str]) -> Path:
     path = top / f"t.{suffixes[data[0] % len(suffixes) if data else 0]}"
     path.write_bytes(data[1:])
     return path
+
+
+@cache
+def _reader() -> Path:
+    """A small adapter that reads a language model."""
+    top = _folder().with_suffix(".reader")
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    llm = LanguageModel("m", "m", layer=1, width=4, max_tokens=8)
+    config = AdapterConfig(
+        width=4, network="reader", depth=1, heads=1, feed_forward=4, language_model=llm
+    )
+    save(Adapter(config), top)
+    return top
 
 
 @cache

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, sizes_in
-from surd.adapter.module import Adapter, AdapterConfig, Base, LanguageModel
+from surd.adapter.module import Adapter, AdapterConfig, Base
 from surd.errors import ModelError
 from surd.store.storage import Storage, local_path
 from surd.untrusted import parse_json
@@ -74,7 +76,7 @@ def load(
     config = read_config(folder)
     try:
         weights = load_file(folder / WEIGHTS_FILE)
-        adapter = _made(config, weights)
+        adapter = _made(folder / CONFIG_FILE, config, weights)
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
         adapter.load_state_dict(own)
         _check_finite(weights, str(folder / WEIGHTS_FILE))
@@ -91,35 +93,51 @@ def load(
     if isinstance(adapter, Adapter) and adapter.config.language_model is not None:
         from surd.adapter.language import Language  # others do not need its libraries
 
-        adapter.language = Language(adapter.config.language_model, llm, device)
+        with _telling_field(folder / CONFIG_FILE, "language_model"):
+            adapter.language = Language(adapter.config.language_model, llm, device)
     elif llm is not None:
         raise ModelError(f"{folder}: this adapter reads no language model; leave out --llm")
     return adapter.to(device).eval().requires_grad_(False)
 
 
-def _made(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> AnyAdapter:
-    """What a configuration describes, without its weights, of which a LoRA takes the sizes."""
+def _made(path: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> AnyAdapter:
+    """What the configuration at `path` describes, without its weights, of which a LoRA takes the
+    sizes. Raises ModelError, and ValueError where the two do not belong together."""
     kind = LoraConfig if config.get("network") == "lora" else AdapterConfig
     known = {field.name for field in fields(kind)}
     settings = {name: value for name, value in config.items() if name in known}
-    if kind is LoraConfig:
-        return Lora(LoraConfig(**settings), sizes_in(weights))
-    if "language_model" in settings:
-        settings["language_model"] = LanguageModel(**settings["language_model"])
-    _check_claims(settings, weights)
-    return Adapter(AdapterConfig(**settings))
+    with _telling_field(path):
+        found: Any = TypeAdapter(kind).validate_python(settings)
+    if isinstance(found, LoraConfig):
+        return Lora(found, sizes_in(weights))
+    _check_claims(found, weights)
+    return Adapter(found)
 
 
-def _check_claims(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+@contextmanager
+def _telling_field(path: Path, *above: str) -> Iterator[None]:
+    """Turn pydantic's errors in the block into a ModelError about a field of the file at `path`,
+    which lies below those `above` it."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (*above, *first["loc"])))
+        raise ModelError(
+            f"{path}: {where}: {first['msg']}; use the file as it was saved"
+        ) from error
+
+
+def _check_claims(config: AdapterConfig, weights: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError where the configuration asks for more than there are weights: it would be
     built before it is compared."""
     most = max((max(value.shape, default=0) for value in weights.values()), default=0)
-    language = settings.get("language_model")
-    claims = {name: settings.get(name) for name in ("width", "feed_forward", "heads")}
-    claims["language_model.width"] = language.width if language else None
+    language = config.language_model
+    claims = {name: getattr(config, name) for name in ("width", "feed_forward", "heads")}
+    claims["language_model.width"] = language.width if language else 0
     limits = dict.fromkeys(claims, most) | {"depth": len(weights)}
-    for name, value in (claims | {"depth": settings.get("depth")}).items():
-        if value is not None and (not isinstance(value, int) or not 0 <= value <= limits[name]):
+    for name, value in (claims | {"depth": config.depth}).items():
+        if not 0 <= value <= limits[name]:
             raise ValueError(f"{name} is {value}, but the weights have at most {limits[name]}")
 
 

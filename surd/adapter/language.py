@@ -51,8 +51,10 @@ class Language:
         place: str | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        """`place` is another name, folder or file of the same model."""
+        """`place` is another name, folder or file of the same model. Raises pydantic's
+        ValidationError for what no language model is put a text by."""
         self._model, self._place, self._device = model, place, torch.device(device)
+        self._params = self._read_as()
         self._llm: Any = None
         self._kept: dict[str, States] = {}
 
@@ -69,7 +71,7 @@ class Language:
         return padded([self._kept[text] for text in texts], self._model.width)
 
     def _compute(self, texts: Sequence[str]) -> list[States]:
-        model, params = self._model, self._params()
+        model, params = self._model, self._params
         if self._llm is None:
             self._llm = self._load(params)
         budget = CPU_BATCH_TOKENS if self._device.type == "cpu" else GPU_BATCH_TOKENS
@@ -88,7 +90,7 @@ class Language:
                 )
         return [states.reshape(-1, model.width) for states in found]
 
-    def _params(self) -> EmbedLlmParams:
+    def _read_as(self) -> EmbedLlmParams:
         model, other = self._model, self._place is not None
         return EmbedLlmParams(
             model=self._place or model.name,

@@ -7,7 +7,6 @@ from a folder beside the file.
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from surd.errors import ModelError
 from surd.models.names import config_beside
 from surd.models.pipeline_check import SUPPORTED
-from surd.models.weights import why_damaged
+from surd.models.weights import is_zip, why_damaged
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -120,9 +119,7 @@ def shapes_of(path: Path) -> Shapes:
             names = file.keys()
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     try:
-        state = torch.load(
-            path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        state = torch.load(path, map_location="meta", weights_only=True, mmap=is_zip(path))
         state = state.get("state_dict", state)
         return {str(name): tuple(one.shape) for name, one in state.items() if torch.is_tensor(one)}
     except pickle.UnpicklingError as error:

@@ -38,9 +38,17 @@ def why_damaged(path: Path) -> str | None:
             pass
     elif begins[place] == _HEADER[1]:
         return f"{path}: is not in the format its name says; rename it to {path.stem}.safetensors"
-    elif of_torch and (begins.startswith(_PICKLE) or zipfile.is_zipfile(path)):
+    elif of_torch and (begins.startswith(_PICKLE) or is_zip(path)):
         return None
     return f"{path}: is cut short, or no weights; download it again"
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip. Raises nothing for one whose directory Python does not read."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def damage_in(found: Path) -> str | None:

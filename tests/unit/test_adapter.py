@@ -277,6 +277,30 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
 LLM = LanguageModel("tiny", "tiny", layer=3, width=12, max_tokens=16)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("weight", "x"), ("heads", None), ("network", "other"), ("dropout", [1])],
+        *[("language_model", 1), ("language_model.name", 5), ("language_model.layer", "x")],
+        *[("language_model.template", "no place"), ("language_model.max_tokens", 0)],
+        *[("language_model.gguf_file", 1), ("language_model.special_tokens", 7)],
+    ],
+)
+def test_a_configuration_with_a_wrong_value_names_its_field(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    adapters.save(make(network="reader", language_model=LLM), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    above, _, name = field.rpartition(".")
+    (config[above] if above else config)[name] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError) as caught:
+        adapters.load(tmp_path)
+    assert str(caught.value).startswith(f"{path}: {field}: ")
+    assert "\n" not in str(caught.value)
+
+
 def llm_states(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
     """States ``[n, t, 12]`` of so many tokens each, and their mask."""
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -352,6 +353,10 @@ def test_a_file_whose_name_ends_otherwise_is_not_said_to_be_no_folder(
     assert told in refused(tmp_path / name)
 
 
+SPANNING_ZIP = b"PK\6\7" + struct.pack("<LQL", 0, 0, 2) + b"PK\5\6" + bytes(18)
+"""Of which Python itself cannot say whether it is a zip."""
+
+
 def test_a_pickle_cut_short_says_so_and_one_that_holds_itself_ends(tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     torch.save({"a": torch.zeros(9000)}, path, _use_new_zipfile_serialization=False)
@@ -363,8 +368,9 @@ def test_a_pickle_cut_short_says_so_and_one_that_holds_itself_ends(tmp_path: Pat
     assert "holds no Stable Diffusion model" in refused(path)
     torch.save({5: torch.zeros(2)}, path)
     assert "holds no Stable Diffusion model" in refused(path)
-    path.write_text("<!DOCTYPE html>")
-    assert refused(path) == f"{path}: is cut short, or no weights; download it again"
+    for content in (b"<!DOCTYPE html>", SPANNING_ZIP):
+        path.write_bytes(content)
+        assert refused(path) == f"{path}: is cut short, or no weights; download it again"
 
 
 def test_a_file_that_is_not_there_is_no_hub_id() -> None:
