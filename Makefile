@@ -30,7 +30,7 @@ demo: setup
 test: setup lint
 	$(BIN)/pytest $(WORKERS)
 
-# also the long tests: some sixty kills at random moments; SURD_SEED repeats those of a run
+# also the long tests: 60 commands and 100 builds killed at random moments; SURD_SEED repeats those of a run
 test-all: setup lint
 	$(BIN)/pytest $(WORKERS) -m "long or not long"
 

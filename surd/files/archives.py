@@ -10,6 +10,7 @@ import threading
 import zipfile
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -117,9 +118,10 @@ class _Table:
         self._path = path
         self._file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
         metadata = self._file.metadata
-        if "://" not in path:
+        if source is path:
             check_rows(metadata, Path(path).stat().st_size)
-        self._groups = read_groups(metadata)
+        with Path(path).open("rb") if source is path else nullcontext(source) as file:
+            self._groups = read_groups(file)
         self._starts = [0, *accumulate(group.rows for group in self._groups)]
         self._lock = threading.Lock()
         self._column = ""

@@ -8,6 +8,8 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ _DICTIONARY_PAGE = 2
 _OF_EVERY_PAGE = {1, 2, 3}
 """Fields of a header without which it is none: its type and sizes. Zeros are no pages."""
 _MAX_DEPTH = 16
+_TAIL_BYTES = 8
+"""Of a file: the length of its footer, and PAR1."""
 
 
 class BombError(ValueError):
@@ -65,18 +69,28 @@ class Group:
     columns: list[Column]
 
 
-def read_groups(metadata: pq.FileMetaData) -> list[Group]:
-    """The row groups that a footer describes; raises BombError where that cannot be read.
+def read_groups(file: BinaryIO) -> list[Group]:
+    """The row groups that the footer of a file describes; BombError where that cannot be read.
 
     They are read in another process: Arrow aborts the one that asks it for certain columns.
     """
     try:
-        return apart(_groups_of, metadata)
+        return apart(_groups_of, _footer(file))
     except (WorkEnded, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BombError(f"unreadable columns: {' '.join(str(error).split())[:150]}") from error
 
 
-def _groups_of(metadata: pq.FileMetaData) -> list[Group]:
+def _footer(file: BinaryIO) -> bytes:
+    """The end of a file, with which Arrow begins: the footer, its length and the magic bytes."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read(_TAIL_BYTES)
+    file.seek(max(0, size - _TAIL_BYTES - int.from_bytes(tail[:4], "little")))
+    return file.read()
+
+
+def _groups_of(footer: bytes) -> list[Group]:
+    metadata = pq.read_metadata(io.BytesIO(footer))
     groups = []
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
@@ -169,10 +183,11 @@ def check_group(
 
 def _walk(file: BinaryIO, column: Column) -> Chunk:
     offset, end = column.offset, column.offset + column.packed_bytes
+    size = file.seek(0, os.SEEK_END)
     chunk = Chunk()
     while offset < end and chunk.values < column.values:
-        header, length = _header(file, offset)
-        if not length or not header.keys() >= _OF_EVERY_PAGE:
+        header, length = _header(file, offset) if 0 <= offset < size else ({}, 0)
+        if not header.keys() >= _OF_EVERY_PAGE:
             chunk.is_whole = False
             break
         packed = _number(header, 3)

@@ -256,19 +256,21 @@ def parquet_schema(path: Path | str) -> pa.Schema:
     """The columns of a Parquet file. Raises SourceError for what is none, or cannot be read."""
     try:
         return pq.read_schema(parquet_source(path))
-    except (pa.ArrowException, OSError) as error:
-        is_damaged = getattr(error, "errno", None) is None and "://" not in str(path)
-        if is_damaged or isinstance(error, pa.ArrowException):
-            why = f"not a Parquet file ({_line(error)}); copy it again"
-        else:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or _is_url(path)):
             why = f"cannot be read: {error.strerror or _line(error)}"
+        else:
+            why = f"not a Parquet file ({_line(error)}); copy it again"
         raise SourceError(f"{path}: {why}") from error
 
 
 def parquet_source(path: Path | str) -> Any:
     """What pyarrow reads of ``path``: a local path, or the open file behind a url."""
-    is_url = isinstance(path, str) and "://" in path
-    return fsspec.open(path, "rb").open() if is_url else path
+    return fsspec.open(str(path), "rb").open() if _is_url(path) else path
+
+
+def _is_url(path: Path | str) -> bool:
+    return isinstance(path, str) and "://" in path
 
 
 def _parquet_rows(path: Path | str, names: list[str], start: int) -> Rows:
@@ -317,9 +319,10 @@ def parquet_groups(path: Path | str, metadata: pq.FileMetaData) -> list[Group]:
     """The row groups of a Parquet file. Raises SourceError where its footer cannot be read, or,
     of a file on the disk, claims rows that it cannot hold."""
     try:
-        if "://" not in str(path):
+        if not _is_url(path):
             check_rows(metadata, Path(path).stat().st_size)
-        return read_groups(metadata)
+        with fsspec.open(path, "rb") if _is_url(path) else Path(path).open("rb") as file:
+            return read_groups(file)
     except BombError as error:
         raise _damaged(path, error) from error
 

@@ -13,7 +13,7 @@ from support_bombs import in_a_gigabyte
 from surd.errors import SourceError
 from surd.files import parquet_pages
 from surd.files.local_files import LocalFiles
-from surd.files.parquet_pages import PLAIN_PAGE_BYTES, BombError, check_group, read_groups
+from surd.files.parquet_pages import PLAIN_PAGE_BYTES, BombError, Group, check_group, read_groups
 from surd.sources.huggingface import HuggingFaceSource
 from surd.sources.huggingface import pages as rows_of_images
 from surd.sources.table_rows import open_parquet
@@ -37,6 +37,11 @@ except SourceError as error:
 else:
     print(rows)
 """
+
+
+def groups_of(path: Path) -> list[Group]:
+    with path.open("rb") as file:
+        return read_groups(file)
 
 
 def write_zip(path: Path, method: int, megabytes: int) -> Path:
@@ -162,7 +167,7 @@ def test_a_large_page_that_does_not_expand_is_read(tmp_path: Path) -> None:
     pq.write_table(table, path, compression="none", use_dictionary=False, data_page_size=1 << 30)
     metadata = pq.read_metadata(path)
     assert metadata.row_group(0).column(0).total_uncompressed_size > PLAIN_PAGE_BYTES
-    assert check_group(path, read_groups(metadata), 0, ["image"]) >= 4
+    assert check_group(path, groups_of(path), 0, ["image"]) >= 4
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -182,7 +187,7 @@ def test_page_headers_of_every_kind_count_as_the_footer_does(
         row_group_size=2000,
         write_page_checksum=True,
     )
-    groups = read_groups(pq.read_metadata(path))
+    groups = groups_of(path)
     for group in range(len(groups)):
         assert check_group(path, groups, group) > 1000
     assert sum(1 for _ in open_parquet(path).rows(0, ["word"])) == 5000
@@ -191,7 +196,7 @@ def test_page_headers_of_every_kind_count_as_the_footer_does(
 def test_a_file_at_a_url_is_checked_by_its_footer(tmp_path: Path) -> None:
     path = write_cells(tmp_path / "a.parquet", [bytes(100 * MB)], dictionary=False)
     with pytest.raises(BombError, match="would expand"):
-        check_group(path.as_uri(), read_groups(pq.read_metadata(path)), 0)
+        check_group(path.as_uri(), groups_of(path), 0)
 
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "archive"
@@ -203,6 +208,7 @@ CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "archive"
         ("parquet-aborts-arrow", "damaged"),  # Arrow ends the process that asks for its columns
         ("parquet-column-elsewhere", "row group 0 is damaged"),
         ("parquet-damaged-footer", "not a Parquet file"),
+        ("parquet-schema-no-utf8", "not a Parquet file"),
     ],
 )
 def test_a_footer_that_lies_about_its_columns_is_one_line(
@@ -220,7 +226,7 @@ def test_a_footer_that_lies_about_its_columns_is_one_line(
 
 def test_zeros_are_no_pages(tmp_path: Path) -> None:
     path = write_cells(tmp_path / "a.parquet", [bytes(MB)], dictionary=False)
-    groups = read_groups(pq.read_metadata(path))
+    groups = groups_of(path)
     data = bytearray(path.read_bytes())
     first = groups[0].columns[0].offset
     data[first : first + MB] = bytes(MB)
