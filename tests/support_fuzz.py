@@ -26,6 +26,7 @@ from surd.files import images
 from surd.files.carriers.find import hidden_texts_in, texts_in
 from surd.files.local_files import LocalFiles
 from surd.files.resize import Resize, needs_resize, resize
+from surd.files.strip import without_metadata
 from surd.files.text_encoding import CONTROL, decode_text
 from surd.models.gguf_header import check_gguf
 from surd.models.single_file import shapes_of
@@ -71,6 +72,9 @@ def _look_at(data: bytes) -> None:
     assert pixels.shape == (facts.height, facts.width, 3)
     assert pixels.dtype == np.uint8
     images.decode(data, min_side_px=4)
+    bare = without_metadata(data, facts.orientation)
+    assert not texts_in(bare)
+    assert np.array_equal(images.decode(bare), pixels)
     if needs_resize(facts, _RESIZE):
         made, small = resize(data, facts, _RESIZE)
         again = images.read_header(made, max_pixels=MAX_PIXELS)
