@@ -12,10 +12,12 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
 from surd.adapter.files import load as load_adapter
@@ -33,8 +35,9 @@ from surd.models.single_file import shapes_of
 from surd.models.tagger import load_tagger
 from surd.net import robots
 from surd.net.headers import retry_after_s
+from surd.net.http_api import _BrokenAnswerError, _object
 from surd.net.opt_outs import opt_out
-from surd.sources import folder, huggingface, metadata, prompt_pages, webdataset
+from surd.sources import civitai, folder, huggingface, lexica, metadata, prompt_pages, webdataset
 from surd.sources import table as table_source
 from surd.sources.record import Page, SourceParams
 from surd.sources.sidecar import json_able
@@ -228,6 +231,29 @@ def page(data: bytes) -> None:
     assert unwrapped(unwrapped(said)) == unwrapped(said)
 
 
+def answer(data: bytes) -> None:
+    """What the API of a site answers, whatever it is asked."""
+    try:
+        found = _object(data)
+    except _BrokenAnswerError:
+        return
+    for params in (
+        civitai.CivitaiSource(limit=10),
+        civitai.CivitaiSource(endpoint="models"),
+        lexica.LexicaSource(queries=["a"]),
+        lexica.LexicaSource(queries=["a"], api="infinite_prompts"),
+    ):
+        source = civitai if isinstance(params, civitai.CivitaiSource) else lexica
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(source, "open_api", lambda *_, **__: lambda path, query: found)
+            try:
+                for one in islice(source.pages(params, None), 3):
+                    rows = [row_of("id", "kind", record) for record in one.records]
+                    pa.Table.from_pylist(rows, schema=SAMPLES)
+            except SurdError as error:
+                _check_line(error)
+
+
 def model(data: bytes) -> None:
     """A file of a model, as far as it is read before a library gets it."""
     path = _written(data, ("gguf", "safetensors", "ckpt", "csv", "json"))
@@ -292,7 +318,7 @@ def _folder() -> Path:
 
 
 _TARGETS = (image, generation, texts, graph, beside, prompt, manners)
-_OF_FILES = (table, archive, page, model, questions)
+_OF_FILES = (table, archive, page, answer, model, questions)
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

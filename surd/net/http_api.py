@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from surd.errors import SourceError
 from surd.net.endpoints import endpoint
@@ -200,7 +200,7 @@ def _send(
     """Status and body, redirects followed within the host."""
     import requests
 
-    params: Mapping[str, str | int] | None = query if method == "GET" else None
+    params = urlencode(query, errors="replace") if method == "GET" else None
     body = dict(query) if method == "POST" else None
     try:
         for _ in range(5):
@@ -219,7 +219,10 @@ def _send(
                     raise OptOutError(f"{url}: opts out of AI ({found})", response.status_code)
                 if not response.is_redirect:
                     return response.status_code, _body(response, url)
-                target = requests.compat.urljoin(response.url, response.headers["Location"])
+                location = response.headers["Location"]
+            target = _target(response.url, location)
+            if target is None:
+                raise SourceError(f"{url}: redirects to {location[:200]!r}, which is no url")
             if not _same_server(target, url):
                 raise SourceError(
                     f"{url}: redirects to {urlsplit(target).scheme}://{urlsplit(target).netloc}; "
@@ -229,6 +232,16 @@ def _send(
     except requests.RequestException as error:
         raise SourceError(f"{url}: no answer ({_cause(error)}); is the address right?") from error
     raise SourceError(f"{url}: redirects in a circle")
+
+
+def _target(url: str, location: str) -> str | None:
+    """Where a redirect leads; None for what is no url."""
+    try:
+        target = urljoin(url, location)
+        _ = urlsplit(target).port  # raises for what is no number of a port
+    except ValueError:
+        return None
+    return target
 
 
 def _same_server(target: str, url: str) -> bool:

@@ -166,8 +166,8 @@ def _pages(
             raise
         if params.endpoint == "images":
             without_meta.count(answer)
-        listed += len(answer.get("items") or ())
         records = _records(params, ask, answer)
+        listed += len(answer["items"])
         if records and records[0].key == after:
             records = records[1:]
         yield Page(here, records)
@@ -240,7 +240,7 @@ def _next_position(answer: Mapping[str, Any]) -> dict[str, str] | None:
         return {"cursor": str(cursor)}
     link = metadata.get("nextPage")
     if isinstance(link, str):
-        query = dict(parse_qsl(urlsplit(link).query))
+        query = dict(parse_qsl(link.partition("?")[2].partition("#")[0]))
         for name in ("cursor", "page"):
             if query.get(name):
                 return {name: query[name]}

@@ -143,9 +143,10 @@ def _records(params: LexicaSource, answer: Mapping[str, Any]) -> list[Record]:
     images = answer.get("images")
     if not isinstance(images, list):
         raise SourceError(f"{params.base_url}: the answer has no list of images")
+    told = answer.get("prompts")
     prompts = {
         str(prompt.get("id")): prompt
-        for prompt in answer.get("prompts") or ()
+        for prompt in (told if isinstance(told, list) else ())
         if isinstance(prompt, dict)
     }
     records = []

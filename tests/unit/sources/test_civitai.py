@@ -780,6 +780,43 @@ def test_the_key_is_not_in_any_error(monkeypatch: pytest.MonkeyPatch, waits: lis
             assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("location", ["http://[", "http://127.0.0.1:no/", "http://a:70000/"])
+def test_a_redirect_to_what_is_no_url_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    import requests
+
+    def redirect(session: Any, method: str, url: str, **_: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.url = 302, url
+        answer.headers["Location"], answer.raw = location, io.BytesIO()
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", redirect)
+    with pytest.raises(SourceError, match="which is no url"):
+        list(pages(CivitaiSource(base_url="http://127.0.0.1:1"), None))
+
+
+def test_a_cursor_that_is_no_unicode_is_asked_for_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import requests
+
+    asked: list[str] = []
+
+    def say(session: Any, method: str, url: str, params: str, **_: Any) -> requests.Response:
+        asked.append(requests.Request(method, url, params=params).prepare().url or "")
+        answer = requests.Response()
+        answer.status_code, answer.url = 200, url
+        answer.raw = io.BytesIO(b'{"items": [], "metadata": {"nextCursor": "\\ud800"}}')
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", say)
+    source = CivitaiSource(base_url="http://127.0.0.1:1", requests_per_s=1000)
+    assert len(list(pages(source, None))) == 2
+    assert asked[1].endswith("&cursor=%3F")
+
+
 def test_redirects_in_circles_end(monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
