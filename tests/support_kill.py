@@ -36,7 +36,7 @@ _IMPORTED_BEFORE = [
     "diffusers",
     "pyarrow.parquet",
 ]
-_SECONDS_A_CALL = 0.03
+_SECONDS_A_CALL = 0.06
 _OF_EACH_RUN = {".surd.lock", ".lock"}
 _TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
 
@@ -187,8 +187,8 @@ def _run(
 
 
 def _watch_turns() -> Callable[[], list[str]]:
-    """Follow the stages of a build; what is returned says whose turn it is, or ``none``, then who
-    else is under way: was begun, and is not done with all parts."""
+    """Follow the stages of a build; what is returned says whose turn it is, if it is one's, then
+    who else is under way: was begun, and is not done with all parts."""
     from surd.engine import overlap
 
     go_on = overlap._go_on
@@ -209,7 +209,7 @@ def _watch_turns() -> Callable[[], list[str]]:
             return ["publish" if steps else "collect"]
         now = [step for step in turn if step.jobs or step.results]
         others = [step for step in steps if step.results and step.open and step not in now]
-        return [*([step.stage.name for step in now] or ["none"]), *(o.stage.name for o in others)]
+        return [step.stage.name for step in (*now, *others)] or ["none"]
 
     return turns
 

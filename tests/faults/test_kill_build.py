@@ -33,7 +33,7 @@ pytestmark = [
 ]
 SEED = int(os.environ.get("SURD_SEED", random.SystemRandom().randrange(10**6)))
 BUILDS = 100
-"""So many are killed, each once or more."""
+"""So many are killed, each once or more; a seed repeats the shares of the time they had had."""
 PICTURES, PART_SIZE, BATCH = 400, 100, 64
 """Several parts of several batches, so that kills leave parts half computed."""
 FAULTS = {"p5": "not_found", "p140": "truncated_file", "p250": "slow_ok"}
@@ -135,7 +135,11 @@ def blow(build: Undisturbed, number: int) -> list[str]:
             build.hits[
                 f"first kills in tenth {1 + int(10 * at_s / times_s[-1]):2d} of the time"
             ] += 1
+        build.hits["kills within a part, of which rows were kept"] += bool(
+            list(build.workspace.rglob(".unfinished/*"))
+        )
         before, have = have, kept(build.workspace)
+        told += f" ({have['caption']} captions and {have['score']} scores kept)"
         wrong += [
             f"of {model}, {rows} rows were computed, and {have[model] - before[model]} kept"
             for model, rows in given.items()
