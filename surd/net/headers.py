@@ -21,8 +21,9 @@ def retry_after_s(header: str | None, now: str | None = None) -> float | None:
     """
     if header is None:
         return None
-    if header.strip().isdecimal():
-        return float(header)
+    seconds = header.strip()
+    if seconds.isdecimal():
+        return float(seconds)
     until = _seconds(header)
     since = _seconds(now) if now is not None else None
     return None if until is None else max(0.0, until - (time.time() if since is None else since))

@@ -144,6 +144,10 @@ class _Parser(HTMLParser):
         if word and self._open_card is not None:
             self._open_card.words.append(word)
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """``<![`` begins a comment in HTML (13.2.5.42 of its standard); Python fails at some."""
+        return self.parse_bogus_comment(i, report)
+
     def _image(self, given: dict[str, str]) -> None:
         source = given.get("src") or given.get("data-src") or ""
         if not source or source.startswith("data:"):

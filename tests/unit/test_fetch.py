@@ -150,7 +150,9 @@ def test_the_guard_gives_a_socket_of_the_asked_family() -> None:
 # Retry-After
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("0", 0.0), ("1", 1.0), (" 120 ", 120.0)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("0", 0.0), ("1", 1.0), (" 120 ", 120.0), ("2\x1e", 2.0)]
+)
 def test_retry_after_may_be_seconds(header: str, seconds: float) -> None:
     assert retry_after_s(header) == seconds
 

@@ -271,6 +271,7 @@ def images(html: str) -> list[tuple[str, str]]:
             "a b c",
         ),
         ("<a href='/image/7-a'><img src=/7.jpg>cup</a>", "https://a.example/7.jpg", "cup"),
+        ('<![/a><img src="/1.jpg" alt="a b c">', "https://a.example/1.jpg", "a b c"),
     ],
 )
 def test_images_are_found_however_they_are_written(html: str, image: str, text: str) -> None:
