@@ -121,6 +121,11 @@ def listed(names: Sequence[str]) -> str:
     return (", ".join(names[:20]) or "none") + more
 
 
+def cell(columns: Mapping[str, str], row: Mapping[str, Any], purpose: str) -> Any:
+    """The row's value for a purpose; None where no column has it. A column may have no name."""
+    return row.get(columns[purpose]) if purpose in columns else None
+
+
 def texts_of(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str | None]:
     """What a column is for -> the row's text, the first of a list; under ``nsfw`` the level that a
     word means.
@@ -146,8 +151,8 @@ def fields_of(
     row; every other value goes to the settings."""
     taken = {name for purpose, name in columns.items() if texts[purpose] is not None}
     rest = {name: json_able(value) for name, value in row.items() if name not in taken}
-    prompts = _texts(row.get(columns.get("prompt", "")))
-    simple = _texts(row.get(columns.get("simple_prompt", "")))
+    prompts = _texts(cell(columns, row, "prompt"))
+    simple = _texts(cell(columns, row, "simple_prompt"))
     prompt = prompts[0] if prompts else None
     captions = tuple(simple[1:])
     if prompt and is_caption(params, columns):

@@ -22,6 +22,7 @@ from surd.errors import SourceError
 from surd.sources.column_names import (
     USUAL_NAMES,
     ColumnParams,
+    cell,
     column,
     fields_of,
     find_columns,
@@ -276,11 +277,11 @@ def _records_of(
         for name, places in lists.items():
             own[name] = places[i] if i < len(places) else None
         for purpose in ("prompt", "simple_prompt"):
-            texts = texts_in(row.get(columns.get(purpose, "")))
+            texts = texts_in(cell(columns, row, purpose))
             if len(texts) == count:  # one each
                 own[columns[purpose]] = texts[i]
-        if row.get(columns.get("id", "")) is not None:
-            own[columns["id"]] = f"{row[columns['id']]}/{i}"
+        if (id_ := cell(columns, row, "id")) is not None:
+            own[columns["id"]] = f"{id_}/{i}"
         records.append(_record(params, columns, root, own, f"{nameless}/{i}"))
     return records
 

@@ -201,6 +201,15 @@ def test_constants_fill_in_for_author_and_licence(tmp_path: Path) -> None:
     assert [record.licence for record in found] == ["CC0", "CC0"]
 
 
+def test_a_column_without_a_name_is_a_setting(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "t.jsonl", [{"url": ["http://a/1", "http://a/2"], "": ["x", "y"]}])
+    (page,) = all_pages(tmp_path / "t.jsonl")
+    assert [(record.key, record.prompt, record.settings) for record in page.records] == [
+        ("http://a/1", None, {"": ["x", "y"]}),
+        ("http://a/2", None, {"": ["x", "y"]}),
+    ]
+
+
 def test_settings_hold_only_what_json_can(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     columns = {
