@@ -92,7 +92,8 @@ def _reason_in(what: str, error: Exception) -> str:
     while isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
     if isinstance(cause, ImportError):
-        return f"{' '.join(str(cause).split())[:300]}; run: surd doctor"
+        said = " ".join(str(cause).split())[:300] or "a library cannot be imported"
+        return f"{said}; run: surd doctor"
     kind = re.match(r"Unrecognized configuration class <class '[\w.]*\.(\w+)Config'>", text)
     return f"a {kind[1]} is no {what}" if kind else text[:300]
 

@@ -75,7 +75,8 @@ def axes_of(sample: npt.NDArray[np.float32]) -> tuple[Places, npt.NDArray[np.flo
     """Of embeddings ``[m, d]`` their mean ``[d]``, and the two axes ``[d, 2]`` along which they
     differ most."""
     mean = sample.mean(0)
-    _, found = np.linalg.eigh(np.cov(sample - mean, rowvar=False, bias=True).reshape(len(mean), -1))
+    centred = (sample - mean).astype(np.float64)
+    _, found = np.linalg.eigh(centred.T @ centred / len(centred))
     axes = np.zeros((len(mean), 2), np.float32)
     two = found[:, ::-1][:, :2]  # the eigenvalues ascend
     axes[:, : two.shape[1]] = two

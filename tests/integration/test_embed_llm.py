@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from support import digests
@@ -122,8 +123,9 @@ def test_a_damaged_part_is_named_by_several_processes_as_by_one(
 ) -> None:
     make_workspace(tmp_path, SAMPLES * 3, KEEP * 3)
     part = tmp_path / "clip" / "part-00001.parquet"
+    chunk = pq.read_metadata(part).row_group(0).column(0)
     data = bytearray(part.read_bytes())
-    data[40] ^= 1  # in its pages: nobody sees it before they are read
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1  # seen once it is read
     part.write_bytes(data)
     for device in ("cpu", "cpu,cpu"):
         embed = ("embed-llm", tmp_path, "--model", llm[0], "--layer", 3, "--device", device)
