@@ -166,8 +166,7 @@ def export(
         say(f"left out, samples {why}: {count:,}")
     if done.converted:
         say(
-            f"images converted to PNG, for {done.form} to read them and show them upright: "
-            f"{done.converted:,}"
+            f"images converted to PNG, for {done.form} to show them as they are: {done.converted:,}"
         )
     if done.linked is not None:
         say(f"images that are hard links to the files they were collected from: {done.linked:,}")

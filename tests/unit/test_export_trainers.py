@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -377,3 +378,15 @@ def test_settings_survive_odd_folder_names_and_triggers(workspace: Path, tmp_pat
         assert READ[form](out / form)
     with pytest.raises(SurdError, match="its name is not valid UTF-8"):
         export(workspace, "kohya", tmp_path / "caf\udce9")
+
+
+def test_grey_of_16_bits_is_given_in_8(tmp_path: Path) -> None:
+    deep, file = Image.fromarray(np.full((32, 24), 0x4000, np.uint16)), io.BytesIO()
+    deep.save(file, "PNG")
+    row = sample(1) | {"bytes": file.getvalue(), "mime": "image/png"}
+    workspace = make_workspace(tmp_path / "w", [[row]])
+    publish(workspace, PublishParams(validation=0, test=0))
+    done = export(tmp_path / "w", "kohya", tmp_path / "out")
+    assert done.converted == 1
+    (path,) = (tmp_path / "out").rglob("*.png")
+    assert pixels(path.read_bytes()) == bytes([0x40]) * (32 * 24 * 3)

@@ -81,8 +81,8 @@ class Job:
     ) -> Iterator[tuple[Picture, list[str]]]:
         """The split's samples with their texts, at least one each, on one line where `lines`.
 
-        An image in another format than `extensions`, or turned by EXIF where the tool does not
-        turn it (`turns`), becomes a PNG.
+        An image in another format than `extensions`, one turned by EXIF where the tool does not
+        turn it (`turns`), and one of 16 bits in grey, which Pillow makes white, become a PNG of 8.
         """
         columns = self.wish.columns()
         for picture in pictures(self.dataset, split):
@@ -111,7 +111,7 @@ class Job:
         try:
             known = picture.extension in extensions
             upright = turns or read_header(picture.data, max_pixels=1 << 62).orientation == 1
-            if known and upright:
+            if known and upright and not _is_deep(picture.data):
                 return picture
             buffer = io.BytesIO()
             Image.fromarray(decode(picture.data)).save(buffer, "PNG")
@@ -137,6 +137,12 @@ class Job:
 
 def _is_in(word: str, text: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether Pillow opens it as grey of more than 8 bits, which it cuts at white."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.mode.startswith("I")
 
 
 def _holds(path: str, data: bytes) -> bool:
