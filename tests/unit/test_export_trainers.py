@@ -340,7 +340,7 @@ def test_the_command_says_what_became_of_the_images(
     told = ("export", workspace, "kohya", "--text", "all", "--trigger", "sks", "--repeats", 3)
     ran = surd(*told, "-o", tmp_path / "out")
     assert ran.code == 0, ran.err
-    assert "read them and show them upright: 2\n" in ran.out
+    assert "images converted to PNG, for kohya to show them as they are: 2\n" in ran.out
     assert f"settings: {tmp_path / 'out' / 'dataset.toml'}" in ran.out
     assert [p.name for p in (tmp_path / "out" / "train").iterdir()] == ["3_sks"]
 
