@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # for pytest; each worker runs whole test files
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# pip compiles nothing here: Python keeps what it compiles at the first import, unless told otherwise
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-all test-pythons test-oldest fuzz lint docs bench clean
 
 setup: $(VENV)/.ready

@@ -23,12 +23,8 @@ COLUMNS: Columns = {
     "clip": ("simple_prompt", "candidate_scores"),
 }
 """What :func:`proposed` is made from."""
-_CHOSEN: Columns = {
-    "samples": ("simple_prompt",),
-    "captions": ("status",),
-    "clip": ("simple_prompt",),
-}
-"""What says as much of nearly all samples; candidates take ten times as long to read."""
+_CHOSEN: Columns = {"samples": ("simple_prompt",), "clip": ("simple_prompt",)}
+"""What says as much where CLIP has chosen; candidates take ten times as long to read."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +77,24 @@ def read_part(
     columns = {**_CHOSEN, "samples": (*_CHOSEN["samples"], *also)}
     tables = read_aligned(workspace, part, columns, there=there)
     samples, chosen = tables["samples"], tables["clip"]["simple_prompt"]
-    given = samples["simple_prompt"]
-    has_candidates = pc.or_(pc.equal(tables["captions"]["status"], "ok"), pc.is_valid(given))
-    unsure = pc.and_(pc.is_null(chosen), pc.fill_null(has_candidates, False))
     edited = pc.is_in(samples["id"], pa.array(written.ever, pa.string())).to_numpy()
-    if not edited.any() and not pc.any(unsure).as_py():
-        return samples, pc.coalesce(chosen, given)
+    if not edited.any() and not _may_have_others(workspace, part, samples, chosen, there):
+        return samples, pc.coalesce(chosen, samples["simple_prompt"])
     tables = read_aligned(workspace, part, COLUMNS, there=there)
     return samples, _column(tables, written, edited)
+
+
+def _may_have_others(
+    workspace: Workspace, part: int, samples: pa.Table, chosen: pa.ChunkedArray, there: Parts
+) -> bool:
+    """Whether candidates may be known of samples for which CLIP has chosen none: their captioning
+    went well, or their source had a caption."""
+    if not chosen.null_count:
+        return False
+    columns: Columns = {"samples": (), "captions": ("status",)}
+    status = read_aligned(workspace, part, columns, there=there)["captions"]["status"]
+    has_some = pc.or_kleene(pc.equal(status, "ok"), pc.is_valid(samples["simple_prompt"]))
+    return bool(pc.any(pc.and_(pc.is_null(chosen), pc.fill_null(has_some, False))).as_py())
 
 
 def _column(

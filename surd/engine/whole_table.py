@@ -14,7 +14,7 @@ from surd.progress import Tick
 from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.store import gone, manual
 from surd.store.aligned import read_aligned, side_by_side
-from surd.store.prefetch import TABLES, ahead, at_once
+from surd.store.prefetch import TABLES, at_once
 from surd.store.workspace import Workspace
 
 _WRITERS = 4
@@ -64,7 +64,7 @@ def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions)
 
     def whole() -> Iterator[pa.Table]:
         read = partial(read_part, workspace, stage)
-        for table in ahead(workspace.storage, parts, read, TABLES):
+        for table in at_once(parts, read, TABLES):
             if stage.by_hand:
                 table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
                 table = table.append_column(gone.REASON, gone.column(table["id"], absent))

@@ -85,6 +85,16 @@ class Storage:
             for entry in found
         }
 
+    def stamp(self, name: str) -> tuple[int, ...] | None:
+        """Of a local file, equal while it stays the same; None if there is none, or elsewhere."""
+        if not self.is_local:
+            return None
+        try:
+            found = Path(self.path(name)).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def read_bytes(self, name: str) -> bytes:
         """The file's content; raises FileNotFoundError."""
         with self._telling(f"read {name}"):

@@ -137,6 +137,8 @@ class Workspace:
         self.storage = Storage(self.location)
         self.lease = lease
         """What workers are given, so that they stop with the holder of the lock."""
+        self._infos: dict[str, tuple[tuple[int, ...], PartInfo]] = {}
+        """Part's name -> its stamp, and what was read then."""
         if lease is not None:
             share(self.storage, _LOCK, lease)
 
@@ -197,7 +199,13 @@ class Workspace:
         return sorted(n for n in numbers if n is not None)  # beyond 99999 names sort otherwise
 
     def part_info(self, group: str, part: int) -> PartInfo | None:
-        """None when the part does not exist; raises DamagedPartError when it is damaged."""
+        """None when the part does not exist; raises DamagedPartError when it is damaged. A local
+        file that has not changed since is not read again."""
+        name = part_name(group, part)
+        stamp = self.storage.stamp(name)
+        known = self._infos.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
         try:
             with self._opened(group, part) as (_, footer):
                 pass
@@ -205,9 +213,12 @@ class Workspace:
             return None
         try:
             said = parse_json((footer.metadata or {})[FOOTER_KEY])
-            return PartInfo(rows=footer.num_rows, **said)
+            info = PartInfo(rows=footer.num_rows, **said)
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
+        if stamp is not None:
+            self._infos[name] = stamp, info
+        return info
 
     def read_rows(
         self,

@@ -287,7 +287,7 @@ def _with_words(view: View, now: Snapshot, query: Query, among: Bools) -> Bools:
             hit &= pc.match_substring_regex(simple, tag).fill_null(False).to_numpy()
         searched = pa.table([*samples.select(_SEARCHED).columns, simple], [*_SEARCHED, "simple"])
         for word in words:
-            left = searched.filter(pa.array(hit))
+            left = searched if hit.all() else searched.filter(pa.array(hit))
             hit[hit] = np.logical_or.reduce([_has(column, word) for column in left.columns])
         return hit
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 from surd.errors import SurdError, command
 from surd.stages.score import ScoreParams
 from surd.store.prefetch import at_once
+from surd.store.schema import ROWS
 from surd.store.workspace import Workspace
 from surd.view.index import READERS, Bools, Index
 
 Vector = npt.NDArray[np.float32]
 
-_BATCH_ROWS = 8_192
+_BATCH_ROWS = ROWS
 _BLOCK_ROWS = 512
 """In float32 these fit the processor's cache."""
 

@@ -532,3 +532,15 @@ def test_a_remote_workspace_has_one_writer_of_the_same_process_too() -> None:
         remote.storage.write_bytes("a", b"still ours")
     with other.locked():
         pass
+
+
+def test_a_footer_is_read_again_only_once_the_file_has_changed(
+    local: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write(local, rows(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_opened", None)  # whoever opens it fails
+        assert local.part_info("things", 0) == first
+    assert write(local, rows(5)).rows == 5
+    local.storage.delete("things/part-00000.parquet")
+    assert local.part_info("things", 0) is None
