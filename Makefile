@@ -64,7 +64,7 @@ lint: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
-# takes an hour on two cores; needs nginx, root for many_hosts.py, and an otherwise idle machine
+# takes about an hour on two cores; needs nginx, root for many_hosts.py, and an otherwise idle machine
 bench: setup
 	$(BIN)/python benchmarks/dead_hosts.py
 	$(BIN)/python benchmarks/many_hosts.py
@@ -84,7 +84,7 @@ bench: setup
 	$(BIN)/python -m pip install --quiet faiss-cpu
 	$(BIN)/python benchmarks/dedup.py --rows 100000 --peer
 	$(BIN)/python benchmarks/object_storage.py
-	$(BIN)/python benchmarks/scale.py --rows 10000 100000 200000 --ray-rows 20000 --wait-idle 60
+	$(BIN)/python benchmarks/scale.py --rows 10000 100000 --ray-rows 20000 --wait-idle 60
 
 clean:
 	rm -rf $(VENV) surd-demo site
