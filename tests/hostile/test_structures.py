@@ -211,13 +211,13 @@ def test_an_adapter_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["depth", "width", "feed_forward", "heads"])
-@pytest.mark.parametrize("value", [10**9, -1, "2", [1]])
+@pytest.mark.parametrize("value", [10**9, -1, "many", [1]])
 def test_an_adapter_that_claims_more_than_its_weights_is_not_built(
     tmp_path: Path, name: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_adapter(tmp_path / "a", **{name: value})
     monkeypatch.setattr(adapters, "Adapter", lambda *_: pytest.fail("was built"))
-    with pytest.raises(ModelError, match=f"{name} is"):
+    with pytest.raises(ModelError, match=f"{name}( is|: )"):
         adapters.load(folder)
 
 
