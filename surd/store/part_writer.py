@@ -47,9 +47,7 @@ class PartWriter:
         self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
         leaves = [leaf for f in small for leaf in _leaves(f.name, f.type)]
         repetitive = [leaf for leaf, type_ in leaves if not pa.types.is_float16(type_)]
-        codec = (
-            "snappy" if holds_files else "zstd"
-        )  # whose readers cost more to set up than 64 rows
+        codec = "snappy" if holds_files else "zstd"  # of which each reader is costly to set up
         self._file = Summed(path)
         self._finished = False
         self._writer = pq.ParquetWriter(

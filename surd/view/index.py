@@ -142,16 +142,8 @@ def _key(sample_id: str) -> int:
     return int(sample_id[16:], 16)
 
 
-def _text(column: pa.ChunkedArray) -> bytes:
-    """All strings of a column one after the other."""
-    strings = pc.cast(column, pa.large_string()).combine_chunks()
-    offsets = np.frombuffer(strings.buffers()[1], np.int64)[strings.offset :][: len(strings) + 1]
-    data: bytes = strings.buffers()[2][offsets[0] : offsets[-1]].to_pybytes()
-    return data
-
-
 def _keys(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    digits = bytes.fromhex(_text(ids).decode())
+    digits = bytes.fromhex("".join(ids.to_pylist()))
     return np.frombuffer(digits, ">u8").reshape(-1, 2)[:, 1].astype(np.uint64)
 
 

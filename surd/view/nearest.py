@@ -21,8 +21,6 @@ from surd.view.index import READERS, Bools, Index
 Vector = npt.NDArray[np.float32]
 
 _BATCH_ROWS = ROWS
-_BLOCK_ROWS = 512
-"""In float32 these fit the processor's cache."""
 
 
 class TextEncoder:
@@ -108,7 +106,7 @@ def nearest(
                     f"{command('score', workspace.location)}"
                 )
             best = np.concatenate([best, positions[usable]])
-            scores = np.concatenate([scores, _products(found, query)[usable]])
+            scores = np.concatenate([scores, found[usable].astype(np.float32) @ query])
             best, scores = _first(best, scores, count)
         return best, scores
 
@@ -125,15 +123,6 @@ def _first(
     """The `count` of the highest scores, the highest first."""
     order = np.lexsort((positions, -scores))[:count]
     return positions[order], scores[order]
-
-
-def _products(found: npt.NDArray[np.float16], query: Vector) -> Vector:
-    """Of each vector ``[m, d]`` with the query, computed in float32, some at a time."""
-    products = np.empty(len(found), np.float32)
-    for first in range(0, len(found), _BLOCK_ROWS):
-        block = slice(first, first + _BLOCK_ROWS)
-        products[block] = found[block].astype(np.float32) @ query
-    return products
 
 
 def vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
