@@ -32,7 +32,14 @@ from surd.training.frozen import Denoiser
 from surd.training.held_out import HeldOut, held_out
 from surd.training.logs import LOSS
 from surd.training.losses import Batch, Given, losses, weighed
-from surd.training.run_folder import begin_log, checkpoint, take_up, write_log, writing
+from surd.training.run_folder import (
+    begin_log,
+    checkpoint,
+    remove_oldest,
+    take_up,
+    write_log,
+    writing,
+)
 from surd.training.samples import Sample
 from surd.training.setup import (
     config_of,
@@ -345,6 +352,7 @@ def _finish(training: Training, folder: Path, samples: int, last: int) -> AnyAda
         whole.load_state_dict(best_weights(folder))
         about |= {"step": best["step"], LOSS: best[LOSS], "stopped": last}
     if accelerator.is_main_process:
+        remove_oldest(folder, params.checkpoints_kept)  # where the last run was killed before it
         with writing(folder, "the adapter"):
             save(whole.adapter, folder, projection=whole.projection, about=about)
     accelerator.wait_for_everyone()  # who reads it next finds it whole

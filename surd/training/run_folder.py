@@ -91,8 +91,7 @@ def checkpoint(
                 f"{final}: cannot be written: {error.strerror}; move it away and rerun the "
                 "same command"
             ) from error
-        for _, old in checkpoints(folder)[: -params.checkpoints_kept]:
-            remove_checkpoint(old)
+        remove_oldest(folder, params.checkpoints_kept)
 
 
 @contextmanager
@@ -115,6 +114,12 @@ def writing(folder: Path, what: str, temporary: Path | None = None) -> Iterator[
             f"{folder}: cannot write {what}: {reason}; fix that and rerun the same command, which "
             "continues from the checkpoint before"
         ) from error
+
+
+def remove_oldest(folder: Path, kept: int) -> None:
+    """All but the newest `kept` checkpoints."""
+    for _, path in checkpoints(folder)[:-kept]:
+        remove_checkpoint(path)
 
 
 def remove_checkpoint(path: Path) -> None:

@@ -136,6 +136,17 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
     assert ran.code == 2 and "none of its checkpoints can be read" in ran.err
 
 
+def test_a_run_killed_before_its_oldest_checkpoint_went_leaves_no_more_than_others(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    told = command(workspace, diffusion, run, 3, checkpoint_every=1)
+    assert surd(*told, "--set", "train_adapter.checkpoints_kept=3", "-q").code == 0
+    (run / "adapter_model.safetensors").unlink()
+    assert surd(*told, "--set", "train_adapter.checkpoints_kept=1", "-q").code == 0
+    assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-000003"]
+
+
 @pytest.mark.parametrize(
     ("limit", "says"), [(20_000, "File too large; fix that"), (100_000, "[enforce fail")]
 )
