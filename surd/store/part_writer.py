@@ -47,6 +47,7 @@ class PartWriter:
         self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
         leaves = [leaf for f in small for leaf in _leaves(f.name, f.type)]
         repetitive = [leaf for leaf, type_ in leaves if not pa.types.is_float16(type_)]
+        texts = [leaf for leaf, type_ in leaves if pa.types.is_string(type_) and leaf != "id"]
         codec = "snappy" if holds_files else "zstd"  # of which each reader is costly to set up
         self._file = Summed(path)
         self._finished = False
@@ -54,7 +55,7 @@ class PartWriter:
             self._file,
             schema,
             compression=dict.fromkeys(repetitive, codec),  # neither images nor vectors shrink
-            use_dictionary=[] if holds_files else [leaf for leaf in repetitive if leaf != "id"],
+            use_dictionary=[] if holds_files else texts,
             write_statistics=repetitive,
             write_page_checksum=True,
             data_page_size=_FILE_PAGE_BYTES if holds_files else None,
