@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ from support_llm import (
     LAYERS,
     PROMPTS,
     SAMPLES,
-    WORDS,
     make_model,
     make_workspace,
     states_alone,
@@ -195,27 +191,6 @@ def test_a_run_that_was_cut_off_goes_on_and_computes_nothing_twice(
     assert surd("embed-llm", tmp_path / "cut", *told).code == 0
     assert embedded == [0, 0], "all were computed, and could not be written"
     assert vectors_of(tmp_path / "cut", 2) == vectors_of(tmp_path / "whole", 2)
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(
-    surd: Surd, tmp_path: Path, llm: tuple[str, Any]
-) -> None:
-    prompts = [f"{WORDS[2 + i % 15]} {WORDS[2 + i // 15 % 15]} cat" for i in range(200)]
-    for name in ("whole", "killed"):
-        make_workspace(tmp_path / name, list(prompts), [True] * 200, part_size=2)
-    told = ("--model", llm[0], "--layer", "2", "--set", "embed_llm.batch_tokens=4")
-    assert surd("embed-llm", tmp_path / "whole", *told).code == 0
-    folder = tmp_path / "killed" / "llm" / "tiny" / "layer-2"
-    command = [sys.executable, "-m", "surd", "embed-llm", str(tmp_path / "killed"), *told]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        while len(list(folder.glob("part-*.parquet"))) < 3 and process.poll() is None:
-            time.sleep(0.001)
-        process.kill()
-    done = len(list(folder.glob("part-*.parquet")))
-    assert 3 <= done < 100
-    ran = surd("embed-llm", tmp_path / "killed", *told, "--json")
-    assert ran.json["stages"][0]["computed"] == 100 - done
-    assert digests(tmp_path / "killed" / "llm") == digests(tmp_path / "whole" / "llm")
 
 
 def test_new_verdicts_compute_only_what_has_no_vector(
