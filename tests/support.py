@@ -7,12 +7,14 @@ import io
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from surd.demo.picture import Picture
+from surd.store.workspace import Workspace
 
 
 def jpeg(seed: int) -> bytes:
@@ -57,3 +59,10 @@ def real_prompts() -> list[str | None]:
         for image in version["images"]
     ]
     return [(image.get("meta") or {}).get("prompt") for image in images]
+
+
+def rows_of(folder: Path, group: str) -> list[dict[str, Any]]:
+    """All rows of a group of a workspace."""
+    workspace = Workspace(folder)
+    parts = (workspace.read(group, part) for part in workspace.parts(group))
+    return [row for part in parts for row in part.to_pylist()]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
+from support import rows_of
 from support_publish import write_group
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -126,5 +126,4 @@ def make_workspace(
 
 def vectors_of(folder: Path, layer: int, model: str = "tiny") -> list[dict[str, Any]]:
     """The rows that embed-llm wrote."""
-    parts = sorted((folder / "llm" / model / f"layer-{layer}").glob("part-*.parquet"))
-    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+    return rows_of(folder, f"llm/{model}/layer-{layer}")

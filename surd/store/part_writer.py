@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from surd.store import vectors
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
 from surd.store.schema import FILE_ROWS, ROWS
 from surd.store.storage import fsync
@@ -45,15 +46,16 @@ class PartWriter:
         self._small = [f.name for f in small]
         holds_files = len(small) < len(schema)
         self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
-        leaves = [leaf for f in small for leaf in _leaves(f.name, f.type)]
-        repetitive = [leaf for leaf, type_ in leaves if not pa.types.is_float16(type_)]
+        in_file = vectors.stored_schema(schema)
+        leaves = [leaf for f in in_file for leaf in _leaves(f.name, f.type)]
+        repetitive = [leaf for leaf, type_ in leaves if not _is_bytes(type_)]
         texts = [leaf for leaf, type_ in leaves if pa.types.is_string(type_) and leaf != "id"]
         codec = "snappy" if holds_files else "zstd"  # of which each reader is costly to set up
         self._file = Summed(path)
         self._finished = False
         self._writer = pq.ParquetWriter(
             self._file,
-            schema,
+            in_file,
             compression=dict.fromkeys(repetitive, codec),  # neither images nor vectors shrink
             use_dictionary=[] if holds_files else texts,
             write_statistics=repetitive,
@@ -123,7 +125,7 @@ class PartWriter:
         for name in self._small:
             for content in _canonical(group[name].combine_chunks()):
                 self._hash.update(content)
-        self._writer.write_table(group, row_group_size=rows)
+        self._writer.write_table(vectors.stored(group), row_group_size=rows)
         if self._syncing is None or self._syncing.done():
             self._check_sync()
             self._file.flush()
@@ -144,6 +146,11 @@ def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
             yield from _leaves(f"{path}.{field_.name}", field_.type)
     else:
         yield path, type_
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    of_one_size = pa.types.is_fixed_size_binary(type_)
+    return bool(of_one_size or pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
 
 
 def _is_list(type_: pa.DataType) -> bool:

@@ -25,9 +25,11 @@ from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
 from surd.store.schema import MADE_BY
 from surd.store.storage import Storage
+from surd.store.vectors import restored
 from surd.untrusted import parse_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of 1, parts have lists of float16 in their files; they are read, and stay."""
 MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
 _READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
@@ -188,8 +190,9 @@ class Workspace:
         return self.storage.exists(MANIFEST)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest, atomically."""
-        self.storage.write_bytes(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+        """Replace the manifest, atomically. It is of this format from then on."""
+        now = manifest.model_copy(update={"format_version": FORMAT_VERSION})
+        self.storage.write_bytes(MANIFEST, now.model_dump_json(indent=2).encode() + b"\n")
 
     # parts ----------------------------------------------------------------------------------
 
@@ -241,7 +244,7 @@ class Workspace:
                     continue
                 for batch in file.iter_batches(batch_rows, [number], list(columns)):
                     chosen = here[(here >= first) & (here < first + batch.num_rows)] - first
-                    table = pa.Table.from_batches([batch])
+                    table = restored(pa.Table.from_batches([batch]))
                     if len(chosen) < batch.num_rows:
                         table = table.take(chosen)
                     held = table if held is None else pa.concat_tables([held, table])
@@ -263,12 +266,13 @@ class Workspace:
         with self._parquet(group, part) as file:
             batches = file.iter_batches(batch_rows, columns=list(columns) if columns else None)
             for batch in batches:
-                yield pa.Table.from_batches([batch])
+                yield restored(pa.Table.from_batches([batch]))
 
     def read(self, group: str, part: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
         with self._parquet(group, part, columns) as file:
-            return file.read(columns=list(columns) if columns else None).replace_schema_metadata()
+            table = file.read(columns=list(columns) if columns else None)
+            return restored(table).replace_schema_metadata()
 
     def salvage(self, group: str, part: int) -> Iterator[pa.Table | None]:
         """The part's row groups; None in place of one that is damaged.
@@ -278,7 +282,7 @@ class Workspace:
         with self._parquet(group, part) as file:
             for number in range(file.num_row_groups):
                 try:
-                    yield file.read_row_group(number).replace_schema_metadata()
+                    yield restored(file.read_row_group(number)).replace_schema_metadata()
                 except (pa.ArrowException, OSError):
                     yield None
 
@@ -294,7 +298,7 @@ class Workspace:
             for number in range(file.num_row_groups):
                 end = first + file.metadata.row_group(number).num_rows
                 with contextlib.suppress(pa.ArrowException, OSError):
-                    table = file.read_row_group(number).replace_schema_metadata()
+                    table = restored(file.read_row_group(number)).replace_schema_metadata()
                     yield table, keys[first:end]
                 first = end
 
@@ -321,7 +325,7 @@ class Workspace:
                 rows = file.metadata.row_group(number).num_rows
                 if row < first + rows:
                     table = file.read_row_group(number, columns=list(columns))
-                    return first, table.replace_schema_metadata()
+                    return first, restored(table).replace_schema_metadata()
                 first += rows
         raise MissingPartError(f"{self.location}/{part_name(group, part)}: has no row {row}")
 

@@ -88,6 +88,7 @@ def nearest(
 
     def of_part(at: int) -> tuple[npt.NDArray[np.int64], Vector]:
         best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        block = np.empty((_BATCH_ROWS, len(query)), np.float32)  # new memory takes longest
         start, end = bounds[at]
         before_part()
         for table in workspace.read_batches(
@@ -105,8 +106,12 @@ def nearest(
                     f"dimensions, but this text has {len(query)}; run: "
                     f"{command('score', workspace.location)}"
                 )
-            best = np.concatenate([best, positions[usable]])
-            scores = np.concatenate([scores, found[usable].astype(np.float32) @ query])
+            if not usable.all():
+                positions, found = positions[usable], found[usable]
+            wide = block[: len(found)]
+            wide[:] = found
+            best = np.concatenate([best, positions])
+            scores = np.concatenate([scores, wide @ query])
             best, scores = _first(best, scores, count)
         return best, scores
 

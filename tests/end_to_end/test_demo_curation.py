@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from conftest import Ran
+from support import rows_of
 
 from surd.demo.reading import read_pair_sentence, read_sentence
 from surd.demo.scenes import Pair, Scene, matches
@@ -55,21 +55,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     return folder, run("build", "demo", "-o", folder, "--until", "publish", *overrides)
 
 
-def rows(folder: Path, group: str) -> list[dict[str, Any]]:
-    return [
-        r for p in sorted((folder / group).glob("*.parquet")) for r in pq.read_table(p).to_pylist()
-    ]
-
-
 @pytest.fixture(scope="module")
 def judged(demo: tuple[Path, Ran]) -> list[tuple[Entry, dict[str, Any], dict[str, Any]]]:
     """Of each sample whose image was had: what the world knows, its scores, its verdict."""
     folder, _ = demo
     entries = world(PICTURES, seed=0)
-    samples, images = rows(folder, "samples"), rows(folder, "images")
+    samples, images = rows_of(folder, "samples"), rows_of(folder, "images")
     found = []
     for sample, image, clip, verdict in zip(
-        samples, images, rows(folder, "clip"), rows(folder, "verdicts"), strict=True
+        samples, images, rows_of(folder, "clip"), rows_of(folder, "verdicts"), strict=True
     ):
         if image["status"] == "ok":
             found.append((entries[int(sample["source_id"]) - 1000], clip, verdict))
@@ -108,11 +102,11 @@ def test_the_threshold_of_the_recipe_is_a_little_above_the_one_that_is_suggested
 def test_near_duplicates_are_found_and_different_pictures_are_not(demo: tuple[Path, Ran]) -> None:
     folder, _ = demo
     entries = world(PICTURES, seed=0)
-    samples, images = rows(folder, "samples"), rows(folder, "images")
+    samples, images = rows_of(folder, "samples"), rows_of(folder, "images")
     number = {sample["id"]: int(sample["source_id"]) - 1000 for sample in samples}
     cluster = {
         number[row["id"]]: number[row["cluster"]]
-        for row, image in zip(rows(folder, "duplicates"), images, strict=True)
+        for row, image in zip(rows_of(folder, "duplicates"), images, strict=True)
         if image["status"] == "ok"
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support import digests
+from support import digests, rows_of
 from support_chat import ChatServer
 from support_tagger import save_tagger
 
@@ -42,12 +42,6 @@ def say(body: dict[str, Any]) -> str:
 
 def question_of(body: dict[str, Any]) -> str:
     return str(body["messages"][-1]["content"][1]["text"])
-
-
-def rows(folder: Path, group: str) -> list[dict[str, Any]]:
-    return [
-        r for p in sorted((folder / group).glob("*.parquet")) for r in pq.read_table(p).to_pylist()
-    ]
 
 
 @pytest.fixture
@@ -148,7 +142,7 @@ def test_tags_are_a_style_too_and_all_is_shown(surd: Surd, pictures: Path, tmp_p
         ran = surd("build", "-o", folder, *styles, *low)
     assert ran.code == 0, ran.err
     assert len(server.bodies) == 3
-    found = rows(folder, "tags")
+    found = rows_of(folder, "tags")
     assert sorted(row["status"] for row in found) == ["no_image", "ok", "ok", "ok"]
     [shown, *_] = [row for row in found if row["tags"]]
     assert "red theme" in shown["tags"].split(", ")

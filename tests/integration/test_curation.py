@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from support import digests
+from support import digests, rows_of
 from support_report import shown_workspace
 from support_rounding import assert_only_rounded, rounding
 
@@ -74,18 +73,13 @@ def release(tmp_path: Path) -> Path:
     return folder
 
 
-def rows(folder: Path, group: str) -> list[dict[str, Any]]:
-    parts = sorted((folder / group).glob("part-*.parquet"))
-    return [row for part in parts for row in pq.read_table(part).to_pylist()]
-
-
 def test_from_a_release_to_verdicts(surd: Surd, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "w"
     assert surd("import", "surd", release, "-o", folder, *sets()).code == 0
     for stage in ("caption", "score", "dedup"):
         ran = surd(stage, folder, *sets())
         assert ran.code == 0, ran.err
-    captions, clip = rows(folder, "captions"), rows(folder, "clip")
+    captions, clip = rows_of(folder, "captions"), rows_of(folder, "clip")
     assert [row["status"] for row in captions] == ["ok"] * 5 + ["no_image"]
     assert {c["how"] for row in captions for c in row["candidates"]} == {"given"}
     assert clip[0]["simple_prompt"] == simple_sentence(SCENES[0], seed=0)
@@ -128,7 +122,7 @@ def test_what_is_gone_makes_new_verdicts_and_nothing_else_until_it_is_back(
     assert surd("collect", folder, "--refresh", "--json").json["stages"][0]["counts"]["gone"] == 1
     assert "part 0 stale: gone changed" in surd("status", folder).out
     assert surd("filter", folder, "--json").json["kept"] == 4, "the same picture, posted again"
-    first, *_, repeated, _ = rows(folder, "verdicts")
+    first, *_, repeated, _ = rows_of(folder, "verdicts")
     assert [reason["reason"] for reason in first["reasons"]] == ["gone"] and repeated["keep"]
     now = digests(folder)
     assert {name for name in now if now[name] != whole.get(name)} == {
@@ -152,10 +146,10 @@ def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
         return folder
 
     whole, cut = captioned("a"), captioned("b", "caption.batch_size=1", "part_size=1")
-    by_id = {row["id"]: row for row in rows(whole, "captions")}
-    for row in rows(cut, "captions"):
+    by_id = {row["id"]: row for row in rows_of(whole, "captions")}
+    for row in rows_of(cut, "captions"):
         assert row == by_id[row["id"]]
-    for captions, clip in zip(rows(whole, "captions"), rows(whole, "clip"), strict=True):
+    for captions, clip in zip(rows_of(whole, "captions"), rows_of(whole, "clip"), strict=True):
         if captions["status"] != "ok":
             continue
         texts = [candidate["text"] for candidate in captions["candidates"]]
@@ -163,7 +157,7 @@ def test_candidates_are_drawn_by_id_and_the_best_is_chosen(
         best = max(range(len(texts)), key=lambda i: clip["candidate_scores"][i])
         assert clip["simple_prompt"] == texts[best]
         assert clip["cos_simple"] == clip["candidate_scores"][best]
-    said = [read_sentence(row["simple_prompt"]) for row in rows(whole, "clip")[:4]]
+    said = [read_sentence(row["simple_prompt"]) for row in rows_of(whole, "clip")[:4]]
     assert [matches(r, s) for r, s in zip(said, SCENES, strict=True)] == [True] * 4
 
 
@@ -176,11 +170,11 @@ def test_another_number_of_cores_changes_captions_and_scores_by_rounding_alone(
         told = [sys.executable, "-m", "surd", "build", "-o", str(folder), "-q", "--until", "score"]
         subprocess.run(told, check=True, env=os.environ | {"OMP_NUM_THREADS": cores})
     one, three = tmp_path / "1", tmp_path / "3"
-    assert rows(one, "captions") == rows(three, "captions")
-    here, there = rows(one, "clip")[:5], rows(three, "clip")[:5]
+    assert rows_of(one, "captions") == rows_of(three, "captions")
+    here, there = rows_of(one, "clip")[:5], rows_of(three, "clip")[:5]
     for name in ("id", "status", "simple_prompt", "complex_chunks"):
         assert [row[name] for row in here] == [row[name] for row in there]
-    images = [row["bytes"] for row in rows(one, "images")[:5]]
+    images = [row["bytes"] for row in rows_of(one, "images")[:5]]
     computed, exact = (judged(images, here, dtype) for dtype in (torch.float32, torch.float64))
     for name, right in exact.items():
         error = rounding(computed[name], right)

@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 
 from surd.store.workspace import Workspace, part_name
 
+NUMBER = st.floats(width=16, allow_nan=False)
+THREE = st.lists(NUMBER, min_size=3, max_size=3)
 FIELDS = {
     "text": (pa.string(), st.text(max_size=12)),
     "whole": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
     "real": (pa.float64(), st.floats(allow_nan=False)),
     "flag": (pa.bool_(), st.booleans()),
     "bytes": (pa.large_binary(), st.binary(max_size=40)),
-    "vector": (pa.list_(pa.float16()), st.lists(st.floats(width=16, allow_nan=False), max_size=4)),
+    "vector": (pa.list_(pa.float16()), st.lists(NUMBER, max_size=4)),
+    "three": (pa.list_(pa.float16(), 3), THREE),
+    "states": (pa.list_(pa.list_(pa.float16(), 3)), st.lists(THREE, max_size=2)),
     "texts": (pa.list_(pa.string()), st.lists(st.text(max_size=5) | st.none(), max_size=3)),
     "pair": (
         pa.list_(pa.struct([("text", pa.string()), ("n", pa.int32())])),

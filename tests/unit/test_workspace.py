@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,8 +233,6 @@ def test_a_truncated_part_is_damaged(local: Workspace, kept: float) -> None:
 def test_a_flipped_bit_in_a_page_is_found_when_it_is_read(
     local: Workspace, column: int, row_group: int
 ) -> None:
-    import pyarrow.parquet as pq
-
     write(local, rows(20), cut=8)
     path = Path(local.location, part_name("things", 0))
     chunk = pq.read_metadata(path).row_group(row_group).column(column)
@@ -250,8 +250,6 @@ def _length_to_end(chunk: object) -> int:
 
 
 def test_a_parquet_file_of_someone_else_is_not_trusted(local: Workspace) -> None:
-    import pyarrow.parquet as pq
-
     Path(local.location, "things").mkdir()
     pq.write_table(rows(3), Path(local.location, part_name("things", 0)))
     with pytest.raises(DamagedPartError, match="not written by surd"):
@@ -544,3 +542,61 @@ def test_a_footer_is_read_again_only_once_the_file_has_changed(
     assert write(local, rows(5)).rows == 5
     local.storage.delete("things/part-00000.parquet")
     assert local.part_info("things", 0) is None
+
+
+def test_vectors_are_bytes_in_the_file_and_lists_for_whoever_reads(local: Workspace) -> None:
+    path = Path(local.location, part_name("things", 0))
+    vectors = VECTORS.to_pylist()
+    write_vectors(local)
+    kinds = [str(kind) for kind in pq.read_schema(path).types]
+    assert kinds == ["binary", "fixed_size_binary[4]", "list<element: fixed_size_binary[4]>"]
+    assert pq.read_table(path)["free"][0].as_py() == np.array([1.5], "<f2").tobytes()
+    assert local.read("things", 0).equals(VECTORS)
+    rows, cut = np.array([0, 2]), [table for table, _ in local.keyed("things", 0)]
+    assert [t.to_pylist() for t in local.salvage("things", 0)] == [vectors[:2], vectors[2:]]
+    assert [t.to_pylist() for t in cut] == [vectors[:2], vectors[2:]]
+    assert next(local.read_rows("things", 0, VECTORS.column_names, rows, 9)).to_pylist() == [
+        vectors[0],
+        vectors[2],
+    ]
+    assert local.read_around("things", 0, 3, ["pair"])[1]["pair"].to_pylist() == [[3, 4], [5, 6]]
+
+
+def test_vectors_of_a_part_of_format_1_are_read(
+    local: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_vectors(local)
+    now = local.part_info("things", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("surd.store.vectors._stored_type", lambda type_: type_)
+        write_vectors(local)
+    kinds = pq.read_schema(Path(local.location, part_name("things", 0))).types
+    assert not any(pa.types.is_binary(kind) for kind in kinds)
+    assert local.read("things", 0).cast(VECTORS.schema).equals(VECTORS)
+    then = local.part_info("things", 0)
+    assert then is not None and now is not None and then.digest == now.digest
+
+
+VECTORS = pa.table(
+    {
+        "free": pa.array([[1.5], None, [], [2, 3]], pa.list_(pa.float16())),
+        "pair": pa.array([[1, 2], None, [3, 4], [5, 6]], pa.list_(pa.float16(), 2)),
+        "states": pa.array(
+            [[[1, 2], [3, 4]], [], None, [[5, 6]]], pa.list_(pa.list_(pa.float16(), 2))
+        ),
+    }
+)
+
+
+def write_vectors(workspace: Workspace) -> None:
+    with workspace.writing_part("things", 0, VECTORS.schema, row_group_rows=2) as writer:
+        writer.write(VECTORS)
+        writer.describe(
+            fingerprint="f", settings="s", inputs={}, extra={}, row_keys=np.arange(4, dtype="u8")
+        )
+
+
+def test_a_manifest_of_format_1_is_of_this_format_once_it_is_written(local: Workspace) -> None:
+    local.storage.write_bytes(MANIFEST, b'{"format_version": 1, "recipe": {"name": "x"}}')
+    local.write_manifest(local.read_manifest())
+    assert json.loads(local.storage.read_bytes(MANIFEST))["format_version"] == FORMAT_VERSION
