@@ -18,6 +18,7 @@ from surd.stages.filter.params import FilterParams
 from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest
 from surd.store import manual
+from surd.store.prefetch import TABLES, at_once
 from surd.store.workspace import Workspace
 
 
@@ -88,10 +89,9 @@ def compute(
 
 def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:
     """Part -> who is kept by the verdicts there are."""
-    return {
-        part: workspace.read("verdicts", part, ["keep"])["keep"].to_numpy()
-        for part in workspace.parts("verdicts")
-    }
+    parts = workspace.parts("verdicts")
+    tables = at_once(parts, lambda part: workspace.read("verdicts", part, ["keep"]), TABLES)
+    return {part: table["keep"].to_numpy() for part, table in zip(parts, tables, strict=True)}
 
 
 def changes(

@@ -87,6 +87,7 @@ def filter_(
     from surd.recipe.pipeline import params_of, stage_named
     from surd.store import manual
     from surd.store.manual import Decision
+    from surd.store.prefetch import TABLES, at_once
     from surd.store.workspace import Workspace
 
     start_lean()
@@ -143,7 +144,8 @@ def filter_(
     else:
         run_stage(folder, "filter", overrides, None, quiet=quiet)
         parts = workspace.parts("verdicts")
-        tables = (workspace.read("verdicts", part, ["keep", "reasons"]) for part in parts)
+        columns = ["keep", "reasons"]
+        tables = at_once(parts, lambda part: workspace.read("verdicts", part, columns), TABLES)
     kept: list[Any] = []
     result = funnel(_noting(tables, kept))
     after = dict(zip(parts, kept, strict=True))
