@@ -5,19 +5,24 @@ A target raises for a fault of surd, and returns for what surd has a verdict on.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
+import math
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from yarl import URL
 
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
 from surd.adapter.files import load as load_adapter
@@ -30,9 +35,11 @@ from surd.files.local_files import LocalFiles
 from surd.files.resize import Resize, needs_resize, resize
 from surd.files.strip import without_metadata
 from surd.files.text_encoding import CONTROL, decode_text
+from surd.models import served
 from surd.models.gguf_header import check_gguf
 from surd.models.single_file import shapes_of
 from surd.models.tagger import load_tagger
+from surd.net import chat as chats
 from surd.net import robots
 from surd.net.headers import retry_after_s
 from surd.net.http_api import _BrokenAnswerError, _object
@@ -254,6 +261,57 @@ def answer(data: bytes) -> None:
                 _check_line(error)
 
 
+class _Response:
+    """An answer of a chat server, as far as surd looks at it."""
+
+    def __init__(self, status: int, header: str, body: bytes) -> None:
+        self.status, self.content, self._body = status, self, body
+        self.url = URL("http://a.example/v1")
+        self.headers = {"Retry-After": header, "Location": header} if header else {}
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    def request(self, *_: object, **__: object) -> AbstractAsyncContextManager[_Response]:
+        """What a session is asked for."""
+        return nullcontext(self)
+
+
+_STATUSES = (200, 301, 400, 401, 404, 429, 500, 503)
+
+
+def chat(data: bytes) -> None:
+    """What a server of models answers: the first byte says with which status, the first line what
+    its header says."""
+    header, _, body = data[1:].partition(b"\n")
+    status = _STATUSES[data[0] % len(_STATUSES)] if data else 200
+    server = chats.Chat("http://a.example/v1", "m")
+    server._session = cast(Any, _Response(status, header.decode("latin-1"), body))
+    try:
+        choices = asyncio.run(server._choices(b""))
+    except (chats.UnansweredError, chats._Broken, chats._Unready) as error:
+        _check_unanswered(error, status)
+        return
+    assert choices
+    assert status == 200
+    for choice in choices:
+        acting = {c for c in choice.text if unicodedata.category(c) in ("Cc", "Cs")} - set("\n\t")
+        assert not acting, acting
+        assert not set(served._whole(choice)) & set("\n\t")
+        unwrapped(without_thoughts(choice.text))
+        for answer in ("yes", "two", "a red cup"):
+            likely = served._probability(choice, answer)
+            assert math.isnan(likely) or 0 <= likely <= 1
+
+
+def _check_unanswered(error: Exception, status: int) -> None:
+    assert len(str(error)) < 1000
+    assert str(error).isprintable()
+    assert getattr(error, "http_status", None) in (None, *range(300, 600))
+    assert (getattr(error, "wait_s", None) or 0) >= 0
+    assert isinstance(error, chats.UnansweredError) or status in (200, 429, 500, 503)
+
+
 def model(data: bytes) -> None:
     """A file of a model, as far as it is read before a library gets it."""
     path = _written(data, ("gguf", "safetensors", "ckpt", "csv", "json"))
@@ -318,7 +376,7 @@ def _folder() -> Path:
 
 
 _TARGETS = (image, generation, texts, graph, beside, prompt, manners)
-_OF_FILES = (table, archive, page, answer, model, questions)
+_OF_FILES = (table, archive, page, answer, chat, model, questions)
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

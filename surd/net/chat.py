@@ -41,6 +41,8 @@ _IN_A_ROW = 32
 _MAX_PAUSE_S = 15.0
 _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 """Control characters, which terminals obey, and halves of characters, which no file takes."""
+_ROUNDED = 0.01
+"""How far above zero half precision may put the logarithm of a probability."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _CONNECT_S = 10.0
 _TOLD_AFTER_S = 3.0
@@ -244,7 +246,7 @@ class Chat:
         answer = await self._exchange("POST", "chat/completions", content)
         try:
             return [_choice(some) for some in answer["choices"]] or _no_choice()
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise _Broken(f"an answer without choices: {json.dumps(answer):.200}") from error
 
     async def _exchange(
@@ -327,7 +329,8 @@ class Chat:
 
 
 def _choice(value: Mapping[str, Any]) -> Choice:
-    """Raises KeyError, TypeError, AttributeError or ValueError for what is none."""
+    """Raises KeyError, TypeError, AttributeError, ValueError or OverflowError for what is none,
+    and _Broken for tokens that are none."""
     content = value["message"].get("content") or ""
     if not isinstance(content, str):  # a list of parts
         content = "".join(part.get("text") or "" for part in content)
@@ -342,7 +345,9 @@ def _likeliest(token: Mapping[str, Any]) -> dict[str, float]:
     found = {one["token"]: one["logprob"] for one in token.get("top_logprobs") or ()}
     found.setdefault(token["token"], token["logprob"])
     known = {text: float(value) for text, value in found.items() if value is not None}
-    return {text: value for text, value in known.items() if math.isfinite(value)}
+    if any(not isinstance(text, str) or known[text] > _ROUNDED for text in known):
+        raise _Broken(f"log-probabilities that are none: {json.dumps(token):.200}")
+    return {text: min(0.0, value) for text, value in known.items() if math.isfinite(value)}
 
 
 def _no_choice() -> list[Choice]:
@@ -381,13 +386,22 @@ def _told(response: aiohttp.ClientResponse, data: bytes) -> str:
     """A status other than 200, and what the server says of it; servers differ in where."""
     told = f"HTTP {response.status}"
     if response.status in _MOVED and "Location" in response.headers:
-        place = URL(response.headers["Location"]).with_query(None).with_user(None)
-        return f"{told}, to {_plain(str(place))}"
+        return told + _to(response.headers["Location"], response.url)
     try:
         value = parse_json(data)
         return told + _said(value.get("error", value))
     except (ValueError, AttributeError):
         return told
+
+
+def _to(location: str, url: URL) -> str:
+    """Where `url` redirects to, without what may be secret; nothing where that is no url."""
+    try:
+        place = url.join(URL(location)).with_query(None)
+        place = place.with_user(None) if place.is_absolute() else place
+    except ValueError:
+        return ""
+    return f", to {_plain(str(place))}"
 
 
 def _error_in(answer: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from surd.text.chat_answers import unwrapped
+from surd.text.chat_answers import MAX_CHARS, unwrapped
 
 _TICS = re.compile(r"\b(?:arafed|araffed|araffe|araffes|arafe|araffy|arafes)\b\s*", re.IGNORECASE)
 _OPENINGS = re.compile(
@@ -14,8 +14,12 @@ _APART = re.compile(
     r"(?<=\w) (?:(')(?= (?:s|t|d|m|re|ve|ll|clock)\b)|(-)) (?=\w)| (?=[.,;:!?](?: |$))"
 )
 """What decoding BERT's tokens leaves between a word and its punctuation: "a kitten ' s nose"."""
-_REPEATED = re.compile(r"\b((?:[\w'-]+[ ,]+){0,5}[\w'-]+)(?:[ ,]+(?:and )?\1\b)+", re.IGNORECASE)
-_WORD = r"(?!and\b)[\w'-]+"
+_LETTERS = r"[\w'-]{1,60}"
+"""No more, since a word may begin at each hyphen of a longer one."""
+_REPEATED = re.compile(
+    rf"\b((?:{_LETTERS}[ ,]+){{0,5}}{_LETTERS})(?:[ ,]+(?:and )?\1\b)+", re.IGNORECASE
+)
+_WORD = rf"(?!and\b){_LETTERS}"
 _STUTTER = re.compile(rf"\b((?:{_WORD} ){{0,5}}{_WORD})(?: \1\b)+", re.IGNORECASE)
 """Repeated without a comma or an "and", which nobody counts by."""
 _NUMBER = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+)\b"
@@ -41,8 +45,11 @@ def clean_caption(raw: str) -> str:
 
     "there is a araffe dog dog on a a lawn" becomes "a dog on a lawn"; "a dog and a dog" is two dogs
     and stays. Without capitals, as BLIP writes, "a kitten ' s nose" becomes "a kitten's nose". May
-    come out empty.
+    come out empty. Only the white space of a text longer than
+    ``MAX_CHARS`` is cleaned.
     """
+    if len(raw) > MAX_CHARS:
+        return " ".join(raw.split())
     text = _cleaned(raw)
     while (again := _cleaned(text)) != text:
         text = again

@@ -6,6 +6,8 @@ import re
 
 from surd.untrusted import parse_json
 
+MAX_CHARS = 10_000
+"""Of what can be an answer in a wrapping; a hostile one could be wrapped millions of times."""
 _THOUGHTS, _THOUGHT = "<think>", "</think>"
 _FENCE = re.compile(r"```(?:[a-z]+(?=\s))?(.*?)(?:```)?", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(
@@ -22,8 +24,11 @@ def without_thoughts(text: str) -> str:
 
 def unwrapped(answer: str) -> str:
     """An answer without the code fence, the label ("Caption:"), the quotes or asterisks around all
-    of it; of a JSON object with one text, the text. Others stay as they are."""
+    of it; of a JSON object with one text, the text. Others stay as they are, and so do answers
+    longer than ``MAX_CHARS``."""
     text = answer.strip()
+    if len(text) > MAX_CHARS:
+        return text
     while (inner := _inner(text)) != text:
         text = inner
     return text

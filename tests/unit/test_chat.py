@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from support_chat import FAULTS, MODEL, ChatServer
+from yarl import URL
 
 from surd.errors import ModelError
-from surd.net.chat import Chat, Choice, Manners, UnansweredError
+from surd.net.chat import Chat, Choice, Manners, UnansweredError, _to
 
 QUICK = Manners(concurrency=8, retries=2, timeout_s=0.3, patience_s=5)
 
@@ -231,6 +232,36 @@ def test_an_error_with_status_200_counts_as_the_status_that_it_names() -> None:
         [error] = ask(chat)
     assert isinstance(error, UnansweredError)
     assert (str(error), error.http_status, len(server.bodies)) == ("an error: too big", 400, 2)
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ({"token": "Yes", "logprob": 10**400}, "an answer without choices: "),
+        ({"token": "Yes", "logprob": 0.7}, "log-probabilities that are none: "),
+        ({"token": 5, "logprob": -0.1}, "log-probabilities that are none: "),
+    ],
+)
+def test_odd_log_probabilities_cost_one_answer(token: dict[str, Any], told: str) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        return {"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [token]}}]}
+
+    with ChatServer() as server, Chat(server.url, MODEL, QUICK) as chat:
+        server._answer = answer  # type: ignore[method-assign]
+        [error] = ask(chat)
+    assert isinstance(error, UnansweredError) and str(error).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("/login?key=secret", ", to http://a.example/login"),
+        ("//u:p@b.example/", ", to http://b.example/"),
+        ("http://[b", ""),
+    ],
+)
+def test_a_redirect_to_anywhere_is_told_as_one(location: str, place: str) -> None:
+    assert _to(location, URL("http://a.example/v1/models")) == place
 
 
 def test_no_more_than_so_many_are_under_way() -> None:

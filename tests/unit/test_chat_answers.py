@@ -42,3 +42,13 @@ def test_what_is_no_wrapping_stays(said: str) -> None:
 )  # fmt: skip
 def test_thoughts_are_no_answer(text: str, said: str) -> None:
     assert without_thoughts(text) == said
+
+
+def test_what_is_too_long_for_an_answer_stays_as_it_is() -> None:
+    said = "caption: " * 200_000 + "there is a cup"
+    assert unwrapped(said) == clean_caption(said) == said
+
+
+def test_a_long_word_with_hyphens_is_no_work() -> None:
+    said = "a-" * 4_000 + "cup cup"  # took half a minute
+    assert clean_caption(said) == "a-" * 4_000 + "cup"
