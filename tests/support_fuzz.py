@@ -12,6 +12,7 @@ import math
 import shutil
 import tempfile
 import unicodedata
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache
@@ -21,12 +22,15 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from yarl import URL
 
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
 from surd.adapter.files import load as load_adapter
 from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
+from surd.build import filter_history
+from surd.dataset.published import batches, open_published
 from surd.errors import ModelError, SurdError
 from surd.evaluate.prompt_sets import load_prompts
 from surd.files import images
@@ -49,9 +53,16 @@ from surd.sources import table as table_source
 from surd.sources.record import Page, SourceParams
 from surd.sources.sidecar import json_able
 from surd.sources.text_file import read_json, read_text
+from surd.stages import inventory
+from surd.stages.collected import collected
+from surd.stages.filter.params import FilterParams
 from surd.stages.prompts import _remove_invisible, _repair
 from surd.stages.sample_rows import row_of
+from surd.stages.source_state import known_states
+from surd.store import edits, gone, journal, lease
+from surd.store.checksums import FOOTER_KEY, ROW_KEYS
 from surd.store.schema import IMAGE_STATUSES, SAMPLES
+from surd.store.workspace import Workspace
 from surd.text.caption_cleaning import clean_caption
 from surd.text.chat_answers import unwrapped, without_thoughts
 from surd.text.generation import dialects
@@ -312,6 +323,109 @@ def _check_unanswered(error: Exception, status: int) -> None:
     assert isinstance(error, chats.UnansweredError) or status in (200, 429, 500, 503)
 
 
+_EDIT = "edits/20260101T000000000000Z-00000000"
+_FILES = (
+    *("surd.json", ".surd.lock", f"{_EDIT}.json", f"{_EDIT}.undone.json", "samples/gone.json"),
+    *("samples/source-0.json", "dataset/surd-dataset.json", "filter-history.json"),
+)
+"""What a workspace says of itself, apart from its parts."""
+
+
+def workspace(data: bytes) -> None:
+    """A file of a workspace that somebody else made; the first byte says which."""
+    number = data[0] % (len(_FILES) + 3) if data else 0
+    top = _folder() / "workspace"
+    shutil.rmtree(top, ignore_errors=True)
+    edits._contents.clear()
+    found, content = Workspace(top), data[1:]
+    if number < len(_FILES):
+        path = top / _FILES[number]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    elif number == len(_FILES):
+        head = journal._HEAD.pack(len(content), zlib.crc32(content))
+        found.storage.append_bytes("clip/.unfinished/00000-0", head + content)
+    else:
+        key = FOOTER_KEY if number == len(_FILES) + 1 else ROW_KEYS
+        table = pa.table({"id": ["0" * 32]}).replace_schema_metadata({key: content})
+        (top / "samples").mkdir(parents=True)
+        pq.write_table(table, top / "samples/part-00000.parquet")
+    for look in (
+        _manifest,
+        _lease,
+        _edits,
+        _gone,
+        _states,
+        collected,
+        _rows,
+        _footer,
+        _dataset,
+        _history,
+    ):
+        try:
+            look(found)
+        except SurdError as error:
+            _check_line(error)
+
+
+def _manifest(found: Workspace) -> None:
+    found.write_manifest(found.read_manifest())
+
+
+def _lease(found: Workspace) -> None:
+    there = lease._read(found.storage, ".surd.lock")
+    lease._is_void(there)
+    lease.keep(found.storage, ".surd.lock", "t")
+
+
+def _edits(found: Workspace) -> None:
+    known = edits.read(found)
+    assert not [text for text in known.now().values() if edits._NO_TEXT.search(text)]
+    ids = pa.chunked_array([pa.array(list(known.ever()), pa.string())])
+    edits.column(ids, known.now())
+    edits.inputs(ids, known.now())
+    for id_ in known.ever():
+        edits.history(found, id_, known)
+    edits.write(found, {"0" * 32: "a cup"}, "by hand")
+
+
+def _states(found: Workspace) -> None:
+    list(inventory.gaps(found))
+    known_states(found)
+
+
+def _history(found: Workspace) -> None:
+    filter_history.step_back(found, FilterParams())
+
+
+def _rows(found: Workspace) -> None:
+    tables = list(journal.read(found.storage, "clip", [0]))
+    rows = [table.to_pylist() for table in tables]
+    assert [len(some) for some in rows] == [table.num_rows for table in tables]
+    for table, keys in found.keyed("samples", 0):
+        assert len(keys) <= table.num_rows
+
+
+def _footer(found: Workspace) -> None:
+    info = found.part_info("samples", 0)
+    assert info is None or all(isinstance(one, str) for one in info.inputs.values())
+
+
+def _dataset(found: Workspace) -> None:
+    dataset = open_published(found.location)
+    assert all(rows >= 0 for rows in dataset.splits.values())
+    for file in dataset.files:
+        assert Path(dataset.location, file["name"]).parent == Path(dataset.location)
+    for split in dataset.splits:
+        list(batches(dataset, split))
+
+
+def _gone(found: Workspace) -> None:
+    ids = gone.read(found)
+    gone.column(pa.chunked_array([["0" * 32]]), ids)
+    gone.inputs(ids)
+
+
 def model(data: bytes) -> None:
     """A file of a model, as far as it is read before a library gets it."""
     path = _written(data, ("gguf", "safetensors", "ckpt", "csv", "json"))
@@ -348,8 +462,8 @@ def _check_line(error: SurdError) -> None:
 def _written(data: bytes, suffixes: Sequence[str]) -> Path:
     """A file of what comes after the first byte, which chooses the suffix; alone in a folder."""
     top = _folder()
-    for other in top.iterdir():
-        other.unlink()
+    shutil.rmtree(top)
+    top.mkdir()
     path = top / f"t.{suffixes[data[0] % len(suffixes) if data else 0]}"
     path.write_bytes(data[1:])
     return path
@@ -376,7 +490,7 @@ def _folder() -> Path:
 
 
 _TARGETS = (image, generation, texts, graph, beside, prompt, manners)
-_OF_FILES = (table, archive, page, answer, chat, model, questions)
+_OF_FILES = (table, archive, page, answer, chat, model, questions, workspace)
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

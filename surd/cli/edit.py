@@ -238,9 +238,9 @@ def _show(workspace: Any, action: str, ids: list[str], *, json_: bool) -> None:
         for id_, some in told.items():
             say(f"{id_}:" if some else f"{id_}: never edited")
             for change in some:
-                taken = f" (undone by {change.undone.by})" if change.undone else ""
+                taken = f" (undone by {shown(change.undone.by)})" if change.undone else ""
                 text = "what is proposed" if change.text is None else change.text
-                say(f"  {change.at}  {shown(change.by)}, {shown(change.what)[:60]}{taken}")
+                say(f"  {shown(change.at)}  {shown(change.by)}, {shown(change.what)[:60]}{taken}")
                 say(f"    {shown(text)[:300]}")
         return
     everything = [
@@ -263,6 +263,7 @@ def _show(workspace: Any, action: str, ids: list[str], *, json_: bool) -> None:
     for entry in everything:
         undone = f", {entry['undone']:,} of them undone" if entry["undone"] else ""
         samples = f"{entry['samples']:,} sample{'' if entry['samples'] == 1 else 's'}"
-        say(f"{entry['at']}  {shown(entry['by'])}, {shown(entry['what'])[:80]}: {samples}{undone}")
+        at, by, what = (shown(entry[key]) for key in ("at", "by", "what"))
+        say(f"{at}  {by}, {what[:80]}: {samples}{undone}")
     if not everything:
         say("there are no edits")

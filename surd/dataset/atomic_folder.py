@@ -26,6 +26,7 @@ CROISSANT = "croissant.json"
 _OLD = f"{FOLDER}.tmp-replaced"
 _NEW = f"{FOLDER}.tmp-"
 _TEXTS = (DESCRIPTION, CARD, CROISSANT)
+_SHARD = re.compile(r"\w[\w.-]*\.parquet", re.ASCII)
 
 
 def new_folder(fingerprint: str) -> str:
@@ -33,13 +34,36 @@ def new_folder(fingerprint: str) -> str:
     return f"{_NEW}{fingerprint[:16]}"
 
 
+def described(content: bytes) -> dict[str, Any]:
+    """What a description says. Raises ValueError for one that surd did not write: its files are
+    opened, and moved, by the names in it."""
+    said = parse_json(content)
+    files = said.get("files") if isinstance(said, dict) else None
+    if not isinstance(files, list):
+        raise ValueError("no list of files")
+    for place, file in enumerate(files):
+        if not isinstance(file, dict):
+            raise ValueError(f"files[{place}]: no object")
+        for key in ("name", "written_as"):
+            name = file.get(key, "" if key == "name" else file.get("name"))
+            if not isinstance(name, str) or not _SHARD.fullmatch(name):
+                raise ValueError(f"files[{place}].{key}: no name of a Parquet file in this folder")
+        if not isinstance(file.get("split"), str):
+            raise ValueError(f"files[{place}].split: no text")
+        for key in ("rows", "bytes"):
+            if not isinstance(file.get(key), int) or file[key] < 0:
+                raise ValueError(f"files[{place}].{key}: no number of {key}")
+    found: dict[str, Any] = said
+    return found
+
+
 def read_description(storage: Storage, folder: str = FOLDER) -> dict[str, Any] | None:
     """What a dataset says of itself; None when there is none or it is not all there."""
     try:
-        said = parse_json(storage.read_bytes(f"{folder}/{DESCRIPTION}"))
+        said = described(storage.read_bytes(f"{folder}/{DESCRIPTION}"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return said if isinstance(said, dict) and said.get("complete") is True else None
+    return said if said.get("complete") is True else None
 
 
 def is_whole(storage: Storage, said: Mapping[str, Any]) -> bool:
@@ -129,8 +153,8 @@ def _retire(old: Path, final: Path) -> None:
 
 def _names_in(storage: Storage, folder: str) -> set[str]:
     """The files that a dataset's description calls its own, whole or not."""
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-        said = parse_json(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        said = described(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
         names = (file[key] for file in said["files"] for key in ("name", "written_as"))
         return {*_TEXTS, *names}
     return set(_TEXTS)

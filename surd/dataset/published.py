@@ -13,11 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surd.dataset.atomic_folder import DESCRIPTION, FOLDER
+from surd.dataset.atomic_folder import DESCRIPTION, FOLDER, described
 from surd.dataset.columns import EXTENSIONS, LATER, PUBLISHED
 from surd.errors import SurdError, WorkspaceError, command
 from surd.store.storage import Storage
-from surd.untrusted import parse_json
 
 _BATCH_ROWS = 100
 _KEPT_ROW_GROUPS = 4
@@ -46,15 +45,15 @@ def open_published(location: str) -> Published:
     for place in (location, f"{location.rstrip('/')}/{FOLDER}"):
         storage = Storage(place)
         try:
-            said = parse_json(storage.read_bytes(DESCRIPTION))
-            if not said["complete"]:
+            said = described(storage.read_bytes(DESCRIPTION))
+            if not said.get("complete"):
                 raise SurdError(
                     f"{place}: was left half replaced; finish with: {command('publish', location)}"
                 )
             return Published(place, storage, tuple(said["files"]))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise SurdError(
                 f"{place}/{DESCRIPTION}: unreadable ({error}); delete it and run surd publish again"
             ) from error

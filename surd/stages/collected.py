@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +60,11 @@ def collected(workspace: Workspace) -> Collected:
         info = workspace.part_info(GROUP, part)
         extra = info.extra if info is not None else {}
         ids = workspace.read(GROUP, part, ["id"])["id"].to_pylist() if absent else []
+        counted = None
         if FOUND in extra and absent.isdisjoint(ids):
-            counted = from_json(extra[FOUND])
-        else:
+            with suppress(*NOT_A_STATE):  # then the rows know
+                counted = from_json(extra[FOUND])
+        if counted is None:
             rows = workspace.read(GROUP, part, ["id", *_READ]).to_pylist()
             counted = tally(row for row in rows if row["id"] not in absent)
         try:

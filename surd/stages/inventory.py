@@ -6,7 +6,8 @@ workspace, since two workspaces of one recipe have the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -101,10 +102,11 @@ def gaps(workspace: Workspace) -> Iterator[str]:
 
 
 def _lost(workspace: Workspace, known: Collected) -> Iterator[str]:
-    lost = sorted(set(from_ranges(known.parts)) - set(workspace.parts(GROUP)))
+    lost = list(_without(from_ranges(known.parts), workspace.parts(GROUP)))
     if lost:
+        count = sum(len(numbers) for numbers in lost)
         yield (
-            f"{workspace.location}/{GROUP}: lost {len(lost):,} of its parts ({as_ranges(lost):.100}"
+            f"{workspace.location}/{GROUP}: lost {count:,} of its parts ({_as_text(lost):.100}"
             "); put the files back, or collect their samples again with: "
             + command("collect", workspace.location)
         )
@@ -126,17 +128,33 @@ def sources_of(workspace: Workspace) -> list[str]:
 
 def as_ranges(numbers: Sequence[int]) -> str:
     """``0-2, 5`` of 0, 1, 2, 5, in ascending order."""
-    ranges: list[list[int]] = []
+    ranges: list[range] = []
     for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
+        if ranges and ranges[-1].stop == number:
+            ranges[-1] = range(ranges[-1].start, number + 1)
         else:
-            ranges.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+            ranges.append(range(number, number + 1))
+    return _as_text(ranges)
 
 
-def from_ranges(text: str) -> Iterator[int]:
-    """The numbers that :func:`as_ranges` wrote."""
+def _as_text(ranges: Iterable[range]) -> str:
+    return ", ".join(str(r.start) if len(r) == 1 else f"{r.start}-{r[-1]}" for r in ranges)
+
+
+def from_ranges(text: str) -> Iterator[range]:
+    """The numbers that :func:`as_ranges` wrote. They are not listed: a manifest may claim any."""
     for piece in text.split(", ") if text else ():
         first, _, last = piece.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+        yield range(int(first), int(last or first) + 1)
+
+
+def _without(ranges: Iterable[range], numbers: Sequence[int]) -> Iterator[range]:
+    """What is left of ascending ranges without some ascending numbers."""
+    for one in ranges:
+        first = one.start
+        for number in numbers[bisect_left(numbers, one.start) : bisect_left(numbers, one.stop)]:
+            if first < number:
+                yield range(first, number)
+            first = number + 1
+        if first < one.stop:
+            yield range(first, one.stop)

@@ -27,6 +27,10 @@ FOUND = "found"
 NOT_A_STATE = (TypeError, KeyError, ValueError, AttributeError)
 """What reading the state of a source raises where there is none."""
 _NOTE = re.compile(r"source-[0-9a-f]+\.json")
+_KINDS: Mapping[str, Any] = {
+    **{"source": str, "kind": str, "walk": int, "cursor": str | None},
+    **{"looked_at_before": int, "looked_at": int, "exhausted": bool},
+}
 _SEEN = ("seen_before", "seen")
 
 
@@ -58,7 +62,11 @@ class SourceState:
     def from_json(cls, content: Mapping[str, Any]) -> SourceState:
         """From a footer or a note. Raises TypeError, KeyError or ValueError for another."""
         seen = {name: Seen.from_json(content[name]) for name in _SEEN if name in content}
-        return cls(**{name: value for name, value in content.items() if name != FOUND} | seen)
+        state = cls(**{name: value for name, value in content.items() if name != FOUND} | seen)
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(state, name), kind):
+                raise TypeError(f"its {name} is {type(getattr(state, name)).__name__}")
+        return state
 
     def complete(self, limit: int | None) -> bool:
         """Whether there is nothing left to ask in this walk."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 from surd.errors import SurdError, WorkspaceError
 from surd.store.author import author, now
+from surd.store.ids import ID
 from surd.store.workspace import DamagedPartError, Workspace
 from surd.untrusted import parse_json
 
@@ -33,8 +33,10 @@ MAX_CHARS = 10_000
 Texts = Mapping[str, str]
 """Sample id -> its simple prompt."""
 
-_EDIT = re.compile(r"(\d{8}T\d{12}Z-[0-9a-f]{8})\.json")
-_UNDONE = re.compile(r"(\d{8}T\d{12}Z-[0-9a-f]{8})(?:\.([0-9a-f]{32}))?\.undone\.json")
+_EDIT = re.compile(r"([0-9]{8}T[0-9]{12}Z-[0-9a-f]{8})\.json")
+_UNDONE = re.compile(r"([0-9]{8}T[0-9]{12}Z-[0-9a-f]{8})(?:\.([0-9a-f]{32}))?\.undone\.json")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and halves of characters."""
 _TIME = "%Y%m%dT%H%M%S%fZ"
 _contents: dict[tuple[str, str], dict[str, Any]] = {}
 """Location and name -> content of files read before, which never change."""
@@ -139,8 +141,11 @@ def write(workspace: Workspace, texts: Mapping[str, str | None], what: str) -> s
     names = [n for n in workspace.storage.names(GROUP) if _EDIT.fullmatch(n)]
     moment = datetime.now(UTC)
     if names:  # a clock that is behind must not put this edit before those that are there
-        last = datetime.strptime(names[-1].split("-")[0], _TIME).replace(tzinfo=UTC)
-        moment = max(moment, last + timedelta(microseconds=1))
+        try:
+            last = datetime.strptime(names[-1].split("-")[0], _TIME).replace(tzinfo=UTC)
+            moment = max(moment, last + timedelta(microseconds=1))
+        except (ValueError, OverflowError) as error:
+            raise _damaged(workspace, names[-1], "its name tells no time") from error
     name = f"{moment.strftime(_TIME)}-{hashlib.blake2b(data, digest_size=4).hexdigest()}"
     workspace.storage.write_bytes(f"{GROUP}/{name}.json", data)
     return name
@@ -194,7 +199,7 @@ def clean(text: str) -> str:
         )
     if len(line) > MAX_CHARS:
         raise SurdError(f"a simple prompt of {len(line):,} characters; at most {MAX_CHARS:,}")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in line):
+    if _NO_TEXT.search(line):
         raise SurdError("a simple prompt with control characters or half characters; remove them")
     return line
 
@@ -247,12 +252,19 @@ def _mark(workspace: Workspace, name: str) -> None:
 def _read(workspace: Workspace, name: str) -> Edit:
     said = _content(workspace, f"{name}.json")
     texts = said.get("simple")
-    if not isinstance(texts, dict) or not all(
-        isinstance(text, str | None) for text in texts.values()
-    ):
-        raise _damaged(workspace, f"{name}.json", "simple is no object of texts")
+    if not isinstance(texts, dict) or not all(map(_is_prompt, texts.values())):
+        raise _damaged(workspace, f"{name}.json", "simple is no object of simple prompts")
+    if not all(map(ID.fullmatch, texts)):
+        raise _damaged(workspace, f"{name}.json", "simple names what is no id of a sample")
     at, by, what = (str(said.get(key, "")) for key in ("at", "by", "what"))
     return Edit(name, at, by, what, texts)
+
+
+def _is_prompt(text: Any) -> bool:
+    """Whether it is what :func:`clean` makes, or None."""
+    if not isinstance(text, str):
+        return text is None
+    return 0 < len(text.strip()) == len(text) <= MAX_CHARS and not _NO_TEXT.search(text)
 
 
 def _content(workspace: Workspace, name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.errors import WorkspaceError, command
+from surd.store.ids import ID
 from surd.store.workspace import Workspace
 from surd.untrusted import parse_json
 
@@ -26,7 +27,9 @@ def read(workspace: Workspace) -> frozenset[str]:
     """Their ids. Raises WorkspaceError where the file is damaged."""
     try:
         content = parse_json(workspace.storage.read_bytes(_FILE))
-        return frozenset(map(str, content["gone"]))
+        if not all(ID.fullmatch(id_) for id_ in content["gone"]):
+            raise ValueError("gone has what is no id of a sample")
+        return frozenset(content["gone"])
     except FileNotFoundError:
         return frozenset()
     except (ValueError, TypeError, KeyError) as error:

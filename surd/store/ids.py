@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from surd.errors import SurdError
 from surd.store.workspace import Workspace
 
+ID = re.compile(r"[0-9a-f]{32}")
 _BEGINNING = re.compile(r"[0-9a-f]{1,32}")
 _SHOWN_CHARS = 12
 

@@ -35,6 +35,10 @@ SETTLES_S = 1.0
 """More than reading and writing the lease takes, so that of two the later one is seen by both."""
 
 
+_KINDS: Mapping[str, Any] = {"until": float, "pid": int}
+"""What a lease says in other than texts; what says it otherwise says nothing."""
+
+
 class LostLeaseError(WorkspaceError):
     """Another process has taken the lease, or somebody deleted it."""
 
@@ -95,11 +99,7 @@ def keep(storage: Storage, name: str, token: str) -> None:
             _write(storage, name, found, version)
         found = _read(storage, name)
     if found.get("token") != token:
-        by = (
-            f"by pid {found.get('pid')} on {found.get('host')}"
-            if found
-            else "which has ended since"
-        )
+        by = f"by {_who(found)}" if found else "which has ended since"
         raise LostLeaseError(
             f"{storage.location}: another surd process has taken over here ({by}) while this "
             "one was held up, so this one stops. Rerun the same command once the other has "
@@ -119,10 +119,15 @@ def _renew(storage: Storage, name: str, token: str, ended: threading.Event) -> N
 
 def _refusal(storage: Storage, name: str, found: Mapping[str, Any]) -> WorkspaceError:
     return WorkspaceError(
-        f"{storage.location}: another surd process is writing here (pid {found.get('pid')} on "
-        f"{found.get('host')}); wait for it or stop it. If it no longer exists, wait "
-        f"{LASTS_S / 60:.0f} minutes or delete {storage.location}/{name}"
+        f"{storage.location}: another surd process is writing here ({_who(found)}); wait for it "
+        f"or stop it. If it no longer exists, wait {LASTS_S / 60:.0f} minutes or delete "
+        f"{storage.location}/{name}"
     )
+
+
+def _who(found: Mapping[str, Any]) -> str:
+    """The holder of a lease, whose words may be anybody's."""
+    return " ".join(f"pid {found.get('pid')} on {found.get('host')}".split())[:200]
 
 
 def _is_void(found: Mapping[str, Any]) -> bool:
@@ -130,7 +135,8 @@ def _is_void(found: Mapping[str, Any]) -> bool:
 
 
 def _left_s(found: Mapping[str, Any]) -> float:
-    return float(found.get("until", 0)) - time.time()
+    until: float = found.get("until", 0)
+    return until - time.time()
 
 
 def _read(storage: Storage, name: str) -> dict[str, Any]:
@@ -138,7 +144,11 @@ def _read(storage: Storage, name: str) -> dict[str, Any]:
         found = parse_json(storage.read_bytes(name))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: value for name, value in found.items() if isinstance(value, _KINDS.get(name, str))
+    }
 
 
 def _write(storage: Storage, name: str, holder: Mapping[str, Any], version: str | None) -> None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from surd.errors import SurdError
 from surd.store.author import author, now
-from surd.store.ids import whole_ids
+from surd.store.ids import ID, whole_ids
 from surd.store.workspace import Workspace
 
 Decision = Literal["keep", "drop"]
@@ -31,7 +31,6 @@ REASON = "manual"
 GROUP = "manual"
 """Their folder in a workspace."""
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"([0-9a-f]{32})\.(keep|drop)\.json")
 
 
@@ -51,7 +50,7 @@ def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> N
     On the disk before this returns. Raises SurdError for what is no id, and WorkspaceError where
     the workspace cannot be written to.
     """
-    if not _ID.fullmatch(sample_id):
+    if not ID.fullmatch(sample_id):
         raise SurdError(f"{sample_id!r}: not a sample id; an id has 32 hexadecimal digits")
     if decision is not None:
         said = {"id": sample_id, "decision": decision, "at": now(), "by": author()}

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
+from pydantic_core import PydanticSerializationError
 
 from surd.errors import WorkspaceError, command
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, ChecksumError, check_body, read_footer
@@ -169,14 +170,20 @@ class Workspace:
             raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise WorkspaceError(
-                f"{self.location}: workspace format {version}, but this surd reads formats up "
-                f"to {FORMAT_VERSION}; upgrade with: pip install -U surd"
+                f"{self.location}: workspace format {_shortly(version)}, but this surd reads "
+                f"formats up to {FORMAT_VERSION}; upgrade with: pip install -U surd"
             )
         try:
-            return Manifest.model_validate(raw)
+            manifest = Manifest.model_validate(raw)
+            manifest.model_dump_json()  # which refuses halves of characters
+            return manifest
+        except PydanticSerializationError as error:
+            raise WorkspaceError(
+                f"{self.location}/{MANIFEST}: unreadable (halves of characters); {self._anew()}"
+            ) from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = _shortly(".".join(map(str, first["loc"])))
             raise WorkspaceError(
                 f"{self.location}/{MANIFEST}: {where}: {first['msg']}; {self._anew()}"
             ) from error
@@ -217,7 +224,8 @@ class Workspace:
         try:
             said = parse_json((footer.metadata or {})[FOOTER_KEY])
             info = PartInfo(rows=footer.num_rows, **said)
-        except (KeyError, ValueError, TypeError) as error:
+            _check_info(info)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
         if stamp is not None:
             self._infos[name] = stamp, info
@@ -293,7 +301,10 @@ class Workspace:
             text = (file.metadata.metadata or {}).get(ROW_KEYS)
             if text is None:
                 return
-            keys = np.frombuffer(base64.b64decode(text), "<u8")
+            try:
+                keys = np.frombuffer(base64.b64decode(text), "<u8").reshape(file.metadata.num_rows)
+            except ValueError as error:
+                raise self._damaged(group, part, "its row keys are none") from error
             first = 0
             for number in range(file.num_row_groups):
                 end = first + file.metadata.row_group(number).num_rows
@@ -459,6 +470,21 @@ class Workspace:
             if made and not self.has_manifest():
                 _remove_if_empty(folder, made)
             lock.release()
+
+
+def _shortly(written: Any) -> str:
+    """What a file says, on one line."""
+    return " ".join(str(written).split())[:100]
+
+
+def _check_info(info: PartInfo) -> None:
+    """Raises TypeError or AttributeError where a footer's words are not of the kind they should."""
+    texts = (info.fingerprint, info.digest, info.settings, info.crc32, *info.inputs.values())
+    counts, about = info.extra.get("counts", {}), info.extra.get("llm", {})
+    if not all(isinstance(text, str) for text in texts) or not isinstance(about, dict):
+        raise TypeError("a text or an object is none")
+    if not all(isinstance(count, int) for count in counts.values()):
+        raise TypeError("a count is no number")
 
 
 def _remove_if_empty(folder: Path, made: Sequence[Path]) -> None:

@@ -238,3 +238,28 @@ def test_the_file_of_an_edit_is_whole_and_readable(workspace: Workspace) -> None
     said = json.loads(Path(workspace.location, edits.GROUP, f"{name}.json").read_text("utf-8"))
     assert said["simple"] == {id_of(1): "a naïve cup"} and said["what"] == "written"
     assert said["by"] and said["at"]
+
+
+@pytest.mark.parametrize("time", ["20261301T000000000000Z", "99991231T235959999999Z"])
+def test_an_edit_of_no_time_is_told_before_another_follows_it(
+    workspace: Workspace, time: str
+) -> None:
+    edits.write(workspace, {id_of(1): "a cup"}, "first")
+    (first,) = Path(workspace.location, "edits").iterdir()
+    odd = first.rename(first.with_name(f"{time}-00000000.json"))
+    with pytest.raises(WorkspaceError, match=f"{odd.name}.*tells no time"):
+        edits.write(workspace, {id_of(1): "a jug"}, "second")
+
+
+@pytest.mark.parametrize(
+    "simple", [{"x": "a cup"}, {"0" * 32: "a\x1b[2J cup"}, {"0" * 32: "\ud800"}, {"0" * 32: ""}]
+)
+def test_an_edit_with_what_is_no_prompt_is_damaged(
+    workspace: Workspace, simple: dict[str, str]
+) -> None:
+    folder = Path(workspace.location, "edits")
+    folder.mkdir()
+    name = "20260101T000000000000Z-00000000.json"
+    (folder / name).write_text(json.dumps({"simple": simple}))
+    with pytest.raises(WorkspaceError, match=f"{name}: damaged"):
+        edits.read(workspace)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support_publish import dropped, files, make_workspace, remote_files, samples, write_group
 
+from surd.dataset.atomic_folder import new_folder
 from surd.dataset.publish.run import publish
 from surd.errors import WorkspaceError
 from surd.recipe.publish import PublishParams
@@ -100,6 +101,23 @@ def test_killed_at_any_moment_and_run_again_is_as_if_nothing_had_happened(
         assert files(dataset) == expected
         assert not [p.name for p in folder.iterdir() if p.name.startswith("dataset.")]
         shutil.rmtree(folder)
+
+
+def test_a_description_of_files_elsewhere_moves_none(tmp_path: Path) -> None:
+    folder, mine = tmp_path / "w", tmp_path / "mine.parquet"
+    workspace = make_workspace(folder, [samples(8)])
+    mine.write_bytes(b"mine")
+    publish(workspace, SMALL)
+    said = json.loads((folder / "dataset/surd-dataset.json").read_bytes())
+    left = folder / new_folder(said["fingerprint"])
+    shutil.copytree(folder / "dataset", left)
+    older = said | {"fingerprint": "0" * 32}
+    (folder / "dataset/surd-dataset.json").write_text(json.dumps(older))
+    said["files"][0] |= {"written_as": "evil.parquet", "name": "../../mine.parquet"}
+    (left / "surd-dataset.json").write_text(json.dumps(said))
+    (left / "evil.parquet").write_bytes(b"evil")
+    assert publish(workspace, SMALL).state == "written"
+    assert mine.read_bytes() == b"mine" and is_complete(folder / "dataset")
 
 
 class Killed(BaseException):

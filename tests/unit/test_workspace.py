@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surd.errors import WorkspaceError
+from surd.store.checksums import FOOTER_KEY, ROW_KEYS
 from surd.store.storage import Storage
 from surd.store.workspace import (
     FORMAT_VERSION,
@@ -254,6 +256,35 @@ def test_a_parquet_file_of_someone_else_is_not_trusted(local: Workspace) -> None
     pq.write_table(rows(3), Path(local.location, part_name("things", 0)))
     with pytest.raises(DamagedPartError, match="not written by surd"):
         local.part_info("things", 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"fingerprint": 1}, {"inputs": []}, {"inputs": {"samples": None}}, {"extra": []},
+        {"extra": {"counts": {"ok": "2"}}}, {"extra": {"counts": []}}, {"extra": {"llm": 1}},
+    ],
+)  # fmt: skip
+def test_a_footer_with_words_of_other_kinds_is_not_trusted(
+    local: Workspace, odd: dict[str, Any]
+) -> None:
+    plain = {"fingerprint": "f", "digest": "d", "settings": "s", "inputs": {}, "extra": {}}
+    Path(local.location, "things").mkdir()
+    for part, said in enumerate((plain, plain | odd)):
+        table = rows(3).replace_schema_metadata({FOOTER_KEY: json.dumps(said)})
+        pq.write_table(table, Path(local.location, part_name("things", part)))
+    assert local.part_info("things", 0) is not None
+    with pytest.raises(DamagedPartError, match="not written by surd"):
+        local.part_info("things", 1)
+
+
+@pytest.mark.parametrize("keys", [b"abc", b"AAAA", b"AAAAAAAAAAA="])
+def test_row_keys_that_are_none_are_damage(local: Workspace, keys: bytes) -> None:
+    Path(local.location, "things").mkdir()
+    table = rows(3).replace_schema_metadata({ROW_KEYS: keys})
+    pq.write_table(table, Path(local.location, part_name("things", 0)))
+    with pytest.raises(DamagedPartError, match="row keys"):
+        list(local.keyed("things", 0))
 
 
 def test_a_file_that_is_no_parquet_at_all_is_damaged(local: Workspace) -> None:
