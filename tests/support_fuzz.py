@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import json
 import math
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -30,7 +31,7 @@ from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
 from surd.adapter.files import load as load_adapter
 from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.build import filter_history
-from surd.dataset.published import batches, open_published
+from surd.dataset.published import Published, batches, open_published, pictures, row_reader
 from surd.errors import ModelError, SurdError
 from surd.evaluate.prompt_sets import load_prompts
 from surd.files import images
@@ -48,7 +49,16 @@ from surd.net import robots
 from surd.net.headers import retry_after_s
 from surd.net.http_api import _BrokenAnswerError, _object
 from surd.net.opt_outs import opt_out
-from surd.sources import civitai, folder, huggingface, lexica, metadata, prompt_pages, webdataset
+from surd.sources import (
+    civitai,
+    diffusiondb,
+    folder,
+    huggingface,
+    lexica,
+    metadata,
+    prompt_pages,
+    webdataset,
+)
 from surd.sources import table as table_source
 from surd.sources.record import Page, SourceParams
 from surd.sources.sidecar import json_able
@@ -69,6 +79,7 @@ from surd.text.generation import dialects
 from surd.text.generation.found import Text
 from surd.text.prompt_reader import SYNTAX
 from surd.text.prompt_syntax import ParsedPrompt, parse
+from surd.untrusted import parse_json
 
 MAX_PIXELS = 1_000_000
 """A larger picture says nothing new, and takes time."""
@@ -235,6 +246,56 @@ def _collect(
         _check_line(error)
     finally:
         files.close()
+
+
+def rows(data: bytes) -> None:
+    """Rows of a published table with images, as JSON; the first byte says whose."""
+    try:
+        found = pa.Table.from_pylist(_with_bytes(parse_json(data[1:])))
+        path = _written(b"\0", ("parquet",))
+        pq.write_table(found, path)
+    except (ValueError, TypeError, AttributeError, OverflowError, pa.ArrowException):
+        return  # no rows
+    kind = data[0] % 4
+    if kind == 0:
+        (path.parent / "part-000001").mkdir()
+        _collect(diffusiondb.pages, diffusiondb.DiffusionDbSource(path=str(path)))
+    elif kind == 1:
+        _collect(huggingface.pages, huggingface.HuggingFaceSource(path=str(path)))
+    elif kind == 2:
+        _collect(table_source.pages, table_source.TableSource(path=str(path)))
+    else:
+        file = {"name": path.name, "split": "train", "rows": found.num_rows, "bytes": 0}
+        said = json.dumps({"complete": True, "files": [file]})
+        Path(path.parent, "surd-dataset.json").write_text(said)
+        try:
+            _read_published(open_published(str(path.parent)), found.num_rows)
+        except SurdError as error:
+            _check_line(error)
+
+
+def _with_bytes(value: Any) -> Any:
+    """JSON has none: what is named so."""
+    if isinstance(value, dict):
+        named = ((name, _with_bytes(inner)) for name, inner in value.items())
+        return {
+            name: inner.encode() if name == "bytes" and isinstance(inner, str) else inner
+            for name, inner in named
+        }
+    return [_with_bytes(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _read_published(dataset: Published, count: int) -> None:
+    names = ["simple_prompt", "complex_prompt"]
+    rows = [row for table in batches(dataset, "train", names) for row in table.to_pylist()]
+    assert all(isinstance(text, str | None) for row in rows for text in row.values())
+    for picture in pictures(dataset, "train"):
+        assert re.fullmatch("[0-9a-f]{32}", picture.id)
+        assert isinstance(picture.data, bytes)
+        assert isinstance(picture.fields["complex_prompt"], str | None)
+    read = row_reader(dataset, "train", ("id", "image"))
+    for row in read(range(count)):
+        assert isinstance(row["image"]["bytes"], bytes)
 
 
 def page(data: bytes) -> None:
@@ -490,7 +551,7 @@ def _folder() -> Path:
 
 
 _TARGETS = (image, generation, texts, graph, beside, prompt, manners)
-_OF_FILES = (table, archive, page, answer, chat, model, questions, workspace)
+_OF_FILES = (table, archive, page, answer, chat, model, questions, workspace, rows)
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surd.dataset.atomic_folder import DESCRIPTION, FOLDER, described
@@ -71,7 +72,9 @@ def batches(
             with _opened(dataset, file["name"]) as parquet:
                 known = _known(parquet, columns)
                 for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
-                    yield _with_later(pa.Table.from_batches([batch]), columns)
+                    table = pa.Table.from_batches([batch])
+                    _check_images(dataset, file["name"], table)
+                    yield _with_later(table, columns)
 
 
 def row_reader(
@@ -98,6 +101,7 @@ def row_reader(
         name, number = places[place]
         with _opened(dataset, name) as parquet:
             table = parquet.read_row_group(number, columns=_known(parquet, columns))
+            _check_images(dataset, name, table)
             return _with_later(table, columns)
 
     def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
@@ -150,6 +154,53 @@ def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
         raise WorkspaceError(
             f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; publish "
             "it again with this version of surd"
+        )
+    wrong = [
+        field.name
+        for field in PUBLISHED
+        if field.name in schema.names and not _is_alike(schema.field(field.name).type, field.type)
+    ]
+    if wrong:
+        type_ = str(schema.field(wrong[0]).type)
+        raise WorkspaceError(
+            f"{dataset.location}/{name}: {wrong[0]} is {type_[:100]}, not "
+            f"{PUBLISHED.field(wrong[0]).type}; publish it again with this version of surd"
+        )
+
+
+def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether one type's values are in Python as another's: other libraries write larger ones, and
+    null for a column without values."""
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if types.is_struct(wanted):
+        names = [wanted.field(i).name for i in range(wanted.num_fields)]
+        return bool(types.is_struct(found)) and all(
+            found.get_field_index(name) >= 0
+            and _is_alike(found.field(name).type, wanted.field(name).type)
+            for name in names
+        )
+    kinds = (
+        (types.is_string, types.is_large_string),
+        (types.is_binary, types.is_large_binary),
+        (types.is_integer, types.is_floating),
+    )
+    return any(
+        any(is_kind(found) for is_kind in kind) and any(is_kind(wanted) for is_kind in kind)
+        for kind in kinds
+    )
+
+
+def _check_images(dataset: Published, name: str, table: pa.Table) -> None:
+    """Raises WorkspaceError for a sample without id or, where images are read, without image."""
+    columns = {key: table[key] for key in ("id", "image") if key in table.column_names}
+    if "image" in columns and pa.types.is_struct(columns["image"].type):
+        columns["image"] = pc.struct_field(columns["image"], "bytes")
+    lost = [key for key, column in columns.items() if column.null_count]
+    if lost:
+        raise WorkspaceError(
+            f"{dataset.location}/{name}: a sample without {lost[0]}; publish it again"
         )
 
 

@@ -88,9 +88,12 @@ def _pairs(location: str, count: int) -> dict[str, str]:
     for split in _LEARNED:
         for table in batches(dataset, split, ["simple_prompt", "complex_prompt"]):
             for row in table.to_pylist():
-                found.setdefault(row["simple_prompt"], row["complex_prompt"])
+                if all(row.values()):  # captions alone make a dataset too
+                    found.setdefault(row["simple_prompt"], row["complex_prompt"])
     if not found:
-        raise SurdError(f"{location}: its dataset has no samples outside the test split")
+        raise SurdError(
+            f"{location}: its dataset has no samples with both prompts outside the test split"
+        )
     chosen = random.Random(0).sample(sorted(found), min(count, len(found)))
     return {simple: found[simple] for simple in chosen}
 

@@ -56,7 +56,7 @@ def examples_of(location: str, seed: int = 0) -> list[Pair]:
         (row["simple_prompt"], row["complex_prompt"])
         for table in batches(dataset, "train", ["simple_prompt", "complex_prompt"])
         for row in table.to_pylist()
-        if len(row["complex_prompt"]) <= _LONGEST_CHARS
+        if all(row.values()) and len(row["complex_prompt"]) <= _LONGEST_CHARS
     }
     if not pairs:
         raise SurdError(

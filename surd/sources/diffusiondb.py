@@ -10,6 +10,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,7 @@ def _records(
     skipped, first, absent = 0, "", 0
     wanted = pa.array(sorted(parts))
     for number, batch in parquet_batches(path, names, start, _BATCH_ROWS):
-        here = pc.is_in(batch.column("part_id").cast(pa.int64()), wanted)
+        here = pc.is_in(batch.column("part_id").cast(pa.int64(), safe=False), wanted)
         absent += batch.num_rows - (here.true_count or 0)
         numbers = (pc.indices_nonzero(here).to_numpy() + number).tolist()
         for i, row in batch_rows(batch.filter(here), 0):
@@ -181,21 +182,25 @@ def _record(params: DiffusionDbSource, part: Path, row: Mapping[str, Any]) -> Re
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"image_name is {name!r}, not like 0c46f719.png")
     settings = {k: v for k, v in row.items() if k not in ("image_name", "prompt", "user_name")}
-    if row.get("sampler") in SAMPLERS:
-        settings["sampler"] = SAMPLERS[row["sampler"]]
+    sampler = row.get("sampler")
+    if isinstance(sampler, int) and sampler in SAMPLERS:
+        settings["sampler"] = SAMPLERS[sampler]
     made_at = settings.pop("timestamp", None)
-    prompt = row["prompt"]
     return Record(
         key=name,
         source_id=name,
         path=f"{part}::{name}" if part.suffix == ".zip" else str(part / name),
-        prompt=None if prompt is None else str(prompt),
-        author=row.get("user_name"),
+        prompt=_text(row["prompt"]),
+        author=_text(row.get("user_name")),
         licence=LICENCE,
         nsfw_level=nsfw_level(params, row),
-        created_at=None if made_at is None else made_at.isoformat(),
+        created_at=made_at.isoformat() if isinstance(made_at, date) else _text(made_at),
         settings={k: v for k, v in settings.items() if v is not None},
     )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def nsfw_level(params: DiffusionDbSource, row: Mapping[str, Any]) -> str | None:

@@ -186,6 +186,18 @@ def test_values_may_be_null(tmp_path: Path) -> None:
     assert (record.prompt, record.author, record.created_at) == (None, None, None)
 
 
+def test_columns_may_be_of_other_types(tmp_path: Path) -> None:
+    odd = {"sampler": [8], "user_name": 5, "timestamp": "2022-08-11"}
+    rows = [row(number, part) | odd for number, part in enumerate((1, 2**64 - 1))]
+    schema = pa.Table.from_pylist(rows[:1]).schema
+    schema = schema.set(schema.get_field_index("part_id"), pa.field("part_id", pa.uint64()))
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "metadata.parquet")
+    write_part(tmp_path, 1, [])
+    (record,) = records(tmp_path / "metadata.parquet")
+    assert (record.author, record.created_at) == ("5", "2022-08-11")
+    assert record.settings["sampler"] == [8]
+
+
 def test_other_columns_may_be_missing(tmp_path: Path) -> None:
     table = pa.table({"image_name": ["a.png"], "prompt": ["p"], "part_id": [1]})
     pq.write_table(table, tmp_path / "metadata.parquet")
