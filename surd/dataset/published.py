@@ -73,7 +73,7 @@ def batches(
                 known = _known(parquet, columns)
                 for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
                     table = pa.Table.from_batches([batch])
-                    _check_images(dataset, file["name"], table)
+                    _check_rows(dataset, file["name"], table)
                     yield _with_later(table, columns)
 
 
@@ -101,7 +101,7 @@ def row_reader(
         name, number = places[place]
         with _opened(dataset, name) as parquet:
             table = parquet.read_row_group(number, columns=_known(parquet, columns))
-            _check_images(dataset, name, table)
+            _check_rows(dataset, name, table)
             return _with_later(table, columns)
 
     def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def _opened(dataset: Published, name: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
             _check_columns(dataset, name, parquet.schema_arrow)
             yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = str(error).split("\n", 1)[0]
         raise WorkspaceError(
             f"{dataset.location}/{name}: cannot be read ({why}); delete it and run "
@@ -192,8 +192,10 @@ def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
     )
 
 
-def _check_images(dataset: Published, name: str, table: pa.Table) -> None:
-    """Raises WorkspaceError for a sample without id or, where images are read, without image."""
+def _check_rows(dataset: Published, name: str, table: pa.Table) -> None:
+    """Raises WorkspaceError for a sample without id or, where images are read, without image, and
+    ArrowInvalid for text that is no UTF-8."""
+    table.validate(full=True)
     columns = {key: table[key] for key in ("id", "image") if key in table.column_names}
     if "image" in columns and pa.types.is_struct(columns["image"].type):
         columns["image"] = pc.struct_field(columns["image"], "bytes")

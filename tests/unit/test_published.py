@@ -16,6 +16,7 @@ from surd.errors import SurdError
 from surd.evaluate.gap import _pairs
 from surd.evaluate.rewriting import examples_of
 
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 ID = "0123456789abcdef" * 2
 ROW = {"id": ID, "image": {"bytes": b"x", "path": f"{ID}.png"}, "simple_prompt": "a cup"}
 
@@ -74,6 +75,25 @@ def test_a_sample_without_image_or_id_is_told(tmp_path: Path, odd: dict[str, Any
         list(pictures(dataset, "train"))
     with pytest.raises(SurdError, match=told):
         row_reader(dataset, "train", ("id", "image"))([0])
+
+
+def test_text_that_is_no_utf8_is_told(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([ROW], PUBLISHED)
+    place = table.column_names.index("simple_prompt")
+    broken = pa.array([b"a \xff cup"]).view(pa.string())
+    dataset = made(tmp_path, table.set_column(place, "simple_prompt", broken))
+    with pytest.raises(SurdError, match=r"cannot be read .*UTF8"):
+        list(pictures(dataset, "train"))
+    with pytest.raises(SurdError, match=r"cannot be read .*UTF8"):
+        row_reader(dataset, "train", ("id", "simple_prompt"))([0])
+
+
+def test_names_of_columns_that_are_no_utf8_are_told(tmp_path: Path) -> None:
+    seed = CORPUS / "archive" / "parquet-schema-no-utf8"
+    made(tmp_path, PUBLISHED.empty_table())
+    (tmp_path / "train-00000-of-00001.parquet").write_bytes(seed.read_bytes()[1:])
+    with pytest.raises(SurdError, match=r"cannot be read .*utf-8"):
+        list(pictures(open_published(str(tmp_path)), "train"))
 
 
 def test_captions_alone_are_no_pairs(tmp_path: Path) -> None:
