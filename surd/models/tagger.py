@@ -19,6 +19,8 @@ from surd.models.hub import loading
 MODEL, TABLE = "model.onnx", "selected_tags.csv"
 _CATEGORIES = {0: "general", 4: "character", 9: "rating"}
 """Danbooru's numbers (https://danbooru.donmai.us/wiki_pages/help:tags), and one for ratings."""
+_MAX_CHARS = 200
+"""Of a tag's name."""
 _WORD = re.compile(r"[^\W\d_]{2}")
 """A tag without two letters in a row is a face, as ``^_^`` and ``(o)_(o)``: it has no spaces."""
 Pixels = npt.NDArray[np.float32]
@@ -101,8 +103,9 @@ def _read_table(path: Path) -> list[Tag]:
         rows = list(csv.DictReader(file))
     tags = []
     for number, row in enumerate(rows, start=2):
-        name, category = row.get("name"), row.get("category") or ""
-        if not name or not category.strip().isdigit():
+        name, category = row.get("name") or "", row.get("category") or ""
+        is_tag = 0 < len(name) <= _MAX_CHARS and name.isprintable()
+        if not is_tag or not re.fullmatch("[0-9]{1,9}", category.strip()):
             raise ModelError(f"{path.name}: line {number}: no name and category of a tag")
         tags.append(Tag(_in_words(name), _CATEGORIES.get(int(category), "other")))
     if not tags:

@@ -87,9 +87,10 @@ def test_what_is_no_tag_model_is_told_in_one_line(tmp_path: Path) -> None:
         load_tagger(str(folder))
     with pytest.raises(ModelError, match=r"not pictures \[b, side, side, 3\]"):
         load_tagger(str(save_tagger(tmp_path / "flat", shape=(SIDE, 8, 3))))
-    (folder / "selected_tags.csv").write_text("tag_id,name,category\n1,a,zero\n")
-    with pytest.raises(ModelError, match=r"selected_tags\.csv: line 2: no name and category"):
-        load_tagger(str(folder))
+    for row in ("1,a,zero", "1,a,\u00b2", '1,"a\nb",0', "1,a\x1bb,0", f"1,{'a' * 201},0"):
+        (folder / "selected_tags.csv").write_text(f"tag_id,name,category\n{row}\n")
+        with pytest.raises(ModelError, match=r"selected_tags\.csv: line 2: no name and category"):
+            load_tagger(str(folder))
     (folder / "selected_tags.csv").write_bytes(b"\xff\xfe,name\n")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_tagger(str(folder))
