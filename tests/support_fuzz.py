@@ -254,7 +254,7 @@ def rows(data: bytes) -> None:
         found = pa.Table.from_pylist(_with_bytes(parse_json(data[1:])))
         path = _written(b"\0", ("parquet",))
         pq.write_table(found, path)
-    except (ValueError, TypeError, AttributeError, OverflowError, pa.ArrowException):
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, pa.ArrowException):
         return  # no rows
     kind = data[0] % 4
     if kind == 0:

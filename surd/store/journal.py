@@ -119,7 +119,7 @@ def _tables(data: bytes) -> Iterator[pa.Table]:
             with pa.ipc.open_stream(content) as stream:
                 table = stream.read_all()
             table.validate(full=True)  # a checksum is right in what a stranger wrote, too
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             return
         yield table
         at += length

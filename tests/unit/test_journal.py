@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,3 +112,21 @@ def test_where_nothing_can_be_written_one_line_says_so(local: Storage) -> None:
     (Path(local.root) / "things").write_text("a file where the folder should be")
     with pytest.raises(WorkspaceError, match=r"cannot write things/\.unfinished/.*fix that"):
         journal.Journal(local, "things", 0).append(rows(1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no table",
+        journal._record(pa.table({"id": ["0"], "n": [7]})).replace(b"id", b"\xffd")[12:],
+        journal._record(pa.table({"id": ["0" * 8], "n": [7]})).replace(b"0" * 8, b"\xff" * 8)[12:],
+    ],
+    ids=["no table", "name", "text"],
+)
+def test_a_record_that_is_no_table_ends_what_counts(local: Storage, content: bytes) -> None:
+    one = journal.Journal(local, "things", 0)
+    one.append(rows(1))
+    (path,) = Path(local.root).glob("things/.unfinished/*")
+    record = journal._HEAD.pack(len(content), zlib.crc32(content)) + content
+    path.write_bytes(path.read_bytes() + record + path.read_bytes())
+    assert kept(local, 0) == [[1]]
