@@ -52,7 +52,7 @@ def _shards(workspace: Workspace) -> Iterator[str]:
             with workspace.storage.fs.open(workspace.storage.path(name), "rb") as content:
                 while block := content.read(_BLOCK_BYTES):
                     digest.update(block)
-            why = "" if digest.hexdigest() == file["sha256"] else "its sha256 differs"
+            why = "" if digest.hexdigest() == file.get("sha256") else "its sha256 differs"
         except OSError as error:
             why = error.strerror or str(error)
         if why:

@@ -111,7 +111,7 @@ def _finish_renaming(storage: Storage, left: list[str]) -> None:
 
 def put_in_place(storage: Storage, folder: str, said: Mapping[str, Any]) -> None:
     """Make ``folder`` the dataset, in place of the one there may be."""
-    moves = {file["written_as"]: file["name"] for file in said["files"]}
+    moves = {file.get("written_as", file["name"]): file["name"] for file in said["files"]}
     if not storage.is_local:
         _move_files(storage, folder, moves, said)
         return
