@@ -161,7 +161,7 @@ def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
         if field.name in schema.names and not _is_alike(schema.field(field.name).type, field.type)
     ]
     if wrong:
-        type_ = str(schema.field(wrong[0]).type)
+        type_ = " ".join(str(schema.field(wrong[0]).type).split())
         raise WorkspaceError(
             f"{dataset.location}/{name}: {wrong[0]} is {type_[:100]}, not "
             f"{PUBLISHED.field(wrong[0]).type}; publish it again with this version of surd"

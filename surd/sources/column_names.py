@@ -116,9 +116,9 @@ def is_caption(params: ColumnParams, columns: Mapping[str, str]) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message, not too many of them."""
+    """Names for a message of one line, not too many of them, and none too long."""
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return (", ".join(names[:20]) or "none") + more
+    return (", ".join(" ".join(name.split())[:40] for name in names[:20]) or "none") + more
 
 
 def cell(columns: Mapping[str, str], row: Mapping[str, Any], purpose: str) -> Any:

@@ -110,7 +110,8 @@ def _checked_columns(path: Path | str) -> list[str]:
     if missing:
         raise SourceError(f"{path}: not DiffusionDB's metadata: no column {', '.join(missing)}")
     if not pa.types.is_integer(schema.field("part_id").type):
-        raise SourceError(f"{path}: part_id is {schema.field('part_id').type}, not an integer")
+        type_ = " ".join(str(schema.field("part_id").type).split())
+        raise SourceError(f"{path}: part_id is {type_[:100]}, not an integer")
     return [*NEEDED, *(name for name in OTHERS if name in schema.names)]
 
 

@@ -247,3 +247,10 @@ def test_a_damaged_row_group_is_told_after_the_good_ones(tmp_path: Path) -> None
     assert [len(next(reading).records) for _ in range(2)] == [100, 20]
     with pytest.raises(SourceError, match="row group 2 is damaged"):
         next(reading)
+
+
+def test_a_type_with_names_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    table = pa.table({"image_name": ["a.png"], "prompt": ["a"], "part_id": [{"a\nb" * 100: 1}]})
+    pq.write_table(table, tmp_path / "metadata.parquet")
+    with pytest.raises(SourceError, match=r"part_id is struct<a ba ba b[^\n]{,120}$"):
+        records(tmp_path / "metadata.parquet")
