@@ -1,4 +1,5 @@
-"""Every command and every Python block of the tutorials is run, in order, with small stand-ins."""
+"""Every command and every Python block of the longest tutorial is run, in order, with small
+stand-ins. The others are typed as they stand, on models with the real names (real_names/)."""
 
 from __future__ import annotations
 
@@ -9,12 +10,11 @@ from typing import Any
 
 import pytest
 from support_blip import saved
-from support_diffusion import MARKS, make_pipeline, make_published
+from support_diffusion import MARKS
 from support_docs import ROOT
-from support_hub import taken_for_the_hub
 from support_llm import make_model
-from support_outputs import make_outputs, opened
-from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, SERVED, TRAINED, demo_site, run_page
+from support_outputs import opened
+from support_pages import AS_IT_STANDS, DEMO_MODELS, DRAWN, TRAINED, demo_site, run_page
 from transformers import BlipForQuestionAnswering
 
 from surd.demo.sentences import simple_sentence
@@ -41,31 +41,6 @@ def make_release(folder: Path, count: int) -> None:
             opened(entry).save(folder / f"{number:04}.png")
             words = {"text": simple_sentence(entry.scene, seed=number), "prompt": entry.prompt}
             lines.write(json.dumps({"file_name": f"{number:04}.png", **words}) + "\n")
-
-
-def test_your_own_folder_becomes_a_published_dataset(
-    surd: Surd, monkeypatch: pytest.MonkeyPatch, here: Path
-) -> None:
-    make_outputs(here / "outputs", 40)
-    swaps = {
-        r"surd build folder -o my-data --set sources\.0\.path=.*": rf"\g<0> {DEMO_MODELS}",
-        r"(surd filter my-data --clip-threshold p10 --min-side) 512": r"\1 64",
-        r"surd filter my-data --suggest": AS_IT_STANDS,
-        r"surd (inspect|report) my-data.*": AS_IT_STANDS,
-        r"surd view my-data": rf"{SERVED}\g<0> --port 0",
-        r"surd publish my-data --set publish\.licence=.*": AS_IT_STANDS,
-        r"surd push my-data .*": AS_IT_STANDS,
-        r"surd collect my-data": AS_IT_STANDS,
-        r"surd export my-data (kohya|imagefolder|webdataset) -o .*": AS_IT_STANDS,
-    }
-    with taken_for_the_hub(monkeypatch, here) as hub:
-        said = run_page(
-            TUTORIALS / "own_folder.md", surd, words={'"portrait"': '"circle"'}, swaps=swaps
-        )
-        card = hub.files("datasets/me/my-data")["README.md"].decode()
-    assert "license: cc-by-4.0" in card
-    assert "0 new" in said["surd collect my-data"]
-    assert list((here / "my-tars").rglob("*.tar"))
 
 
 def test_sur_adapter_is_reproduced(surd: Surd, here: Path) -> None:
@@ -101,33 +76,3 @@ def test_sur_adapter_is_reproduced(surd: Surd, here: Path) -> None:
     )
     assert "0 computed" not in said["surd publish published-surd"]
     assert (here / "my-surd" / "adapter" / "ablation" / "ablation.md").is_file()
-
-
-def test_your_own_language_model_teaches_an_adapter(surd: Surd, here: Path) -> None:
-    make_published(here / "my-data", 30)
-    make_pipeline().save_pretrained(here / "sd")
-    make_model(here / "tiny-llm")
-    saved(here / "tiny-vqa", BlipForQuestionAnswering, window=64)
-    trained = TRAINED.replace("demo:diffusion", "./sd")
-    judged = "--vqa ./tiny-vqa --clip demo:clip --limit 1 --seeds 1 --steps 2 --guidance 2"
-    run_page(
-        TUTORIALS / "own_llm.md",
-        surd,
-        words={
-            "Qwen/Qwen2.5-7B-Instruct": "./tiny-llm",
-            "--layer 14": "--layer 2",
-            ", 14)": ", 2)",
-            "layer=14,28": "layer=2,4",
-        },
-        swaps={
-            r"surd embed-llm my-data .*": AS_IT_STANDS,
-            r"surd status my-data": AS_IT_STANDS,
-            r"surd import prompt2vec mine\.pt .*": AS_IT_STANDS,
-            r"surd train-adapter my-data .*": rf"\g<0> {trained}",
-            r"surd ablate my-data .*": rf"\g<0> {judged} --set train_adapter.diffusion=./sd"
-            " --set train_adapter.steps=2 --set train_adapter.batch_size=2"
-            " --set train_adapter.heads=4",
-        },
-    )
-    rows = (here / "my-data" / "adapter" / "ablation" / "ablation.md").read_text()
-    assert "layer=2" in rows and "layer=4" in rows

@@ -287,6 +287,7 @@ def test_a_worker_that_hangs_ends_itself_and_its_part_is_computed_by_another(
     assert len(list(tmp_path.glob("hung-*"))) == 2, "it came to that row twice"
 
 
+@pytest.mark.long
 def test_a_worker_that_gives_signs_may_take_longer_than_one_that_gives_none(
     ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -468,7 +468,11 @@ def test_a_description_that_names_other_files_is_refused(
     for name in ("../../secret.parquet", "/etc/passwd", "README.md", 7, None):
         said["files"][0]["name"] = name
         path.write_text(json.dumps(said))
-        refused(surd("push", workspace, "--repo", REPO), "not a description that surd wrote")
+        refused(surd("push", workspace, "--repo", REPO), "files[0].name: no name of a Parquet file")
+    said = json.loads(whole)
+    said["files"][0]["sha256"] = "x"
+    path.write_text(json.dumps(said))
+    refused(surd("push", workspace, "--repo", REPO), "has no sha256 of")
     for text in (whole.replace('"files": [', '"files": [1, '), whole[:100], "[]", "{}"):
         path.write_text(text)
         refused(surd("push", workspace, "--repo", REPO), "surd-dataset.json", "publish")

@@ -111,15 +111,10 @@ def _dataset(folder: Path, *, is_workspace: bool) -> Contents:
 
 
 def _shard(folder: Path, said: Any) -> File:
-    try:
-        name, size, digest = said["name"], said["bytes"], said["sha256"]
-        sound = _SHARD.fullmatch(name) and re.fullmatch("[0-9a-f]{64}", digest)
-    except (KeyError, TypeError):
-        sound = None
-    if not sound:
+    name, size, digest = said["name"], said["bytes"], said.get("sha256")
+    if not re.fullmatch("[0-9a-f]{64}", str(digest)):
         raise SurdError(
-            f"{folder / DESCRIPTION}: not a description that surd wrote; move {folder} away "
-            "and run surd publish again"
+            f"{folder / DESCRIPTION}: has no sha256 of {name}; delete it and run surd publish again"
         )
     there = _size(folder / name, "run surd publish again")
     if there != size:

@@ -78,6 +78,7 @@ def caption_tokenizer(tmp_path_factory) -> BertTokenizerFast:
     return make_caption_tokenizer(tmp_path_factory.mktemp("caption-words"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # it learns two of them
 def test_the_tokenizers_are_the_same_each_time(tokenizer, caption_tokenizer, tmp_path):
     assert tokenizer.get_vocab() == make_clip_tokenizer().get_vocab()
