@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _common import (
     RESULTS,
     BenchmarkError,
@@ -198,7 +199,8 @@ def find_with_faiss(table: Table) -> dict[str, Any]:
     for begin in range(0, len(rows), _BLOCK):
         queries = rows[begin : begin + _BLOCK].astype(np.float32)
         limits, _, near = index.range_search(queries, MIN_COSINE)
-        who = begin + np.repeat(np.arange(len(queries)), np.diff(limits.astype(np.int64)))
+        ends: npt.NDArray[np.int64] = limits.astype(np.int64)
+        who = begin + np.repeat(np.arange(len(queries)), ends[1:] - ends[:-1])
         keys.append((who * len(rows) + near)[who != near])
     times = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     a, b = sample_pairs(table)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from surd.store.workspace import Workspace, part_name
 
 NUMBER = st.floats(width=16, allow_nan=False)
-THREE = st.tuples(*[st.integers(-2048, 2047)] * 3).map(list)
+WHOLE = st.integers(-2048, 2047)
+THREE = st.tuples(WHOLE, WHOLE, WHOLE).map(list)
 FIELDS = {
     "text": (pa.string(), st.text(max_size=12)),
     "whole": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
