@@ -9,6 +9,11 @@ def command(*words: object) -> str:
     return shlex.join(("surd", *map(str, words)))
 
 
+def one_line(said: object, most: int = 200) -> str:
+    """What a library or a file says, as a message quotes it: on one line, cut after ``most``."""
+    return " ".join(str(said).split())[:most]
+
+
 class SurdError(Exception):
     """Something the user can mend; the message names the file, row or field, and the mend."""
 

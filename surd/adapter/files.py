@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, sizes_in
 from surd.adapter.module import Adapter, AdapterConfig, Base
-from surd.errors import ModelError
+from surd.errors import ModelError, one_line
 from surd.store.storage import Storage, local_path
 from surd.untrusted import parse_json
 
@@ -85,7 +85,7 @@ def load(
     except ModelError:
         raise
     except Exception as error:  # safetensors and torch raise kinds of their own
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ModelError(
             f"{folder / WEIGHTS_FILE}: does not hold this adapter's weights: {reason}"
         ) from error
@@ -230,7 +230,7 @@ def from_official(
     try:
         adapter.load_state_dict(renamed)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ModelError(f"{path}: not a published SUR-adapter: {reason}") from error
     _check_finite(adapter.state_dict(), str(path))
     return adapter.eval().requires_grad_(False)

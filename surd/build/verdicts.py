@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,14 @@ def compute(
 def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:
     """Part -> who is kept by the verdicts there are."""
     parts = workspace.parts("verdicts")
-    tables = at_once(parts, lambda part: workspace.read("verdicts", part, ["keep"]), TABLES)
+    tables = written(workspace, ["keep"])
     return {part: table["keep"].to_numpy() for part, table in zip(parts, tables, strict=True)}
+
+
+def written(workspace: Workspace, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The verdicts there are, one table a part."""
+    parts = workspace.parts("verdicts")
+    return at_once(parts, lambda part: workspace.read("verdicts", part, columns), TABLES)
 
 
 def changes(

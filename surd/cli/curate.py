@@ -81,13 +81,12 @@ def filter_(
     from surd.build.filter_history import remember, step_back
     from surd.build.needs import left_out, need_groups, not_scored
     from surd.build.run import open_recipe
-    from surd.build.verdicts import changes, compute, current, funnel
+    from surd.build.verdicts import changes, compute, current, funnel, written
     from surd.cli.running import run_stage, say_next
     from surd.recipe.load import override_recipe
     from surd.recipe.pipeline import params_of, stage_named
     from surd.store import manual
     from surd.store.manual import Decision
-    from surd.store.prefetch import TABLES, at_once
     from surd.store.workspace import Workspace
 
     start_lean()
@@ -144,8 +143,7 @@ def filter_(
     else:
         run_stage(folder, "filter", overrides, None, quiet=quiet)
         parts = workspace.parts("verdicts")
-        columns = ["keep", "reasons"]
-        tables = at_once(parts, lambda part: workspace.read("verdicts", part, columns), TABLES)
+        tables = written(workspace, ["keep", "reasons"])
     kept: list[Any] = []
     result = funnel(_noting(tables, kept))
     after = dict(zip(parts, kept, strict=True))

@@ -44,9 +44,9 @@ def described(content: bytes) -> dict[str, Any]:
     for place, file in enumerate(files):
         if not isinstance(file, dict):
             raise ValueError(f"files[{place}]: no object")
+        file.setdefault("written_as", file.get("name"))
         for key in ("name", "written_as"):
-            name = file.get(key, "" if key == "name" else file.get("name"))
-            if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            if not isinstance(file.get(key), str) or not _SHARD.fullmatch(file[key]):
                 raise ValueError(f"files[{place}].{key}: no name of a Parquet file in this folder")
         if not isinstance(file.get("split"), str):
             raise ValueError(f"files[{place}].split: no text")
@@ -111,7 +111,7 @@ def _finish_renaming(storage: Storage, left: list[str]) -> None:
 
 def put_in_place(storage: Storage, folder: str, said: Mapping[str, Any]) -> None:
     """Make ``folder`` the dataset, in place of the one there may be."""
-    moves = {file.get("written_as", file["name"]): file["name"] for file in said["files"]}
+    moves = {file["written_as"]: file["name"] for file in said["files"]}
     if not storage.is_local:
         _move_files(storage, folder, moves, said)
         return
@@ -153,7 +153,7 @@ def _retire(old: Path, final: Path) -> None:
 
 def _names_in(storage: Storage, folder: str) -> set[str]:
     """The files that a dataset's description calls its own, whole or not."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+    with contextlib.suppress(FileNotFoundError, ValueError):
         said = described(storage.read_bytes(f"{folder}/{DESCRIPTION}".lstrip("/")))
         names = (file[key] for file in said["files"] for key in ("name", "written_as"))
         return {*_TEXTS, *names}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from surd.dataset.atomic_folder import DESCRIPTION, FOLDER, described
 from surd.dataset.columns import EXTENSIONS, LATER, PUBLISHED
-from surd.errors import SurdError, WorkspaceError, command
+from surd.errors import SurdError, WorkspaceError, command, one_line
 from surd.store.storage import Storage
 
 _BATCH_ROWS = 100
@@ -161,9 +161,9 @@ def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
         if field.name in schema.names and not _is_alike(schema.field(field.name).type, field.type)
     ]
     if wrong:
-        type_ = " ".join(str(schema.field(wrong[0]).type).split())
+        type_ = one_line(schema.field(wrong[0]).type, 100)
         raise WorkspaceError(
-            f"{dataset.location}/{name}: {wrong[0]} is {type_[:100]}, not "
+            f"{dataset.location}/{name}: {wrong[0]} is {type_}, not "
             f"{PUBLISHED.field(wrong[0]).type}; publish it again with this version of surd"
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from surd.errors import SurdError, need_extra
+from surd.errors import SurdError, need_extra, one_line
 from surd.models.hub import loading, telling
 
 CLIP_IQA = "clip-iqa"
@@ -81,7 +81,7 @@ def _of_pyiqa(name: str, device: torch.device) -> Quality:
     try:
         metric = pyiqa.create_metric(name, device=device)
     except Exception as error:  # unknown names and failed downloads raise many kinds
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise SurdError(f"--quality {name}: pyiqa cannot create this metric: {reason}") from error
 
     @torch.inference_mode()
@@ -89,7 +89,7 @@ def _of_pyiqa(name: str, device: torch.device) -> Quality:
         try:
             return float(metric(_pixels(image).to(device)))
         except Exception as error:  # of whatever library the metric is from
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise SurdError(
                 f"--quality {name}: does not measure a single picture of {image.width} x "
                 f"{image.height} px: {reason}; use another metric, such as brisque, clipiqa or "

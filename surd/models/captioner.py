@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from surd.errors import ModelError
+from surd.errors import ModelError, one_line
 from surd.models.captions import Captioner, Proposal, Style, Wanted
 from surd.models.hub import loading
 from surd.models.quiet import hush
@@ -107,7 +107,7 @@ def _blip(found: str, device: torch.device, dtype: torch.dtype) -> Captioner:
         log.warning(
             "captioner %s: surd's own decoding does not work with transformers %s (%s); "
             "using its generate instead, which is slower and samples other captions",
-            *(found, __version__, " ".join(str(error).split())[:200]),
+            *(found, __version__, one_line(error)),
         )
         return load_image_text(found, device, dtype, None)
     return captioner

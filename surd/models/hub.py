@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from urllib.parse import urlsplit
 
-from surd.errors import ModelError
+from surd.errors import ModelError, one_line
 from surd.models.names import identity, resolve
 from surd.models.weights import damage_in
 
@@ -92,7 +92,7 @@ def _reason_in(what: str, error: Exception) -> str:
     while isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
     if isinstance(cause, ImportError):
-        said = " ".join(str(cause).split())[:300] or "a library cannot be imported"
+        said = one_line(cause, 300) or "a library cannot be imported"
         return f"{said}; run: surd doctor"
     kind = re.match(r"Unrecognized configuration class <class '[\w.]*\.(\w+)Config'>", text)
     return f"a {kind[1]} is no {what}" if kind else text[:300]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from surd.errors import SourceError
+from surd.errors import SourceError, one_line
 from surd.sources.record import SourceParams
 from surd.sources.sidecar import (
     CAPTION_KEYS,
@@ -118,7 +118,7 @@ def is_caption(params: ColumnParams, columns: Mapping[str, str]) -> bool:
 def listed(names: Sequence[str]) -> str:
     """Names for a message of one line, not too many of them, and none too long."""
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return (", ".join(" ".join(name.split())[:40] for name in names[:20]) or "none") + more
+    return (", ".join(one_line(name, 40) for name in names[:20]) or "none") + more
 
 
 def cell(columns: Mapping[str, str], row: Mapping[str, Any], purpose: str) -> Any:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from surd.errors import SourceError
+from surd.errors import SourceError, one_line
 from surd.sources.paging import Numbered, paged, position
 from surd.sources.record import Page, Record, Seen, SourceParams
 from surd.sources.table_rows import batch_rows, parquet_batches, parquet_schema
@@ -110,8 +110,8 @@ def _checked_columns(path: Path | str) -> list[str]:
     if missing:
         raise SourceError(f"{path}: not DiffusionDB's metadata: no column {', '.join(missing)}")
     if not pa.types.is_integer(schema.field("part_id").type):
-        type_ = " ".join(str(schema.field("part_id").type).split())
-        raise SourceError(f"{path}: part_id is {type_[:100]}, not an integer")
+        type_ = one_line(schema.field("part_id").type, 100)
+        raise SourceError(f"{path}: part_id is {type_}, not an integer")
     return [*NEEDED, *(name for name in OTHERS if name in schema.names)]
 
 

@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surd.errors import SourceError
+from surd.errors import SourceError, one_line
 from surd.files.parquet_pages import BombError, Group, check_group, check_rows, read_groups
 from surd.files.text_encoding import encoding_of
 from surd.files.text_rows import (
@@ -258,9 +258,9 @@ def parquet_schema(path: Path | str) -> pa.Schema:
         return pq.read_schema(parquet_source(path))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and (error.errno is not None or _is_url(path)):
-            why = f"cannot be read: {error.strerror or _line(error)}"
+            why = f"cannot be read: {error.strerror or one_line(error)}"
         else:
-            why = f"not a Parquet file ({_line(error)}); copy it again"
+            why = f"not a Parquet file ({one_line(error)}); copy it again"
         raise SourceError(f"{path}: {why}") from error
 
 
@@ -311,7 +311,7 @@ def parquet_batches(
                     number += batch.num_rows
             except (pa.ArrowException, OSError, BombError) as error:
                 raise SourceError(
-                    f"{path}: row group {group} is damaged ({_line(error)}); copy the file again"
+                    f"{path}: row group {group} is damaged ({one_line(error)}); copy the file again"
                 ) from error
 
 
@@ -329,10 +329,6 @@ def parquet_groups(path: Path | str, metadata: pq.FileMetaData) -> list[Group]:
 
 def _damaged(path: Path | str, error: BombError) -> SourceError:
     return SourceError(f"{path}: damaged ({error}); copy the file again")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def batch_rows(batch: pa.RecordBatch, first: int) -> Rows:

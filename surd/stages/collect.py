@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from surd.errors import SourceError, SurdError
+from surd.errors import SourceError, SurdError, one_line
 from surd.progress import Tick
 from surd.sources.kinds import SOURCES, is_local
 from surd.sources.record import Record, Seen, SourceParams, sample_id
@@ -149,7 +149,7 @@ def _read(
         raise error
     except Exception as error:  # a fault of surd's in a hostile source must not end the others
         log.debug("%s", filler.state.kind, exc_info=True)
-        told = " ".join(str(error).split())[:200]
+        told = one_line(error)
         problem = f"{filler.state.kind}: {type(error).__name__}: {told}".rstrip(": ")
     except KeyboardInterrupt:
         filler.save()

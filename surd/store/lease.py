@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, one_line
 from surd.store.processes import has_ended, own_name
 from surd.store.storage import Storage
 from surd.untrusted import parse_json
@@ -127,7 +127,7 @@ def _refusal(storage: Storage, name: str, found: Mapping[str, Any]) -> Workspace
 
 def _who(found: Mapping[str, Any]) -> str:
     """The holder of a lease, whose words may be anybody's."""
-    return " ".join(f"pid {found.get('pid')} on {found.get('host')}".split())[:200]
+    return one_line(f"pid {found.get('pid')} on {found.get('host')}")
 
 
 def _is_void(found: Mapping[str, Any]) -> bool:

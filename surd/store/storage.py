@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from surd.errors import WorkspaceError
+from surd.errors import WorkspaceError, one_line
 from surd.store.processes import has_ended, own_name
 from surd.untrusted import open_regular
 
@@ -303,7 +303,7 @@ def _remove_of_ended_processes() -> None:
 def reason_of(error: BaseException) -> str:
     """Why, on one line, in the system's words where it gave a number."""
     number = _errno(error)
-    return os.strerror(number) if number else " ".join(str(error).split())[:200]
+    return os.strerror(number) if number else one_line(error)
 
 
 def _errno(error: BaseException) -> int | None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic import Field as ModelField
 from pydantic_core import PydanticSerializationError
 
-from surd.errors import WorkspaceError, command
+from surd.errors import WorkspaceError, command, one_line
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, ChecksumError, check_body, read_footer
 from surd.store.column_ranges import with_columns
 from surd.store.lease import lease, share
@@ -170,7 +170,7 @@ class Workspace:
             raise WorkspaceError(f"{self.location}/{MANIFEST}: {error.strerror}") from error
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise WorkspaceError(
-                f"{self.location}: workspace format {_shortly(version)}, but this surd reads "
+                f"{self.location}: workspace format {one_line(version, 100)}, but this surd reads "
                 f"formats up to {FORMAT_VERSION}; upgrade with: pip install -U surd"
             )
         try:
@@ -183,7 +183,7 @@ class Workspace:
             ) from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = _shortly(".".join(map(str, first["loc"])))
+            where = one_line(".".join(map(str, first["loc"])), 100)
             raise WorkspaceError(
                 f"{self.location}/{MANIFEST}: {where}: {first['msg']}; {self._anew()}"
             ) from error
@@ -470,11 +470,6 @@ class Workspace:
             if made and not self.has_manifest():
                 _remove_if_empty(folder, made)
             lock.release()
-
-
-def _shortly(written: Any) -> str:
-    """What a file says, on one line."""
-    return " ".join(str(written).split())[:100]
 
 
 def _check_info(info: PartInfo) -> None:

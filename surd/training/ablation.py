@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from surd.errors import RecipeError, SurdError
+from surd.errors import RecipeError, SurdError, one_line
 from surd.evaluate.earlier import keep_earlier
 from surd.evaluate.measures import Measured, row_of
 from surd.evaluate.results import Row
@@ -55,7 +55,7 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file of variants") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise RecipeError(f"{path}: cannot be read: {reason}") from error
     raw = read_yaml(text, f"{path}: cannot be read")
     if not isinstance(raw, dict) or not all(isinstance(v, dict) for v in raw.values()):

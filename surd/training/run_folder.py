@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from surd.adapter.files import CONFIG_FILE, read_config, save
-from surd.errors import ModelError, SurdError, WorkspaceError
+from surd.errors import ModelError, SurdError, WorkspaceError, one_line
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.store.storage import fsync, give_mode, reason_of
 from surd.training.logs import LOG_FILE, read_log
@@ -162,7 +162,7 @@ def _load(accelerator: Any, path: Path) -> str | None:
     try:
         accelerator.load_state(str(path / "state"))
     except Exception as error:  # unpickling raises whatever the file makes it
-        why = " ".join(str(error).split())[:100] or type(error).__name__
+        why = one_line(error, 100) or type(error).__name__
     good = accelerator.gather(torch.tensor([why is None], device=accelerator.device))
     return None if good.all() else why or "on another process"
 

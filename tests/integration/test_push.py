@@ -469,10 +469,11 @@ def test_a_description_that_names_other_files_is_refused(
         said["files"][0]["name"] = name
         path.write_text(json.dumps(said))
         refused(surd("push", workspace, "--repo", REPO), "files[0].name: no name of a Parquet file")
-    said = json.loads(whole)
-    said["files"][0]["sha256"] = "x"
-    path.write_text(json.dumps(said))
-    refused(surd("push", workspace, "--repo", REPO), "has no sha256 of")
+    for odd in ({"sha256": "x"}, {"name": "evil.parquet"}):
+        said = json.loads(whole)
+        said["files"][0] |= odd
+        path.write_text(json.dumps(said))
+        refused(surd("push", workspace, "--repo", REPO), "no sha256 that surd writes")
     for text in (whole.replace('"files": [', '"files": [1, '), whole[:100], "[]", "{}"):
         path.write_text(text)
         refused(surd("push", workspace, "--repo", REPO), "surd-dataset.json", "publish")

@@ -112,9 +112,10 @@ def _dataset(folder: Path, *, is_workspace: bool) -> Contents:
 
 def _shard(folder: Path, said: Any) -> File:
     name, size, digest = said["name"], said["bytes"], said.get("sha256")
-    if not re.fullmatch("[0-9a-f]{64}", str(digest)):
+    if not (_SHARD.fullmatch(name) and re.fullmatch("[0-9a-f]{64}", str(digest))):
         raise SurdError(
-            f"{folder / DESCRIPTION}: has no sha256 of {name}; delete it and run surd publish again"
+            f"{folder / DESCRIPTION}: {name} has no name or no sha256 that surd writes; delete it "
+            "and run surd publish again"
         )
     there = _size(folder / name, "run surd publish again")
     if there != size:

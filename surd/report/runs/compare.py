@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from surd.errors import SurdError, command
+from surd.errors import SurdError, command, one_line
 from surd.evaluate.answers import is_right
 from surd.evaluate.pictures import find_picture
 from surd.files.contact_sheet import contact_sheet
@@ -119,7 +119,7 @@ def read_pairs(path: Path) -> list[Pair]:
     try:
         rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
     except (OSError, KeyError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise SurdError(f"{path}: cannot be read: {reason}; run surd evaluate again") from error
     sides: dict[tuple[str, str, int], dict[str, Side]] = {}
     for row in rows:
