@@ -53,26 +53,35 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
     samples = kept = by_hand = 0
     all_, only = Counter[str](), Counter[str]()
     thresholds: dict[str, tuple[float | None, str | None]] = {}
-    for table in tables:
-        samples += table.num_rows
-        kept += pc.sum(table["keep"]).as_py() or 0
-        kept_here = table["keep"].combine_chunks()
-        reasons = table["reasons"].combine_chunks()
-        others = pc.greater(pc.list_value_length(reasons), 1)  # than the decision itself
-        by_hand += pc.sum(pc.and_(kept_here, others)).as_py() or 0
-        reasons = reasons.filter(pc.invert(kept_here))
-        flat = reasons.flatten()
-        names = flat.field("reason")
-        lonely = reasons.filter(pc.equal(pc.list_value_length(reasons), 1))
-        all_.update(_counts(names))
-        only.update(_counts(lonely.flatten().field("reason")))
-        for name in set(all_) - set(thresholds):
-            first = pc.index(names, name).as_py()
-            number = flat.field("threshold")[first].as_py()
-            why = flat.field("detail")[first].as_py() if number is not None else None
-            thresholds[name] = number, why
+    for part in at_once(tables, _funnel_of_part, TABLES):
+        samples += part.samples
+        kept += part.kept
+        by_hand += part.kept_by_hand
+        for one in part.dropped:
+            all_[one.reason] += one.samples
+            only[one.reason] += one.only
+            thresholds.setdefault(one.reason, (one.threshold, one.why))
     dropped = [Dropped(name, n, only[name], *thresholds[name]) for name, n in all_.most_common()]
     return Funnel(samples, kept, by_hand, dropped)
+
+
+def _funnel_of_part(table: pa.Table) -> Funnel:
+    kept = table["keep"].combine_chunks()
+    reasons = table["reasons"].combine_chunks()
+    others = pc.greater(pc.list_value_length(reasons), 1)  # than the decision itself
+    by_hand = pc.sum(pc.and_(kept, others)).as_py() or 0
+    reasons = reasons.filter(pc.invert(kept))
+    flat = reasons.flatten()
+    names = flat.field("reason")
+    lonely = reasons.filter(pc.equal(pc.list_value_length(reasons), 1))
+    only = _counts(lonely.flatten().field("reason"))
+    dropped = []
+    for name, count in _counts(names).items():
+        first = pc.index(names, name).as_py()
+        number = flat.field("threshold")[first].as_py()
+        why = flat.field("detail")[first].as_py() if number is not None else None
+        dropped.append(Dropped(name, count, only.get(name, 0), number, why))
+    return Funnel(table.num_rows, pc.sum(kept).as_py() or 0, by_hand, dropped)
 
 
 def _counts(names: pa.Array) -> dict[str, int]:

@@ -141,12 +141,10 @@ def _print_dropped(folder: str, summary: Any) -> None:
     """Why most samples are dropped, and where there is more."""
     if summary.stage != "filter" or not summary.counts.get("drop"):
         return
-    from surd.build.verdicts import funnel
+    from surd.build.verdicts import funnel, written
     from surd.store.workspace import Workspace
 
-    workspace = Workspace(folder)
-    parts = workspace.parts("verdicts")
-    dropped = funnel(workspace.read("verdicts", p, ["keep", "reasons"]) for p in parts).dropped
+    dropped = funnel(written(Workspace(folder), ["keep", "reasons"])).dropped
     reasons = [f"{one.samples:,} {one.reason}" for one in dropped[:_REASONS]]
     if len(dropped) > _REASONS:
         reasons.append("...")

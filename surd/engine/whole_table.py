@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+import os
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -11,12 +11,13 @@ from surd.engine.parts import PartResult, StageError, count_statuses
 from surd.engine.plan import PartState
 from surd.params import Params
 from surd.progress import Tick
-from surd.stages.base import Stage, WholeTable, part_fingerprint, settings_fingerprint
+from surd.stages.base import OfPart, Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.store import gone, manual
 from surd.store.aligned import read_aligned, side_by_side
 from surd.store.prefetch import TABLES, at_once
 from surd.store.workspace import Workspace
 
+_READERS = max(TABLES, os.cpu_count() or 1)
 _WRITERS = 4
 """Parts that are written at once; a disk that is told to sync lets each of them wait."""
 
@@ -41,7 +42,7 @@ def compute_table(
         counts = count_statuses(table)
         inputs = {group: d for group, d in (job.inputs or {}).items() if group != manual.GROUP}
         inputs |= manual.inputs(decisions)  # those that were read, should some have come since
-        with workspace.writing_part(stage.group, part, stage.schema) as writer:
+        with workspace.writing_part(stage.group, part, stage.schema, job.rows) as writer:
             writer.write(table)
             writer.describe(
                 fingerprint=part_fingerprint(settings, inputs),
@@ -58,17 +59,19 @@ def compute_table(
 
 
 def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions) -> WholeTable:
-    """The function that streams all parts to a stage, as often as it likes."""
+    """All parts, for a stage to go through."""
     parts = workspace.parts("samples")
     absent = gone.read(workspace) if stage.by_hand else frozenset()
 
-    def whole() -> Iterator[pa.Table]:
-        read = partial(read_part, workspace, stage)
-        for table in at_once(parts, read, TABLES):
-            if stage.by_hand:
-                table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
-                table = table.append_column(gone.REASON, gone.column(table["id"], absent))
-            yield table
+    def table_of(part: int) -> pa.Table:
+        table = read_part(workspace, stage, part)
+        if stage.by_hand:
+            table = table.append_column(manual.GROUP, manual.column(table["id"], decisions))
+            table = table.append_column(gone.REASON, gone.column(table["id"], absent))
+        return table
+
+    def whole(of_part: Callable[[pa.Table], OfPart]) -> Iterator[OfPart]:
+        return at_once(parts, lambda part: of_part(table_of(part)), _READERS)
 
     return whole
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +30,20 @@ class Batch:
     same_settings: bool = False
 
 
+OfPart = TypeVar("OfPart")
+
 StageFunction = Callable[[Iterable[Batch]], Iterator[pa.Table]]
 """Takes batches, yields tables: the same rows in the same order, however they are cut."""
 
 
-WholeTable = Callable[[], Iterator[pa.Table]]
-"""Each call reads every part again: one table a part, in order, with ``id`` and what is read."""
+class WholeTable(Protocol):
+    """All parts, to be gone through as often as a stage likes."""
+
+    def __call__(self, of_part: Callable[[pa.Table], OfPart], /) -> Iterator[OfPart]:
+        """Read every part again, and yield what ``of_part`` makes of each, in order. It is called
+        in threads, with a table that has ``id`` and what the stage reads."""
+
+
 TableFunction = Callable[[WholeTable], Iterator[pa.Table]]
 """Takes all parts at once, yields one table a part: the same rows in the same order."""
 

@@ -41,15 +41,23 @@ def read_aligned(
     """
     tables: dict[str, pa.Table] = {}
     ids: pa.ChunkedArray | None = None
-    for group, names in columns.items():
+    first = next(iter(columns))
+    for group, asked in columns.items():
+        names = [name for name in asked if name != "id"]
         if there is not None and part not in there.get(group, ()) and ids is not None:
             tables[group] = _nulls(group, names, ids)
             continue
-        table = workspace.read(group, part, ["id", *(name for name in names if name != "id")])
+        if ids is not None and _say_the_same(workspace, part, first, group):
+            table = workspace.read(group, part, names) if names else pa.table({"id": ids})
+            if len(table) == len(ids):  # else it was replaced meanwhile
+                id_ = tables[first].schema.field("id")
+                tables[group] = table.select(names).add_column(0, id_, ids)
+                continue
+        table = workspace.read(group, part, ["id", *names])
         if ids is None:
             ids = table["id"]
         elif not _same_samples(table["id"], ids, shorter=there is not None):
-            raise _other_samples(workspace, group, part, next(iter(columns)))
+            raise _other_samples(workspace, group, part, first)
         elif len(table) < len(ids):
             rest = _nulls(group, names, ids.slice(len(table)))
             table = pa.concat_tables([table, rest], promote_options="permissive")
@@ -149,6 +157,16 @@ def read_row(
             raise _other_samples(reader, group, part, next(iter(columns)))
         found[group] = values
     return found
+
+
+def _say_the_same(workspace: Workspace, part: int, *groups: str) -> bool:
+    """Whether the footers say that the groups have the same ids, so that one need not read them
+    again; of a remote store each look would be a request."""
+    if not workspace.storage.is_local:
+        return False
+    infos = [workspace.part_info(group, part) for group in groups]
+    said = {info.ids if info else "" for info in infos}
+    return len(said) == 1 and said != {""}
 
 
 def _same_samples(ids: pa.ChunkedArray, expected: pa.ChunkedArray, *, shorter: bool) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surd.untrusted import parse_json
+
 FOOTER_KEY = b"surd"
 """Under which a part's Parquet footer describes it."""
 ROW_KEYS = b"surd.row_keys"
@@ -76,12 +78,41 @@ def read_footer(file: BinaryIO) -> pq.FileMetaData:
 
     Raises ChecksumError, OSError, or what Arrow raises.
     """
+    return _parsed(_checked(file))
+
+
+def read_description(file: BinaryIO) -> dict[str, Any]:
+    """What the footer of a part says under FOOTER_KEY, and how many ``rows`` it has.
+
+    Of a sealed file it is read where it stands: Parquet's reader goes through what is said of
+    every column chunk first, which takes ten times as long.
+
+    Raises as :func:`read_footer`, and KeyError, TypeError or ValueError where a footer says
+    nothing of that kind.
+    """
+    footer = _checked(file)
+    _, own = _places(footer)
+    if own:
+        start = own - 9 - len(_OPENING) - 1  # of the object, whose first key that is
+        said = parse_json(footer[start : footer.find(b"\0", start)])  # Thrift's end of a struct
+        if "rows" in said:
+            return dict(said)
+    parquet = _parsed(footer)  # of an earlier version
+    return {**parse_json((parquet.metadata or {})[FOOTER_KEY]), "rows": parquet.num_rows}
+
+
+def _checked(file: BinaryIO) -> bytes:
+    """The footer. Raises ChecksumError where it is not what was written, if it was sealed."""
     footer, _ = _footer(file)
     _, own = _places(footer)
     if own:
         blank = footer[:own] + b"0" * 8 + footer[own + 8 :]
         if footer[own : own + 8] != _hex(zlib.crc32(blank)):
             raise ChecksumError("the footer's checksum does not match")
+    return footer
+
+
+def _parsed(footer: bytes) -> pq.FileMetaData:
     end = len(footer).to_bytes(4, "little") + _MAGIC
     return pq.read_metadata(pa.BufferReader(_MAGIC + footer + end))
 

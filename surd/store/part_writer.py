@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
 from surd.store.schema import FILE_ROWS, ROWS
 from surd.store.storage import fsync
 
+_BUFFER_BYTES = 1 << 17
+"""Of what Arrow writes in many small pieces, each of which would wait for Python's lock."""
 _FILE_PAGE_BYTES = 1 << 16
 """Of columns of files: nearly every file is a page of its own. Pages are copied and summed several
 times while they are written, which is cheap as long as they fit the processor's cache."""
@@ -40,21 +43,25 @@ class PartWriter:
         self._schema = schema
         self._pending: list[pa.Table] = []
         self._hash = hashlib.blake2b(digest_size=16)
+        self._ids: list[pa.Table] = []
         self._header: dict[str, Any] = {}
         self._row_keys: npt.NDArray[np.uint64] | None = None
         small = [f for f in schema if not pa.types.is_large_binary(f.type)]
         self._small = [f.name for f in small]
         holds_files = len(small) < len(schema)
-        self._row_group_rows = row_group_rows or (FILE_ROWS if holds_files else ROWS)
+        usual = FILE_ROWS if holds_files else ROWS
+        self._row_group_rows = row_group_rows or usual
+        self._digest_rows = min(self._row_group_rows, usual)
         in_file = vectors.stored_schema(schema)
         leaves = [leaf for f in in_file for leaf in _leaves(f.name, f.type)]
         repetitive = [leaf for leaf, type_ in leaves if not _is_bytes(type_)]
         texts = [leaf for leaf, type_ in leaves if pa.types.is_string(type_) and leaf != "id"]
         codec = "snappy" if holds_files else "zstd"  # of which each reader is costly to set up
         self._file = Summed(path)
+        self._stream = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _BUFFER_BYTES)
         self._finished = False
         self._writer = pq.ParquetWriter(
-            self._file,
+            self._stream,
             in_file,
             compression=dict.fromkeys(repetitive, codec),  # neither images nor vectors shrink
             use_dictionary=[] if holds_files else texts,
@@ -100,7 +107,13 @@ class PartWriter:
         if any(t.num_rows for t in self._pending) or self.rows == 0:
             self._flush(self._row_group_rows)
         self._check_sync()
-        header = self._header | {"digest": self.digest, "crc32": unsealed(self._file.crc)}
+        self._stream.flush()
+        header = self._header | {
+            "rows": self.rows,
+            "ids": self._digest_of_ids(),
+            "digest": self.digest,
+            "crc32": unsealed(self._file.crc),
+        }
         about = {FOOTER_KEY: json.dumps(header, sort_keys=True).encode()}
         if self._row_keys is not None:
             about[ROW_KEYS] = base64.b64encode(self._row_keys.astype("<u8").tobytes())
@@ -111,6 +124,7 @@ class PartWriter:
         """Close the file, finished or not."""
         try:
             self._writer.close()
+            self._stream.close()
         finally:
             self._file.close()
             self._sync_thread.shutdown()
@@ -122,11 +136,26 @@ class PartWriter:
         group = joined.slice(0, rows).combine_chunks()
         rest = joined.slice(rows)
         self._pending = [rest] if rest.num_rows else []
-        for name in self._small:
-            for content in _canonical(group[name].combine_chunks()):
-                self._hash.update(content)
+        _digest(self._hash, group.select(self._small), self._digest_rows)
+        if "id" in group.column_names:
+            self._ids.append(group.select(["id"]))
+        self._sync()
         self._writer.write_table(vectors.stored(group), row_group_size=rows)
-        if self._syncing is None or self._syncing.done():
+
+    def _digest_of_ids(self) -> str:
+        """The same for all groups, whatever the size of their row groups; empty without ids."""
+        if not self._ids:
+            return ""
+        ids = pa.concat_tables(self._ids)
+        digest = hashlib.blake2b(digest_size=16)
+        _digest(digest, ids, max(1, len(ids)))
+        return digest.hexdigest()
+
+    def _sync(self) -> None:
+        """Begin to sync the row groups so far, if there are any; the last one is synced with the
+        footer."""
+        self._stream.flush()
+        if self._file.crc and (self._syncing is None or self._syncing.done()):
             self._check_sync()
             self._file.flush()
             self._syncing = self._sync_thread.submit(fsync, self._path)
@@ -157,30 +186,51 @@ def _is_list(type_: pa.DataType) -> bool:
     return bool(pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_))
 
 
-def _canonical(column: pa.Array) -> Iterator[bytes]:
-    """Bytes equal for equal rows.
+def _digest(digest: hashlib.blake2b, table: pa.Table, rows: int) -> None:
+    """Add a table's content, so many rows at a time, by their columns."""
+    bounds = np.minimum(np.arange(0, len(table) + rows, rows), len(table))
+    columns = (column.combine_chunks() for column in table.columns)
+    pieces = [piece for column in columns for piece in _canonical(column, bounds)]
+    for some in zip(*pieces, strict=True):
+        digest.update(b"".join(some))
+
+
+def _canonical(column: pa.Array, bounds: npt.NDArray[np.int64]) -> Iterator[list[bytes]]:
+    """Bytes equal for equal rows, piece by piece, each cut at the rows ``bounds`` ``[k + 1]``.
 
     Arrow's own buffers will not do: padding, unused bits and slots of nulls may differ.
     """
-    yield column.is_null().to_numpy(zero_copy_only=False).tobytes()
+    is_null = column.is_null().to_numpy(zero_copy_only=False)
+    yield _cut(is_null, bounds)
     kind = column.type
     if pa.types.is_struct(kind):
         for field in column.flatten():
-            yield from _canonical(field)
+            yield from _canonical(field, bounds)
     elif _is_list(kind):
-        yield _lengths(pc.list_value_length(column))
-        yield from _canonical(column.flatten())
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+        yield _cut(lengths, bounds)
+        yield from _canonical(column.flatten(), _ends(lengths)[bounds])
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        yield _lengths(pc.binary_length(column))
-        text = pc.cast(column.drop_null(), pa.large_binary())
-        if len(text):
-            _, offsets, data = text.buffers()
-            bounds = np.frombuffer(offsets, np.int64)
-            yield data[bounds[text.offset] : bounds[text.offset + len(text)]] if data else b""
+        lengths = pc.binary_length(column).fill_null(0).to_numpy()
+        yield _cut(lengths, bounds)
+        yield _cut(_characters(column), _ends(lengths)[bounds])
     else:
-        yield column.drop_null().to_numpy(zero_copy_only=False).tobytes()
+        there = column.drop_null().to_numpy(zero_copy_only=False)
+        yield _cut(there, _ends(~is_null)[bounds])
 
 
-def _lengths(lengths: pa.Array) -> bytes:
-    content: bytes = lengths.fill_null(0).to_numpy().tobytes()
-    return content
+def _characters(column: pa.Array) -> npt.NDArray[np.uint8]:
+    text = pc.cast(column.drop_null(), pa.large_binary())
+    _, offsets, data = text.buffers()
+    if not len(text) or not data:
+        return np.zeros(0, np.uint8)
+    first, last = np.frombuffer(offsets, np.int64)[[text.offset, text.offset + len(text)]]
+    return np.frombuffer(data, np.uint8)[first:last]
+
+
+def _ends(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _cut(values: npt.NDArray[Any], bounds: npt.NDArray[np.int64]) -> list[bytes]:
+    return [values[start:end].tobytes() for start, end in pairwise(bounds.tolist())]

@@ -6,10 +6,10 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,13 @@ from pydantic import Field as ModelField
 from pydantic_core import PydanticSerializationError
 
 from surd.errors import WorkspaceError, command, one_line
-from surd.store.checksums import FOOTER_KEY, ROW_KEYS, ChecksumError, check_body, read_footer
+from surd.store.checksums import (
+    ROW_KEYS,
+    ChecksumError,
+    check_body,
+    read_description,
+    read_footer,
+)
 from surd.store.column_ranges import with_columns
 from surd.store.lease import lease, share
 from surd.store.part_writer import PartWriter
@@ -35,6 +41,7 @@ MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
 _READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
 _DAMAGED = ".damaged.txt"
+Looked = TypeVar("Looked")
 _PART_NAME = re.compile(r"part-([0-9]{5}|[1-9][0-9]{5,8})(\..*)", re.DOTALL)
 
 
@@ -129,6 +136,9 @@ class PartInfo:
     """For samples: the collector's state."""
     crc32: str = ""
     """Of the bytes before the footer and of the footer; see surd.store.checksums."""
+    ids: str = ""
+    """Digest of the column ``id``: parts with the same have the same samples in the same order.
+    Empty in parts of earlier versions."""
 
 
 class Workspace:
@@ -217,14 +227,11 @@ class Workspace:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            with self._opened(group, part) as (_, footer):
-                pass
+            with self._opened(group, part, read_description) as (_, said):
+                info = PartInfo(**said)
+            _check_info(info)
         except MissingPartError:
             return None
-        try:
-            said = parse_json((footer.metadata or {})[FOOTER_KEY])
-            info = PartInfo(rows=footer.num_rows, **said)
-            _check_info(info)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise self._damaged(group, part, "its footer was not written by surd") from error
         if stamp is not None:
@@ -316,8 +323,10 @@ class Workspace:
     def verify(self, group: str, part: int) -> None:
         """Read all bytes of a part. Raises WorkspaceError when it is missing or damaged."""
         info = self.part_info(group, part)
-        with self._opened(group, part) as (file, _):
+        with self._opened(group, part, read_footer) as (file, footer):
             check_body(file)
+            if info is not None and info.rows != footer.num_rows:
+                raise ChecksumError("it has other rows than it says")
         if info is not None and not info.crc32:  # of an earlier version: pages have checksums
             for _ in self.read_batches(group, part, None, 64):
                 pass
@@ -346,7 +355,7 @@ class Workspace:
     ) -> Iterator[pq.ParquetFile]:
         """The part; of a remote one, all of the columns ``at_once`` are fetched before."""
         source: Any = self.storage.path(part_name(group, part))
-        with self._opened(group, part) as (file, footer):
+        with self._opened(group, part, read_footer) as (file, footer):
             if not self.storage.is_local:
                 fs = self.storage.fs
                 source = with_columns(fs, source, file, footer, at_once) if at_once else file
@@ -356,14 +365,16 @@ class Workspace:
                 yield parquet
 
     @contextlib.contextmanager
-    def _opened(self, group: str, part: int) -> Iterator[tuple[BinaryIO, pq.FileMetaData]]:
-        """The file and its footer; what is wrong with it becomes a WorkspaceError, and damage that
-        the footer does not show is noted."""
+    def _opened(
+        self, group: str, part: int, look: Callable[[BinaryIO], Looked]
+    ) -> Iterator[tuple[BinaryIO, Looked]]:
+        """The file and what is read of its footer; what is wrong with it becomes a WorkspaceError,
+        and damage that the footer does not show is noted."""
         name = part_name(group, part)
-        footer: pq.FileMetaData | None = None
+        footer: Looked | None = None
         try:
             with self.storage.open_binary(name) as file:
-                footer = read_footer(file)
+                footer = look(file)
                 yield file, footer
         except FileNotFoundError as error:
             raise MissingPartError(f"{self.location}/{name}: missing") from error
@@ -474,10 +485,13 @@ class Workspace:
 
 def _check_info(info: PartInfo) -> None:
     """Raises TypeError or AttributeError where a footer's words are not of the kind they should."""
-    texts = (info.fingerprint, info.digest, info.settings, info.crc32, *info.inputs.values())
+    own = (info.fingerprint, info.digest, info.settings, info.crc32, info.ids)
+    texts = (*own, *info.inputs.values())
     counts, about = info.extra.get("counts", {}), info.extra.get("llm", {})
     if not all(isinstance(text, str) for text in texts) or not isinstance(about, dict):
         raise TypeError("a text or an object is none")
+    if not isinstance(info.rows, int) or info.rows < 0:
+        raise TypeError("the number of rows is none")
     if not all(isinstance(count, int) for count in counts.values()):
         raise TypeError("a count is no number")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from support_publish import make_workspace, sample, samples, write_group
 
@@ -22,6 +23,7 @@ from surd.store.aligned import (
     read_row,
     side_by_side,
 )
+from surd.store.part_writer import PartWriter
 from surd.store.workspace import DamagedPartError, MissingPartError, Workspace
 from surd.training.sentences import sentences_of
 from surd.view.index import load
@@ -53,6 +55,31 @@ def test_samples_that_a_stage_has_not_come_to_are_null_or_refused_as_was_asked(
     assert found["clip"]["simple_prompt"].to_pylist() == ["the red cup 0", "the red cup 1", None]
     with pytest.raises(DamagedPartError, match=r"clip/part-00000.*its samples are not those"):
         read_aligned(workspace, 0, TWO)
+
+
+def test_ids_are_read_once_where_the_footers_say_they_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(3)])
+    before = read_aligned(workspace, 0, TWO | {"images": ()})
+    asked: list[list[str]] = []
+    read = Workspace.read
+
+    def reading(self: Workspace, group: str, part: int, columns: list[str]) -> pa.Table:
+        asked.append(columns)
+        return read(self, group, part, columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "read", reading)
+        assert read_aligned(workspace, 0, TWO | {"images": ()}) == before
+    assert asked == [["id", "prompt"], ["simple_prompt"]]
+
+    monkeypatch.setattr(PartWriter, "_digest_of_ids", lambda _: "")  # as of an earlier version
+    write_group(workspace, "samples", 0, samples(3))
+    monkeypatch.setattr(Workspace, "read", reading)
+    asked.clear()
+    assert read_aligned(workspace, 0, TWO | {"images": ()}) == before
+    assert asked == [["id", "prompt"], ["id", "simple_prompt"], ["id"]]
 
 
 def test_batches_of_other_samples_are_refused_also_where_one_group_ends_early(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from surd.build.verdicts import Dropped, changes, funnel
-from surd.stages.base import settings_fingerprint
+from surd.stages.base import WholeTable, settings_fingerprint
 from surd.stages.filter.params import FilterParams, WithRequired
 from surd.stages.filter.rules import LABELS, REASONS
 from surd.stages.filter.stage import STAGE, judge
@@ -80,11 +79,12 @@ def table(*rows: dict[str, Any], first: int = 0) -> pa.Table:
     )
 
 
-def verdicts(params: FilterParams, *tables: pa.Table) -> list[dict[str, Any]]:
-    def whole() -> Iterator[pa.Table]:
-        return iter(tables)
+def whole(*tables: pa.Table) -> WholeTable:
+    return lambda of_part: map(of_part, tables)
 
-    judged = list(judge(whole, params))
+
+def verdicts(params: FilterParams, *tables: pa.Table) -> list[dict[str, Any]]:
+    judged = list(judge(whole(*tables), params))
     assert [t.num_rows for t in judged] == [t.num_rows for t in tables]
     assert all(t.schema == STAGE.schema for t in judged)
     return [row for t in judged for row in t.to_pylist()]
@@ -338,7 +338,7 @@ def test_a_quantile_is_taken_over_all_parts_and_the_number_recorded():
 
 def test_auto_tells_in_verdicts_and_funnel_how_it_came_to_its_number():
     rows = table(*({"cos_complex": 0.1 + 0.001 * i + 0.2 * (i >= 20)} for i in range(120)))
-    judged = list(judge(lambda: iter([rows]), only(complex_threshold="auto")))
+    judged = list(judge(whole(rows), only(complex_threshold="auto")))
     (dropped,) = funnel(judged).dropped
     assert (dropped.reason, dropped.samples) == ("complex_threshold", 20)
     assert 0.119 < dropped.threshold < 0.32
@@ -415,7 +415,7 @@ def test_within_a_cap_what_is_kept_by_hand_comes_first_and_what_is_dropped_leave
 def test_the_funnel_tells_what_was_kept_by_hand_in_spite_of_a_filter():
     bad = {"cos_simple": 0.1, "manual": "keep"}
     rows = table({}, bad, {"manual": "keep"}, {"manual": "drop"})
-    found = funnel(judge(lambda: iter([rows]), only(clip_threshold=0.28)))
+    found = funnel(judge(whole(rows), only(clip_threshold=0.28)))
     assert (found.samples, found.kept, found.kept_by_hand) == (4, 3, 1)
     assert found.dropped == [Dropped("manual", 1, 1, None)]
 
@@ -429,7 +429,7 @@ def test_the_funnel_counts_samples_and_reasons_across_parts():
     params = only(clip_threshold=0.28, min_side=256)
     bad = {"cos_simple": 0.1}
     tables = [table({}, bad), table({**bad, "width": 9}, first=2), table(first=3)]
-    found = funnel(judge(lambda: iter(tables), params))
+    found = funnel(judge(whole(*tables), params))
     assert (found.samples, found.kept) == (3, 1)
     assert found.dropped == [
         Dropped("clip_threshold", 2, 1, 0.28),

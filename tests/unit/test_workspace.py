@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surd.errors import WorkspaceError
-from surd.store.checksums import FOOTER_KEY, ROW_KEYS
+from surd.store import checksums
+from surd.store.checksums import FOOTER_KEY, ROW_KEYS, unsealed
+from surd.store.part_writer import PartWriter
 from surd.store.storage import Storage
 from surd.store.workspace import (
     FORMAT_VERSION,
@@ -573,6 +575,60 @@ def test_a_footer_is_read_again_only_once_the_file_has_changed(
     assert write(local, rows(5)).rows == 5
     local.storage.delete("things/part-00000.parquet")
     assert local.part_info("things", 0) is None
+
+
+def test_what_a_footer_says_of_the_part_is_read_without_what_it_says_of_columns(
+    local: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write(local, rows(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "_parsed", None)  # whoever parses it fails
+        assert Workspace(local.location).part_info("things", 0) == first
+        assert first.rows == 3
+    finish = PartWriter.finish
+
+    def finish_as_before(writer: PartWriter) -> None:
+        finish(writer)
+        text = json.dumps(
+            {**writer._header, "digest": "d", "crc32": unsealed(writer._file.crc)}, sort_keys=True
+        )
+        writer._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
+
+    monkeypatch.setattr(PartWriter, "finish", finish_as_before)  # an earlier version's
+    then = write(local, rows(4))
+    assert then.rows == 4
+    assert then.ids == ""
+
+
+def test_a_part_that_says_it_has_other_rows_is_found_by_verify(
+    local: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(local, rows(3))
+    local.verify("things", 0)
+    header = PartWriter.describe
+
+    def describe(writer: PartWriter, **said: Any) -> None:
+        header(writer, **said)
+        writer.rows = 10**12
+
+    monkeypatch.setattr(PartWriter, "describe", describe)
+    assert write(local, rows(3)).rows == 10**12
+    with pytest.raises(DamagedPartError, match="other rows than it says"):
+        local.verify("things", 0)
+
+
+def test_ids_have_a_digest_of_their_own_whatever_the_size_of_row_groups(local: Workspace) -> None:
+    assert write(local, rows(9), cut=4).ids == write(local, rows(9), cut=9).ids
+    assert write(local, rows(9)).ids != write(local, rows(8)).ids
+    assert write(local, rows(9)).ids != write(local, rows(9, start=1)).ids
+
+
+def test_the_digest_is_what_it_was_in_earlier_versions(local: Workspace) -> None:
+    """Another would make everything stale that was computed from a part."""
+    assert write(local, rows(9)).digest == "5a2bc82729c9642ce033a4f9801f4f38"
+    write_vectors(local)
+    info = local.part_info("things", 0)
+    assert info is not None and info.digest == "7a5185805ca05c511c177940f8c241d2"
 
 
 def test_vectors_are_bytes_in_the_file_and_lists_for_whoever_reads(local: Workspace) -> None:

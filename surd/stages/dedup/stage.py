@@ -52,7 +52,7 @@ def _find(whole: WholeTable, params: DedupParams) -> Iterator[pa.Table]:
     from surd.stages.dedup.find import KINDS, find
 
     with tempfile.TemporaryDirectory(prefix="surd-dedup-") as scratch:
-        sizes, columns, embeddings = _read(whole(), Path(scratch) / "embeddings")
+        sizes, columns, embeddings = _read(whole(lambda table: table), Path(scratch) / "embeddings")
         found = find(
             columns["sha256"],
             columns["phash"],

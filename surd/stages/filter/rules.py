@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.stages.base import WholeTable
 from surd.stages.dedup.distinct import best_first
 from surd.stages.filter.params import FilterParams
 from surd.stages.filter.thresholds import resolve
@@ -84,7 +83,6 @@ _EXPLICIT = (
     r"shota\w*)\b"
 )
 _WATERMARK = r"(?i)\b(watermark\w*|logos?|stock photo|copyright|signature)\b"
-_PARTS_AHEAD = 8
 _PROMPT_SLACK = 0.05
 """Cosines of one picture with prompts that fit it alike differ by less."""
 _WORD, _GAP = r"[^\s,.;:|]+", r"[\s,.;:|]+"
@@ -143,18 +141,11 @@ def told_number(reason: str, value: float | None) -> str | None:
     return next((name for name, level in _LEVELS.items() if level == value), None)
 
 
-def read_rows(tables: Iterable[pa.Table], params: FilterParams) -> tuple[list[int], Rows]:
-    """The rows of each table, and the small columns of all together; prompts are let go."""
-    sizes: list[int] = []
-    pieces: list[dict[str, Any]] = []
-    waiting: deque[Future[dict[str, Any]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count(), "surd-filter") as pool:  # Arrow releases Python's lock
-        for table in tables:
-            sizes.append(table.num_rows)
-            waiting.append(pool.submit(_small, table, params))
-            if len(waiting) > _PARTS_AHEAD:
-                pieces.append(waiting.popleft().result())
-        pieces += [future.result() for future in waiting]
+def read_rows(whole: WholeTable, params: FilterParams) -> tuple[list[int], Rows]:
+    """The number of rows of each part, and the small columns of all together; prompts are let
+    go."""
+    pieces = list(whole(partial(_small, params=params)))
+    sizes = [len(piece["ids"]) for piece in pieces]
     names = list(pieces[0])  # each column of the pieces is let go once it is joined
     return sizes, Rows(**{name: _join([piece.pop(name) for piece in pieces]) for name in names})
 

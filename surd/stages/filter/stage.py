@@ -22,7 +22,7 @@ def open_(params: FilterParams) -> TableFunction:
 
 def judge(whole: WholeTable, params: FilterParams) -> Iterator[pa.Table]:
     """Verdicts, one table a part."""
-    sizes, rows = read_rows(whole(), params)
+    sizes, rows = read_rows(whole, params)
     findings = find(rows, params)
     reasons = _reasons(findings, len(rows.ids))
     keep = _kept(findings, rows)
