@@ -85,7 +85,7 @@ def read_description(file: BinaryIO) -> dict[str, Any]:
     """What the footer of a part says under FOOTER_KEY, and how many ``rows`` it has.
 
     Of a sealed file it is read where it stands: Parquet's reader goes through what is said of
-    every column chunk first, which takes ten times as long.
+    every column chunk first, which takes six to twelve times as long.
 
     Raises as :func:`read_footer`, and KeyError, TypeError or ValueError where a footer says
     nothing of that kind.

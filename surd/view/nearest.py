@@ -14,13 +14,10 @@ import pyarrow as pa
 from surd.errors import SurdError, command
 from surd.stages.score import ScoreParams
 from surd.store.prefetch import at_once
-from surd.store.schema import ROWS
 from surd.store.workspace import Workspace
 from surd.view.index import READERS, Bools, Index
 
 Vector = npt.NDArray[np.float32]
-
-_BATCH_ROWS = ROWS
 
 
 class TextEncoder:
@@ -88,12 +85,10 @@ def nearest(
 
     def of_part(at: int) -> tuple[npt.NDArray[np.int64], Vector]:
         best, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        block = np.empty((_BATCH_ROWS, len(query)), np.float32)  # new memory takes longest
+        block = np.empty((0, len(query)), np.float32)
         start, end = bounds[at]
         before_part()
-        for table in workspace.read_batches(
-            "clip", index.parts[at], ["image_embedding"], _BATCH_ROWS
-        ):
+        for table in workspace.skim("clip", index.parts[at], ["image_embedding"]):
             rows, found = vectors(table["image_embedding"])
             positions = start + rows
             start += table.num_rows
@@ -108,11 +103,13 @@ def nearest(
                 )
             if not usable.all():
                 positions, found = positions[usable], found[usable]
-            wide = block[: len(found)]
-            wide[:] = found
-            best = np.concatenate([best, positions])
-            cosines = np.einsum("nd,d->n", wide, query)  # BLAS has threads, which wait busily
-            scores = np.concatenate([scores, cosines])
+            if len(block) < len(found):
+                block = np.empty(found.shape, np.float32)  # new memory takes longest
+            cosines = _cosines(found, query, block[: len(found)])
+            if len(scores) == count:
+                higher = cosines > scores[-1]
+                positions, cosines = positions[higher], cosines[higher]
+            best, scores = np.concatenate([best, positions]), np.concatenate([scores, cosines])
             best, scores = _first(best, scores, count)
         return best, scores
 
@@ -121,6 +118,26 @@ def nearest(
         best, scores = np.concatenate([best, more]), np.concatenate([scores, of_more])
         best, scores = _first(best, scores, count)
     return best, scores
+
+
+_SHIFT, _KEPT, _SCALE = 13, np.uint32(0x8FFF_E000).astype(np.int32), np.float32(2.0**112)
+_MOST = 1.1
+"""Of a cosine, rounding aside."""
+
+
+def _cosines(found: npt.NDArray[np.float16], query: Vector, block: Vector) -> Vector:
+    """``found @ query`` for unit vectors ``[m, d]``; NaN where one has numbers that are none.
+
+    The bits of each float16 go to where float32 has sign, exponent and fraction, into ``block``
+    ``[m, d]``. That makes numbers 2^-112 times as large, which ``query`` makes up for, and takes
+    half the time of numpy's conversion, on which a search spent a third of its own.
+    """
+    bits = block.view(np.int32)
+    np.left_shift(found.view(np.int16), _SHIFT, out=bits, dtype=np.int32)
+    np.bitwise_and(bits, _KEPT, out=bits)  # the sign had filled the bits below its own
+    cosines: Vector = np.einsum("nd,d->n", block, query * _SCALE)  # BLAS's threads wait busily
+    cosines[np.abs(cosines) > _MOST] = np.nan
+    return cosines
 
 
 def _first(
@@ -133,7 +150,7 @@ def _first(
 
 def vectors(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
     """Rows that have an embedding, and their embeddings ``[m, d]``."""
-    lists = column.combine_chunks()
+    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies
     rows = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
     values = lists.flatten().to_numpy(zero_copy_only=False)
     return rows, values.reshape(len(rows), -1) if len(rows) else values.reshape(0, 1)

@@ -253,6 +253,25 @@ def _length_to_end(chunk: object) -> int:
     return start + chunk.total_compressed_size - chunk.data_page_offset  # type: ignore[attr-defined]
 
 
+def test_whoever_skims_a_part_gets_its_row_groups_without_checksums_of_pages(
+    workspace: Workspace, local: Workspace
+) -> None:
+    write(workspace, rows(9), cut=4)
+    wanted = rows(9).select(["id", "bytes"])
+    found = list(workspace.skim("things", 0, ["id", "bytes"]))
+    assert [len(table) for table in found] == [4, 4, 1]
+    assert pa.concat_tables(found).equals(wanted)
+
+    write(local, rows(9), cut=4)
+    path = Path(local.location, part_name("things", 0))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(bytes([8]) * 40, bytes([8]) * 39 + b"x"))
+    *_, last = local.skim("things", 0, ["bytes"])
+    assert last["bytes"].to_pylist() == [bytes([8]) * 39 + b"x"]
+    with pytest.raises(DamagedPartError):
+        local.read("things", 0, ["bytes"])
+
+
 def test_a_parquet_file_of_someone_else_is_not_trusted(local: Workspace) -> None:
     Path(local.location, "things").mkdir()
     pq.write_table(rows(3), Path(local.location, part_name("things", 0)))

@@ -25,24 +25,33 @@ def vectors() -> np.ndarray:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, vectors: np.ndarray) -> Workspace:
-    """Embeddings in five parts; every seventh sample has none."""
+def workspace(tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Embeddings in five parts with row groups of three; every seventh sample has none."""
+    monkeypatch.setattr("surd.store.part_writer.ROWS", 3)
     rows = samples(COUNT, image_embedding=lambda n: None if n % 7 == 0 else vectors[n].tolist())
     return make_workspace(tmp_path / "w", [rows[i : i + 8] for i in range(0, COUNT, 8)])
 
 
+@pytest.mark.parametrize("count", [2, 6])
 def test_the_nearest_are_those_of_all_embeddings_in_order(
-    workspace: Workspace, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, vectors: np.ndarray, count: int
 ) -> None:
-    monkeypatch.setattr(nearest, "_BATCH_ROWS", 3)
     query = vectors[5].astype(np.float32)
     among = np.arange(COUNT) % 2 == 1
-    found, cosines = nearest.nearest(workspace, load(workspace), query, among, 6)
+    found, cosines = nearest.nearest(workspace, load(workspace), query, among, count)
     every = vectors.astype(np.float32) @ query
     allowed = [n for n in range(COUNT) if n % 7 and n % 2]
-    expected = sorted(allowed, key=lambda n: -every[n])[:6]
+    expected = sorted(allowed, key=lambda n: -every[n])[:count]
     assert found.tolist() == expected and found[0] == 5
     assert cosines == pytest.approx(every[expected])
+
+
+def test_cosines_are_those_of_wide_numbers_however_small_and_none_of_what_is_no_number() -> None:
+    rows = np.float16([[0.6, -0.8], [6e-8, -6e-5], [0, -0.0], [np.nan, 0], [0, -np.inf]])
+    query = np.float32([0.8, 0.6])
+    found = nearest._cosines(rows, query, np.empty(rows.shape, np.float32))
+    assert found[:3].tolist() == (rows[:3].astype(np.float32) @ query).tolist()
+    assert np.isnan(found[3:]).all()
 
 
 def test_nobody_allowed_and_nobody_scored_is_nobody_found(
