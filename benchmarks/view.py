@@ -49,7 +49,8 @@ PAGES = {
     "page": {},
     "sorted": {"sort": "cos_simple"},
     "page 100 of sorted": {"sort": "aesthetic", "order": "up", "page": "100"},
-    "two words": {"words": "portrait 4321"},
+    "two words": {"words": "portrait 432{}"},
+    "page 2 of these": {"words": "portrait 4321", "page": "2"},
     "dropped": {"show": "dropped", "reason": "max_aspect"},
 }
 
@@ -154,12 +155,17 @@ def measure_view(folder: Path) -> list[dict[str, Any]]:
             results = [{"page": "start", "wall_s": wall_s, **_cost(process.pid)}]
             like = Workspace(folder).read("samples", 0, ["id"])["id"][7].as_py()
             for name, query in (PAGES | {"alike, by CLIP": {"like": like}}).items():
-                rounds = [_get(process.pid, url, query) for _ in range(ROUNDS)]
+                rounds = [_get(process.pid, url, _other_words(query, n)) for n in range(ROUNDS)]
                 results.append({"page": name} | min(rounds, key=lambda cost: cost["wall_s"]))
                 say(f"{name}: {results[-1]['wall_s']:.2f} s")
         finally:
             process.terminate()
     return results
+
+
+def _other_words(query: Mapping[str, str], number: int) -> dict[str, str]:
+    """Since the viewer remembers what it found, each round asks for others."""
+    return {name: value.format(number) for name, value in query.items()}
 
 
 def _get(pid: int, url: str, query: Mapping[str, str]) -> dict[str, float]:

@@ -77,7 +77,9 @@ def read_part(
     columns = {**_CHOSEN, "samples": (*_CHOSEN["samples"], *also)}
     tables = read_aligned(workspace, part, columns, there=there)
     samples, chosen = tables["samples"], tables["clip"]["simple_prompt"]
-    edited = pc.is_in(samples["id"], pa.array(written.ever, pa.string())).to_numpy()
+    edited = np.zeros(len(samples), np.bool_)
+    if written.ever:
+        edited = pc.is_in(samples["id"], pa.array(written.ever, pa.string())).to_numpy()
     if not edited.any() and not _may_have_others(workspace, part, samples, chosen, there):
         return samples, pc.coalesce(chosen, samples["simple_prompt"])
     tables = read_aligned(workspace, part, COLUMNS, there=there)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from surd.dataset.inspect import file_name
-from surd.dataset.simple_prompts import COLUMNS, read_part
+from surd.dataset.simple_prompts import COLUMNS
 from surd.errors import SurdError
 from surd.pages.text import visible
 from surd.stages.filter.rules import LABELS
-from surd.store.aligned import parts_there, read_row
-from surd.store.prefetch import at_once
-from surd.view.index import BITS, READERS, SCORES, Bools, Index
+from surd.store.aligned import read_row
+from surd.view.index import BITS, SCORES, Bools, Index
 from surd.view.map import inside
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query
@@ -40,7 +35,6 @@ _OF_CARDS = {
     "samples": ("prompt", "path", "url", *COLUMNS["samples"]),
     "images": ("status",),
 }
-_SEARCHED = ("prompt", "path")
 _LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not filtered yet"}
 
 
@@ -262,45 +256,8 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
     if query.lasso:
         among &= inside(query.polygon, view.map(index))
     if query.words or query.tag:
-        among &= _with_words(view, now, query, among)
+        among &= view.words.found(index, now.written, query.words, query.tag, among)
     return among
-
-
-def _with_words(view: View, now: Snapshot, query: Query, among: Bools) -> Bools:
-    """In whose prompts, simple or complex, or paths all of the words are, and in whose simple
-    prompts the tag is; case does not matter."""
-    index = now.index
-    found = np.zeros(len(index), np.bool_)
-    tag = rf"(?i)(^|,)\s*{re.escape(query.tag)}\s*(,|$)" if query.tag else ""
-    words = sorted(query.words.split(), key=len, reverse=True)  # the longest is in the fewest
-    have = parts_there(view.workspace, COLUMNS)
-    bounds = list(pairwise(index.starts.tolist()))
-    wanted = [at for at, (start, end) in enumerate(bounds) if among[start:end].any()]
-
-    def hits(at: int) -> Bools:
-        view.go_on()
-        samples, simple = read_part(
-            view.workspace, index.parts[at], now.written, there=have, also=_SEARCHED
-        )
-        hit: Bools = np.ones(len(simple), np.bool_)
-        if tag:
-            hit &= pc.match_substring_regex(simple, tag).fill_null(False).to_numpy()
-        searched = pa.table([*samples.select(_SEARCHED).columns, simple], [*_SEARCHED, "simple"])
-        for word in words:
-            left = searched if hit.all() else searched.filter(pa.array(hit))
-            hit[hit] = np.logical_or.reduce([_has(column, word) for column in left.columns])
-        return hit
-
-    for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):
-        found[slice(*bounds[at])] = hit
-    return found
-
-
-def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
-    hit: npt.NDArray[np.bool_] = (
-        pc.match_substring(column, word, ignore_case=True).fill_null(False).to_numpy()
-    )
-    return hit
 
 
 def _sorted(

@@ -21,6 +21,7 @@ from surd.view.map import Places
 from surd.view.nearest import TextEncoder, encoder_of
 from surd.view.pending import Applied, applied_edits, pending_edits
 from surd.view.reading import RowReader
+from surd.view.words import WordSearch
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class View:
         self.rows = RowReader(workspace)
         self.encoder: TextEncoder = encoder_of(workspace)
         self.stopping = threading.Event()
+        self.words = WordSearch(workspace, self.go_on)
         self._lock = threading.Lock()
         self._stamp: Any = None
         self._others: Any = None

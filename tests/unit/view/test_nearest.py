@@ -74,7 +74,7 @@ def test_a_search_ends_with_the_viewer(workspace: Workspace) -> None:
     with pytest.raises(SurdError, match="stopped"):
         gallery.like(view, now, 5, 3)
     with pytest.raises(SurdError, match="stopped"):
-        gallery.page(view, now, Query(words="cup"))
+        gallery.page(view, now, Query(words="box"))
 
 
 def test_a_text_of_another_clip_is_told_so(workspace: Workspace) -> None:

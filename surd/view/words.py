@@ -1,0 +1,111 @@
+"""Who has words in their prompts: a scan of all texts, remembered while nothing changes."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.dataset.simple_prompts import COLUMNS, Written, read_part
+from surd.store.aligned import Parts, parts_there
+from surd.store.prefetch import at_once
+from surd.store.workspace import Workspace
+from surd.view.index import READERS, Bools, Index
+
+_SEARCHED = ("prompt", "path")
+_REMEMBERED = 8
+"""Searches, a byte a sample each: whoever turns a page, sorts or narrows asks for the same words
+again."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What one search has found so far."""
+
+    parts: Bools
+    """``[parts]``: which have been gone through."""
+    rows: Bools
+    """``[n]``"""
+
+
+class WordSearch:
+    """One workspace's texts. Threads share it, and wait for each other."""
+
+    def __init__(self, workspace: Workspace, before_part: Callable[[], None]) -> None:
+        """``before_part`` may raise, to end a search early."""
+        self._workspace = workspace
+        self._before_part = before_part
+        self._lock = threading.Lock()
+        self._index: Index | None = None
+        self._written: Written | None = None
+        self._known: OrderedDict[tuple[str, str], _Search] = OrderedDict()
+
+    def found(self, index: Index, written: Written, words: str, tag: str, among: Bools) -> Bools:
+        """``[n]``: of the parts with some of ``among`` ``[n]``, in whose prompts, simple or
+        complex, or paths all of the words are, and in whose simple prompts the tag is; case does
+        not matter. Raises WorkspaceError."""
+        with self._lock:
+            if self._index is not index or self._written != written:
+                self._index, self._written = index, written
+                self._known.clear()
+            search = self._known.setdefault((words, tag), _nothing(index))
+            self._known.move_to_end((words, tag))
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+            self._go_through(search, index, written, words, tag, among)
+            return search.rows
+
+    def _go_through(
+        self, search: _Search, index: Index, written: Written, words: str, tag: str, among: Bools
+    ) -> None:
+        """Those parts with some of ``among`` that were not gone through before."""
+        bounds = list(pairwise(index.starts.tolist()))
+        wanted = [
+            at
+            for at, (start, end) in enumerate(bounds)
+            if not search.parts[at] and among[start:end].any()
+        ]
+        there = parts_there(self._workspace, COLUMNS) if wanted else {}
+        longest_first = sorted(words.split(), key=len, reverse=True)  # it is in the fewest
+
+        def hits(at: int) -> Bools:
+            self._before_part()
+            return _hits(self._workspace, index.parts[at], written, there, longest_first, tag)
+
+        for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):
+            search.rows[slice(*bounds[at])] = hit
+            search.parts[at] = True
+
+
+def _nothing(index: Index) -> _Search:
+    return _Search(np.zeros(len(index.parts), np.bool_), np.zeros(len(index), np.bool_))
+
+
+def _hits(
+    workspace: Workspace, part: int, written: Written, there: Parts, words: list[str], tag: str
+) -> Bools:
+    samples, simple = read_part(workspace, part, written, there=there, also=_SEARCHED)
+    hit: Bools = np.ones(len(simple), np.bool_)
+    if tag:
+        pattern = rf"(?i)(^|,)\s*{re.escape(tag)}\s*(,|$)"
+        hit &= pc.match_substring_regex(simple, pattern).fill_null(False).to_numpy()
+    searched = pa.table([*samples.select(_SEARCHED).columns, simple], [*_SEARCHED, "simple"])
+    for word in words:
+        left = searched if hit.all() else searched.filter(pa.array(hit))
+        hit[hit] = np.logical_or.reduce([_has(column, word) for column in left.columns])
+    return hit
+
+
+def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
+    hit: npt.NDArray[np.bool_] = (
+        pc.match_substring(column, word, ignore_case=True).fill_null(False).to_numpy()
+    )
+    return hit

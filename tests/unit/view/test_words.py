@@ -1,0 +1,87 @@
+"""Words in prompts: found by a scan, and remembered as long as nothing changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support_publish import make_workspace, samples
+
+from surd.store import edits
+from surd.store.workspace import Workspace
+from surd.view import gallery, words
+from surd.view.query import Query
+from surd.view.state import View
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Sample n has the prompt "red cup n", in three parts."""
+    rows = samples(9, prompt=lambda n: f"red cup {n}", simple_prompt=lambda n: f"the cup {n}")
+    return make_workspace(tmp_path / "w", [rows[i : i + 3] for i in range(0, 9, 3)])
+
+
+@pytest.fixture
+def parts_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The parts whose texts are read, from now on."""
+    parts: list[int] = []
+    hits = words._hits
+
+    def watched(workspace: Workspace, part: int, *others: object) -> np.ndarray:
+        parts.append(part)
+        return hits(workspace, part, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(words, "_hits", watched)
+    return parts
+
+
+def total(view: View, **query: str) -> int:
+    return gallery.page(view, view.snapshot(), Query(**query)).total
+
+
+def test_the_same_words_are_looked_for_once_however_they_are_sorted_or_narrowed(
+    workspace: Workspace, parts_read: list[int]
+) -> None:
+    view = View(workspace)
+    assert total(view, words="RED cup 4") == 1
+    assert sorted(parts_read) == [0, 1, 2]
+    for more in ({"sort": "cos_simple"}, {"show": "kept"}, {"source": "civitai"}):
+        total(view, words="RED cup 4", **more)
+    assert len(parts_read) == 3
+    assert total(view, words="red cup") == 9
+    assert len(parts_read) == 6
+
+
+def test_parts_that_nobody_asked_of_are_gone_through_once_they_are(
+    workspace: Workspace, parts_read: list[int]
+) -> None:
+    view = View(workspace)
+    now = view.snapshot()
+    first = np.arange(9) < 2
+    found = view.words.found(now.index, now.written, "cup", "", first)
+    assert parts_read == [0] and (found & first).sum() == 2
+    every = view.words.found(now.index, now.written, "cup", "", np.ones(9, np.bool_))
+    assert sorted(parts_read) == [0, 1, 2] and every.all()
+
+
+def test_an_edit_is_found_at_once_and_what_it_replaced_no_more(
+    workspace: Workspace, parts_read: list[int]
+) -> None:
+    view = View(workspace)
+    assert total(view, words="the cup 4") == 1
+    some = workspace.read("samples", 1, ["id"])["id"].to_pylist()
+    edits.write(workspace, {some[1]: "a green box"}, "by hand")
+    assert total(view, words="green box") == 1
+    assert total(view, words="the cup 4") == 0
+
+
+def test_the_last_searches_are_remembered(workspace: Workspace, parts_read: list[int]) -> None:
+    view = View(workspace)
+    for n in range(words._REMEMBERED + 1):
+        total(view, words=f"cup {n}")
+    read = len(parts_read)
+    total(view, words=f"cup {words._REMEMBERED}")
+    assert len(parts_read) == read
+    total(view, words="cup 0")
+    assert len(parts_read) == read + 3
