@@ -36,7 +36,7 @@ class PartWriter:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int | None) -> None:
-        self.rows = 0
+        self.rows = self._groups = 0
         self._path = path
         self._sync_thread = ThreadPoolExecutor(1, "surd-sync")
         self._syncing: Future[None] | None = None
@@ -139,8 +139,10 @@ class PartWriter:
         _digest(self._hash, group.select(self._small), self._digest_rows)
         if "id" in group.column_names:
             self._ids.append(group.select(["id"]))
-        self._sync()
+        if self._groups:
+            self._sync()
         self._writer.write_table(vectors.stored(group), row_group_size=rows)
+        self._groups += 1
 
     def _digest_of_ids(self) -> str:
         """The same for all groups, whatever the size of their row groups; empty without ids."""
@@ -152,11 +154,10 @@ class PartWriter:
         return digest.hexdigest()
 
     def _sync(self) -> None:
-        """Begin to sync the row groups so far, if there are any; the last one is synced with the
-        footer."""
-        self._stream.flush()
-        if self._file.crc and (self._syncing is None or self._syncing.done()):
+        """Begin to sync the row groups so far; the last one is synced with the footer."""
+        if self._syncing is None or self._syncing.done():
             self._check_sync()
+            self._stream.flush()
             self._file.flush()
             self._syncing = self._sync_thread.submit(fsync, self._path)
 
