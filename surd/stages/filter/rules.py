@@ -226,7 +226,7 @@ def _says(column: pa.ChunkedArray, pattern: str, asked: bool) -> Bools:
 
 def _keys(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """A 63-bit hash of each prompt, the same for equal prompts in this process; -1 for none."""
-    hashes = (hash((text or "").casefold()) for text in column.to_pylist())
+    hashes = map(hash, map(str.casefold, column.fill_null("").to_pylist()))
     keys = np.fromiter(hashes, np.int64, len(column)) & np.iinfo(np.int64).max
     return np.where(column.is_valid().to_numpy(), keys, -1)
 
