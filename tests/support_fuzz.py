@@ -25,12 +25,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support_publish import description
 from yarl import URL
 
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, save
 from surd.adapter.files import load as load_adapter
 from surd.adapter.module import Adapter, AdapterConfig, LanguageModel
 from surd.build import filter_history
+from surd.dataset.atomic_folder import read_description
+from surd.dataset.publish.card import card
+from surd.dataset.publish.croissant import croissant
+from surd.dataset.publish.provenance import Made
 from surd.dataset.published import Published, batches, open_published, pictures, row_reader
 from surd.errors import ModelError, SurdError
 from surd.evaluate.prompt_sets import load_prompts
@@ -49,6 +54,7 @@ from surd.net import robots
 from surd.net.headers import retry_after_s
 from surd.net.http_api import _BrokenAnswerError, _object
 from surd.net.opt_outs import opt_out
+from surd.recipe.publish import PublishParams
 from surd.sources import (
     civitai,
     diffusiondb,
@@ -265,8 +271,7 @@ def rows(data: bytes) -> None:
     elif kind == 2:
         _collect(table_source.pages, table_source.TableSource(path=str(path)))
     else:
-        file = {"name": path.name, "split": "train", "rows": found.num_rows, "bytes": 0}
-        said = json.dumps({"complete": True, "files": [file]})
+        said = json.dumps(description({"name": path.name, "rows": found.num_rows}))
         Path(path.parent, "surd-dataset.json").write_text(said)
         try:
             _read_published(open_published(str(path.parent)), found.num_rows)
@@ -302,9 +307,9 @@ def page(data: bytes) -> None:
     """A page of a site with images and prompts; what a chat model answers."""
     text = data.decode("utf-8", "replace")
     cards, _ = prompt_pages.read_cards(text, "https://a.example/b")
-    for card in cards:
-        assert card.image.startswith(("http://", "https://"))
-        assert card.text.strip() or card.prompt
+    for one in cards:
+        assert one.image.startswith(("http://", "https://"))
+        assert one.text.strip() or one.prompt
     prompt_pages.read_image_page(text)
     said = without_thoughts(text)
     assert unwrapped(unwrapped(said)) == unwrapped(said)
@@ -473,6 +478,11 @@ def _footer(found: Workspace) -> None:
 
 
 def _dataset(found: Workspace) -> None:
+    said = read_description(found.storage)
+    if said is not None:
+        made = Made("a", "b", [], {}, {})
+        card(said, made, PublishParams()).encode()
+        croissant(said, made, PublishParams()).encode()
     dataset = open_published(found.location)
     assert all(rows >= 0 for rows in dataset.splits.values())
     for file in dataset.files:

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from surd.dataset.description import described
 from surd.errors import WorkspaceError
 from surd.store.storage import Storage, fsync
-from surd.untrusted import parse_json
 
 FOLDER = "dataset"
 DESCRIPTION = "surd-dataset.json"
@@ -26,35 +26,11 @@ CROISSANT = "croissant.json"
 _OLD = f"{FOLDER}.tmp-replaced"
 _NEW = f"{FOLDER}.tmp-"
 _TEXTS = (DESCRIPTION, CARD, CROISSANT)
-_SHARD = re.compile(r"\w[\w.-]*\.parquet", re.ASCII)
 
 
 def new_folder(fingerprint: str) -> str:
     """Where the dataset of that fingerprint is written before it is put in place."""
     return f"{_NEW}{fingerprint[:16]}"
-
-
-def described(content: bytes) -> dict[str, Any]:
-    """What a description says. Raises ValueError for one that surd did not write: its files are
-    opened, and moved, by the names in it."""
-    said = parse_json(content)
-    files = said.get("files") if isinstance(said, dict) else None
-    if not isinstance(files, list):
-        raise ValueError("no list of files")
-    for place, file in enumerate(files):
-        if not isinstance(file, dict):
-            raise ValueError(f"files[{place}]: no object")
-        file.setdefault("written_as", file.get("name"))
-        for key in ("name", "written_as"):
-            if not isinstance(file.get(key), str) or not _SHARD.fullmatch(file[key]):
-                raise ValueError(f"files[{place}].{key}: no name of a Parquet file in this folder")
-        if not isinstance(file.get("split"), str):
-            raise ValueError(f"files[{place}].split: no text")
-        for key in ("rows", "bytes"):
-            if not isinstance(file.get(key), int) or file[key] < 0:
-                raise ValueError(f"files[{place}].{key}: no number of {key}")
-    found: dict[str, Any] = said
-    return found
 
 
 def read_description(storage: Storage, folder: str = FOLDER) -> dict[str, Any] | None:

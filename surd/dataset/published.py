@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from surd.dataset.atomic_folder import DESCRIPTION, FOLDER, described
+from surd.dataset.atomic_folder import DESCRIPTION, FOLDER
 from surd.dataset.columns import EXTENSIONS, LATER, PUBLISHED
+from surd.dataset.description import described, splits_of
 from surd.errors import SurdError, WorkspaceError, command, one_line
+from surd.files.parquet_pages import BombError, Group, check_group, check_rows, read_groups
 from surd.store.storage import Storage
 
 _BATCH_ROWS = 100
@@ -35,10 +38,7 @@ class Published:
     @property
     def splits(self) -> dict[str, int]:
         """Split -> samples."""
-        counts: dict[str, int] = {}
-        for file in self.files:
-            counts[file["split"]] = counts.get(file["split"], 0) + file["rows"]
-        return counts
+        return {split: counts["rows"] for split, counts in splits_of(self.files).items()}
 
 
 def open_published(location: str) -> Published:
@@ -69,11 +69,8 @@ def batches(
     """The split's rows in order, some at a time. Raises WorkspaceError when a file is damaged."""
     for file in dataset.files:
         if file["split"] == split:
-            with _opened(dataset, file["name"]) as parquet:
-                known = _known(parquet, columns)
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
-                    table = pa.Table.from_batches([batch])
-                    _check_rows(dataset, file["name"], table)
+            with opened(dataset, file) as shard:
+                for table in shard.batches(_known(shard.parquet, columns), _BATCH_ROWS):
                     yield _with_later(table, columns)
 
 
@@ -85,23 +82,22 @@ def row_reader(
     A row group is read as a whole, and the last few stay in memory. Both this and the function
     raise WorkspaceError when a file is damaged.
     """
-    places: list[tuple[str, int]] = []
+    places: list[tuple[dict[str, Any], Sequence[Group], int]] = []
     starts: list[int] = []
     rows = 0
     for file in dataset.files:
         if file["split"] == split:
-            with _opened(dataset, file["name"]) as parquet:
-                for number in range(parquet.num_row_groups):
-                    places.append((file["name"], number))
+            with opened(dataset, file) as shard:
+                for number, group in enumerate(shard.groups):
+                    places.append((file, shard.groups, number))
                     starts.append(rows)
-                    rows += parquet.metadata.row_group(number).num_rows
+                    rows += group.rows
 
     @lru_cache(_KEPT_ROW_GROUPS)
     def row_group(place: int) -> pa.Table:
-        name, number = places[place]
-        with _opened(dataset, name) as parquet:
-            table = parquet.read_row_group(number, columns=_known(parquet, columns))
-            _check_rows(dataset, name, table)
+        file, groups, number = places[place]
+        with opened(dataset, file, groups) as shard:
+            table = shard.row_group(number, _known(shard.parquet, columns))
             return _with_later(table, columns)
 
     def read(wanted: Sequence[int]) -> list[dict[str, Any]]:
@@ -115,20 +111,74 @@ def row_reader(
     return read
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A file of a dataset that is open for reading."""
+
+    where: str
+    """Its path or url."""
+    parquet: pq.ParquetFile
+    groups: Sequence[Group]
+
+    def batches(self, columns: Sequence[str] | None, rows: int) -> Iterator[pa.Table]:
+        """All rows, at most so many at a time."""
+        for number in range(len(self.groups)):
+            at_once = min(
+                rows, check_group(self.where, self.groups, number, columns, are_images=True)
+            )
+            for batch in self.parquet.iter_batches(at_once, [number], columns=columns):
+                yield self._checked(pa.Table.from_batches([batch]))
+
+    def row_group(self, number: int, columns: Sequence[str] | None) -> pa.Table:
+        """The rows of one row group."""
+        check_group(self.where, self.groups, number, columns, are_images=True)
+        return self._checked(self.parquet.read_row_group(number, columns=columns))
+
+    def _checked(self, table: pa.Table) -> pa.Table:
+        """Raises WorkspaceError for a sample without id or, where images are read, without image,
+        and ArrowInvalid for text that is no UTF-8."""
+        table.validate(full=True)
+        columns = {key: table[key] for key in ("id", "image") if key in table.column_names}
+        if "image" in columns and pa.types.is_struct(columns["image"].type):
+            columns["image"] = pc.struct_field(columns["image"], "bytes")
+        lost = [key for key, column in columns.items() if column.null_count]
+        if lost:
+            raise WorkspaceError(f"{self.where}: a sample without {lost[0]}; publish it again")
+        return table
+
+
 @contextmanager
-def _opened(dataset: Published, name: str) -> Iterator[pq.ParquetFile]:
-    """A file whose columns are those of a dataset. Raises WorkspaceError, from the block too."""
+def opened(
+    dataset: Published, file: Mapping[str, Any], groups: Sequence[Group] | None = None
+) -> Iterator[Shard]:
+    """One of its files, whose columns are those of a dataset; `groups` are given where they were
+    read before. Raises WorkspaceError, from the block too."""
+    name = file["name"]
+    where = f"{dataset.location}/{name}"
     try:
+        if groups is None:
+            groups = _groups(dataset, file)
         source = dataset.storage.open(name)
         with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-            _check_columns(dataset, name, parquet.schema_arrow)
-            yield parquet
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = str(error).split("\n", 1)[0]
+            _check_columns(where, parquet.schema_arrow)
+            path = dataset.storage.path(name) if dataset.storage.is_local else where
+            yield Shard(path, parquet, groups)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, BombError) as error:
         raise WorkspaceError(
-            f"{dataset.location}/{name}: cannot be read ({why}); delete it and run "
-            "surd publish again"
+            f"{where}: cannot be read ({one_line(error)}); delete it and run surd publish again"
         ) from error
+
+
+def _groups(dataset: Published, file: Mapping[str, Any]) -> Sequence[Group]:
+    """The file's row groups. Raises BombError where it claims what it cannot hold, or has other
+    rows than its description says, and OSError for a pipe."""
+    with dataset.storage.open_binary(file["name"]) as binary:
+        groups = read_groups(binary)
+        check_rows(pq.read_metadata(binary), binary.seek(0, os.SEEK_END))
+    rows = sum(group.rows for group in groups)
+    if rows != file["rows"]:
+        raise BombError(f"has {rows:,} rows, but {DESCRIPTION} says {file['rows']:,}")
+    return groups
 
 
 def _known(parquet: pq.ParquetFile, columns: Sequence[str] | None) -> list[str] | None:
@@ -148,11 +198,11 @@ def _with_later(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     return table
 
 
-def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
+def _check_columns(where: str, schema: pa.Schema) -> None:
     missing = set(PUBLISHED.names) - set(LATER) - set(schema.names)
     if missing:
         raise WorkspaceError(
-            f"{dataset.location}/{name}: has no column {', '.join(sorted(missing))}; publish "
+            f"{where}: has no column {', '.join(sorted(missing))}; publish "
             "it again with this version of surd"
         )
     wrong = [
@@ -163,7 +213,7 @@ def _check_columns(dataset: Published, name: str, schema: pa.Schema) -> None:
     if wrong:
         type_ = one_line(schema.field(wrong[0]).type, 100)
         raise WorkspaceError(
-            f"{dataset.location}/{name}: {wrong[0]} is {type_}, not "
+            f"{where}: {wrong[0]} is {type_}, not "
             f"{PUBLISHED.field(wrong[0]).type}; publish it again with this version of surd"
         )
 
@@ -190,20 +240,6 @@ def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
         any(is_kind(found) for is_kind in kind) and any(is_kind(wanted) for is_kind in kind)
         for kind in kinds
     )
-
-
-def _check_rows(dataset: Published, name: str, table: pa.Table) -> None:
-    """Raises WorkspaceError for a sample without id or, where images are read, without image, and
-    ArrowInvalid for text that is no UTF-8."""
-    table.validate(full=True)
-    columns = {key: table[key] for key in ("id", "image") if key in table.column_names}
-    if "image" in columns and pa.types.is_struct(columns["image"].type):
-        columns["image"] = pc.struct_field(columns["image"], "bytes")
-    lost = [key for key, column in columns.items() if column.null_count]
-    if lost:
-        raise WorkspaceError(
-            f"{dataset.location}/{name}: a sample without {lost[0]}; publish it again"
-        )
 
 
 @dataclass(frozen=True, slots=True)

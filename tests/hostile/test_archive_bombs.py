@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support_bombs import in_a_gigabyte
+from support_publish import description
 
-from surd.errors import SourceError
+from surd.dataset.columns import PUBLISHED
+from surd.dataset.published import Published, batches, open_published, row_reader
+from surd.errors import SourceError, WorkspaceError
 from surd.files import parquet_pages
 from surd.files.local_files import LocalFiles
 from surd.files.parquet_pages import PLAIN_PAGE_BYTES, BombError, Group, check_group, read_groups
@@ -197,6 +202,69 @@ def test_a_file_at_a_url_is_checked_by_its_footer(tmp_path: Path) -> None:
     path = write_cells(tmp_path / "a.parquet", [bytes(100 * MB)], dictionary=False)
     with pytest.raises(BombError, match="would expand"):
         check_group(path.as_uri(), groups_of(path), 0)
+
+
+def dataset_of(folder: Path, table: pa.Table, rows: int | None = None, **options: Any) -> Published:
+    """A published folder of one file, with the columns of a dataset."""
+    nulls = {
+        field.name: pa.nulls(table.num_rows, field.type)
+        for field in PUBLISHED
+        if field.name not in table.column_names
+    }
+    whole = pa.table({**{name: table[name] for name in table.column_names}, **nulls})
+    pq.write_table(whole, folder / "train.parquet", compression="zstd", **options)
+    said = description({"name": "train.parquet", "rows": rows or table.num_rows})
+    (folder / "surd-dataset.json").write_text(json.dumps(said))
+    return open_published(str(folder))
+
+
+READ_PUBLISHED = """
+from surd.dataset.published import batches, open_published, row_reader
+from surd.errors import WorkspaceError
+dataset = open_published(sys.argv[1])
+for read in (
+    lambda: list(batches(dataset, "train", ["id", "simple_prompt"])),
+    lambda: row_reader(dataset, "train", ["id", "simple_prompt"])([0]),
+):
+    try:
+        read()
+    except WorkspaceError as error:
+        print("refused" if "train.parquet: cannot be read" in str(error) else error)
+    else:
+        print("read")
+"""
+ID = "0123456789abcdef" * 2
+
+
+def test_texts_of_a_published_dataset_that_expand_a_thousandfold_are_refused(
+    tmp_path: Path,
+) -> None:
+    table = pa.table({"id": [ID], "simple_prompt": ["a" * (100 * MB)]})
+    dataset_of(tmp_path, table, use_dictionary=False, write_statistics=False)
+    assert in_a_gigabyte(READ_PUBLISHED, tmp_path, mb=600) == "refused\nrefused"
+
+
+def test_few_texts_in_very_many_rows_of_a_published_dataset_are_refused(tmp_path: Path) -> None:
+    text = pa.array(["a" * (4 * MB)])
+    prompts = pa.DictionaryArray.from_arrays(pa.array([0] * 300), text)
+    table = pa.table({"id": [ID] * 300, "simple_prompt": prompts})
+    options = {"store_schema": False, "dictionary_pagesize_limit": 1 << 30}
+    dataset_of(tmp_path, table, write_statistics=False, **options)
+    assert in_a_gigabyte(READ_PUBLISHED, tmp_path, mb=600) == "refused\nrefused"
+
+
+def test_rows_that_a_published_dataset_does_not_hold_are_told(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, pa.table({"id": [ID]}), rows=10**12)
+    for read in (lambda: list(batches(dataset, "train")), lambda: row_reader(dataset, "train", [])):
+        with pytest.raises(WorkspaceError, match=r"has 1 rows, but surd-dataset.json says"):
+            read()
+
+
+def test_a_footer_that_aborts_arrow_is_no_published_dataset(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, pa.table({"id": [ID]}))
+    (tmp_path / "train.parquet").write_bytes((CORPUS / "parquet-aborts-arrow").read_bytes()[1:])
+    with pytest.raises(WorkspaceError, match=r"train.parquet: cannot be read"):
+        list(batches(dataset, "train"))
 
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "archive"

@@ -468,12 +468,12 @@ def test_a_description_that_names_other_files_is_refused(
     for name in ("../../secret.parquet", "/etc/passwd", "README.md", 7, None):
         said["files"][0]["name"] = name
         path.write_text(json.dumps(said))
-        refused(surd("push", workspace, "--repo", REPO), "files[0].name: no name of a Parquet file")
-    for odd in ({"sha256": "x"}, {"name": "evil.parquet"}):
+        refused(surd("push", workspace, "--repo", REPO), "surd-dataset.json", "files[0].name: ")
+    for odd, why in (({"sha256": "x"}, "no SHA-256"), ({"name": "evil.parquet"}, "no name that")):
         said = json.loads(whole)
         said["files"][0] |= odd
         path.write_text(json.dumps(said))
-        refused(surd("push", workspace, "--repo", REPO), "no sha256 that surd writes")
+        refused(surd("push", workspace, "--repo", REPO), why)
     for text in (whole.replace('"files": [', '"files": [1, '), whole[:100], "[]", "{}"):
         path.write_text(text)
         refused(surd("push", workspace, "--repo", REPO), "surd-dataset.json", "publish")

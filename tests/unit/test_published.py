@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support_publish import description
 
 from surd.dataset.columns import PUBLISHED
 from surd.dataset.published import Published, open_published, pictures, row_reader
@@ -23,15 +24,18 @@ ROW = {"id": ID, "image": {"bytes": b"x", "path": f"{ID}.png"}, "simple_prompt":
 
 def made(folder: Path, table: pa.Table, **said: Any) -> Published:
     pq.write_table(table, folder / "train-00000-of-00001.parquet")
-    file = {"name": "train-00000-of-00001.parquet", "split": "train", "rows": 1, "bytes": 1}
-    content = {"complete": True, "files": [file | said]}
+    content = description({"rows": table.num_rows} | said)
     (folder / "surd-dataset.json").write_text(json.dumps(content))
     return open_published(str(folder))
 
 
 @pytest.mark.parametrize(
-    "odd", [{"name": "../a.parquet"}, {"name": 1}, {"split": []}, {"rows": "1"}, {"bytes": -1}]
-)
+    "odd",
+    [
+        {"name": "../a.parquet"}, {"name": 1}, {"split": []}, {"split": "../a"}, {"rows": "1"},
+        {"bytes": -1}, {"rows": 2**63}, {"rows": True}, {"sha256": None},
+    ],
+)  # fmt: skip
 def test_a_description_that_surd_did_not_write_is_refused(
     tmp_path: Path, odd: dict[str, Any]
 ) -> None:

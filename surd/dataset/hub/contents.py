@@ -40,6 +40,7 @@ class File:
 class Contents:
     """What a folder would send, and what stays."""
 
+    location: str
     kind: Kind
     files: tuple[File, ...]
     stays: tuple[str, ...]
@@ -107,15 +108,15 @@ def _dataset(folder: Path, *, is_workspace: bool) -> Contents:
     _json(folder / CROISSANT, texts[1], "delete it and run surd publish again")
     description = _text(folder, DESCRIPTION, "run surd publish again")
     files = (*shards, *texts, description)
-    return Contents("dataset", files, _others(folder, files))
+    return Contents(str(folder), "dataset", files, _others(folder, files))
 
 
-def _shard(folder: Path, said: Any) -> File:
-    name, size, digest = said["name"], said["bytes"], said.get("sha256")
-    if not (_SHARD.fullmatch(name) and re.fullmatch("[0-9a-f]{64}", str(digest))):
+def _shard(folder: Path, said: Mapping[str, Any]) -> File:
+    name, size, digest = said["name"], said["bytes"], said["sha256"]
+    if not _SHARD.fullmatch(name):
         raise SurdError(
-            f"{folder / DESCRIPTION}: {name} has no name or no sha256 that surd writes; delete it "
-            "and run surd publish again"
+            f"{folder / DESCRIPTION}: {name} has no name that surd writes; delete it and run surd "
+            "publish again"
         )
     there = _size(folder / name, "run surd publish again")
     if there != size:
@@ -146,7 +147,7 @@ def _adapter(folder: Path) -> Contents:
         if file.name.endswith(".json")
         for note in _local_paths(folder / file.name, file)
     ]
-    return Contents("model", files, _others(folder, files), tuple(notes))
+    return Contents(str(folder), "model", files, _others(folder, files), tuple(notes))
 
 
 def _local_paths(path: Path, file: File) -> Iterator[str]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from surd.dataset.hub.contents import Contents
-from surd.errors import SurdError
+from surd.dataset.published import Shard, open_published, opened
 from surd.files.carriers.find import hidden_texts_in, texts_in
 from surd.url_secrets import secret_in
 
@@ -63,7 +61,7 @@ class Scan:
 
 
 def scan(contents: Contents) -> Scan:
-    """Look through all that would be sent."""
+    """Look through all that would be sent. Raises SurdError where a file is damaged."""
     leaks: dict[tuple[str, str], Leak] = {}
     images = seen = 0
     for file in contents.files:
@@ -71,13 +69,12 @@ def scan(contents: Contents) -> Scan:
             text = file.content.decode(errors="replace")
             for line in text.splitlines():
                 _note(leaks, file.name, line, None)
-        elif file.name.endswith(".parquet"):
-            try:
-                rows, looked = _shard(leaks, file.content, IMAGES - seen)
-            except (pa.ArrowException, OSError) as error:
-                why = str(error).split("\n", 1)[0]
-                raise SurdError(f"{file.content}: damaged ({why}); publish again") from error
-            images, seen = images + rows, seen + looked
+    if contents.kind == "dataset":
+        dataset = open_published(contents.location)
+        for shard in dataset.files:
+            with opened(dataset, shard) as parquet:
+                seen += _shard(leaks, parquet, IMAGES - seen)
+        images = sum(dataset.splits.values())
     return Scan(list(leaks.values()), images, seen)
 
 
@@ -91,25 +88,27 @@ def leaks_in(text: str) -> Iterator[tuple[str, str]]:
         yield "key", f"{secret} in a url"
 
 
-def _shard(leaks: dict[tuple[str, str], Leak], path: Path, wanted: int) -> tuple[int, int]:
-    """Rows of a shard, and of how many the image was looked into."""
-    with pq.ParquetFile(path) as file:
-        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        for batch in file.iter_batches(10_000, columns=texts):
-            for name in texts:
-                _column(leaks, name, pa.table({"id": batch["id"], "text": batch[name]}))
-        looked = 0
-        for batch in file.iter_batches(_BATCH_ROWS, columns=["id", "image"]) if wanted > 0 else ():
-            files = pc.struct_field(batch["image"], "bytes").to_pylist()
-            for id_, data in zip(batch["id"].to_pylist(), files, strict=True):
-                if looked == wanted:
-                    break
-                looked += 1
-                for text in (*texts_in(data), *hidden_texts_in(data)):
-                    _note(leaks, f"images ({text.where})", text.value, id_)
+def _shard(leaks: dict[tuple[str, str], Leak], shard: Shard, wanted: int) -> int:
+    """Look through a file; into how many of its images was looked, at most `wanted`."""
+    schema = shard.parquet.schema_arrow
+    texts = [field.name for field in schema if _is_text(field.type)]
+    for table in shard.batches(texts, 10_000):
+        for name in texts:
+            _column(leaks, name, pa.table({"id": table["id"], "text": table[name]}))
+    looked = 0
+    for table in shard.batches(["id", "image"], _BATCH_ROWS) if wanted > 0 else ():
+        files = pc.struct_field(table["image"], "bytes").to_pylist()
+        for id_, data in zip(table["id"].to_pylist(), files, strict=True):
             if looked == wanted:
-                break
-        return file.metadata.num_rows, looked
+                return looked
+            looked += 1
+            for text in (*texts_in(data), *hidden_texts_in(data)):
+                _note(leaks, f"images ({text.where})", text.value, id_)
+    return looked
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _column(leaks: dict[tuple[str, str], Leak], name: str, table: pa.Table) -> None:

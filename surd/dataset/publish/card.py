@@ -9,9 +9,9 @@ import yaml
 
 from surd.dataset.atomic_folder import DESCRIPTION
 from surd.dataset.columns import PUBLISHED, doc
+from surd.dataset.description import PERCENTILES
 from surd.dataset.publish.licence import hub_licence
 from surd.dataset.publish.provenance import Made
-from surd.dataset.publish.statistics import PERCENTILES
 from surd.pages.markdown import fenced, inline, plain
 from surd.pages.text import bytes_, share
 from surd.recipe.publish import PublishParams

@@ -24,12 +24,13 @@ from surd.dataset.atomic_folder import (
     remove,
     tidy,
 )
+from surd.dataset.description import SPLITS, splits_of
 from surd.dataset.publish.card import card
 from surd.dataset.publish.croissant import croissant
 from surd.dataset.publish.provenance import Made, how_made
 from surd.dataset.publish.rows import groups_there, publishable, read_part, with_images
 from surd.dataset.publish.shards import Shard, temporary_name, writing_split
-from surd.dataset.publish.split import SPLITS, assign
+from surd.dataset.publish.split import assign
 from surd.dataset.publish.statistics import Statistics
 from surd.errors import SurdError, WorkspaceError, command
 from surd.params import lasting
@@ -171,19 +172,11 @@ def _described(fingerprint: str, shards: Sequence[Shard], found: Statistics) -> 
         }
         for shard in shards
     ]
-    splits = {
-        split: {
-            "rows": sum(shard.rows for shard in shards if shard.split == split),
-            "bytes": sum(shard.bytes for shard in shards if shard.split == split),
-        }
-        for split in SPLITS
-        if counts[split]
-    }
     return {
         "format_version": 1,
         "complete": True,
         "fingerprint": fingerprint,
-        "splits": splits,
+        "splits": splits_of(files),
         "files": files,
         "statistics": found.as_json(),
     }

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from surd.dataset.description import SPLITS
 from surd.recipe.publish import PublishParams
 from surd.store.aligned import read_aligned
 from surd.store.workspace import Workspace
 
-SPLITS = ("train", "validation", "test")
 Keys = npt.NDArray[np.uint64]
 _NO_WORDS = re.compile(r"[\W_]+")
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.columns import EXTENSIONS
+from surd.dataset.description import PERCENTILES
 from surd.recipe.publish import EXAMPLES
 
-PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _MAX_KEYS = 1000
 OTHERS = "(others)"
 
