@@ -29,10 +29,10 @@ from surd.store.checksums import (
 )
 from surd.store.column_ranges import with_columns
 from surd.store.lease import lease, share
+from surd.store.part_columns import check_types, checked
 from surd.store.part_writer import PartWriter
 from surd.store.schema import MADE_BY
 from surd.store.storage import Storage
-from surd.store.vectors import restored
 from surd.untrusted import parse_json
 
 FORMAT_VERSION = 2
@@ -259,7 +259,7 @@ class Workspace:
                     continue
                 for batch in file.iter_batches(batch_rows, [number], list(columns)):
                     chosen = here[(here >= first) & (here < first + batch.num_rows)] - first
-                    table = restored(pa.Table.from_batches([batch]))
+                    table = checked(group, pa.Table.from_batches([batch]), columns)
                     if len(chosen) < batch.num_rows:
                         table = table.take(chosen)
                     held = table if held is None else pa.concat_tables([held, table])
@@ -281,7 +281,7 @@ class Workspace:
         with self._parquet(group, part) as file:
             batches = file.iter_batches(batch_rows, columns=list(columns) if columns else None)
             for batch in batches:
-                yield restored(pa.Table.from_batches([batch]))
+                yield checked(group, pa.Table.from_batches([batch]), columns)
 
     def skim(self, group: str, part: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The part's row groups, for whoever goes through more than memory holds: of a local file
@@ -297,7 +297,7 @@ class Workspace:
         """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
         with self._parquet(group, part, columns) as file:
             table = file.read(columns=list(columns) if columns else None)
-            return restored(table).replace_schema_metadata()
+            return checked(group, table, columns).replace_schema_metadata()
 
     def salvage(self, group: str, part: int) -> Iterator[pa.Table | None]:
         """The part's row groups; None in place of one that is damaged.
@@ -307,7 +307,8 @@ class Workspace:
         with self._parquet(group, part) as file:
             for number in range(file.num_row_groups):
                 try:
-                    yield restored(file.read_row_group(number)).replace_schema_metadata()
+                    table = checked(group, file.read_row_group(number))
+                    yield table.replace_schema_metadata()
                 except (pa.ArrowException, OSError):
                     yield None
 
@@ -326,8 +327,8 @@ class Workspace:
             for number in range(file.num_row_groups):
                 end = first + file.metadata.row_group(number).num_rows
                 with contextlib.suppress(pa.ArrowException, OSError):
-                    table = restored(file.read_row_group(number)).replace_schema_metadata()
-                    yield table, keys[first:end]
+                    table = checked(group, file.read_row_group(number))
+                    yield table.replace_schema_metadata(), keys[first:end]
                 first = end
 
     def verify(self, group: str, part: int) -> None:
@@ -355,7 +356,7 @@ class Workspace:
                 rows = file.metadata.row_group(number).num_rows
                 if row < first + rows:
                     table = file.read_row_group(number, columns=list(columns))
-                    return first, restored(table).replace_schema_metadata()
+                    return first, checked(group, table, columns).replace_schema_metadata()
                 first += rows
         raise MissingPartError(f"{self.location}/{part_name(group, part)}: has no row {row}")
 
@@ -380,6 +381,7 @@ class Workspace:
                 memory_map=skimmed and self.storage.is_local,
                 page_checksum_verification=not skimmed,
             ) as parquet:
+                check_types(group, parquet.schema_arrow)
                 yield parquet
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@ thumbnail, within a budget and in memory that does not grow."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -12,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from surd.errors import WorkspaceError
 from surd.pages.templates import as_json
 from surd.pages.text import visible, web_link
 from surd.report.dataset.rows import MORE, read
 from surd.report.page import thumbnail
 from surd.store.aligned import Parts
-from surd.store.workspace import Workspace, part_name
+from surd.store.workspace import Workspace
 
 Place = tuple[int, int]
 """Part and row."""
@@ -182,18 +183,8 @@ def _rounded(value: float | None) -> float | None:
 def _thumbnails(workspace: Workspace, part: int, rows: Sequence[int]) -> dict[int, str | None]:
     """Row -> data URI. What cannot be read has no picture."""
     found: dict[int, str | None] = {}
-    try:
-        source = workspace.storage.open(part_name("images", part))
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                here = [row for row in rows if start <= row < start + count]
-                if here:
-                    column = file.read_row_group(group, columns=["bytes"])["bytes"]
-                    for row in here:
-                        found[row] = thumbnail(column[row - start].as_py())
-                start += count
-    except (pa.ArrowException, OSError):
-        return found
+    with contextlib.suppress(WorkspaceError):
+        tables = workspace.read_rows("images", part, ["bytes"], np.array(rows), 1)
+        for row, table in zip(rows, tables, strict=True):
+            found[row] = thumbnail(table["bytes"][0].as_py())
     return found

@@ -1,0 +1,84 @@
+"""The columns of a part, whoever wrote it: of the types of its group, and text that is UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surd.errors import one_line
+from surd.store.schema import GROUPS
+from surd.store.vectors import restored, stored_schema
+
+
+def check_types(group: str, schema: pa.Schema) -> None:
+    """Raise ArrowInvalid where a column of a part's file is of another type than in its group."""
+    expected = GROUPS.get(group)
+    if expected is None:
+        return
+    for field, in_file in zip(expected, stored_schema(expected), strict=True):
+        places = schema.get_all_field_indices(field.name)
+        if len(places) > 1:
+            raise pa.ArrowInvalid(f"it has {field.name} twice")
+        for place in places:
+            type_ = schema.field(place).type
+            if not (_is_alike(type_, in_file.type) or _is_alike(type_, field.type)):
+                raise pa.ArrowInvalid(f"{field.name} is {one_line(type_, 100)}, not {field.type}")
+
+
+def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether it is the same; a struct of an earlier version may lack fields."""
+    if pa.types.is_list(found) and pa.types.is_list(wanted):
+        return _is_alike(found.value_type, wanted.value_type)
+    if pa.types.is_struct(found) and pa.types.is_struct(wanted):
+        return all(
+            _is_alike(field.type, wanted.field(field.name).type)
+            for field in found.fields
+            if wanted.get_field_index(field.name) >= 0
+        )
+    return bool(found.equals(wanted))
+
+
+def checked(group: str, table: pa.Table, names: Sequence[str] | None = None) -> pa.Table:
+    """Rows of a part, with vectors as lists. Of the columns `names`, those that a part of an
+    earlier version lacks are null.
+
+    Raises ArrowInvalid for text that is not UTF-8, and where a value is missing that every row has.
+    """
+    table = restored(table)
+    check_texts(table)
+    expected = GROUPS.get(group)
+    if expected is None:
+        return table
+    if "id" in table.column_names and not pc.all(_is_id(table["id"])).as_py():
+        raise pa.ArrowInvalid("an id that is none")
+    for field in expected:
+        there = field.name in table.column_names
+        if not field.nullable and there and table[field.name].null_count:
+            raise pa.ArrowInvalid(f"a row without {field.name}")
+        if names is not None and field.name in names and not there:
+            if not field.nullable:
+                raise pa.ArrowInvalid(f"it has no column {field.name}")
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
+
+
+def _is_id(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring_regex(column, "^[0-9a-f]{32}$")
+
+
+def check_texts(table: pa.Table) -> None:
+    """Raise ArrowInvalid for text that is not UTF-8, which Python could not read."""
+    for field in table.schema:
+        if _holds_text(field.type):
+            try:
+                table[field.name].validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise pa.ArrowInvalid(f"{field.name}: text that is not UTF-8") from error
+
+
+def _holds_text(type_: pa.DataType) -> bool:
+    inner = (type_.field(i).type for i in range(type_.num_fields))
+    is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
+    return bool(is_text) or any(map(_holds_text, inner))
