@@ -27,27 +27,33 @@ def save_tagger(
     *,
     batch: int | None = None,
     shape: Sequence[int] = (SIDE, SIDE, 3),
+    says_tags: bool = True,
 ) -> Path:
-    """A folder with ``model.onnx`` and ``selected_tags.csv``; `batch`: always so many."""
+    """A folder with ``model.onnx`` and ``selected_tags.csv``; `batch`: always so many; not
+    `says_tags`: how many scores come out shows when the model runs."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["tag_id,name,category,count", *(",".join(map(str, row)) for row in rows)]
     (folder / "selected_tags.csv").write_text("\n".join(lines) + "\n")
-    (folder / "model.onnx").write_bytes(_model(batch, shape))
+    (folder / "model.onnx").write_bytes(_model(batch, shape, len(BIAS) if says_tags else None))
     return folder
 
 
 # https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, in the wire format of protocol buffers
 
 
-def _model(batch: int | None, shape: Sequence[int]) -> bytes:
+def _model(batch: int | None, shape: Sequence[int], columns: int | None) -> bytes:
     means = _node("ReduceMean", ["x"], ["mean"], _ints("axes", [1, 2]) + _int("keepdims", 0))
     nodes = [
         means, _node("MatMul", ["mean", "w"], ["products"]),
-        _node("Add", ["products", "b"], ["logits"]), _node("Sigmoid", ["logits"], ["y"]),
+        _node("Add", ["products", "b"], ["logits"]),
+        _node("Sigmoid", ["logits"], ["y" if columns else "all"]),
     ]  # fmt: skip
+    if columns is None:  # those whose bias is not zero, which is all of them
+        nodes.append(_node("Cast", ["b"], ["chosen"], _int("to", 9)))
+        nodes.append(_node("Compress", ["all", "chosen"], ["y"], _int("axis", 1)))
     graph = b"".join(_bytes(1, node) for node in nodes) + _bytes(2, b"tagger")
     graph += _bytes(5, _tensor("w", WEIGHTS)) + _bytes(5, _tensor("b", BIAS))
-    graph += _bytes(11, _value("x", [batch, *shape])) + _bytes(12, _value("y", [batch, len(BIAS)]))
+    graph += _bytes(11, _value("x", [batch, *shape])) + _bytes(12, _value("y", [batch, columns]))
     return _number(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, b"") + _number(2, 13))
 
 
@@ -76,7 +82,10 @@ def _tensor(name: str, values: np.ndarray) -> bytes:
 
 
 def _value(name: str, sizes: Iterable[int | None]) -> bytes:
-    dims = (_bytes(2, b"b") if size is None else _number(1, size) for size in sizes)
+    dims = (
+        _bytes(2, f"n{place}".encode()) if size is None else _number(1, size)
+        for place, size in enumerate(sizes)
+    )
     shape = b"".join(_bytes(1, dim) for dim in dims)
     tensor = _number(1, 1) + _bytes(2, shape)
     return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))

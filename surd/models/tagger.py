@@ -21,6 +21,11 @@ _CATEGORIES = {0: "general", 4: "character", 9: "rating"}
 """Danbooru's numbers (https://danbooru.donmai.us/wiki_pages/help:tags), and one for ratings."""
 _MAX_CHARS = 200
 """Of a tag's name."""
+_MAX_SIDE_PX = 2_048
+_MAX_BATCH_PIXELS = 1 << 26
+"""What a model may ask for at once: 800 MB of numbers. WD14's models take 448 pixels a side."""
+_MAX_SQUARE_PX = 10_000
+"""A longer picture is scaled before it is laid on a square."""
 _WORD = re.compile(r"[^\W\d_]{2}")
 """A tag without two letters in a row is a face, as ``^_^`` and ``(o)_(o)``: it has no spaces."""
 Pixels = npt.NDArray[np.float32]
@@ -66,11 +71,19 @@ def load_tagger(name: str, *, device: str = "cpu") -> Tagger:
         side = shape[1] if len(shape) == 4 else None
         if len(given) > 1 or not isinstance(side, int) or shape[1:] != [side, side, 3]:
             raise ModelError(f"tag model {name!r} takes {shape}, not pictures [b, side, side, 3]")
+        batch = shape[0] if isinstance(shape[0], int) else None
+        pixels = side**2 * (1 if batch is None else batch)
+        if not (0 < side <= _MAX_SIDE_PX and 0 < pixels <= _MAX_BATCH_PIXELS):
+            raise ModelError(
+                f"tag model {name!r} takes {shape}: surd gives it at most {_MAX_SIDE_PX:,} pixels "
+                f"a side and {_MAX_BATCH_PIXELS:,} at once"
+            )
+        if given[0].type != "tensor(float)":
+            raise ModelError(f"tag model {name!r} takes {given[0].type}, not tensor(float)")
         if isinstance(columns, int) and columns != len(tags):
             raise ModelError(
                 f"tag model {name!r} has {columns} outputs, but its {TABLE} has {len(tags)} tags"
             )
-    batch = shape[0] if isinstance(shape[0], int) else None
 
     def score(pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         found = [np.empty((0, len(tags)), np.float32)]
@@ -79,7 +92,13 @@ def load_tagger(name: str, *, device: str = "cpu") -> Tagger:
             some = np.stack(pictures[first : first + step])
             missing = (batch or len(some)) - len(some)
             padded = np.pad(some, [(0, missing), (0, 0), (0, 0), (0, 0)])
-            found.append(session.run(None, {given[0].name: padded})[0][: len(some)])
+            scores = session.run(None, {given[0].name: padded})[0]
+            if scores.shape != (len(padded), len(tags)):
+                raise ModelError(
+                    f"tag model {name!r} made scores {list(scores.shape)} of {len(padded)} "
+                    f"pictures, not one for each of {len(tags)} tags"
+                )
+            found.append(scores[: len(some)])
         return np.concatenate(found)
 
     return Tagger(tags, side, lambda image: _prepared(image, side), score)
@@ -127,6 +146,10 @@ def _prepared(image: Image.Image, side: int) -> Pixels:
     """On a white square, as the models were trained
     (https://huggingface.co/spaces/SmilingWolf/wd-tagger)."""
     longer = max(image.size)
+    if longer > _MAX_SQUARE_PX:  # its square would take gigabytes
+        width, height = (max(1, side * length // longer) for length in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        longer = side
     square = Image.new("RGB", (longer, longer), "white")
     square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
     small = square.resize((side, side), Image.Resampling.BICUBIC)

@@ -87,6 +87,10 @@ def test_what_is_no_tag_model_is_told_in_one_line(tmp_path: Path) -> None:
         load_tagger(str(folder))
     with pytest.raises(ModelError, match=r"not pictures \[b, side, side, 3\]"):
         load_tagger(str(save_tagger(tmp_path / "flat", shape=(SIDE, 8, 3))))
+    for batch, side in ((None, 10**6), (10**6, 448), (None, 0), (0, SIDE)):
+        folder_ = save_tagger(tmp_path / "claims", batch=batch, shape=(side, side, 3))
+        with pytest.raises(ModelError, match=r"takes \[.*\]: surd gives it at most 2,048 pixels"):
+            load_tagger(str(folder_))
     for row in ("1,a,zero", "1,a,\u00b2", '1,"a\nb",0', "1,a\x1bb,0", f"1,{'a' * 201},0"):
         (folder / "selected_tags.csv").write_text(f"tag_id,name,category\n{row}\n")
         with pytest.raises(ModelError, match=r"selected_tags\.csv: line 2: no name and category"):
@@ -99,6 +103,19 @@ def test_what_is_no_tag_model_is_told_in_one_line(tmp_path: Path) -> None:
     (folder / "selected_tags.csv").write_text((tmp_path / "good/selected_tags.csv").read_text())
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_tagger(str(folder))
+
+
+def test_scores_of_another_shape_are_told_in_one_line(tmp_path: Path) -> None:
+    tagger = load_tagger(str(save_tagger(tmp_path, ROWS[:-1], says_tags=False)))
+    with pytest.raises(ModelError, match=r"made scores \[1, 6\] of 1 pictures, not one for"):
+        tagger.score([tagger.prepare(Image.new("RGB", (8, 8)))])
+
+
+def test_a_picture_of_a_hair_is_laid_on_no_square_of_its_length(tmp_path: Path) -> None:
+    tagger = load_tagger(str(save_tagger(tmp_path)))
+    pixels = tagger.prepare(Image.new("RGB", (900_000, 100)))
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert (pixels[(SIDE - 1) // 2] == 0).all() and (pixels[:2] == 255).all()
 
 
 def test_thresholds_and_weights_are_in_the_fingerprint_and_the_batch_size_is_not(
