@@ -20,8 +20,7 @@ from surd.demo.scenes import Scene
 from surd.demo.sentences import simple_sentence
 from surd.demo.tags import complex_prompt
 from surd.store.workspace import Workspace
-from surd.view.routes import make_app
-from surd.view.serve import listen
+from surd.view.serve import listen, make_runner
 from surd.view.state import View
 
 SCENES = [
@@ -126,7 +125,7 @@ def workspace_with(
 def viewing(workspace: Workspace) -> Iterator[str]:
     """The viewer in a thread; its address, without a slash at the end."""
     loop = asyncio.new_event_loop()
-    runner = web.AppRunner(make_app(View(workspace)), shutdown_timeout=1)
+    runner = make_runner(View(workspace))
     found = listen(0)
 
     async def start() -> None:

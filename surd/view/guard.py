@@ -10,11 +10,13 @@ that stands in it; and our pages may load nothing from elsewhere
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 TOKEN_HEADER = "X-Surd-Token"  # noqa: S105  (the header's name)
 
@@ -49,11 +51,20 @@ def guard(token: str) -> Any:
                 answer = web.Response(
                     status=error.status, text=f"{error.reason}\n", headers=_location(error)
                 )
+            except (web.RequestPayloadError, ConnectionError):  # cut off, or no gzip
+                answer = web.Response(status=400, text="the request's content cannot be read\n")
         answer.headers.update(_HEADERS)
         answer.headers.setdefault("Cache-Control", "no-store")
         return answer
 
     return guarded
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether what aiohttp logs is a fault of ours: of a request that is none, however it is
+    broken, the one who sent it is told."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 def _location(error: web.HTTPException) -> dict[str, str]:

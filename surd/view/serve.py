@@ -11,9 +11,11 @@ import webbrowser
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from surd.errors import SurdError, command
 from surd.store.workspace import Workspace
+from surd.view.guard import is_ours
 from surd.view.routes import make_app
 from surd.view.state import View
 
@@ -62,13 +64,19 @@ def listen(port: int) -> socket.socket:
     return found
 
 
+def make_runner(view: View) -> web.AppRunner:
+    """What answers requests. Of what clients get wrong nothing is logged."""
+    server_logger.addFilter(is_ours)  # which takes the same one twice for one
+    return web.AppRunner(make_app(view), access_log=None, shutdown_timeout=1)
+
+
 async def _run(view: View, found: socket.socket) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows has KeyboardInterrupt alone
             loop.add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(make_app(view), access_log=None, shutdown_timeout=1)
+    runner = make_runner(view)
     await runner.setup()
     try:
         await web.SockSite(runner, found).start()

@@ -515,3 +515,32 @@ def test_ctrl_c_stops_it_and_names_what_is_left_to_do(workspace: Workspace) -> N
     assert (
         f"1 decision by hand not in the verdicts yet; run: surd filter {workspace.location}" in out
     )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /?words=" + b"a" * 9000 + b" HTTP/1.1\r\n{host}\r\n",
+        b"GET / HTTP/1.1\r\n{host}X: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n{host}no header\r\n\r\n",
+        b"GET http://[::1/ HTTP/1.1\r\n{host}\r\n",
+        b"POST /edit HTTP/1.1\r\n{host}{token}"
+        b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
+        b"POST /edit HTTP/1.1\r\n{host}{token}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_a_request_that_is_none_is_answered_and_logs_nothing(
+    shown_site: str, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    port = int(shown_site.rpartition(":")[2])
+    heads = {
+        b"{host}": f"Host: 127.0.0.1:{port}\r\n",
+        b"{token}": f"X-Surd-Token: {token_of(shown_site)}\r\nConnection: close\r\n",
+    }
+    for name, head in heads.items():
+        request_ = request_.replace(name, head.encode())
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request_)
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+    assert answer.split(b" ")[1] == b"400"
+    assert not [record for record in caplog.records if record.exc_info]
