@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from surd.url_secrets import secret_in
 
@@ -23,6 +32,20 @@ class Params(BaseModel):
     removed: ClassVar[Mapping[str, Any]] = {}
     """Keys that earlier versions had, with the value that holds for everything now."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_yes_for_numbers(cls, raw: Any) -> Any:
+        """YAML's yes and no, which pydantic takes for 1 and 0."""
+        wrong = [
+            InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=raw[name])
+            for name, field in cls.model_fields.items()
+            if isinstance(raw, Mapping) and name in raw and _holds_bool(raw[name])
+            if _is_number({*_types_in(field.annotation)})
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return raw
+
     @field_validator("*")
     @classmethod
     def _without_secrets(cls, value: Any) -> Any:
@@ -34,6 +57,30 @@ class Params(BaseModel):
                     f"holds {secret}; a recipe must not contain secrets, put it into {where}"
                 )
         return value
+
+
+_NO_NUMBER = PydanticCustomError("no_number", "input should be a number")
+
+
+def _is_number(types: Collection[Any]) -> bool:
+    """Whether these take numbers, and neither yes nor no."""
+    return (int in types or float in types) and bool not in types
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    """What an annotation is made of; True and False of a Literal are bool."""
+    yield type(annotation) if isinstance(annotation, bool) else annotation
+    for part in get_args(annotation):
+        yield from _types_in(part)
+
+
+def _holds_bool(value: Any) -> bool:
+    """Whether a value is True or False, or a list or mapping has one of them."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_bool, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_bool, value))
+    return isinstance(value, bool)
 
 
 def _texts_in(value: Any) -> Iterator[str]:

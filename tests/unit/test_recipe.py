@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from surd.errors import RecipeError
+from surd.params import Params
 from surd.recipe.keys import Recipe
 from surd.recipe.load import (
     find_recipe,
@@ -213,6 +214,34 @@ def test_a_wrong_value_is_named_with_its_place(
     (line,) = problems(**changed)
     assert line.startswith(f"{where}: ")
     assert line.endswith(f", not {value}")
+
+
+NUMBERS = [
+    (section, key)
+    for section, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Params)
+    for key, inner in field.annotation.model_fields.items()
+    if type(inner.default) in (int, float)
+]
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        *(({section: {key: True}}, f"{section}.{key}") for section, key in NUMBERS),
+        ({"part_size": True}, "part_size"),
+        ({"demo_site": {"port": False}}, "demo_site.port"),
+        ({"dedup": {"min_cosine": True}}, "dedup.min_cosine"),
+        ({"download": {"resize": {"size": True}}}, "download.resize.size"),
+        ({"filter": {"clip_threshold": False}}, "filter.clip_threshold"),
+        ({"embed_llm": {"layers": [-1, True]}}, "embed_llm.layers"),
+        ({"sources": [{"kind": "civitai", "limit": True}]}, "sources[0].limit"),
+        ({"sources": [{"kind": "civitai", "image_width": True}]}, "sources[0].image_width"),
+    ],
+)
+def test_yes_and_no_are_no_numbers(changed: dict[str, Any], where: str) -> None:
+    (line,) = problems(**changed)
+    assert line.startswith(f"{where}: input should be a number")
 
 
 @pytest.mark.parametrize(
