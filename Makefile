@@ -52,7 +52,7 @@ SECONDS ?= 60
 fuzz: setup
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
 	for target in image generation texts graph beside prompt manners \
-	    table archive page answer chat model questions workspace rows; do \
+	    table archive page answer chat model questions workspace rows run; do \
 	  $(BIN)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
 
 lint: setup

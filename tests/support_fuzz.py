@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import unicodedata
 import zlib
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache
@@ -38,6 +39,9 @@ from surd.dataset.publish.croissant import croissant
 from surd.dataset.publish.provenance import Made
 from surd.dataset.published import Published, batches, open_published, pictures, row_reader
 from surd.errors import ModelError, SurdError
+from surd.evaluate import preferences, rewriting
+from surd.evaluate.earlier import keep_earlier
+from surd.evaluate.preferences import export_preferences
 from surd.evaluate.prompt_sets import load_prompts
 from surd.files import images
 from surd.files.carriers.find import hidden_texts_in, texts_in
@@ -54,7 +58,12 @@ from surd.net import robots
 from surd.net.headers import retry_after_s
 from surd.net.http_api import _BrokenAnswerError, _object
 from surd.net.opt_outs import opt_out
+from surd.params import lasting
 from surd.recipe.publish import PublishParams
+from surd.recipe.train_adapter import TrainAdapterParams
+from surd.report.page import render
+from surd.report.runs.sections import ablation_sections
+from surd.report.runs.sections import sections as run_sections
 from surd.sources import (
     civitai,
     diffusiondb,
@@ -85,6 +94,9 @@ from surd.text.generation import dialects
 from surd.text.generation.found import Text
 from surd.text.prompt_reader import SYNTAX
 from surd.text.prompt_syntax import ParsedPrompt, parse
+from surd.training import card as run_card
+from surd.training import logs
+from surd.training.settings import check_folder, is_done
 from surd.untrusted import parse_json
 
 MAX_PIXELS = 1_000_000
@@ -525,6 +537,76 @@ def questions(data: bytes) -> None:
         _check_line(error)
 
 
+_OF_RUNS = (
+    *("log.jsonl", "validation.jsonl", "settings.json", "adapter_config.json"),
+    *("evaluation.json", "ablation.json", "validation/prompts.json", "logs/events.out.tfevents.0"),
+    *("evaluation.parquet", "a.json"),
+)
+"""What a training run and its evaluation leave, apart from weights and pictures."""
+_PNG = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+
+
+def run(data: bytes) -> None:
+    """The folder of a training run that somebody else made: the first byte says which file of it;
+    rows of a table are JSON."""
+    top = _folder() / "run"
+    shutil.rmtree(top, ignore_errors=True)
+    (top / "validation" / "base").mkdir(parents=True)
+    (top / "logs").mkdir()
+    name = _OF_RUNS[data[0] % len(_OF_RUNS) if data else 0]
+    (top / "validation" / "base" / "000-0.png").write_bytes(_PNG)
+    (top / "settings.json").write_text('{"diffusion": "a"}')
+    (top / "validation" / "prompts.json").write_text('["a cup"]')
+    (top / name).write_bytes(data[1:])
+    if name.endswith(".parquet"):
+        try:
+            pq.write_table(pa.Table.from_pylist(parse_json(data[1:])), top / name)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+            return  # no rows
+    for look in (_reported, _preferred, _told, _taken_up, _rewritten):
+        try:
+            look(top)
+        except SurdError as error:
+            _check_line(error)
+
+
+def _reported(top: Path) -> None:
+    found = [*run_sections(str(top)), *ablation_sections(str(top))]
+    assert render("a", found).encode("utf-8", "replace")
+
+
+def _preferred(top: Path) -> None:
+    out = top / "pairs.parquet"
+    out.unlink(missing_ok=True)
+    export_preferences(top, out)
+    assert pq.read_schema(out).equals(preferences.SCHEMA)
+
+
+def _told(top: Path) -> None:
+    keep_earlier(top, "evaluation", {"format": "surd-evaluation-1"})
+    (line,) = [one for one in run_card._held_out(top).splitlines() if "%" in one] or [""]
+    assert len(line) < 200
+    config = run_card.read_config(top)
+    assert isinstance(config, dict)
+
+
+def _taken_up(top: Path) -> None:
+    lines = logs.read_log(top / "log.jsonl")
+    assert lines == sorted(lines, key=lambda line: line["step"])
+    assert all(isinstance(step, int) for step, _ in logs.finite(lines, "loss"))
+    json.dumps(lines)
+    is_done(top, 4)
+    wanted = lasting(TrainAdapterParams()) | {"vectors": None, "sentences": None, "start": None}
+    check_folder(top, wanted | {"dataset": [], "diffusion_identity": "a"}, resume=True)
+
+
+def _rewritten(top: Path) -> None:
+    found = rewriting._read(top / "a.json")
+    assert all(isinstance(text, str) for pair in found.items() for text in pair)
+
+
 def _check_line(error: SurdError) -> None:
     assert "\n" not in str(error)
     assert len(str(error)) < 1000
@@ -561,7 +643,7 @@ def _folder() -> Path:
 
 
 _TARGETS = (image, generation, texts, graph, beside, prompt, manners)
-_OF_FILES = (table, archive, page, answer, chat, model, questions, workspace, rows)
+_OF_FILES = (table, archive, page, answer, chat, model, questions, workspace, rows, run)
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (*_TARGETS, *_OF_FILES)
 }

@@ -12,10 +12,12 @@ from PIL import Image
 from surd.adapter.encoding import generate
 from surd.adapter.lora import AnyAdapter
 from surd.errors import SurdError
+from surd.files.images import ImageProblem, decode, read_header
 from surd.progress import Tick
 from surd.store.storage import Storage
 
 _GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
+_MAX_PIXELS = 100_000_000
 
 
 def draw_missing(
@@ -60,10 +62,21 @@ def drawn_at_once(side_px: int, device: torch.device) -> int:
 def open_rgb(path: Path) -> Image.Image:
     """A picture, RGB. Raises SurdError where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            picture: Image.Image = image.convert("RGB")
+        return read_rgb(path.read_bytes(), path)
     except OSError as error:
-        raise SurdError(
-            f"{path}: cannot be read; delete it and rerun the same command, which draws it again"
-        ) from error
-    return picture
+        raise _unreadable(path) from error
+
+
+def read_rgb(data: bytes, name: object) -> Image.Image:
+    """A picture's file, RGB. Raises SurdError, with the `name`, where it is none."""
+    try:
+        read_header(data, max_pixels=_MAX_PIXELS)
+        return Image.fromarray(decode(data))
+    except ImageProblem as problem:
+        raise _unreadable(name) from problem
+
+
+def _unreadable(name: object) -> SurdError:
+    return SurdError(
+        f"{name}: cannot be read; delete it and rerun the same command, which draws it again"
+    )

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surd.errors import SurdError, one_line
+from surd.files.parquet_pages import BombError, check_group, check_rows, read_groups
+from surd.store.part_columns import check_texts
+from surd.untrusted import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +21,53 @@ if TYPE_CHECKING:
 
 LOWER_IS_BETTER = b"lower_is_better"
 """Key of a column's metadata, where that is so."""
+FILE = "evaluation.parquet"
+KEYS = {name: pa.string() for name in ("prompts", "side", "kind", "prompt", "picture")} | {
+    "seed": pa.int64()
+}
+"""Columns that say what a row is about: no value is missing."""
+
+
+def read_outcomes(
+    path: Path, keys: Sequence[str], answers: Mapping[str, pa.DataType] | None = None
+) -> pa.Table:
+    """The columns `keys` of KEYS, and `answers`, whose values may be missing; None: all measures,
+    which are numbers or yes and no. Raises SurdError for what surd did not write."""
+    try:
+        with open_regular(path) as file, pq.ParquetFile(file) as parquet:
+            groups = read_groups(file)
+            check_rows(parquet.metadata, path.stat().st_size)
+            schema = parquet.schema_arrow
+            if answers is None:
+                answers = {one.name: one.type for one in schema if _is_measure(one.type)}
+            _check_types(schema, {**{name: KEYS[name] for name in keys}, **answers}, keys)
+            names = [*keys, *answers]
+            for number in range(len(groups)):
+                check_group(path, groups, number, names, are_images=True)
+            table = parquet.read(names)
+        check_texts(table)
+        for name in keys:
+            if table[name].null_count:
+                raise ValueError(f"a row without {name}")
+    except (pa.ArrowException, OSError, BombError, ValueError) as error:
+        raise SurdError(
+            f"{path}: cannot be read: {one_line(error)}; run surd evaluate again"
+        ) from error
+    return table
+
+
+def _is_measure(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(type_) or pa.types.is_boolean(type_))
+
+
+def _check_types(schema: pa.Schema, wanted: Mapping[str, pa.DataType], keys: Sequence[str]) -> None:
+    """Raises ValueError."""
+    for name, type_ in wanted.items():
+        found = [field.type for field in schema if field.name == name]
+        if len(found) != 1:
+            raise ValueError(f"{'no' if not found else 'more than one'} column {name}")
+        if found[0] != type_ and not (pa.types.is_null(found[0]) and name not in keys):
+            raise ValueError(f"{name} is {found[0]}, not {type_}")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,9 +45,9 @@ def find_picture(name: str, run: Path) -> Path | None:
     """A judged picture of the run or, in an ablation, beside it; None where it is gone."""
     for place in (run / "pictures", run.parent / "pictures"):
         path = place / name
-        inside = path.resolve().is_relative_to(place.resolve())  # the name is read from a file
-        if inside and path.is_file():
-            return path
+        with suppress(OSError, ValueError):  # the name is read from a file, and may be none
+            if path.resolve().is_relative_to(place.resolve()) and path.is_file():
+                return path
     return None
 
 

@@ -24,7 +24,7 @@ from surd.adapter.drawing import open_rgb
 from surd.adapter.files import read_config
 from surd.errors import SurdError, command
 from surd.evaluate.measures import SIDES
-from surd.evaluate.outcomes import LOWER_IS_BETTER
+from surd.evaluate.outcomes import FILE, KEYS, LOWER_IS_BETTER, read_outcomes
 from surd.evaluate.pictures import find_picture
 from surd.evaluate.soft import COLUMNS, PROMPTS, VQA_SCORE
 from surd.store.beside import temporary_beside
@@ -144,21 +144,15 @@ def export_preferences(
         raise SurdError(f"{out}: preferences are a Parquet file; choose a name ending in .parquet")
     if not 0 <= margin < math.inf:
         raise SurdError(f"--margin {margin}: not a difference; choose a number from 0 on")
-    source = folder / "evaluation.parquet"
+    source = folder / FILE
     if not source.is_file():
         read_config(folder)
         raise SurdError(f"{folder}: not evaluated yet; first run: {command('evaluate', run)}")
     if out.exists():
         raise SurdError(f"{out}: already exists; choose another file, or delete it")
-    try:
-        table = pq.read_table(source)
-        pairs = list(_pairs(table))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise SurdError(
-            f"{source}: cannot be read: {reason:.200}; run surd evaluate again"
-        ) from error
-    measures = [field.name for field in table.schema if _is_measure(field.type)]
+    table = read_outcomes(source, list(KEYS))
+    pairs = list(_pairs(table))
+    measures = [name for name in table.column_names if name not in KEYS]
     if by is not None and by not in measures:
         raise SurdError(
             f"--by {by}: {source} has no such measure; take one of {', '.join(measures)}, or "
@@ -189,10 +183,6 @@ def export_preferences(
     return Exported(str(out), by, len(decided), wins, ties, close, missing, between)
 
 
-def _is_measure(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(type_) or pa.types.is_boolean(type_))
-
-
 def _number(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
@@ -206,9 +196,8 @@ def _default(pairs: Sequence[_Pair], measures: Sequence[str]) -> str:
 
 def _pairs(table: pa.Table) -> Iterator[_Pair]:
     """In the order of prompts."""
-    names = [field.name for field in table.schema if not pa.types.is_list(field.type)]
     found: dict[tuple[str, int], dict[str, dict[tuple[str, str], dict[str, Any]]]] = {}
-    for row in table.select(names).to_pylist():
+    for row in table.to_pylist():
         sides = found.setdefault((row["prompt"], row["seed"]), {})
         sides.setdefault(row["side"], {})[row["prompts"], row["kind"]] = row
     base, adapter = SIDES

@@ -20,6 +20,7 @@ from surd.training.logs import (
     LOSS,
     SCORES_FILE,
     finite,
+    names_in,
     pictures_over_time,
     read_log,
 )
@@ -100,7 +101,7 @@ def _held_out(folder: Path) -> str:
     """The loss on unseen samples that the adapter ended with; nothing where there was none."""
     log = dict(finite(read_log(folder / LOG_FILE), LOSS))
     step = read_config(folder).get("step")
-    if step not in log:
+    if not isinstance(step, int) or step not in log:
         return ""
     return (
         "On samples of the validation split, which it did not learn from, its loss is "
@@ -117,7 +118,7 @@ def _validation(folder: Path, storage: Storage) -> str:
     with storage.writing(PICTURES) as temporary:
         contact_sheet(cells, [(step, "black") for step in steps]).save(temporary, "PNG")
     lines = read_log(folder / SCORES_FILE)
-    names = list(dict.fromkeys(name for line in lines for name in line))
+    names = ["step", *names_in(lines)]
     rows = ["| " + " | ".join(names) + " |", "|--:" * len(names) + "|"]
     rows += [
         "| " + " | ".join(f"{line[name]:.4g}" if name in line else "" for name in names) + " |"

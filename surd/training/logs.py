@@ -9,6 +9,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
+
+from surd.untrusted import parse_json
 
 LOG_FILE = "log.jsonl"
 """A line of losses for each step."""
@@ -23,6 +26,9 @@ LOSS = "validation_loss"
 """In the log: the loss on samples that are not learned from; a term of several is
 ``validation_TERM``."""
 
+_MAX = 1e15
+"""A larger number says nothing, and plots of it would end in errors."""
+_MOST_NAMES = 40
 Line = Mapping[str, float]
 """Of a log: ``step``, and numbers by name."""
 
@@ -42,9 +48,10 @@ def _line(text: str) -> Line | None:
         values = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict) or not _is_finite(values.get("step")):
+    step = values.get("step") if isinstance(values, dict) else None
+    if not _is_number(step) or not 0 <= step <= _MAX:  # NaN is neither
         return None
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return {name: value for name, value in values.items() if _is_number(value)}
 
 
 def finite(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
@@ -52,13 +59,22 @@ def finite(lines: Sequence[Line], name: str) -> list[tuple[int, float]]:
     return [(int(line["step"]), line[name]) for line in lines if _is_finite(line.get(name))]
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is one, be it not finite: of a diverged loss the log says NaN."""
+    if isinstance(value, float):
+        return not math.isfinite(value) or abs(value) <= _MAX
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX
+
+
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return _is_number(value) and math.isfinite(value)
 
 
 def names_in(lines: Sequence[Line]) -> list[str]:
-    """All that is measured, in the order in which it comes up."""
-    return [name for name in dict.fromkeys(n for line in lines for n in line) if name != "step"]
+    """What is measured, in the order in which it comes up: the first _MOST_NAMES, since each is
+    drawn, and surd writes a dozen."""
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    return list(names)[:_MOST_NAMES]
 
 
 def pictures_over_time(
@@ -84,7 +100,7 @@ def pictures_over_time(
 
 def _prompts(path: Path) -> list[str]:
     try:
-        texts = json.loads(path.read_text(encoding="utf-8"))
+        texts = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []

@@ -13,7 +13,7 @@ from typing import Any
 
 from surd.adapter.files import CONFIG_FILE, WEIGHTS_FILE, read_config
 from surd.dataset.published import Published
-from surd.errors import ModelError, SurdError
+from surd.errors import ModelError, SurdError, one_line
 from surd.llm.embeddings import TextVectors
 from surd.models.hub import identity_of, is_same
 from surd.models.weights import why_damaged
@@ -112,7 +112,7 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
                 f"start another run from it with --from {folder} and another --output, or start "
                 "over with --resume none"
             )
-        told = _CONTENT.get(key, f"{key} ({there.get(key)}, now {value})")
+        told = _CONTENT.get(key, f"{key} ({one_line(there.get(key))}, now {one_line(value)})")
         raise SurdError(
             f"{folder}: holds a run that differs in {told}; choose another --output, or "
             "start over with --resume none"

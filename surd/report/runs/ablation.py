@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from surd.errors import SurdError
 from surd.evaluate.results import Row, interval, shown
 from surd.evaluate.significance import Estimate
 from surd.pages.text import visible
 from surd.report.page import Chart, Section, body
-from surd.report.runs.evaluation import interval_spec, point, rows_of
+from surd.report.runs.evaluation import checked, interval_spec, point, rows_of
 from surd.report.runs.read import anchor, read_json
 
 _ABLATION = "ablation.json"
 _ID = "ablation"
+_COMMAND = "surd ablate"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,14 @@ class Difference:
     measure: str
     adapter: str
     compared_with: str
-    told: str
+    difference: Estimate
+    is_share: bool
     p: float | None
+
+    @property
+    def told(self) -> str:
+        """The difference with its interval."""
+        return interval(self.difference, self.is_share)
 
 
 def ablation_section(folder: Path) -> Section | None:
@@ -70,10 +76,11 @@ def ablation_section(folder: Path) -> Section | None:
         return None
     sets = list(dict.fromkeys(row.prompts for row in variants[0].rows))
     charts = tuple(_chart(variants, name) for name in sets)
+    differences = found.get("differences", [])
     text = body(
         "runs/ablation.html.j2",
         variants=variants,
-        differences=_differences(found.get("differences", ()), str(path)),
+        differences=checked(list[Difference], differences, str(path), _COMMAND),
         sets=list(zip(sets, charts, strict=True)),
         shown=shown,
         interval=interval,
@@ -81,36 +88,26 @@ def ablation_section(folder: Path) -> Section | None:
     return Section(_ID, "Adapters compared", text, charts)
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A variant as ``ablation.json`` has it."""
+
+    name: str
+    settings: Mapping[str, Any]
+    rows: list[Any]
+    trainings: Mapping[str, list[Any]] = field(default_factory=dict)
+
+
 def _variants(found: Any, where: str) -> list[Variant]:
-    try:
-        return [
-            Variant(
-                visible(one["name"], 80) or "",
-                _told(one["settings"]),
-                rows_of(one["rows"], where),
-                [rows_of(rows, where) for rows in one.get("trainings", {}).values()],
-            )
-            for one in found
-        ]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise SurdError(f"{where}: not written by surd ablate; run it again") from error
-
-
-def _differences(found: Any, where: str) -> list[Difference]:
-    try:
-        return [
-            Difference(
-                one["prompts"],
-                visible(one["measure"], 80) or "",
-                visible(one["adapter"], 80) or "",
-                visible(one["compared_with"], 80) or "",
-                interval(Estimate(**one["difference"]), one["is_share"]),
-                one["p"],
-            )
-            for one in found
-        ]
-    except (TypeError, KeyError) as error:
-        raise SurdError(f"{where}: not written by surd ablate; run it again") from error
+    return [
+        Variant(
+            one.name,
+            _told(one.settings),
+            rows_of(one.rows, where),
+            [rows_of(rows, where) for rows in one.trainings.values()],
+        )
+        for one in checked(list[_Written], found, where, _COMMAND)
+    ]
 
 
 def _told(settings: Mapping[str, Any]) -> str:

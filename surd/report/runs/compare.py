@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
-from surd.errors import SurdError, command, one_line
+from surd.adapter.drawing import read_rgb
+from surd.errors import SurdError, command
 from surd.evaluate.answers import is_right
+from surd.evaluate.outcomes import FILE, KEYS, read_outcomes
 from surd.evaluate.pictures import find_picture
 from surd.files.contact_sheet import contact_sheet
 from surd.pages.text import visible
@@ -39,7 +41,6 @@ _CELL_PX, _CHARS = 224, 56
 _MARKS = {True: ("right", "#1f7a4d"), False: ("wrong", "#b3392f")}
 _SILENT = ("", "None")
 """Answers of a judge who sees nothing of what it is asked for."""
-_COLUMNS = ("prompts", "side", "prompt", "seed", "right", "questions", "wanted", "said", "picture")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Shown:
 
 def compare_section(run: Run) -> Section | None:
     """None where nothing was judged. Raises SurdError for a broken file."""
-    pairs = read_pairs(run.folder / "evaluation.parquet")
+    pairs = read_pairs(run.folder / FILE)
     if not pairs:
         return None
     sets = list(dict.fromkeys(pair.prompts for pair in pairs))
@@ -111,20 +112,19 @@ def read_pairs(path: Path) -> list[Pair]:
     A picture that was judged by several kinds of questions counts by the first of them. Raises
     SurdError.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         return []
-    try:
-        rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        reason = one_line(error)
-        raise SurdError(f"{path}: cannot be read: {reason}; run surd evaluate again") from error
+    texts = pa.list_(pa.string())
+    answers = {"right": pa.bool_(), "questions": texts, "wanted": texts, "said": texts}
+    keys = [name for name in KEYS if name != "kind"]
     sides: dict[tuple[str, str, int], dict[str, Side]] = {}
-    for row in rows:
+    for row in read_outcomes(path, keys, answers).to_pylist():
         if row["right"] is None:  # the judge did not answer
             continue
+        if not _is_answered(row):
+            raise SurdError(
+                f"{path}: has not one answer for each question; run surd evaluate again"
+            )
         found = sides.setdefault((row["prompts"], row["prompt"], row["seed"]), {})
         found.setdefault(row["side"], _side(row))
     return [
@@ -134,8 +134,16 @@ def read_pairs(path: Path) -> list[Pair]:
     ]
 
 
+def _is_answered(row: Mapping[str, Any]) -> bool:
+    lists = [row[name] for name in ("questions", "wanted", "said")]
+    if not all(isinstance(one, list) for one in lists) or len({*map(len, lists)}) > 1:
+        return False
+    return not any(one is None for one in (*row["questions"], *row["wanted"]))
+
+
 def _side(row: Mapping[str, Any]) -> Side:
-    answers = zip(row["questions"], row["wanted"], row["said"], strict=True)
+    said = [text or "" for text in row["said"]]
+    answers = zip(row["questions"], row["wanted"], said, strict=True)
     wrong = [
         f"{question}: {'no answer' if said in _SILENT else said}, not {wanted}"
         for question, wanted, said in answers
@@ -195,9 +203,9 @@ def sheet(
     SurdError where the run was not evaluated, or its pictures are gone.
     """
     run = Path(run)
-    judged = read_pairs(run / "evaluation.parquet")
+    judged = read_pairs(run / FILE)
     if not judged:
-        raise SurdError(f"{run}: has no evaluation.parquet; run: {command('evaluate', run)}")
+        raise SurdError(f"{run}: has no {FILE}; run: {command('evaluate', run)}")
     name = prompts or judged[0].prompts
     sample = [pair for pair, sampled in picks(judged, name, 1) if sampled][:pairs]
     if not sample:
@@ -222,6 +230,4 @@ def _picture(side: Side, run: Path) -> Image.Image:
     if data is None:
         evaluate = command("evaluate", run)
         raise SurdError(f"{run}: {side.picture} no longer exists; run: {evaluate}")
-    with Image.open(io.BytesIO(data)) as image:
-        picture: Image.Image = image.convert("RGB")
-    return picture.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
+    return read_rgb(data, side.picture).resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)

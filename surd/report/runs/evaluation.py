@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from surd.errors import SurdError
-from surd.evaluate.results import Baseline, Row, few_scenes, interval, shown
-from surd.evaluate.significance import Estimate
+from surd.evaluate.results import Row, few_scenes, interval, shown
 from surd.models.names import public_name
 from surd.pages.plot import plot
 from surd.pages.text import visible
@@ -17,6 +18,7 @@ from surd.report.runs.read import Run, anchor, read_json
 _EVALUATION = "evaluation.json"
 _DEMO = "demo:"
 """Before the names of sets whose pictures are judged exactly."""
+_MAX, _MAX_CHARS = 1e15, 200
 _ROW_PX = 28
 _FRAME_PX = 75
 """Of a plot's title and axis."""
@@ -35,7 +37,7 @@ def evaluation_section(run: Run) -> Section | None:
     charts = tuple(_charts(run, rows, sets))
     text = body(
         "runs/evaluation.html.j2",
-        how={name: found.get(name) for name in ("seeds", "limit", "steps", "guidance")},
+        how={name: _number(found.get(name)) for name in ("seeds", "limit", "steps", "guidance")},
         sets={name: [row for row in rows if row.prompts == name] for name in sets},
         charts=charts,
         judge=_judge(found, sets),
@@ -44,6 +46,10 @@ def evaluation_section(run: Run) -> Section | None:
         interval=interval,
     )
     return Section(f"{run.id}-evaluation", "Evaluation", text, charts)
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and abs(value) <= _MAX else None
 
 
 def _judge(how: Mapping[str, Any], sets: Sequence[str]) -> str:
@@ -92,26 +98,33 @@ def point(row: Row, label: str) -> dict[str, Any]:
 
 def rows_of(rows: Any, where: str) -> list[Row]:
     """The rows of an evaluation's JSON. Raises SurdError."""
+    if isinstance(rows, list):
+        rows = [
+            {"is_share": row.get("p") is not None, **row} if isinstance(row, dict) else row
+            for row in rows  # only shares once had a p
+        ]
+    found: list[Row] = checked(list[Row], rows, where, "surd evaluate")
+    return found
+
+
+def checked(type_: Any, value: Any, where: str, command: str) -> Any:
+    """JSON as the dataclasses that a command wrote, with no text or number beyond what a page can
+    show. Raises SurdError."""
     try:
-        return [_row(row) for row in rows]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise SurdError(f"{where}: not written by surd evaluate; run it again") from error
+        return TypeAdapter(type_).validate_python(_shown(value))
+    except ValidationError as error:
+        raise SurdError(f"{where}: not written by {command}; run it again") from error
 
 
-def _row(row: Mapping[str, Any]) -> Row:
-    estimates = {name: Estimate(**row[name]) for name in ("base", "adapter", "difference")}
-    share = row.get("is_share", row.get("p") is not None)  # only shares once had a p
-    told = {
-        "measure": visible(row["measure"], 80),
-        "is_share": share,
-        "baselines": tuple(_baseline(one) for one in row.get("baselines", ())),
-    }
-    return Row(**{**row, **estimates, **told})
-
-
-def _baseline(one: Mapping[str, Any]) -> Baseline:
-    estimates = {name: Estimate(**one[name]) for name in ("value", "difference", "adapter")}
-    return Baseline(**{**one, **estimates, "name": visible(one["name"], 80)})
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {visible(name, _MAX_CHARS): _shown(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    if isinstance(value, str):
+        return visible(value, _MAX_CHARS)
+    is_huge = isinstance(value, int | float) and abs(value) > _MAX
+    return None if is_huge else value
 
 
 def interval_spec(

@@ -50,6 +50,6 @@ def losses_section(run: Run) -> Section | None:
 
 
 def _label(run: Run, name: str) -> str:
-    weight = run.settings.get(f"{name}_weight")
+    weight = run.number(f"{name}_weight")
     weighed = "" if weight is None else f"; weight {weight:g}"
     return f"{_ABOUT.get(name, 'As logged')}{weighed}."

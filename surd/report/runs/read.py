@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surd.errors import SurdError
 from surd.training.logs import LOG_FILE, SCORES_FILE, Line, read_log
-from surd.untrusted import parse_json
+from surd.untrusted import open_regular, parse_json
+
+_LAST_S = 2.0**40
+"""Seconds since 1970 in which no computer trains any more."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,12 @@ class Run:
 
     def whole(self, setting: str) -> int | None:
         """A setting that is a whole number; None where it is not there."""
+        return _whole(self.settings.get(setting))
+
+    def number(self, setting: str) -> float | None:
+        """A setting that is a number; None where it is not there."""
         value = self.settings.get(setting)
-        return value if isinstance(value, int) else None
+        return value if isinstance(value, float) else _whole(value)
 
     @property
     def name(self) -> str:
@@ -59,12 +68,12 @@ def read_run(folder: str | Path) -> Run | None:
     if not isinstance(settings, dict):
         raise SurdError(f"{folder / 'adapter_config.json'}: training: not an object")
     losses, scores = read_log(folder / LOG_FILE), read_log(folder / SCORES_FILE)
-    last = losses[-1]["step"] if losses else (config or {}).get("step")
+    last = int(losses[-1]["step"]) if losses else _whole((config or {}).get("step"))
     return Run(
         folder,
         settings,
-        None if last is None else int(last),
-        (config or {}).get("samples"),
+        last,
+        _whole((config or {}).get("samples")),
         (folder / "adapter_model.safetensors").is_file(),
         losses,
         scores,
@@ -72,10 +81,17 @@ def read_run(folder: str | Path) -> Run | None:
     )
 
 
+def _whole(value: object) -> int | None:
+    """A number of steps, samples and the like."""
+    is_one = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+    return value if is_one else None  # type: ignore[return-value]
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """An object; None where there is no such file. Raises SurdError."""
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            found = parse_json(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -115,10 +131,13 @@ def _event_times(path: Path) -> Iterator[float]:
     """
     import struct
 
-    with path.open("rb") as file:
+    with suppress(OSError), open_regular(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         while len(head := file.read(12 + 9)) == 12 + 9:
             length, field = struct.unpack_from("<Q4xB", head)
-            if field != 0x09:
+            (time_s,) = struct.unpack_from("<d", head, 13)
+            if field != 0x09 or not 9 <= length <= size or not 0 <= time_s < _LAST_S:
                 return
-            yield struct.unpack_from("<d", head, 13)[0]
-            file.seek(length - 9 + 4, 1)
+            yield time_s
+            file.seek(length - 9 + 4, os.SEEK_CUR)
