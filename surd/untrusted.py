@@ -1,4 +1,4 @@
-"""What strangers wrote: JSON, and paths of files."""
+"""What strangers wrote: JSON, YAML, and paths of files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_DEPTH = 100
+_FREE_NODES = 100_000
 
 
 class TooDeepError(ValueError):
@@ -50,6 +51,34 @@ def _inside(value: Any) -> list[Any]:
     if not isinstance(value, dict | list):
         return []
     return [inner for inner in values if isinstance(inner, dict | list)]
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML document, as plain values. Raises what PyYAML does, and ValueError for aliases that
+    stand for far more than the text, or for themselves."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _expanded(node, {}) > len(text) + _FREE_NODES:
+            raise ValueError("aliases that expand to far more than the file")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: Any, known: dict[int, float]) -> float:
+    """How many values a node stands for, each alias counted as what it names."""
+    if isinstance(node.value, str):
+        return 1 + len(node.value) // 100
+    if id(node) not in known:
+        known[id(node)] = math.inf  # for itself, within
+        inner = (part for one in node.value for part in (one if isinstance(one, tuple) else (one,)))
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in inner)
+    return known[id(node)]
 
 
 def below(root: Path, written: str) -> Path:

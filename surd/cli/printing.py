@@ -23,8 +23,8 @@ def harmless(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """A result, on the standard output."""
-    print(line, flush=True)
+    """A result, on the standard output: harmless, since names and texts in it may be strangers'."""
+    print(harmless(line), flush=True)
 
 
 def warn(line: str) -> None:
@@ -46,8 +46,15 @@ def log_to_stderr() -> None:
 
 
 def print_json(content: Any) -> None:
-    """A result for machines."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    """A result for machines. What a terminal would obey is escaped, which JSON reads as before."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    print("\n".join(map(_escaped, text.split("\n"))))
+
+
+def _escaped(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def say_collected(found: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from surd.params import Params
 from surd.paths import shipped
 from surd.recipe.keys import Recipe
 from surd.sources.kinds import SOURCES
+from surd.untrusted import parse_yaml
 from surd.url_secrets import secret_in
 
 log = logging.getLogger("surd")
@@ -61,7 +62,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def read_yaml(text: str, wrong: str) -> Any:
     """Whatever YAML says, as plain values. Raises RecipeError that begins with `wrong`."""
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{wrong}: {_yaml_problem(error)}") from error
     except RecursionError:

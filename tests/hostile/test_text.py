@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import unicodedata
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import pictures
 from support_faults import small_settings
+from support_publish import RECIPE, make_workspace, samples
 
-from surd.cli.printing import log_to_stderr, shown, warn
+from surd.cli.printing import log_to_stderr, print_json, say, shown, warn
 from surd.demo.site import Site
 
 Surd = Callable[..., Ran]
@@ -51,6 +53,29 @@ def site() -> Site:
         for picture, text in zip(pictures(len(HOSTILE)), HOSTILE, strict=True)
     ]
     return Site(shown_there)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_is_said_is_harmless(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    say(f"a line of {text}\nand another")
+    told = capsys.readouterr().out
+    assert_harmless(told)
+    assert told.count("\n") == 2
+    print_json({"a": text, text: [text]})
+    told = capsys.readouterr().out
+    assert_harmless(told)
+    assert json.loads(told) == {"a": text, text: [text]}
+
+
+def test_a_workspace_whose_recipe_has_a_name_that_acts_is_told_harmlessly(
+    surd: Surd, tmp_path: Path
+) -> None:
+    make_workspace(tmp_path, [samples(2)], recipe=RECIPE | {"name": HOSTILE[0]})
+    for options in ((), ("--json",)):
+        ran = surd("status", tmp_path, *options)
+        assert ran.code == 0
+        assert "owned" in ran.out
+        assert_harmless(ran.out + ran.err)
 
 
 def test_terminals_see_no_control_characters_of_strangers(

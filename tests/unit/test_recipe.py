@@ -362,6 +362,28 @@ def test_yaml_nested_without_end_is_refused(tmp_path: Path) -> None:
     assert "r.yaml" in refusal(tmp_path, "name: " + "[" * 5000)
 
 
+def nine_times(inner: str, outer: str) -> str:
+    """Anchors a0 to a9, each of nine times the one before it."""
+    lines = [f"a0: &a0 {inner}"]
+    lines += [f"a{n}: &a{n} {outer}" % ", ".join([f"*a{n - 1}"] * 9) for n in range(1, 10)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        nine_times("[x, x, x]", "[%s]"),
+        nine_times("{x: 1}", "{<<: [%s]}"),
+        "a9: &a9 [*a9]",
+        "a9: &a9 {b: *a9}",
+    ],
+)
+@pytest.mark.parametrize("key", ["part_size", "description", "download"])
+def test_aliases_that_expand_without_end_are_refused(tmp_path: Path, head: str, key: str) -> None:
+    message = refusal(tmp_path, f"name: x\n{head}\n{key}: *a9\n")
+    assert "r.yaml: not valid YAML: ValueError: aliases that expand" in message
+
+
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     assert load_recipe(file(tmp_path, b"\xef\xbb\xbf" + MINIMAL.encode())).name == "x"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from surd.errors import SurdError
+from surd.untrusted import parse_yaml
 
 _BLOCK = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 
@@ -22,7 +23,7 @@ def check_front_matter(path: Path, content: bytes | Path, mend: str) -> None:
         block = _BLOCK.match(content.decode())
         if block is None:
             raise SurdError(f"{path}: no front matter between two lines of ---; fix {mend}")
-        fields = yaml.safe_load(block[1])
+        fields = parse_yaml(block[1])
     except UnicodeDecodeError as error:
         raise SurdError(f"{path}: not UTF-8 ({error.reason}); fix {mend}") from error
     except yaml.YAMLError as error:
