@@ -92,6 +92,12 @@ def below(root: Path, written: str) -> Path:
     return root / written
 
 
+def read_regular(path: str | Path) -> bytes:
+    """The content of a regular file. Raises OSError, as :func:`open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def open_regular(path: str | Path) -> BinaryIO:
     """A regular file; opening a pipe would wait for a writer, for ever. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -15,6 +15,7 @@ from surd.errors import SurdError
 from surd.files.images import ImageProblem, decode, read_header
 from surd.progress import Tick
 from surd.store.storage import Storage
+from surd.untrusted import read_regular
 
 _GPU_BATCH, _CPU_BATCH_PIXELS = 8, 512 * 512
 _MAX_PIXELS = 100_000_000
@@ -62,7 +63,7 @@ def drawn_at_once(side_px: int, device: torch.device) -> int:
 def open_rgb(path: Path) -> Image.Image:
     """A picture, RGB. Raises SurdError where it cannot be read."""
     try:
-        return read_rgb(path.read_bytes(), path)
+        return read_rgb(read_regular(path), path)
     except OSError as error:
         raise _unreadable(path) from error
 

@@ -18,7 +18,7 @@ from surd.adapter.lora import AnyAdapter, Lora, LoraConfig, sizes_in
 from surd.adapter.module import Adapter, AdapterConfig, Base
 from surd.errors import ModelError, one_line
 from surd.store.storage import Storage, local_path
-from surd.untrusted import parse_json
+from surd.untrusted import open_regular, parse_json, read_regular
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -75,6 +75,7 @@ def load(
     folder = local_path(folder)
     config = read_config(folder)
     try:
+        open_regular(folder / WEIGHTS_FILE).close()  # safetensors would wait for a pipe's writer
         weights = load_file(folder / WEIGHTS_FILE)
         adapter = _made(folder / CONFIG_FILE, config, weights)
         own = {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
@@ -172,7 +173,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """What was saved beside the weights. Raises ModelError."""
     path = local_path(folder) / CONFIG_FILE
     try:
-        config = parse_json(path.read_text(encoding="utf-8"))
+        config = parse_json(read_regular(path))
     except FileNotFoundError:
         runs = sorted(str(one.parent) for one in path.parent.glob(f"adapter/*/{CONFIG_FILE}"))
         if runs:

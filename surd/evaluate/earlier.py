@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from surd.untrusted import parse_json
+from surd.untrusted import parse_json, read_regular
 
 log = logging.getLogger("surd")
 
@@ -38,7 +38,7 @@ def keep_earlier(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
 def _has(path: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a JSON file has these keys and values; not where it cannot be read."""
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and {k: found.get(k) for k in settings} == settings

@@ -22,7 +22,7 @@ from surd.params import SERVED
 from surd.progress import track
 from surd.store.storage import Storage
 from surd.text.chat_answers import unwrapped
-from surd.untrusted import parse_json
+from surd.untrusted import parse_json, read_regular
 
 log = logging.getLogger("surd")
 
@@ -170,7 +170,7 @@ def _place(name: str, examples: Sequence[Pair]) -> tuple[str, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))["prompts"]
+        found = parse_json(read_regular(path))["prompts"]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:

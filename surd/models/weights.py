@@ -21,7 +21,7 @@ def why_damaged(path: Path) -> str | None:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():  # but for a link, as in the hub's cache
+    if not path.is_file():  # but for a link, as in the hub's cache; a pipe would never end
         return f"{path}: is missing; download the model again"
     if (pointer := _why_pointer(path)) is not None:
         return pointer

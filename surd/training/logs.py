@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
-from surd.untrusted import parse_json
+from surd.untrusted import parse_json, read_regular
 
 LOG_FILE = "log.jsonl"
 """A line of losses for each step."""
@@ -100,7 +100,7 @@ def pictures_over_time(
 
 def _prompts(path: Path) -> list[str]:
     try:
-        texts = parse_json(path.read_text(encoding="utf-8"))
+        texts = parse_json(read_regular(path))
     except (OSError, ValueError):
         return []
     return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []

@@ -25,7 +25,7 @@ from surd.training.early_stopping import BEST
 from surd.training.logs import FOLDER, LOG_FILE, PROMPTS_FILE, SCORES_FILE
 from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_checkpoint
 from surd.training.start import Start
-from surd.untrusted import parse_json
+from surd.untrusted import parse_json, read_regular
 
 log = logging.getLogger("surd")
 
@@ -144,7 +144,7 @@ def _settings_in(folder: Path) -> dict[str, Any] | None:
     path = folder / SETTINGS_FILE
     try:
         names = sorted(one.name for one in folder.iterdir())
-        there = parse_json(path.read_text(encoding="utf-8")) if SETTINGS_FILE in names else None
+        there = parse_json(read_regular(path)) if SETTINGS_FILE in names else None
     except FileNotFoundError:
         return None
     except NotADirectoryError:

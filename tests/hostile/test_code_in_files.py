@@ -206,5 +206,5 @@ def test_a_recipe_of_a_billion_laughs_is_refused_in_little_memory(
     recipe.write_text("\n".join(lines))
     told = surd("build", recipe, "-o", tmp_path / "w")
     assert told.code == 2
-    assert "a11: unknown key" in told.err
-    assert len(told.err) < 10_000
+    assert "aliases that expand to far more than the file" in told.err
+    assert len(told.err.splitlines()) == 1

@@ -7,7 +7,8 @@ import json
 import os
 import struct
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from support_bombs import in_a_gigabyte
 
 from surd.adapter import files as adapters
 from surd.adapter.module import Adapter, AdapterConfig
-from surd.errors import ModelError, WorkspaceError
+from surd.errors import ModelError, SurdError, WorkspaceError
 from surd.files.tar_members import members
 from surd.models.gguf_header import check_gguf
+from surd.report.runs.sections import ablation_sections, sections
 from surd.sources.kinds import SOURCES
 from surd.sources.record import Page, Record
 from surd.sources.table import TableSource
 from surd.sources.webdataset import WebDatasetSource
 from surd.stages.collect import collect
 from surd.store.workspace import MANIFEST, Workspace
+from surd.training.settings import check_folder, is_done
 from surd.untrusted import MAX_DEPTH, TooDeepError, parse_json
 
 DEEP = "[" * 100_000
@@ -90,6 +93,31 @@ def test_a_pipe_for_a_part_is_not_waited_for(tmp_path: Path) -> None:
     for read in (lambda: workspace.part_info("samples", 0), workspace.read_manifest):
         with pytest.raises(WorkspaceError):
             read()
+
+
+OF_A_RUN = (
+    *("settings.json", "adapter_config.json", "adapter_model.safetensors", "evaluation.json"),
+    *("evaluation.parquet", "ablation.json", "log.jsonl", "validation.jsonl"),
+    *("validation/prompts.json", "logs/events.out.tfevents.0"),
+)
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_a_pipe_in_a_training_run_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    path = write_adapter(tmp_path / "run") / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    looks: list[Callable[[], object]] = [
+        lambda: sections(str(tmp_path / "run")),
+        lambda: ablation_sections(str(tmp_path / "run")),
+        lambda: adapters.load(tmp_path / "run"),
+        lambda: is_done(tmp_path / "run", 1),
+        lambda: check_folder(tmp_path / "run", {"vectors": None}, resume=True),
+    ]
+    for look in looks:
+        with suppress(SurdError):
+            look()
 
 
 # tar

@@ -13,7 +13,7 @@ from typing import Any
 
 from surd.errors import SurdError
 from surd.training.logs import LOG_FILE, SCORES_FILE, Line, read_log
-from surd.untrusted import open_regular, parse_json
+from surd.untrusted import open_regular, parse_json, read_regular
 
 _LAST_S = 2.0**40
 """Seconds since 1970 in which no computer trains any more."""
@@ -90,8 +90,7 @@ def _whole(value: object) -> int | None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """An object; None where there is no such file. Raises SurdError."""
     try:
-        with open_regular(path) as file:
-            found = parse_json(file.read())
+        found = parse_json(read_regular(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
