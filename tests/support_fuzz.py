@@ -599,7 +599,20 @@ def _taken_up(top: Path) -> None:
     json.dumps(lines)
     is_done(top, 4)
     wanted = lasting(TrainAdapterParams()) | {"vectors": None, "sentences": None, "start": None}
-    check_folder(top, wanted | {"dataset": [], "diffusion_identity": "a"}, resume=True)
+    wanted |= {"dataset": [], "diffusion_identity": "a"}
+    for settings in (wanted, wanted | _object_in(top / "settings.json") | {"steps": 10**6}):
+        try:
+            check_folder(top, settings, resume=True)
+        except SurdError as error:
+            _check_line(error)
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    try:
+        found = parse_json(path.read_bytes())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _rewritten(top: Path) -> None:

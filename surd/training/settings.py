@@ -107,10 +107,11 @@ def check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
         if key == "steps" and value > there["steps"]:
             if there["schedule"] in _ENDLESS:
                 continue
+            schedule = one_line(there["schedule"], 40)
             raise SurdError(
-                f"{folder}: its {there['schedule']} schedule ends at step {there['steps']:,}; "
-                f"start another run from it with --from {folder} and another --output, or start "
-                "over with --resume none"
+                f"{folder}: its {schedule} schedule ends at step {there['steps']:,}; start another "
+                f"run from it with --from {folder} and another --output, or start over with "
+                "--resume none"
             )
         told = _CONTENT.get(key, f"{key} ({one_line(there.get(key))}, now {one_line(value)})")
         raise SurdError(
@@ -152,6 +153,8 @@ def _settings_in(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise SurdError(f"{path}: cannot be read ({error}); choose another --output") from error
     if isinstance(there, dict) and _is_of_surd(there):
+        if not isinstance(there.get("steps", 0), int):
+            raise SurdError(f"{path}: steps: not a whole number; choose another --output")
         return there
     others = [name for name in names if name != _LOCK and not is_temporary(name)]
     if others:

@@ -20,6 +20,7 @@ from surd.report.page import Section
 from surd.report.runs.compare import OUTCOMES, picks, read_pairs, sheet
 from surd.report.runs.read import anchor, read_run, seconds_of
 from surd.report.runs.sections import ablation_sections, sections
+from surd.training.logs import names_in, read_log
 from surd.training.loss_plots import moving_mean, thinned
 
 HOSTILE = "<img src=x onerror=alert(1)> </script> \u202e"
@@ -110,6 +111,11 @@ def test_a_log_that_was_cut_off_or_diverged_is_read_as_far_as_it_goes(tmp_path: 
     assert "loss is not finite</strong> at 2 steps" in losses.body
     assert [row["step"] for row in values(losses, 0, 0)] == [1, 2, 3, 4]
     json.dumps([chart.spec for chart in losses.charts], allow_nan=False)
+
+
+def test_of_a_log_with_names_by_the_thousand_the_first_are_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [{"step": 1, **{f"loss {n}": n for n in range(2000)}}])
+    assert names_in(read_log(run / "log.jsonl")) == [f"loss {n}" for n in range(40)]
 
 
 def test_a_long_log_is_drawn_with_few_points_that_keep_its_extremes() -> None:
