@@ -132,9 +132,9 @@ def test_accepted_formats_do(format_: str) -> None:
 
 
 def test_a_line_of_pixels_is_refused() -> None:
-    with pytest.raises(ImageProblem, match="1 x 20000: one side is over 10,000 times the other"):
+    with pytest.raises(ImageProblem, match="1 x 20000: one side is over 200 times the other"):
         read_header(saved("PNG", (1, 20_000)), max_pixels=100_000)
-    assert read_header(saved("PNG", (1, 10_000)), max_pixels=10_000).height == 10_000
+    assert read_header(saved("PNG", (5, 1000)), max_pixels=10_000).height == 1000
 
 
 def test_strips_are_converted_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_a_centre_crop_keeps_the_middle() -> None:
     assert middle.getcolors() == [(32 * 32, (0, 0, 255))]
 
 
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 5000), (5000, 2)])
+@pytest.mark.parametrize("size", [(1, 200), (200, 1), (5, 999), (999, 5)])
 @pytest.mark.parametrize("mode", ["shorter", "longer", "center_crop"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_an_extreme_shape_keeps_at_least_one_pixel_a_side(
