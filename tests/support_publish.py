@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from surd.dataset.publish.statistics import Statistics
+from surd.store.checksums import FOOTER_KEY
 from surd.store.schema import GROUPS
-from surd.store.workspace import Manifest, Workspace
+from surd.store.workspace import Manifest, Workspace, part_name
 
 HOSTILE = (
     "=cmd|'/C calc'!A0\n---\nlicense: mit\n| a | <script>alert(1)</script> "
@@ -123,6 +126,16 @@ def description(*files: Mapping[str, Any]) -> dict[str, Any]:
         "statistics": Statistics().as_json(),
         "texts": {},
     }
+
+
+def rewrite(workspace: Workspace, group: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the rows of a part, and say of it in its footer what surd would."""
+    path = Path(workspace.location, part_name(group, 0))
+    table = pq.read_table(path)
+    said = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY])
+    del said["crc32"]  # a stranger would compute it
+    footer = {FOOTER_KEY: json.dumps(said).encode()}
+    pq.write_table(change(table).replace_schema_metadata(footer), path)
 
 
 def samples(count: int, start: int = 0, **changes: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from surd.llm.share import VECTOR, has_others
 from surd.paths import cache_folder
 from surd.store.aligned import check_samples
 from surd.store.storage import Storage
-from surd.store.workspace import Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 Vector = npt.NDArray[np.float16]
 
@@ -197,16 +197,25 @@ def _rows(workspace: Workspace, name: str) -> _Rows:
             if status in VECTOR:
                 found.ids.append(id_)
                 found.texts.append(text)
-                found.counts.append(tokens if per_token else 1)
+                found.counts.append(_count(workspace, name, part, tokens) if per_token else 1)
             elif text and status != "dropped":
                 found.without.append(text)
-        for one in (one for some in (table["others"].to_pylist() if more else ()) for one in some):
+        for one in (
+            one for some in (table["others"].to_pylist() if more else ()) for one in some or ()
+        ):
             if one["status"] in VECTOR:
                 found.other_texts.append(one["text"])
-                found.other_counts.append(one["tokens"] if per_token else 1)
+                count = _count(workspace, name, part, one.get("tokens")) if per_token else 1
+                found.other_counts.append(count)
             else:
                 found.without.append(one["text"])
     return found
+
+
+def _count(workspace: Workspace, name: str, part: int, tokens: int | None) -> int:
+    if tokens is None or tokens < 0:
+        raise DamagedPartError(workspace.location, name, part, "a text without its tokens")
+    return tokens
 
 
 def group_of(workspace: Workspace, model: str, layer: int) -> str:
@@ -318,8 +327,15 @@ def _copy(workspace: Workspace, name: str, rows: int, path: Path) -> None:
             if array is None:
                 shape = (rows, values.shape[1])
                 array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+            if values.shape[1] != array.shape[1] or first + len(values) > rows:
+                break
             array[first : first + len(values)] = values
             first += len(values)
+        if first != rows:
+            raise WorkspaceError(
+                f"{workspace.location}/{name}: has not one vector for each text; delete this "
+                "folder and run surd embed-llm again"
+            )
         if array is not None:
             array.flush()
 

@@ -9,14 +9,22 @@ import pyarrow.compute as pc
 
 from surd.errors import one_line
 from surd.store.schema import GROUPS
-from surd.store.vectors import restored, stored_schema
+from surd.store.vectors import restored, restored_type, stored_schema
+
+_OF_VECTORS: dict[str, pa.DataType | None] = {
+    **dict.fromkeys(("id", "status", "simple_prompt"), pa.string()),
+    "tokens": pa.int32(),
+    "others": pa.list_(pa.struct([("text", pa.string()), ("status", pa.string())])),
+    **dict.fromkeys(("embedding", "other_embeddings")),
+}
+"""Column -> its type; None: vectors, or lists of them."""
 
 
 def check_types(group: str, schema: pa.Schema) -> None:
     """Raise ArrowInvalid where a column of a part's file is of another type than in its group."""
-    expected = GROUPS.get(group)
-    if expected is None:
-        return
+    if group.startswith("llm/"):
+        _check_vectors(schema)
+    expected = GROUPS.get(group, pa.schema([]))
     for field, in_file in zip(expected, stored_schema(expected), strict=True):
         places = schema.get_all_field_indices(field.name)
         if len(places) > 1:
@@ -25,6 +33,21 @@ def check_types(group: str, schema: pa.Schema) -> None:
             type_ = schema.field(place).type
             if not (_is_alike(type_, in_file.type) or _is_alike(type_, field.type)):
                 raise pa.ArrowInvalid(f"{field.name} is {one_line(type_, 100)}, not {field.type}")
+
+
+def _check_vectors(schema: pa.Schema) -> None:
+    """Of the vectors of a language model, whose width depends on the model."""
+    for name, wanted in _OF_VECTORS.items():
+        for place in schema.get_all_field_indices(name):
+            found = restored_type(schema.field(place).type)
+            if wanted is None:
+                inner = found.value_type if pa.types.is_list(found) else found
+                is_right = pa.types.is_fixed_size_list(inner)
+                is_right = is_right and pa.types.is_float16(inner.value_type)
+            else:
+                is_right = _is_alike(found, wanted)
+            if not is_right:
+                raise pa.ArrowInvalid(f"{name} is {one_line(found, 100)}")
 
 
 def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -29,7 +29,7 @@ def stored(table: pa.Table) -> pa.Table:
 
 def restored(table: pa.Table) -> pa.Table:
     """Bytes as lists of float16; their numbers are not copied."""
-    return _replaced(table, _restored_type, _restored)
+    return _replaced(table, restored_type, _restored)
 
 
 def _replaced(
@@ -56,14 +56,15 @@ def _stored_type(type_: pa.DataType) -> pa.DataType:
     return type_ if inner == type_.value_type else pa.list_(inner)
 
 
-def _restored_type(type_: pa.DataType) -> pa.DataType:
+def restored_type(type_: pa.DataType) -> pa.DataType:
+    """Of a column, from its type in the file."""
     if pa.types.is_fixed_size_binary(type_):
         return pa.list_(pa.float16(), type_.byte_width // _NUMBER_BYTES)
     if pa.types.is_binary(type_):
         return pa.list_(pa.float16())
     if not pa.types.is_list(type_):
         return type_
-    inner = _restored_type(type_.value_type)
+    inner = restored_type(type_.value_type)
     return type_ if inner == type_.value_type else pa.list_(inner)
 
 
@@ -90,7 +91,7 @@ def _stored(array: pa.Array) -> pa.Array:
 
 
 def _restored(array: pa.Array) -> pa.Array:
-    type_ = _restored_type(array.type)
+    type_ = restored_type(array.type)
     if not len(array):
         return pa.array([], type_)  # of which buffers may be missing
     if pa.types.is_list(array.type):

@@ -90,7 +90,7 @@ class StageRun(BaseModel):
     rows: int
     counts: dict[str, int] = ModelField(description="rows by status")
     failed_parts: list[int] = []
-    seconds: float
+    seconds: float = ModelField(ge=0, lt=1e12)
     finished_at: str = ModelField(description="ISO 8601, UTC")
     settings: dict[str, Any] = ModelField(description="the stage's parameters")
 

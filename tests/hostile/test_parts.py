@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from support_publish import make_workspace, samples
+from support_publish import make_workspace, rewrite, samples
 
-from surd.store.checksums import FOOTER_KEY
 from surd.store.workspace import DamagedPartError, Workspace, part_name
 
 Change = Callable[[pa.Table], pa.Table]
-
-
-def rewrite(workspace: Workspace, group: str, change: Change) -> None:
-    """Change the rows of a part, and say of it in its footer what surd would."""
-    path = Path(workspace.location, part_name(group, 0))
-    table = pq.read_table(path)
-    said = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY])
-    del said["crc32"]  # a stranger would compute it
-    footer = {FOOTER_KEY: json.dumps(said).encode()}
-    pq.write_table(change(table).replace_schema_metadata(footer), path)
 
 
 def replaced(name: str, values: Any) -> Change:

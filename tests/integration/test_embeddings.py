@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from support import digests
 from support_llm import KEEP, SAMPLES, make_model, make_workspace, vectors_of
+from support_publish import rewrite
 
 from surd.errors import WorkspaceError
 from surd.llm import embeddings
-from surd.store.workspace import DamagedPartError
+from surd.store.workspace import DamagedPartError, Workspace
 
 Surd = Callable[..., Any]
 
@@ -165,3 +167,32 @@ def test_minus_one_is_the_deepest_layer_there(surd: Surd, folder: Path, llm: str
     assert embeddings.load(folder, llm, -1).layer == 4
     with pytest.raises(WorkspaceError, match="count from 0, or use -1"):
         embeddings.load(folder, llm, -2)
+
+
+@pytest.mark.parametrize("pool", ["last", "none"])
+def test_vectors_that_surd_did_not_write_are_told_in_one_line(
+    surd: Surd, folder: Path, llm: str, pool: str
+) -> None:
+    surd("embed-llm", folder, "--model", llm, "--layer", 2, "--pool", pool)
+    workspace = Workspace(folder)
+    group = "llm/tiny/layer-2"
+    whole = (folder / group / "part-00000.parquet").read_bytes()
+    for name, column in (
+        ("embedding", pa.array(["a"] * 4)),
+        ("embedding", pa.nulls(4, pa.binary(8))),
+        ("tokens", pa.array(["a"] * 4)),
+        ("tokens", pa.array([-1] * 4, pa.int32())),
+        ("tokens", pa.array([1000] * 4, pa.int32())),
+    ):
+        if (pool, name) == ("last", "tokens") and pa.types.is_integer(column.type):
+            continue  # of one vector for each text they say nothing
+        rewrite(
+            workspace,
+            group,
+            lambda t, n=name, c=column: t.set_column(t.column_names.index(n), n, c),
+        )
+        for load in (embeddings.load, embeddings.load_texts):
+            with pytest.raises(WorkspaceError, match=r"layer-2[^\n]*$"):
+                load(folder, "tiny", 2)
+        (folder / group / "part-00000.parquet").write_bytes(whole)
+    assert len(embeddings.load(folder, "tiny", 2)) == 6
