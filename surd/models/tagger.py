@@ -75,8 +75,8 @@ def load_tagger(name: str, *, device: str = "cpu") -> Tagger:
         pixels = side**2 * (1 if batch is None else batch)
         if not (0 < side <= _MAX_SIDE_PX and 0 < pixels <= _MAX_BATCH_PIXELS):
             raise ModelError(
-                f"tag model {name!r} takes {shape}: surd gives it at most {_MAX_SIDE_PX:,} pixels "
-                f"a side and {_MAX_BATCH_PIXELS:,} at once"
+                f"tag model {name!r} takes {shape}, but may take at most {_MAX_SIDE_PX:,} pixels "
+                f"a side and {_MAX_BATCH_PIXELS:,} at once; name another one"
             )
         if given[0].type != "tensor(float)":
             raise ModelError(f"tag model {name!r} takes {given[0].type}, not tensor(float)")

@@ -89,7 +89,7 @@ def test_what_is_no_tag_model_is_told_in_one_line(tmp_path: Path) -> None:
         load_tagger(str(save_tagger(tmp_path / "flat", shape=(SIDE, 8, 3))))
     for batch, side in ((None, 10**6), (10**6, 448), (None, 0), (0, SIDE)):
         folder_ = save_tagger(tmp_path / "claims", batch=batch, shape=(side, side, 3))
-        with pytest.raises(ModelError, match=r"takes \[.*\]: surd gives it at most 2,048 pixels"):
+        with pytest.raises(ModelError, match=r"takes \[.*\], but may take at most 2,048 pixels"):
             load_tagger(str(folder_))
     for row in ("1,a,zero", "1,a,\u00b2", '1,"a\nb",0', "1,a\x1bb,0", f"1,{'a' * 201},0"):
         (folder / "selected_tags.csv").write_text(f"tag_id,name,category\n{row}\n")
