@@ -61,7 +61,18 @@ READERS: dict[str, Callable[[Workspace, str, list[str]], object]] = {
         ("clip", "cos_simple", replaced("cos_simple", [[0.1]] * 3), "cos_simple is list"),
         ("verdicts", "keep", lambda t: t.drop_columns(["keep"]), "it has no column keep"),
         ("verdicts", "keep", replaced("keep", [True, None, False]), "a row without keep"),
-        ("samples", "id", replaced("id", ["é" * 32] * 3), "an id that is none"),
+        *(
+            ("samples", "id", replaced("id", ["0" * 32, "1" * 32, id_]), "an id that is none")
+            for id_ in (
+                "é" * 16,
+                "a" * 31,
+                "../" * 10 + "aa",
+                "A" * 32,
+                "g" * 32,
+                "/" * 32,
+                ":" * 32,
+            )
+        ),
     ],
 )
 def test_columns_that_surd_did_not_write_are_damage(
