@@ -59,7 +59,7 @@ def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_struct(found) and pa.types.is_struct(wanted):
         return all(
             _is_alike(field.type, wanted.field(field.name).type)
-            for field in found.fields
+            for field in map(found.field, range(found.num_fields))
             if wanted.get_field_index(field.name) >= 0
         )
     return bool(found.equals(wanted))
@@ -69,7 +69,8 @@ def checked(group: str, table: pa.Table, names: Sequence[str] | None = None) -> 
     """Rows of a part, with vectors as lists. Of the columns `names`, those that a part of an
     earlier version lacks are null.
 
-    Raises ArrowInvalid for text that is not UTF-8, and where a value is missing that every row has.
+    Raises ArrowInvalid for text that is not UTF-8, for ids that are none, and where a value is
+    missing that every row has.
     """
     table = restored(table)
     check_texts(table)

@@ -37,7 +37,8 @@ def broken_candidates(table: pa.Table) -> pa.Table:
     inner = column.values
     fields = [inner.field(i) for i in range(inner.type.num_fields)]
     fields[inner.type.get_field_index("text")] = no_utf8(inner.field("text"))
-    struct = pa.StructArray.from_arrays(fields, fields=inner.type.fields)
+    names = [inner.type.field(i) for i in range(inner.type.num_fields)]
+    struct = pa.StructArray.from_arrays(fields, fields=names)
     lists = pa.ListArray.from_arrays(column.offsets, struct, type=column.type)
     return table.set_column(place, "candidates", lists)
 
