@@ -291,7 +291,7 @@ class Workspace:
         with self._parquet(group, part, skimmed=True) as file:
             for number in range(file.num_row_groups):
                 found = file.read_row_group(number, columns=list(columns), use_threads=False)
-                yield restored(found)
+                yield checked(group, found, columns)
 
     def read(self, group: str, part: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole part as one table. Raises WorkspaceError when it is missing or damaged."""
