@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from surd.build.run import Options, build, open_recipe
 from surd.dataset.publish.statistics import Statistics
+from surd.recipe.publish import PublishParams
 from surd.store.checksums import FOOTER_KEY
 from surd.store.schema import GROUPS
 from surd.store.workspace import Manifest, Workspace, part_name
@@ -28,6 +30,7 @@ RECIPE = {
     "description": "A tiny dataset",
     "sources": [{"kind": "folder", "path": "/home/someone/secret", "limit": 7}],
 }
+KEEP_ALL = {"min_side": 16, "clip_threshold": None, "complex_threshold": None}
 FORMATS = (("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp"))
 
 
@@ -103,6 +106,16 @@ def make_workspace(
             for part, rows in enumerate(parts):
                 write_group(workspace, group, part, rows)
     return workspace
+
+
+def publish_anew(workspace: Workspace, params: PublishParams) -> None:
+    """Judge and publish as the commands do, so that nothing is stale; all samples are kept."""
+    manifest = workspace.read_manifest()
+    settings = {"filter": KEEP_ALL, "publish": params.model_dump(mode="json")}
+    manifest.recipe |= {"sources": [{"kind": "folder", "path": "pictures"}]} | settings
+    workspace.write_manifest(manifest)
+    for stage in ("filter", "publish"):
+        list(build(workspace, open_recipe(workspace), Options(only=stage, quiet=True)))
 
 
 def write_group(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from surd.engine.plan import plan
 from surd.errors import WorkspaceError, command
 from surd.recipe.keys import Recipe
-from surd.recipe.pipeline import params_of, stage_named, stage_names, stages_of
+from surd.recipe.pipeline import params_of, stage_named, stage_names, stages_of, styles_of
 from surd.store import edits
 from surd.store.schema import MADE_BY
 from surd.store.workspace import Workspace
@@ -65,6 +65,28 @@ def not_scored(workspace: Workspace, recipe: Recipe) -> str | None:
                 f"{workspace.location}: the captions of part {state.part} are newer than its "
                 f"scores; run: {command('score', workspace.location)}"
             )
+    return None
+
+
+_WORDS = {"dense": "dense captions", "tags": "tags", "filter": "verdicts"}
+
+
+def not_publishable(workspace: Workspace, recipe: Recipe) -> str | None:
+    """Why the dataset cannot be published now, with the command to run; None where it can."""
+    why = not_scored(workspace, recipe)
+    if why is not None:
+        return why
+    for stage in (*styles_of(recipe), stage_named("filter")):
+        for state in plan(workspace, stage, params_of(recipe, stage)):
+            if state.state == "damaged":
+                return state.why
+            if state.state != "fresh":
+                why = f" ({state.why})" if state.why else ""
+                what = f"the {_WORDS[stage.name]} of part {state.part}"
+                return (
+                    f"{workspace.location}: {what} are {state.state}{why}; "
+                    f"run: {command(MADE_BY[stage.group], workspace.location)}"
+                )
     return None
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from surd.build.needs import not_scored
+from surd.build.needs import not_publishable, not_scored
 from surd.engine import select
 from surd.engine.overlap import Step, overlap
 from surd.engine.parts import failures
@@ -41,7 +41,6 @@ from surd.stages.collected import collected
 from surd.stages.refresh import refresh
 from surd.store import journal
 from surd.store.prefetch import FOOTERS, ahead
-from surd.store.schema import MADE_BY
 from surd.store.workspace import MANIFEST, DamagedPartError, Manifest, StageRun, Workspace
 
 _LIBRARIES = ("surd", "pyarrow", "aiohttp", "pillow", "simplejpeg")
@@ -324,30 +323,16 @@ def _nothing_collected(results: Sequence[SourceResult]) -> str:
     return "nothing was collected: the sources have no records; check path, query and limit"
 
 
-_WORDS = {"dense": "dense captions", "tags": "tags", "filter": "verdicts"}
-
-
 def _publish(workspace: Workspace, recipe: Recipe, options: Options) -> StageSummary:
     from surd.dataset.publish.run import publish
 
     started = time.monotonic()
-    _need_scored(workspace, recipe)
-    styles = styles_of(recipe)
-    for stage in (*styles, stage_named("filter")):
-        states = plan(workspace, stage, params_of(recipe, stage))
-        for state in states:
-            if state.state == "damaged":
-                raise SurdError(state.why)
-            if state.state != "fresh":
-                why = f" ({state.why})" if state.why else ""
-                what = f"the {_WORDS[stage.name]} of part {state.part}"
-                raise SurdError(
-                    f"{workspace.location}: {what} are {state.state}{why}; "
-                    f"run: {command(MADE_BY[stage.group], workspace.location)}"
-                )
-    rows = sum(state.rows for state in states)
+    why = not_publishable(workspace, recipe)
+    if why is not None:
+        raise SurdError(why)
+    _, rows = _totals(workspace, stage_named("filter"))
     with track("publish", rows, quiet=options.quiet) as tick:
-        groups = [stage.group for stage in styles]
+        groups = [stage.group for stage in styles_of(recipe)]
         done = publish(workspace, recipe.publish, tick, styles=groups)
     return StageSummary(
         "publish",

@@ -150,10 +150,12 @@ def export(
         _refuse(form, of_samples)
         _export_preferences(folder, output, by, margin, as_json=json_)
         return
+    from surd.build.dataset_state import need_published
     from surd.dataset.export.job import Wish
     from surd.dataset.export.run import export as write
     from surd.progress import track
 
+    need_published(folder)
     wish = Wish(text or (), trigger, repeats, link)
     with track("export", None, quiet=quiet) as tick:
         done = write(folder, form, output, tick, wish)
@@ -241,6 +243,7 @@ def push(
 
     Example: surd push my-data --repo me/my-data --private
     """
+    from surd.build.dataset_state import need_published
     from surd.dataset.hub.contents import contents_of
     from surd.dataset.hub.push import check_repo
     from surd.dataset.hub.push import push as send
@@ -249,6 +252,8 @@ def push(
 
     check_repo(repo)
     contents = contents_of(folder)
+    if contents.kind == "dataset":
+        need_published(folder, card=True)
     for note in contents.notes:
         warn(note)
     if dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,7 @@ def _verified(workspace: Any) -> list[str]:
 
 
 def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> None:
+    from surd.build.dataset_state import dataset_state
     from surd.build.run import open_recipe
     from surd.engine.plan import plan
     from surd.llm import layout
@@ -79,9 +81,11 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     for model, layer in layout.stored(workspace):
         group = layout.group(model, layer)
         groups[group] = _vectors(workspace, group, parts)
+    dataset = dataset_state(workspace)
     if as_json:
         verified = {} if damage is None else {"damage": damage}
-        print_json({"workspace": folder, "recipe": recipe.name, "groups": groups, **verified})
+        about = {"recipe": recipe.name, "groups": groups, "dataset": asdict(dataset)}
+        print_json({"workspace": folder, **about, **verified})
         return
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
     say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
@@ -91,6 +95,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)
+    _print_dataset(dataset)
     if damage == []:
         say("verified: no file is damaged")
 
@@ -118,6 +123,15 @@ def _vectors(workspace: Any, group: str, parts: Sequence[int]) -> dict[str, Any]
         "rows_by_status": dict(counts.most_common()),
         "parts": lacking,
     }
+
+
+def _print_dataset(dataset: Any) -> None:
+    """In the words of the groups."""
+    told = {"card": "stale card"}.get(dataset.state, dataset.state)
+    rows = ", ".join(f"{n:,} {split}" for split, n in dataset.splits.items())
+    say(f"dataset: {told}" + (f"; {rows}" if rows else ""))
+    if dataset.why:
+        say(f"  {dataset.why}")
 
 
 def _print_group(group: str, about: dict[str, Any]) -> None:

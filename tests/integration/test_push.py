@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from support_hub import TOKEN, Answer, Asked, Hub, taken_for_the_hub
-from support_publish import files, make_workspace, samples
+from support_publish import files, make_workspace, publish_anew, samples
 
-from surd.dataset.publish.run import publish
 from surd.recipe.publish import PublishParams
 from surd.store.workspace import Workspace
 
@@ -70,7 +69,7 @@ def run(tmp_path: Path) -> Path:
 
 def make_dataset(folder: Path, count: int) -> Path:
     workspace = make_workspace(folder, [samples(count)])
-    publish(workspace, SHARDS)
+    publish_anew(workspace, SHARDS)
     assert len(list((folder / "dataset").glob("*.parquet"))) > 3
     return folder
 
@@ -143,7 +142,7 @@ def test_after_publishing_anew_only_the_new_goes_and_shards_of_before_are_remove
     surd("push", workspace, "--repo", REPO, "--quiet")
     repo = hub.repos[DATASET]
     repo.commit("main", hub.files(DATASET) | {"LICENSE": b"added on the page"})
-    publish(Workspace(workspace), PublishParams(shard_mb=1, validation=0, test=0))
+    publish_anew(Workspace(workspace), PublishParams(shard_mb=1, validation=0, test=0))
     ran = surd("push", workspace, "--repo", REPO, "--json", "--quiet")
     assert ran.code == 0, ran.err
     wanted = files(workspace / "dataset") | {"LICENSE": b"added on the page"}

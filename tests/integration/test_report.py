@@ -74,7 +74,7 @@ def test_a_published_dataset_is_the_end_of_the_funnel_until_the_verdicts_change(
 
     before = page()
     assert '<th scope="row">published</th>' in before and "Times and rates" in before
-    outdated = "verdicts have changed since"
+    outdated = "not what today's verdicts"
     assert outdated not in before
     assert surd("filter", folder, "-q", "--clip-threshold", "0.205").code == 0
     assert outdated in page()

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image, ImageOps
-from support_publish import HOSTILE, make_workspace, picture, sample, samples
+from support_publish import HOSTILE, make_workspace, picture, publish_anew, sample, samples
 
 from surd.dataset.columns import PUBLISHED
 from surd.dataset.export.job import Wish
@@ -41,7 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample(22) | turned(),
         sample(23) | {"bytes": picture(4, "TIFF"), "mime": "image/tiff"},
     ]
-    publish(make_workspace(folder, [rows]), PublishParams(validation=0.2, test=0.2))
+    publish_anew(make_workspace(folder, [rows]), PublishParams(validation=0.2, test=0.2))
     return folder
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.compute as pc
 
@@ -74,11 +74,7 @@ def publish(
     lost, are another workspace's or are there twice, or when none is kept.
     """
     storage = workspace.storage
-    for problem in inventory.part_problems(workspace):
-        raise WorkspaceError(problem)
-    parts = workspace.parts("samples")
-    groups = groups_there(workspace, parts, styles)
-    fingerprint = _fingerprint(workspace, params, parts, groups)
+    parts, groups, fingerprint = _wanted(workspace, params, styles)
     made = how_made(workspace)
     folder = new_folder(fingerprint)
     tidy(storage, folder)
@@ -99,6 +95,30 @@ def publish(
     put_in_place(storage, folder, said)
     _refresh(workspace, said, made, params)
     return _summary(workspace, said, "written")
+
+
+def compare(
+    workspace: Workspace, params: PublishParams, *, styles: Collection[str] = ()
+) -> Literal["fresh", "card", "stale"]:
+    """Whether there is what :func:`publish` would write: ``card`` where only the texts would come
+    out otherwise, ``stale`` where there is no dataset too. Reads footers; raises as it does."""
+    said = read_description(workspace.storage)
+    *_, fingerprint = _wanted(workspace, params, styles)
+    if said is None or said.get("fingerprint") != fingerprint:
+        return "stale"
+    texts = _texts(said, how_made(workspace), params)
+    return "fresh" if _digests(texts) == said.get("texts") else "card"
+
+
+def _wanted(
+    workspace: Workspace, params: PublishParams, styles: Collection[str]
+) -> tuple[list[int], list[str], str]:
+    """The parts and groups to read, and the fingerprint of what comes of them."""
+    for problem in inventory.part_problems(workspace):
+        raise WorkspaceError(problem)
+    parts = workspace.parts("samples")
+    groups = groups_there(workspace, parts, styles)
+    return parts, groups, _fingerprint(workspace, params, parts, groups)
 
 
 def _fingerprint(
@@ -196,22 +216,22 @@ def _write_texts(
     texts = _texts(said, made, params)
     for name, content in texts.items():
         workspace.storage.write_bytes(f"{folder}/{name}", content)
-    said["texts"] = {name: _digest(content) for name, content in texts.items()}
+    said["texts"] = _digests(texts)
     content = json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n"
     workspace.storage.write_bytes(f"{folder}/{DESCRIPTION}", content)
 
 
 def _refresh(workspace: Workspace, said: dict[str, Any], made: Made, params: PublishParams) -> bool:
     """Write the texts anew where they would come out otherwise than last time."""
-    now = {name: _digest(content) for name, content in _texts(said, made, params).items()}
+    now = _digests(_texts(said, made, params))
     if now == said.get("texts") and set(now) <= set(workspace.storage.names(FOLDER)):
         return False
     _write_texts(workspace, FOLDER, said, made, params)
     return True
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _digests(texts: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
 
 
 def _summary(workspace: Workspace, said: dict[str, Any], state: str) -> PublishSummary:

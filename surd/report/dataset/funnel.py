@@ -88,11 +88,17 @@ def _count(mask: Any) -> int:
 
 
 def section(
-    found: Funnel, choice: Choice, samples: Samples, described: Mapping[str, Any] | None
+    found: Funnel,
+    choice: Choice,
+    samples: Samples,
+    described: Mapping[str, Any] | None,
+    *,
+    outdated: bool,
 ) -> tuple[Section, dict[str, Any]]:
     """The section, and for its script the examples: name -> indices of samples.
 
-    ``described`` is what the published dataset says of itself.
+    ``described`` is what the published dataset says of itself, ``outdated`` whether another would
+    be published today.
     """
     steps = [("collected", found.collected)]
     said = described["statistics"] if described else {}
@@ -127,7 +133,7 @@ def section(
         kept=found.steps["kept"],
         has_kept="" in examples,
         unjudged=found.steps["unjudged"],
-        outdated=bool(said) and "kept" in found.steps and said["kept"] != found.steps["kept"],
+        outdated=outdated,
     )
     return Section("funnel", "Funnel", text), examples
 

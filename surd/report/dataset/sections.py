@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surd.build.dataset_state import dataset_state
 from surd.dataset.atomic_folder import read_description
 from surd.progress import Tick
 from surd.report.dataset import clusters, composition, failures, funnel, scores, sources
@@ -60,7 +61,8 @@ def sections(
     samples = gather(workspace, groups, wanted)
     thresholds = {**_settings(manifest), **steps.thresholds}
     description = read_description(workspace.storage)
-    first, examples = funnel.section(steps, choice, samples, description)
+    outdated = dataset_state(workspace).state == "stale"
+    first, examples = funnel.section(steps, choice, samples, description, outdated=outdated)
     found: list[Section | None] = [first, sources.section(collected(workspace))]
     data: dict[str, Any] = {"samples": samples.entries, "examples": examples, "labels": LABELS}
     shown = steps.steps["kept"] if "verdicts" in groups else total
