@@ -247,6 +247,27 @@ def test_a_lost_card_is_written_anew_and_nothing_else(tmp_path: Path) -> None:
     assert files(tmp_path / "dataset") == before
 
 
+@pytest.mark.parametrize("name", ["README.md", "croissant.json"])
+@pytest.mark.parametrize("change", [{"licence": "mit"}, {"test": 0.5}], ids=["card", "shards"])
+def test_a_text_that_somebody_wrote_is_not_replaced(
+    tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(9)])
+    publish(workspace, SMALL)
+    path = tmp_path / "dataset" / name
+    path.unlink()
+    path.write_text("mine")
+    assert publish(workspace, SMALL).state == "fresh"
+    before = files(tmp_path)
+    other = SMALL.model_copy(update=change)
+    with pytest.raises(WorkspaceError, match=f"dataset/{name}: not as surd publish left it; move"):
+        publish(workspace, other)
+    assert files(tmp_path) == before
+    path.rename(tmp_path / "mine")
+    assert publish(workspace, other).state in ("card", "written")
+    assert publish(workspace, SMALL).state in ("card", "written"), "its own is replaced"
+
+
 def test_without_duplicates_or_clip_the_rest_is_published(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, [samples(4)], without=("duplicates", "clip"))
     publish(workspace, SMALL)

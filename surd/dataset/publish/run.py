@@ -71,7 +71,8 @@ def publish(
     those in `styles`. The caller holds the workspace's lock.
 
     Raises SurdError when a group is missing (naming the command that makes it), when samples were
-    lost, are another workspace's or are there twice, or when none is kept.
+    lost, are another workspace's or are there twice, when none is kept, or when a text that would
+    be replaced is somebody's own.
     """
     storage = workspace.storage
     parts, groups, fingerprint = _wanted(workspace, params, styles)
@@ -83,6 +84,8 @@ def publish(
     if said and said.get("fingerprint") == fingerprint and is_whole(storage, said):
         state = "card" if _refresh(workspace, said, made, params) else "fresh"
         return _summary(workspace, said, state)
+    if said:
+        _check_texts(workspace, said, _texts(said, made, params))
     said = read_description(storage, folder)
     if said is None:
         try:
@@ -223,11 +226,31 @@ def _write_texts(
 
 def _refresh(workspace: Workspace, said: dict[str, Any], made: Made, params: PublishParams) -> bool:
     """Write the texts anew where they would come out otherwise than last time."""
-    now = _digests(_texts(said, made, params))
+    texts = _texts(said, made, params)
+    now = _digests(texts)
     if now == said.get("texts") and set(now) <= set(workspace.storage.names(FOLDER)):
         return False
+    _check_texts(workspace, said, texts)
     _write_texts(workspace, FOLDER, said, made, params)
     return True
+
+
+def _check_texts(workspace: Workspace, said: dict[str, Any], texts: Mapping[str, bytes]) -> None:
+    """Raise WorkspaceError for a text that is about to be replaced and neither is as it was
+    published nor among `texts`, which a killed run may have written: it is somebody's own."""
+    known = said.get("texts")
+    for name, content in texts.items():
+        try:
+            there = workspace.storage.read_bytes(f"{FOLDER}/{name}")
+        except FileNotFoundError:
+            continue
+        wrote = known.get(name) if isinstance(known, dict) else None
+        if wrote is not None and there != content and _digests({name: there})[name] != wrote:
+            own = "; text of your own for it: publish.introduction" if name == CARD else ""
+            raise WorkspaceError(
+                f"{workspace.location}/{FOLDER}/{name}: not as surd publish left it; move it away, "
+                f"or delete it, and rerun the same command{own}"
+            )
 
 
 def _digests(texts: Mapping[str, bytes]) -> dict[str, str]:
