@@ -17,10 +17,11 @@ from typing import Any
 
 from surd.dataset.description import described
 from surd.errors import WorkspaceError
+from surd.store.marks import DATASET
 from surd.store.storage import Storage, fsync
 
 FOLDER = "dataset"
-DESCRIPTION = "surd-dataset.json"
+DESCRIPTION = DATASET
 CARD = "README.md"
 CROISSANT = "croissant.json"
 _OLD = f"{FOLDER}.tmp-replaced"

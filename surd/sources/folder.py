@@ -35,8 +35,9 @@ log = logging.getLogger("surd")
 class FolderSource(SourceParams):
     """Image files of a folder or a zip, in the bytewise order of their paths.
 
-    Hidden files, ``__MACOSX``, and links that lead out of the folder are left alone; linked
-    folders are not entered. What is passed over is counted.
+    Hidden files, ``__MACOSX``, folders inside that surd wrote (exports, datasets, workspaces), and
+    links that lead out of the folder are left alone; linked folders are not entered. What is passed
+    over is counted.
     """
 
     kind: Literal["folder"] = "folder"
@@ -99,7 +100,7 @@ def _walk(files: Files, cursor: str | None) -> Iterator[tuple[str | None, list[s
             here, names = quote_from_bytes(os.fsencode(name)), []
         names.append(name)
     seen.add(files.seen.take())
-    if names or seen.files:
+    if names or seen.files or seen.passed:
         yield here, names, seen.take()
 
 

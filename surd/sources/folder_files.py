@@ -8,7 +8,7 @@ import posixpath
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from lzma import LZMAError
@@ -20,6 +20,7 @@ from surd.files.archives import PLAIN_ZIP
 from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources.beside import is_table, names_of
 from surd.sources.record import Seen
+from surd.store.marks import EXPORT, MARKS
 
 _FOLDERS_KEPT = 16
 
@@ -32,6 +33,9 @@ _ZIP_ERRORS = (
     ValueError,
 )
 """What reading a damaged or unusual archive raises, besides OSError."""
+
+_OWN = "folder that surd wrote"
+"""An export, a dataset or a workspace, which may lie in the folder that its images came from."""
 
 log = logging.getLogger("surd")
 
@@ -107,8 +111,10 @@ def _is_image(name: str) -> bool:
 
 def _count(seen: Seen, name: str, images: frozenset[str], *, has_folders: bool) -> None:
     """Count a file that is no image: beside one, or passed over for its suffix or its place."""
-    seen.files += 1
     file = posixpath.basename(name)
+    if file == EXPORT:
+        return
+    seen.files += 1
     parts = names_of(file)
     if is_table(file) and (images or has_folders):
         return
@@ -126,6 +132,13 @@ def _stems(siblings: Sequence[str]) -> frozenset[str]:
     """Names of the images in a folder, with and without their suffixes."""
     images = [name for name in siblings if _is_image(name)]
     return frozenset([*images, *(posixpath.splitext(name)[0] for name in images)])
+
+
+def _outermost(folder: str, marked: Collection[str]) -> str | None:
+    """Of the folders in `marked`, the highest that `folder` is or lies in."""
+    path = PurePosixPath(folder)
+    above = (str(one) for one in (*reversed(path.parents), path))
+    return next((f"{one}/" for one in above if one in marked), None)
 
 
 def _too_large(max_bytes: int) -> OSError:
@@ -168,6 +181,10 @@ class Folder:
                         plain.add(found[-1])
         except OSError as error:
             log.warning("%s: %s; folder skipped", self._root / prefix, error.strerror)
+            return
+        if prefix and not plain.isdisjoint(prefix + mark for mark in MARKS):
+            if os.fsencode(prefix) >= start:  # else it was counted with an earlier page
+                self.seen.pass_over(_OWN, prefix)
             return
         siblings = [name for name in found if not name.endswith("/")]
         stems = _stems([name.removeprefix(prefix) for name in siblings])
@@ -247,7 +264,16 @@ class _Zip:
                 )
         stems = {folder: _stems(files) for folder, files in self._folders.items()}
         above = {str(above) for folder in self._folders for above in PurePosixPath(folder).parents}
+        marked = {d for d, files in self._folders.items() if d and not MARKS.isdisjoint(files)}
+        own = {folder: _outermost(folder, marked) for folder in self._folders} if marked else {}
+        passed = set()
         for name in sorted(self._members, key=os.fsencode):
+            wrote = own.get(posixpath.dirname(name))
+            if wrote is not None:
+                if self._where.recursive and wrote not in passed and os.fsencode(wrote) >= start:
+                    self.seen.pass_over(_OWN, wrote)
+                passed.add(wrote)
+                continue
             wanted = self._where.recursive or "/" not in name
             if name.endswith("/") or os.fsencode(name) < start or not wanted:
                 continue

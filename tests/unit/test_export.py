@@ -196,6 +196,15 @@ def test_names_are_made_of_ids_and_exports_are_repeatable(
     assert all("evil" not in name and "author" not in name for name in found)
 
 
+def test_a_folder_source_does_not_take_an_export_inside_for_samples(
+    workspace: Path, tmp_path: Path
+) -> None:
+    export(workspace, "kohya", tmp_path / "source" / "out")
+    found = list(pages(FolderSource(path=str(tmp_path / "source")), None))
+    assert [page.records for page in found] == [[]]
+    assert found[0].seen.passed == {"folder that surd wrote": (1, "out/")}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_stopped_export_leaves_nothing(workspace: Path, tmp_path: Path, form: str) -> None:
     def stop(counts: object) -> None:

@@ -24,6 +24,7 @@ from surd.dataset.published import open_published
 from surd.errors import SurdError
 from surd.progress import Tick
 from surd.store.beside import temporary_beside
+from surd.store.marks import EXPORT, EXPORT_TEXT
 from surd.store.storage import local_path
 from surd.store.workspace import Workspace
 
@@ -109,6 +110,7 @@ def export(
         FORMS[form].write(job)
         if job.left_out and not any(job.done[split] for split in dataset.splits):
             raise SurdError(f"{location}: {_of(job.left_out)}; nothing to export")
+        (temporary / EXPORT).write_text(EXPORT_TEXT, encoding="ascii")
         os.sync()
         if out.exists():
             out.rmdir()

@@ -304,6 +304,50 @@ def test_files_are_counted_once_wherever_reading_goes_on(tmp_path: Path) -> None
     assert all_pages(tmp_path, whole[1].cursor) == whole[1:]
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_folders_inside_that_surd_wrote_are_passed_over_and_counted(
+    tmp_path: Path, kind: str
+) -> None:
+    own = {
+        "b/out/.surd-export": "",
+        "b/out/train/2.png": image(2),
+        "b/out/train/2.txt": "a cup",
+        "w/surd.json": "{}",
+        "w/adapter/run/validation/3.png": image(3),
+        "w/dataset/surd-dataset.json": "{}",
+        "z/surd-dataset.json": "{}",
+    }
+    found = {"a.png": image(0), "b/1.png": image(1), "c.png": image(5), "w2/4.png": image(4)}
+    where = tmp_path / "f"
+    where = write(where, own | found) if kind == "folder" else write_zip(where, own | found)
+    (page,) = all_pages(where)
+    assert [record.source_id for record in page.records] == [
+        "a.png",
+        "b/1.png",
+        "c.png",
+        "w2/4.png",
+    ]
+    assert page.seen.passed == {"folder that surd wrote": (3, "b/out/")}
+    assert page.seen.files == 4
+    (rest,) = pages(FolderSource(path=str(where)), "c.png")
+    assert rest.seen.passed == {"folder that surd wrote": (2, "w/")}
+    flat = all_pages(where, recursive=False)[0].seen
+    assert flat.passed == {}
+
+
+def test_a_folder_that_surd_wrote_is_read_where_it_is_the_source_itself(tmp_path: Path) -> None:
+    write(tmp_path, {".surd-export": "", "train/1.png": image(1)})
+    (page,) = all_pages(tmp_path)
+    assert [record.source_id for record in page.records] == ["train/1.png"]
+    assert page.seen.passed == {}
+
+
+def test_a_folder_with_nothing_but_what_surd_wrote_says_so(tmp_path: Path) -> None:
+    write(tmp_path, {"out/.surd-export": "", "out/1.png": image(1)})
+    (page,) = all_pages(tmp_path)
+    assert (page.records, page.seen.passed) == ([], {"folder that surd wrote": (1, "out/")})
+
+
 def test_other_fields_of_a_json_sidecar_become_settings(tmp_path: Path) -> None:
     fields = {
         "username": "anna",
