@@ -43,7 +43,7 @@ def inspect(
             raise SurdError(f"{place}: a file takes no QUERY; leave it out, or name a workspace")
         _inspect_image(Path(place), json_=json_)
         return
-    from surd.dataset.inspect import find, sample, short, written
+    from surd.dataset.inspect import find, sample, short
     from surd.files.formats import IMAGE_SUFFIXES
     from surd.store.workspace import Workspace
 
@@ -51,17 +51,18 @@ def inspect(
         raise SurdError(f"{place}: no such file; correct the path")
     workspace = Workspace(place)
     workspace.read_manifest()
-    matches = find(workspace, query, limit)
+    matches, total = find(workspace, query, limit)
     if not matches and query is None:
         raise SurdError(f"{place}: has no samples yet; run: {command('collect', place)}")
     if not matches:
         raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompts")
+    shown_of = f"{len(matches):,} of {total:,} shown"
     if len(matches) == 1:
         found = sample(workspace, matches[0])
         if json_:
             print_json(found)
         elif not all_:
-            for name, text in short(found, written(workspace, found)).items():
+            for name, text in short(workspace, found).items():
                 say(f"{name}: {shown(text)}")
             say(f"everything: {command('inspect', place, matches[0].id, '--all')}")
         else:
@@ -69,14 +70,16 @@ def inspect(
                 say(f"{group}:")
                 for key, value in row.items():
                     say(f"  {key}: {shown(value)}")
+        if total > 1 and not json_:
+            say(shown_of)
         return
     if json_:
-        print_json({"matches": [asdict(match) for match in matches]})
+        print_json({"matches": [asdict(match) for match in matches], "total": total})
         return
     for match in matches:
-        file = f"{shown(match.file)[:40]}  " if match.file else ""
+        file = f"{shown(match.file)[-40:]}  " if match.file else ""
         say(f"{match.id}  {match.source}  {file}{shown(match.prompt)[:100]}")
-    say(f"{len(matches)} shown; give an id, or its beginning, to see one")
+    say(f"{shown_of}; give an id, or its beginning, to see one")
 
 
 def _inspect_image(path: Path, *, json_: bool) -> None:

@@ -23,6 +23,10 @@ _SHOWN = ("source", *_SEARCHED)
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
 """For these no prompts are read: a simple prompt that is nothing else is none."""
 
+_OF_SIMPLE = ("cos_simple", "itm")
+"""Scores of the simple prompt."""
+_BEFORE = " (of the simple prompt before the edit)"
+
 
 @dataclass(frozen=True)
 class Match:
@@ -32,27 +36,30 @@ class Match:
     source: str
     prompt: str | None
     file: str | None
-    """Name of its file."""
+    """Path of its file below its source, or name in its url."""
     part: int
     row: int
 
 
-def find(workspace: Workspace, query: str | None, limit: int) -> list[Match]:
+def find(workspace: Workspace, query: str | None, limit: int) -> tuple[list[Match], int]:
     """Samples whose id begins with ``query``, or whose url, path or prompt, simple or complex,
-    contains it.
+    contains it: the first ``limit`` of them, and how many there are.
 
     Case does not matter. An exact id, url, path or source id is found alone. None: the first
     samples there are.
     """
     matches: list[Match] = []
+    total = 0
     for match, exact in _candidates(workspace, query):
         if exact:
-            return [match]
+            return [match], 1
+        total += 1
         if len(matches) < limit:
             matches.append(match)
         elif query is None:
-            break
-    return matches
+            infos = (workspace.part_info("samples", part) for part in workspace.parts("samples"))
+            return matches, sum(info.rows for info in infos if info)
+    return matches, total
 
 
 def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match, bool]]:
@@ -78,7 +85,11 @@ def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match
 
 
 def file_name(samples: Mapping[str, Any]) -> str | None:
-    """Of a sample's image, as the source calls it; without its folders."""
+    """Of a sample's image: its path below the source where the source knows it by that, or the name
+    without folders."""
+    path, below = samples["path"], samples["source_id"]
+    if path and below and path.endswith((f"/{below}", f"::{below}")):
+        return str(below)
     try:
         named: str = samples["path"] or urlsplit(samples["url"] or "").path
     except ValueError:  # no url
@@ -86,28 +97,30 @@ def file_name(samples: Mapping[str, Any]) -> str | None:
     return named.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] or None
 
 
-def written(workspace: Workspace, found: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The simple prompt of a sample as it is today, edits included."""
-    return Written.of(edits.read(workspace)).simple_prompt(found)
-
-
-def short(found: Mapping[str, Mapping[str, Any]], simple: str | None) -> dict[str, str]:
-    """What people look for first: name -> text."""
+def short(workspace: Workspace, found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What people look for first, edits included: name -> text."""
+    texts = Written.of(edits.read(workspace))
+    simple = texts.simple_prompt(found)
     samples, image, clip = (found.get(group, {}) for group in ("samples", "images", "clip"))
     size = f"{image.get('width')} x {image.get('height')} px, {image.get('mime')}"
     problem = f"none: {image.get('status')}, {image.get('detail')}"
     others = [one["text"] for one in found.get("captions", {}).get("candidates") or ()]
-    scores = ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+    stale = _OF_SIMPLE if texts.unscored(found) else ()
+    scores = [
+        f"{name} {clip[name]:.4f}" + (_BEFORE if name in stale else "")
+        for name in ("cos_simple", "cos_complex", "itm", "aesthetic", "nsfw")
+        if clip.get(name) is not None
+    ]
     said = {
         "id": samples["id"],
         "source": samples["source"],
-        "file": file_name(samples),
+        "file": samples["path"] or file_name(samples),
         "image": None if not image else size if image.get("status") == "ok" else problem,
         "simple prompt": simple,
         "other candidates": " | ".join(text for text in others if text != simple),
         "complex prompt": found.get("prompts", {}).get("complex_prompt") or samples["prompt"],
         "negative prompt": samples["negative_prompt"],
-        "scores": ", ".join(f"{n} {clip[n]:.4f}" for n in scores if clip.get(n) is not None),
+        "scores": ", ".join(scores),
         "verdict": _verdict(found.get("verdicts")),
         "author": samples["author"],
         "page": samples["page_url"],

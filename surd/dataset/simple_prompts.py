@@ -44,6 +44,12 @@ class Written:
         id_ = rows["samples"]["id"]
         return self.now.get(id_) or proposed(rows, edited=id_ in self.ever)
 
+    def unscored(self, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a sample, given its columns by group, has scores of another simple prompt than
+        that of today."""
+        clip = rows.get("clip") or {}
+        return bool(clip) and self.simple_prompt(rows) != clip.get("simple_prompt")
+
 
 def proposed(rows: Mapping[str, Mapping[str, Any]], *, edited: bool) -> str | None:
     """The simple prompt without edits: CLIP's choice, else the first candidate, else what the

@@ -32,7 +32,7 @@ Numbers = npt.NDArray[np.float32]
 _NOBODY: tuple[Positions, Numbers] = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 _OF_CARDS = {
     **COLUMNS,
-    "samples": ("prompt", "path", "url", *COLUMNS["samples"]),
+    "samples": ("prompt", "path", "url", "source_id", *COLUMNS["samples"]),
     "images": ("status",),
 }
 _LABELS = {"kept": "kept", "dropped": "dropped", "unjudged": "not filtered yet"}

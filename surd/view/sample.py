@@ -111,7 +111,7 @@ def detail(view: View, now: Snapshot, position: int) -> Detail:
         file=visible(file_name(samples)),
         simple=_text(written.simple_prompt(rows)),
         edited=id_ in written.now,
-        unscored=bool(clip) and written.simple_prompt(rows) != clip.get("simple_prompt"),
+        unscored=written.unscored(rows),
         proposed=_text(proposed(rows, edited=id_ in written.ever)),
         history=_history(view, id_) if id_ in written.ever else [],
         complex=_text(prompts.get("complex_prompt")),

@@ -108,7 +108,8 @@ def _frame(workspace: Workspace) -> Any:
 
 
 def _inspect(workspace: Workspace) -> Any:
-    return inspect.sample(workspace, inspect.find(workspace, sample(1)["id"], 1)[0])
+    (match,), _ = inspect.find(workspace, sample(1)["id"], 1)
+    return inspect.sample(workspace, match)
 
 
 def _publish(workspace: Workspace) -> Any:

@@ -30,12 +30,47 @@ def test_inspect_is_short_and_says_why_a_sample_was_dropped(
     surd("edit", folder, sample(3)["id"], "--simple", "a night")
     assert sample(3)["id"] in surd("inspect", folder, "A night").out  # words of the edit
     told = surd("inspect", folder, sample(3)["id"]).out.splitlines()
-    assert "file: night.png" in told and "simple prompt: a night" in told
+    assert "file: /pictures/night.png" in told and "simple prompt: a night" in told
     assert "verdict: dropped: max_nsfw_level (x against soft)" in told
     assert len(told) < 20 and told[-1].endswith("--all")
     everything = surd("inspect", folder, sample(3)["id"], "--all").out
     assert "samples:\n" in everything and "  nsfw_level: x" in everything
     assert "night.png" in surd("inspect", folder).out
+
+
+def test_inspect_marks_the_score_of_the_prompt_before_an_edit(
+    surd: Surd, workspace: Workspace
+) -> None:
+    folder, id_ = workspace.location, sample(1)["id"]
+    assert "scores: cos_simple 0.2010, cos_complex 0.3000," in surd("inspect", folder, id_).out
+    surd("edit", folder, id_, "--simple", "a night")
+    told = surd("inspect", folder, id_).out
+    assert "cos_simple 0.2010 (of the simple prompt before the edit), cos_complex 0.3000," in told
+
+
+def test_inspect_tells_files_of_one_name_in_two_folders_apart(surd: Surd, tmp_path: Path) -> None:
+    rows = [
+        sample(n) | {"path": f"/pictures/{name}", "source_id": name}
+        for n, name in enumerate(("a/x.png", f"b/{'long/' * 10}x.png"))
+    ]
+    folder = make_workspace(tmp_path / "w", [rows]).location
+    listed = surd("inspect", folder).out
+    assert "  a/x.png  " in listed and "/long/long/x.png  " in listed
+    assert "file: /pictures/a/x.png\n" in surd("inspect", folder, "a/x.png").out
+
+
+def test_inspect_says_of_how_many_it_shows_some(surd: Surd, tmp_path: Path) -> None:
+    folder = make_workspace(tmp_path / "w", [samples(4), samples(3, 20)]).location
+
+    def last(*words: Any) -> str:
+        return str(surd("inspect", folder, *words).out.splitlines()[-1])
+
+    assert last().startswith("7 of 7 shown; give an id")
+    assert last("--limit", 5).startswith("5 of 7 shown; ")
+    assert last("red cup 2", "--limit", 3).startswith("3 of 4 shown; ")
+    assert last("--limit", 1) == "1 of 7 shown"
+    assert last("red cup 21").endswith("--all")
+    assert surd("inspect", folder, "--limit", 2, "--json").json["total"] == 7
 
 
 def test_the_funnel_says_levels_in_words(surd: Surd, workspace: Workspace) -> None:
