@@ -346,12 +346,16 @@ def _export_preferences(
 def _export_prompt2vec(
     folder: str, path: str, model: str | None, layer: int | None, *, as_json: bool
 ) -> None:
+    from surd.build.needs import not_scored
+    from surd.build.run import open_recipe
     from surd.llm.prompt2vec import export_prompt2vec as write
     from surd.store.workspace import Workspace
 
     name, number = _told(command("export", folder, "prompt2vec", "-o", path), model, layer)
     workspace = Workspace(folder)
-    workspace.read_manifest()
+    why = not_scored(workspace, open_recipe(workspace))
+    if why is not None:
+        raise SurdError(why)
     prompts = write(workspace, path, name, number)
     if as_json:
         print_json({"file": path, "prompts": prompts})

@@ -117,7 +117,8 @@ def _rows(
 
 
 def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer: int) -> int:
-    """Write the published form; returns how many prompts it holds. Raises SurdError."""
+    """Write the published form; returns how many prompts it holds. Raises SurdError, also where the
+    simple prompts of a part have changed since it was made."""
     from surd.llm.embeddings import group_of
 
     out = local_path(path)
@@ -125,6 +126,13 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
     name = group_of(workspace, model, layer)
     vectors: dict[str, torch.Tensor] = {}
     for part in workspace.parts(name):
+        info, clip = (workspace.part_info(group, part) for group in (name, "clip"))
+        if info and clip and info.inputs.get("clip") != clip.digest:
+            raise SurdError(
+                f"{workspace.location}/{name}: the vectors of part {part} are older than its "
+                "simple prompts; run surd embed-llm again with the same options, or import the "
+                "vectors again"
+            )
         table = workspace.read(name, part, ["simple_prompt", "embedding"])
         if not pa.types.is_fixed_size_list(table.schema.field("embedding").type):
             raise SurdError(

@@ -16,6 +16,7 @@ from support_publish import rewrite
 
 from surd.errors import WorkspaceError
 from surd.llm import embeddings
+from surd.store import edits
 from surd.store.workspace import DamagedPartError, Workspace
 
 Surd = Callable[..., Any]
@@ -98,6 +99,27 @@ def test_prompt2vec_goes_out_and_comes_back_the_same(
     assert surd(*brought).code == 0 and digests(other) == before
     again = surd("export", folder, "prompt2vec", "-o", out, *told)
     assert again.code == 2 and "already exists" in again.err
+
+
+def test_vectors_of_simple_prompts_that_have_changed_since_do_not_go_out(
+    surd: Surd, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "w", tmp_path / "out.pt"
+    workspace = make_workspace(folder, ["a cat"], [True])
+    torch.save({"a cat": torch.zeros(4, dtype=torch.float16)}, tmp_path / "in.pt")
+    told = ("--model", "org/13B", "--layer", 39)
+    assert surd("import", "prompt2vec", tmp_path / "in.pt", "-o", folder, *told).code == 0
+    export = ("export", folder, "prompt2vec", "-o", out, *told)
+    edits.write(workspace, {"0" * 32: "a dog"}, "by hand")
+    ran = surd(*export)
+    assert ran.code == 2 and f"run: surd edit {folder} --apply" in ran.err and not out.exists()
+    edits.undo(workspace)
+    make_workspace(folder, ["a dog"], [True])
+    ran = surd(*export)
+    assert ran.code == 2 and "part 0 are older than its simple prompts" in ran.err
+    make_workspace(folder, ["a cat"], [True])
+    assert surd("import", "prompt2vec", tmp_path / "in.pt", "-o", folder, *told).code == 0
+    assert surd(*export).code == 0
 
 
 def test_the_published_sample_is_read(surd: Surd, tmp_path: Path) -> None:
