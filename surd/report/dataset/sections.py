@@ -61,7 +61,7 @@ def sections(
     samples = gather(workspace, groups, wanted)
     thresholds = {**_settings(manifest), **steps.thresholds}
     description = read_description(workspace.storage)
-    outdated = dataset_state(workspace).state == "stale"
+    outdated = description is not None and dataset_state(workspace).state == "stale"
     first, examples = funnel.section(steps, choice, samples, description, outdated=outdated)
     found: list[Section | None] = [first, sources.section(collected(workspace))]
     data: dict[str, Any] = {"samples": samples.entries, "examples": examples, "labels": LABELS}
