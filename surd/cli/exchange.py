@@ -154,7 +154,9 @@ def export(
     from surd.dataset.export.job import Wish
     from surd.dataset.export.run import export as write
     from surd.progress import track
+    from surd.store.storage import local_path
 
+    local_path(output)  # before anything is read
     need_published(folder)
     wish = Wish(text or (), trigger, repeats, link)
     with track("export", None, quiet=quiet) as tick:
@@ -349,8 +351,10 @@ def _export_prompt2vec(
     from surd.build.needs import not_scored
     from surd.build.run import open_recipe
     from surd.llm.prompt2vec import export_prompt2vec as write
+    from surd.store.storage import local_path
     from surd.store.workspace import Workspace
 
+    local_path(path)  # before anything is read
     name, number = _told(command("export", folder, "prompt2vec", "-o", path), model, layer)
     workspace = Workspace(folder)
     why = not_scored(workspace, open_recipe(workspace))
