@@ -473,7 +473,7 @@ def _states(found: Workspace) -> None:
 
 
 def _history(found: Workspace) -> None:
-    filter_history.step_back(found, FilterParams())
+    filter_history.settings_before(found, FilterParams())
 
 
 def _rows(found: Workspace) -> None:

@@ -36,7 +36,7 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
 
 
 def first_due(workspace: Workspace, recipe: Recipe) -> str | None:
-    """The command of the first stage with parts that are not fresh; None where all are that the
+    """The command for the first stage with parts that are not fresh; None where all are that the
     recipe asks for."""
     names = stage_names()
     asked = names[: names.index(recipe.until) + 1] if recipe.until else names
@@ -45,7 +45,9 @@ def first_due(workspace: Workspace, recipe: Recipe) -> str | None:
             continue
         states = plan(workspace, stage, params_of(recipe, stage))
         if any(state.state != "fresh" for state in states):
-            return MADE_BY[stage.group]
+            if stage.edited and edits.unscored(workspace):
+                return command("edit", workspace.location, "--apply")
+            return command(MADE_BY[stage.group], workspace.location)
     return None
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from surd.build import filter_history
 from surd.build.needs import not_publishable, not_scored
 from surd.engine import select
 from surd.engine.overlap import Step, overlap
@@ -232,6 +233,8 @@ def _begin(workspace: Workspace, manifest: Manifest | None, recipe: Recipe) -> M
         collected=manifest.collected if manifest else None,
     )
     if begun != manifest:
+        if manifest is not None:
+            filter_history.remember(workspace, manifest.recipe.get("filter", {}), recipe.filter)
         workspace.write_manifest(begun)
     return begun
 

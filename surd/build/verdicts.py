@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from surd.engine.whole_table import whole_table
 from surd.params import Params
+from surd.recipe.keys import Recipe
 from surd.stages.filter.params import FilterParams
 from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest
@@ -67,9 +68,9 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
 
 def _funnel_of_part(table: pa.Table) -> Funnel:
     kept = table["keep"].combine_chunks()
-    reasons = table["reasons"].combine_chunks()
-    others = pc.greater(pc.list_value_length(reasons), 1)  # than the decision itself
-    by_hand = pc.sum(pc.and_(kept, others)).as_py() or 0
+    reasons = against(table["reasons"])
+    overruled = pc.greater(pc.list_value_length(reasons), 0)
+    by_hand = pc.sum(pc.and_(kept, overruled)).as_py() or 0
     reasons = reasons.filter(pc.invert(kept))
     flat = reasons.flatten()
     names = flat.field("reason")
@@ -82,6 +83,22 @@ def _funnel_of_part(table: pa.Table) -> Funnel:
         why = flat.field("detail")[first].as_py() if number is not None else None
         dropped.append(Dropped(name, count, only.get(name, 0), number, why))
     return Funnel(table.num_rows, pc.sum(kept).as_py() or 0, by_hand, dropped)
+
+
+def against(reasons: pa.ChunkedArray) -> pa.ListArray:
+    """What is said against each sample: the reasons but for decisions to keep it."""
+    lists = reasons.combine_chunks()
+    entries = lists.flatten()
+    decided = pc.equal(entries.field("reason"), manual.REASON)
+    keeps = pc.and_(decided, pc.equal(entries.field("detail"), "keep")).fill_null(False)
+    if not pc.any(keeps).as_py():
+        return lists
+    is_left = pc.invert(keeps).to_numpy(zero_copy_only=False)
+    rows_of = pc.list_parent_indices(lists).to_numpy()[is_left]
+    sizes = np.bincount(rows_of, minlength=len(lists))
+    offsets = pa.array(np.r_[0, np.cumsum(sizes)].astype(np.int32))
+    left = entries.filter(pa.array(is_left))
+    return pa.ListArray.from_arrays(offsets, left, mask=lists.is_null())
 
 
 def _counts(names: pa.Array) -> dict[str, int]:
@@ -119,6 +136,60 @@ def changes(
             kept += int((after[part] & ~before[part]).sum())
             dropped += int((before[part] & ~after[part]).sum())
     return kept, dropped
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """Samples that a threshold does not judge, since they have no such score."""
+
+    samples: int
+    why: str
+    """The setting for which they have none; empty where a model gave none."""
+
+
+_SCORED_BY = {"min_itm": "itm", "min_aesthetic": "aesthetic_head", "max_nsfw": "nsfw"}
+"""Threshold -> the key of score that asks for the scores."""
+_READ = {
+    "clip_threshold": ("cos_simple",),
+    "complex_threshold": ("cos_complex",),
+    "min_margin": ("cos_simple", "cos_complex"),
+    "min_itm": ("itm",),
+    "min_aesthetic": ("aesthetic",),
+    "max_nsfw": ("nsfw",),
+}
+
+
+def unjudged(
+    workspace: Workspace, recipe: Recipe, *, but: Collection[str] = ()
+) -> dict[str, Unjudged]:
+    """Threshold of the filter that is on -> samples that it does not judge for want of a score.
+
+    Samples without the prompts that it is about are not counted: they have another reason, or the
+    recipe asks for none. Thresholds that judge all samples are left out, and those in `but`.
+    """
+    asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
+    columns = sorted({column for name in asked for column in _READ[name]})
+    counts: Counter[str] = Counter()
+    for part in workspace.parts("clip") if asked else ():
+        table = workspace.read("clip", part, columns)
+        lacks = {c: np.isnan(table[c].cast(pa.float32()).to_numpy()) for c in columns}
+        if not any(some.any() for some in lacks.values()):
+            continue
+        simple = workspace.read("clip", part, ["simple_prompt"])["simple_prompt"].is_valid()
+        complex_ = pc.equal(workspace.read("prompts", part, ["status"])["status"], "ok")
+        for name in asked:
+            lacking = np.any([lacks[column] for column in _READ[name]], axis=0)
+            lacking &= simple.to_numpy()
+            if "cos_complex" in _READ[name]:
+                lacking &= complex_.to_numpy()
+            counts[name] += int(lacking.sum())
+    return {name: Unjudged(counts[name], _lacks(name, recipe)) for name in asked if counts[name]}
+
+
+def _lacks(threshold: str, recipe: Recipe) -> str:
+    key = _SCORED_BY.get(threshold)
+    value = getattr(recipe.score, key) if key else "on"
+    return f"score.{key} is {value or 'null'}" if value in (None, "none") else ""
 
 
 _BARS = 40

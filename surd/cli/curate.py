@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import typer
 
 from surd.cli.lean import start_lean
 from surd.cli.options import Folder, Json, Overrides, Quiet
-from surd.cli.printing import print_json, say, warn
+from surd.cli.printing import print_json, say, say_unjudged, shown, warn
 from surd.errors import SurdError, WorkspaceError, command
 
 _FLAGS = {"cos_simple": "--clip-threshold", "cos_complex": "--complex-threshold"}
@@ -78,12 +77,12 @@ def filter_(
 
     Example: surd filter my-data --clip-threshold 0.28 --min-side 512
     """
-    from surd.build.filter_history import remember, step_back
+    from surd.build.filter_history import settings_before, step_back
     from surd.build.needs import left_out, need_groups, not_scored
     from surd.build.run import open_recipe
-    from surd.build.verdicts import changes, compute, current, funnel, written
+    from surd.build.verdicts import changes, compute, current, funnel, unjudged, written
     from surd.cli.running import run_stage, say_next
-    from surd.recipe.load import override_recipe
+    from surd.recipe.load import differences, override_recipe
     from surd.recipe.pipeline import params_of, stage_named
     from surd.store import manual
     from surd.store.manual import Decision
@@ -96,12 +95,6 @@ def filter_(
     twice = [id_ for ids in ((keep, drop), (keep, undo), (drop, undo)) for id_ in _both(*ids)]
     if twice:
         raise SurdError(f"{twice[0]}: give one of --keep, --drop and --undo for a sample")
-    if suggest and (keep or drop or undo or back):
-        raise SurdError("--suggest decides nothing; give --keep, --drop and --undo without it")
-    if suggest:
-        workspace.read_manifest()
-        _suggest(workspace, json_)
-        return
     flags = {
         "clip_threshold": clip_threshold,
         "complex_threshold": complex_threshold,
@@ -110,19 +103,24 @@ def filter_(
         "max_nsfw": max_nsfw,
         "min_side": min_side,
     }
-    given = [f"filter.{key}={value}" for key, value in flags.items() if value is not None]
-    overrides = [*(set_ or []), *given]
+    given = {key: value for key, value in flags.items() if value is not None}
+    options = {f"filter.{key}": f"--{key.replace('_', '-')}" for key in given}
+    if suggest:
+        by_hand_options = {"--keep": keep, "--drop": drop, "--undo": undo or back, "--set": set_}
+        named = [name for name, value in by_hand_options.items() if value] + [*options.values()]
+        if named:
+            raise SurdError(f"--suggest decides nothing; give {', '.join(named)} without it")
+        workspace.read_manifest()
+        _suggest(workspace, json_)
+        return
+    overrides = [*(set_ or []), *(f"filter.{key}={value}" for key, value in given.items())]
     own = open_recipe(workspace)
     if back:
         if overrides:
             raise SurdError("--undo last: takes no other settings; give them in another command")
-        overrides = [f"filter={json.dumps(step_back(workspace, own.filter, write=not dry_run))}"]
-    options = {
-        f"filter.{key}": f"--{key.replace('_', '-')}"
-        for key, value in flags.items()
-        if value is not None
-    }
-    recipe = override_recipe(own, overrides, options)
+        recipe = own.model_copy(update={"filter": settings_before(workspace, own.filter)})
+    else:
+        recipe = override_recipe(own, overrides, options)
     need_groups(workspace, "filter")
     why = not_scored(workspace, own)
     if why is not None:
@@ -134,8 +132,9 @@ def filter_(
         **dict.fromkeys(undo or ()),
     }
     decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
-    if not (dry_run or back) and recipe.filter != own.filter:
-        remember(workspace, own.filter)
+    if back and not dry_run:
+        step_back(workspace, own.filter)
+    columns = ["keep", "reasons", *(["id"] if keep else [])]
     if dry_run:
         parts = workspace.parts("samples")
         params = params_of(recipe, stage_named("filter"))
@@ -143,11 +142,15 @@ def filter_(
     else:
         run_stage(folder, "filter", overrides, None, quiet=quiet)
         parts = workspace.parts("verdicts")
-        tables = written(workspace, ["keep", "reasons"])
-    kept: list[Any] = []
-    result = funnel(_noting(tables, kept))
-    after = dict(zip(parts, kept, strict=True))
+        tables = written(workspace, columns)
+    noted = _Noted(tuple(keep or ()))
+    result = funnel(noted.each(tables))
+    for id_, reasons in noted.in_vain.items():
+        warn(f"{id_}: cannot be kept: {reasons}; the decision counts once that has changed")
+    after = dict(zip(parts, noted.kept, strict=True))
     newly_kept, newly_dropped = changes(before, after)
+    not_judged = unjudged(workspace, recipe)
+    gone_back = differences(own, recipe) if back else []
     if json_:
         print_json(
             {
@@ -155,10 +158,16 @@ def filter_(
                 **asdict(result),
                 "newly_kept": newly_kept,
                 "newly_dropped": newly_dropped,
+                "not_judged": {name: one.samples for name, one in not_judged.items()},
+                **({"gone_back": {d.key: [d.ours, d.theirs] for d in gone_back}} if back else {}),
             }
         )
         return
+    if back:
+        changed = ", ".join(f"{d.key} {shown(d.ours)} -> {shown(d.theirs)}" for d in gone_back)
+        say(f"the settings before the last change: {changed}")
     _print_funnel(result)
+    say_unjudged(not_judged)
     if before:
         moved = f"{newly_kept:,} newly kept, {newly_dropped:,} newly dropped"
         say(f"compared with the previous verdicts: {moved}")
@@ -168,11 +177,11 @@ def filter_(
             f"{images:,} images without a complex prompt are not captioned yet; run: "
             + command("build", "-o", folder)
         )
+    if dry_run:
+        say("nothing was written (--dry-run)")
     if result.kept == 0:
         say("no samples are left; look at the scores: " + command("filter", folder, "--suggest"))
-    elif dry_run:
-        say("nothing was written (--dry-run)")
-    else:
+    elif not dry_run:
         say_next(folder, command("publish", folder))
 
 
@@ -190,11 +199,30 @@ def publish(
     run_stage(folder, "publish", set_, json_, quiet=quiet, then=then)
 
 
-def _noting(tables: Iterable[Any], kept: list[Any]) -> Iterator[Any]:
-    """The verdicts as they are, one table a part; puts into ``kept`` who is."""
-    for table in tables:
-        kept.append(table["keep"].to_numpy())
-        yield table
+@dataclass
+class _Noted:
+    """What is of interest in verdicts that go by, part by part."""
+
+    wanted: tuple[str, ...]
+    """Beginnings of the ids of samples that are to be kept by hand."""
+    kept: list[Any] = field(default_factory=list)
+    """Of each part, who is kept."""
+    in_vain: dict[str, str] = field(default_factory=dict)
+    """Id of a wanted sample that is not kept -> what it lacks."""
+
+    def each(self, tables: Iterable[Any]) -> Iterator[Any]:
+        """The verdicts as they are, one table a part."""
+        from surd.stages.filter.rules import MISSING, REASONS
+
+        for table in tables:
+            self.kept.append(table["keep"].to_numpy())
+            ids = table["id"].to_pylist() if self.wanted else ()
+            for row, id_ in enumerate(ids):
+                if id_.startswith(self.wanted) and not self.kept[-1][row]:
+                    reasons = [entry["reason"] for entry in table["reasons"][row].as_py()]
+                    lacking = [REASONS[name] for name in reasons if name in MISSING]
+                    self.in_vain[id_] = "; ".join(lacking)
+            yield table
 
 
 def _both(some: list[str] | None, others: list[str] | None) -> set[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surd.build.verdicts import Unjudged
 
 _LONG_VECTOR = 16
 
@@ -55,6 +59,16 @@ def _escaped(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
+def say_unjudged(found: Mapping[str, Unjudged]) -> None:
+    """Which thresholds judge no samples, or not all, in a line."""
+    told = (
+        f"{one.samples:,} by {name}" + (f" ({one.why})" if one.why else "")
+        for name, one in found.items()
+    )
+    if found:
+        say(f"not judged, since they have no such score: {', '.join(told)}")
 
 
 def say_collected(found: dict[str, Any]) -> None:

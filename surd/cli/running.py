@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surd.cli.lean import start_lean
-from surd.cli.printing import log_to_stderr, print_json, say, say_collected, warn
+from surd.cli.printing import log_to_stderr, print_json, say, say_collected, say_unjudged, warn
 from surd.errors import command
 
 _REASONS = 5
@@ -68,6 +68,7 @@ def run(
                 print_summary(summary)
                 _print_reasons(folder, summary)
                 _print_dropped(folder, summary)
+                _print_unjudged(folder, summary)
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue")
         sys.exit(130)
@@ -92,9 +93,9 @@ def say_next(folder: str, then: str) -> None:
     from surd.store.workspace import Workspace
 
     workspace = Workspace(folder)
-    stage = first_due(workspace, open_recipe(workspace))
-    if stage is not None:
-        then = f"{command(stage, folder)}, or {command('build', '-o', folder)}"
+    due = first_due(workspace, open_recipe(workspace))
+    if due is not None:
+        then = f"{due}, or {command('build', '-o', folder)}"
     say(f"next: {then}")
 
 
@@ -150,6 +151,20 @@ def _print_dropped(folder: str, summary: Any) -> None:
         reasons.append("...")
     more = command("filter", folder, "--dry-run")
     say(f"  dropped (some for several reasons): {', '.join(reasons)}; more: {more}")
+
+
+def _print_unjudged(folder: str, summary: Any) -> None:
+    """Which thresholds that somebody set judge no samples, or not all."""
+    if summary.stage != "filter":
+        return
+    from surd.build.run import open_recipe
+    from surd.build.verdicts import unjudged
+    from surd.stages.filter.params import FilterParams
+    from surd.store.workspace import Workspace
+
+    recipe = open_recipe(Workspace(folder))
+    usual = {name for name, value in FilterParams() if value == getattr(recipe.filter, name)}
+    say_unjudged(unjudged(Workspace(folder), recipe, but=usual))
 
 
 def _sum_up(summary: Any) -> str:

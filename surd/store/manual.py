@@ -8,6 +8,7 @@ differed in the same moment, it is a drop.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -21,6 +22,7 @@ from surd.errors import SurdError
 from surd.store.author import author, now
 from surd.store.ids import ID, whole_ids
 from surd.store.workspace import Workspace
+from surd.untrusted import parse_json
 
 Decision = Literal["keep", "drop"]
 Decisions = Mapping[str, Decision]
@@ -42,6 +44,21 @@ def read(workspace: Workspace) -> dict[str, Decision]:
         if match and found.get(match[1]) != "drop":
             found[match[1]] = cast(Decision, match[2])
     return found
+
+
+_MOST_READ = 1_000
+"""Decisions whose files are read to find the last one."""
+
+
+def latest(workspace: Workspace, decisions: Decisions) -> str | None:
+    """The id of the sample decided on last; None where nobody can tell, or reading them all would
+    take long."""
+    times: dict[str, str] = {}
+    for sample_id, decision in decisions.items() if len(decisions) <= _MOST_READ else ():
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # its name is enough
+            said = parse_json(workspace.storage.read_bytes(_name(sample_id, decision)))
+            times[sample_id] = str(said["at"])
+    return max(times, key=lambda id_: times[id_], default=None)
 
 
 def decide(workspace: Workspace, sample_id: str, decision: Decision | None) -> None:

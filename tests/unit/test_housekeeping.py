@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from support_publish import RECIPE, make_workspace, sample, samples, write_group
 
+from surd.build import needs
+from surd.build.run import StageSummary
 from surd.store.workspace import Manifest, Workspace
 
 Surd = Callable[..., Any]
@@ -88,6 +91,8 @@ def test_an_empty_workspace_is_told_as_such(surd: Surd, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("--min-side", "0"), "--min-side: filter.min_side: "),
+        (("--min-margin", "5"), "--min-margin: filter.min_margin: a difference of cosines lies"),
+        (("--set", "filter.min_itm=-1"), "--set: filter.min_itm: a probability lies between"),
         (("--clip-threshold", "high"), "--clip-threshold: filter.clip_threshold: "),
         (("--set", "filter.min_sides=3"), "--set: filter.min_sides: unknown key; did you mean"),
         (("--set", "publish.test=2"), "--set: publish.test: "),
@@ -125,9 +130,111 @@ def test_the_filter_goes_back_to_its_settings_step_by_step(
     assert surd("filter", folder, "--undo", "last").code == 0
     assert threshold() == 0.26
     ran = surd("filter", folder, "--undo", "last")
-    assert ran.code == 2 and "no earlier settings" in ran.err
+    assert ran.code == 2 and "no earlier settings" in ran.err and "by hand" not in ran.err
     ran = surd("filter", folder, "--undo", "last", "--min-side", "3")
     assert ran.code == 2 and "takes no other settings" in ran.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("build", "-o", "W", "--until", "prompts", "--set", "filter.min_side=100"),
+        ("build", "other.yaml", "-o", "W", "--until", "prompts", "--replace"),
+        ("dedup", "W", "--set", "filter.min_side=100"),
+    ],
+)
+def test_undo_takes_back_the_last_change_whatever_command_made_it(
+    surd: Surd, workspace: Workspace, tmp_path: Path, change: tuple[str, ...]
+) -> None:
+    folder = workspace.location
+    recipe = workspace.read_manifest().recipe | {"filter": {"min_side": 100}}
+    (tmp_path / "other.yaml").write_text(json.dumps(recipe))
+    assert surd("filter", folder, *LOOSE, "--min-side", "70").code == 0
+    names = {"W": folder, "other.yaml": str(tmp_path / "other.yaml")}
+    surd(*(names.get(word, word) for word in change))  # it may end at what there is no site for
+    assert workspace.read_manifest().recipe["filter"]["min_side"] == 100
+    ran = surd("filter", folder, "--undo", "last")
+    first = ran.out.splitlines()[0]
+    assert first.startswith("the settings before the last change: ") and ran.code == 0
+    assert "filter.min_side 100 -> 70" in first
+    assert workspace.read_manifest().recipe["filter"]["min_side"] == 70
+    assert workspace.read_manifest().recipe["filter"]["clip_threshold"] == 0.1
+    back = surd("filter", folder, "--undo", "last", "--json").json["gone_back"]
+    assert back == {"filter.min_side": [70, 256], "filter.clip_threshold": [0.1, 0.26]}
+
+
+def test_what_is_refused_leaves_the_filters_history_as_it_was(
+    surd: Surd, workspace: Workspace
+) -> None:
+    folder = workspace.location
+    assert surd("filter", folder, *LOOSE).code == 0
+    assert surd("filter", folder, "--undo", "last", "--keep", "f" * 32).code == 2
+    assert surd("filter", folder, "--undo", "last").code == 0
+
+
+def test_without_earlier_settings_decisions_by_hand_are_named(
+    surd: Surd, workspace: Workspace
+) -> None:
+    folder, id_ = workspace.location, sample(1)["id"]
+    surd("filter", folder, "--drop", id_)
+    ran = surd("filter", folder, "--undo", "last")
+    assert ran.code == 2 and f"undone by --undo ID; the last: drop {id_}" in ran.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--clip-threshold", "0.7"), ("--min-side", "3"), ("--set", "filter.min_side=3")],
+)
+def test_suggest_takes_no_settings(
+    surd: Surd, workspace: Workspace, options: tuple[str, str]
+) -> None:
+    ran = surd("filter", workspace.location, "--suggest", *options)
+    assert ran.code == 2 and f"give {options[0]} without it" in ran.err
+
+
+def test_samples_that_a_threshold_does_not_judge_are_counted(surd: Surd, tmp_path: Path) -> None:
+    rows = [sample(n) | {"aesthetic": 5.0 if n == 0 else None, "nsfw": 0.1} for n in range(3)]
+    lacking = sample(3) | {"nsfw": 0.1, "simple_prompt": None}  # it has a reason of its own
+    folder = make_workspace(tmp_path / "w", [[*rows, lacking]]).location
+    assert "not judged" not in surd("filter", folder, *LOOSE).out
+    told = "not judged, since they have no such score: 2 by min_aesthetic (score.aesthetic_head"
+    ran = surd("filter", folder, "--min-aesthetic", "4", "--dry-run")
+    assert told in ran.out and "nothing was written" in ran.out
+    assert surd("filter", folder, "--min-aesthetic", "4", "--json").json["not_judged"] == {
+        "min_aesthetic": 2
+    }
+
+
+def test_a_build_names_only_thresholds_that_were_set(
+    surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [sample(n) | {"aesthetic": None, "nsfw": None} for n in range(3)]
+    folder = make_workspace(tmp_path / "w", [rows]).location
+    assert "3 by min_aesthetic" in surd("filter", folder, *LOOSE, "--min-aesthetic", "p10").out
+    assert "3 by max_nsfw" in surd("filter", folder).out
+    judged = StageSummary("filter", 3, {"keep": 3}, 1, 0, {}, 0.0)
+    monkeypatch.setattr("surd.build.run.build", lambda *_: iter([judged]))
+    out = surd("build", "-o", folder).out
+    assert "3 by min_aesthetic (score.aesthetic_head is null)\n" in out and "nsfw" not in out
+
+
+def test_a_dry_run_that_keeps_nothing_says_that_it_wrote_nothing(
+    surd: Surd, workspace: Workspace
+) -> None:
+    ran = surd("filter", workspace.location, "--min-side", "9999", "--dry-run")
+    assert "no samples are left" in ran.out and "nothing was written" in ran.out
+
+
+def test_after_an_edit_the_next_command_is_the_one_that_scores_edits(
+    surd: Surd, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, plan = workspace.location, needs.plan
+    monkeypatch.setattr(  # these parts were made by no stage
+        needs, "plan", lambda w, stage, params: plan(w, stage, params) if stage.edited else []
+    )
+    assert f"next: surd score {folder}, or" in surd("filter", folder, *LOOSE).out
+    surd("edit", folder, sample(0)["id"], "--simple", "a night")
+    assert f"next: surd edit {folder} --apply, or" in surd("filter", folder).out
 
 
 def test_clean_lists_what_can_go_and_deletes_nothing_else(surd: Surd, workspace: Workspace) -> None:

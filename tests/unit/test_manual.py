@@ -76,6 +76,18 @@ def test_many_may_decide_at_once_and_none_is_lost(workspace: Workspace) -> None:
     assert len(manual.read(workspace)) == 200
 
 
+def test_a_keep_in_vain_is_told_and_is_no_reason_for_dropping(surd: Surd, tmp_path: Path) -> None:
+    rows = [sample(0), sample(1) | {"simple_prompt": None}, sample(2)]
+    folder = make_workspace(tmp_path / "w", [rows]).location
+    ran = surd("filter", folder, *LOOSE, "--keep", id_of(1), "--keep", id_of(2))
+    assert ran.code == 0
+    assert f"{id_of(1)}: cannot be kept: no simple prompt; the decision" in ran.err
+    assert id_of(2) not in ran.err and "manual" not in ran.out
+    told = surd("filter", folder, "--json").json
+    assert [one["reason"] for one in told["dropped"]] == ["no_caption"]
+    assert told["dropped"][0]["only"] == 1 and told["kept"] == 2
+
+
 def test_the_published_dataset_follows(surd: Surd, workspace: Workspace) -> None:
     folder = workspace.location
     assert surd("filter", folder, *LOOSE).code == 0

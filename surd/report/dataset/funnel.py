@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surd.build.verdicts import funnel
+from surd.build.verdicts import against, funnel
 from surd.report.dataset.samples import Choice, Samples
 from surd.report.page import Section, body
 from surd.stages.filter.rules import LABELS, REASONS, told_number
@@ -61,7 +61,7 @@ class Funnel:
             self.thresholds.setdefault(dropped.reason, dropped.threshold)
             if dropped.why is not None:
                 self.whys.setdefault(dropped.reason, dropped.why)
-        reasons = rows["reasons"].combine_chunks()
+        reasons = against(rows["reasons"])
         parents = pc.list_parent_indices(reasons).to_numpy()
         names = reasons.flatten().field("reason")
         for name in pc.unique(names).to_pylist():

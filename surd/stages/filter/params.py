@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from surd.params import Params, added
-from surd.stages.filter.thresholds import Cosine, Threshold
+from surd.stages.filter.thresholds import Cosine, Margin, Probability, Threshold
 
 NsfwLevel = Literal["none", "soft", "mature", "x"]
 
@@ -27,11 +27,11 @@ class FilterParams(Params):
         description="minimum cosine(image, complex prompt): a number, pN, or auto, the cut between "
         "two clear peaks of the scores, else p10",
     )
-    min_margin: Threshold | None = Field(
+    min_margin: Margin | None = Field(
         default=None,
         description="minimum cosine(image, simple) - cosine(image, complex): a number, pN or auto",
     )
-    min_itm: Threshold | None = Field(
+    min_itm: Probability | None = Field(
         default=None, description="minimum image-text matching probability: a number, pN or auto"
     )
     min_aesthetic: Threshold | None = Field(

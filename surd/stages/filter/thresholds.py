@@ -35,17 +35,27 @@ def _checked(value: Any) -> float | str:
     return number
 
 
-def _checked_cosine(value: Any) -> float | str:
-    checked = _checked(value)
-    if isinstance(checked, float) and not -1 <= checked <= 1:
-        raise ValueError("a cosine lies between -1 and 1; or write a quantile such as p30, or auto")
-    return checked
+def _within(least: float, most: float, what: str) -> BeforeValidator:
+    def checked(value: Any) -> float | str:
+        threshold = _checked(value)
+        if isinstance(threshold, float) and not least <= threshold <= most:
+            raise ValueError(
+                f"{what} lies between {least:g} and {most:g}; or write a quantile such as p30, or "
+                "auto"
+            )
+        return threshold
+
+    return BeforeValidator(checked)
 
 
 Threshold = Annotated[float | str, BeforeValidator(_checked)]
 """Any finite number; ``pN``, the N-th percentile of the values there are; or ``auto``."""
-Cosine = Annotated[float | str, BeforeValidator(_checked_cosine)]
+Cosine = Annotated[float | str, _within(-1, 1, "a cosine")]
 """A number from -1 to 1, ``pN`` or ``auto``."""
+Margin = Annotated[float | str, _within(-2, 2, "a difference of cosines")]
+"""A number from -2 to 2, ``pN`` or ``auto``."""
+Probability = Annotated[float | str, _within(0, 1, "a probability")]
+"""A number from 0 to 1, ``pN`` or ``auto``."""
 
 
 @dataclass(frozen=True)
