@@ -66,6 +66,8 @@ class StageSummary:
     """Why, as far as they say -> rows, most frequent first."""
     found: dict[str, Any] | None = None
     """Of a collection: what there is in all, and what was passed over."""
+    asked: bool = True
+    """Of a collection: whether any source was; not where all had been read to their end before."""
 
 
 @dataclass(frozen=True)
@@ -293,23 +295,26 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
                 tick=tick,
             )
     parts = workspace.parts("samples")
-    if not parts:
+    new, known = (sum(getattr(result, name) for result in results) for name in ("new", "known"))
+    did_something = new or any(counts.values())
+    problems = [result.problem for result in results if result.problem]
+    in_vain = options.only == "collect" and problems and not (did_something or known)
+    if in_vain or not parts:  # a build goes on with the samples there are
         raise SurdError(_nothing_collected(results))
     infos = list(
         ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
     )
-    new = sum(result.new for result in results)
-    did_something = new or any(counts.values())
     return StageSummary(
         "collect",
         rows=sum(info.rows for info in infos if info),
-        counts={"new": new, "known": sum(result.known for result in results)} | counts,
+        counts={"new": new, "known": known} | counts,
         computed=1 if did_something else 0,
         fresh=len(parts) - (1 if did_something else 0),
         failed={},
         seconds=time.monotonic() - started,
-        problems=[result.problem for result in results if result.problem],
+        problems=problems,
         found=collected(workspace).as_json(),
+        asked=not all(result.fresh for result in results),
     )
 
 

@@ -79,9 +79,10 @@ def run(
             say_next(folder, f"{command('report', folder)}, or {command('status', folder)}")
         else:
             say(f"next: {then}")
-        if any(one.stage == "collect" and not any(one.counts.values()) for one in summaries):
+        if not all(one.asked for one in summaries):
             say(f"to look for new samples: {command('collect', folder)}")
-    if any(summary.failed for summary in summaries):
+    is_short = options.get("only") == "collect" and any(one.problems for one in summaries)
+    if is_short or any(summary.failed for summary in summaries):
         sys.exit(1)
     _check_failure_rate(summaries, max_failure_rate)
 
@@ -170,7 +171,7 @@ def _print_unjudged(folder: str, summary: Any) -> None:
 def _sum_up(summary: Any) -> str:
     """What was computed; of a collection, what it found."""
     if summary.stage == "collect":
-        if not any(summary.counts.values()):
+        if not summary.asked:
             return "the sources were read to their end before"
         found = [f"{n:,} {kind}" for kind, n in summary.counts.items() if kind != "known"]
         return ", ".join([*found, f"{summary.counts['known']:,} already known"])

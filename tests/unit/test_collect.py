@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,3 +169,43 @@ def test_an_empty_source_is_asked_in_every_build(tmp_path: Path, asked: list[str
     table_of(tmp_path / "t.csv", range(3))
     [result] = collect_(workspace, [source], part_size=90)
     assert result.new == 3
+
+
+# sources that fail ------------------------------------------------------------------------------
+
+
+def test_collect_without_its_only_source_has_done_nothing(
+    surd: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe, folder = _of_tables(tmp_path, "a.csv")
+    assert surd("build", recipe, "-o", folder, "--until", "collect").code == 0
+    assert "read to their end before" in surd("build", "-o", folder, "--until", "collect").out
+    (tmp_path / "a.csv").unlink()
+    for more in ((), ("--refresh",), ("--json",)):
+        ran = surd("collect", folder, *more)
+        assert (ran.code, ran.out) == (2, "") and "a.csv: no csv" in ran.err
+    ran = surd("build", "-o", folder, "--until", "collect")
+    assert ran.code == 0, "what was collected is there"
+
+
+def test_collect_without_one_of_its_sources_exits_with_1(
+    surd: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe, folder = _of_tables(tmp_path, "a.csv", "b.csv")
+    assert surd("build", recipe, "-o", folder, "--until", "collect").code == 0
+    (tmp_path / "a.csv").unlink()
+    ran = surd("collect", folder)
+    assert ran.code == 1 and "a.csv: no csv" in ran.err and "0 new, 1 already known" in ran.out
+    (tmp_path / "a.csv").write_text("url,prompt\n")
+    ran = surd("collect", folder)
+    assert ran.code == 0 and "read to their end before" not in ran.out
+
+
+def _of_tables(tmp_path: Path, *names: str) -> tuple[Path, Path]:
+    """A recipe of tables with a record each, and where to build it."""
+    for name in names:
+        (tmp_path / name).write_text(f"url,prompt\nhttp://there.example/{name}.jpg,a cup\n")
+    sources = [{"kind": "table", "path": str(tmp_path / name)} for name in names]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"name": "tables", "sources": sources}))
+    return recipe, tmp_path / "w"
