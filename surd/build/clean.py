@@ -10,6 +10,7 @@ from surd.build.run import open_recipe
 from surd.dataset.atomic_folder import FOLDER
 from surd.llm import layout
 from surd.recipe.pipeline import STAGES
+from surd.stages import inventory
 from surd.store import edits, manual
 from surd.store.storage import is_temporary
 from surd.store.workspace import Workspace, part_name
@@ -96,10 +97,12 @@ def _is_new(workspace: Workspace, name: str) -> bool:
 
 
 def _orphans(workspace: Workspace, groups: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Parts whose samples are not there, but those that are used again once they are back."""
     storage = workspace.storage
-    have = set(workspace.parts("samples"))
-    for group in groups:
-        for part in set(workspace.parts(group)) - have if have else ():
+    lost = inventory.lost_parts(workspace)
+    there = workspace.parts("samples")
+    for group, part in inventory.orphans(workspace, groups) if there else ():
+        if not any(part in numbers for numbers in lost):
             name = part_name(group, part)
             yield name, int(storage.fs.size(storage.path(name)) or 0)
 

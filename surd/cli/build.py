@@ -232,7 +232,7 @@ def _check_stage(name: str | None) -> None:
 
 def _print_plan(folder: str, recipe: Any, until: str | None, as_json: bool) -> None:
     from surd.cli.printing import print_json, say
-    from surd.engine.plan import plan
+    from surd.engine.plan import plan_all
     from surd.recipe.pipeline import params_of, stage_names, stages_of
     from surd.stages.collect import check
     from surd.store.workspace import Workspace
@@ -241,8 +241,9 @@ def _print_plan(folder: str, recipe: Any, until: str | None, as_json: bool) -> N
     check(workspace, recipe.sources)
     have = workspace.parts("samples")
     steps: list[dict[str, Any]] = [{"stage": "collect", "parts": len(have)}]
-    for stage in stages_of(recipe):
-        states = Counter(state.state for state in plan(workspace, stage, params_of(recipe, stage)))
+    stages = [(stage, params_of(recipe, stage)) for stage in stages_of(recipe)]
+    for stage, found in plan_all(workspace, stages):
+        states = Counter(state.state for state in found)
         steps.append({"stage": stage.name} | {str(k): n for k, n in states.items()})
     shards = [name for name in workspace.storage.names("dataset") if name.endswith(".parquet")]
     steps.append({"stage": "publish", "shards": len(shards)})

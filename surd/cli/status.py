@@ -48,7 +48,7 @@ def _verified(workspace: Any) -> list[str]:
 def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> None:
     from surd.build.dataset_state import dataset_state
     from surd.build.run import open_recipe
-    from surd.engine.plan import plan
+    from surd.engine.plan import plan_all
     from surd.llm import layout
     from surd.recipe.pipeline import params_of, stages_of
     from surd.stages.collected import collected
@@ -63,8 +63,8 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     rows = sum(info.rows for info in infos if info)
     found = collected(workspace).as_json()
     groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows, "found": found}}
-    for stage in stages_of(recipe):
-        states = plan(workspace, stage, params_of(recipe, stage))
+    stages = [(stage, params_of(recipe, stage)) for stage in stages_of(recipe)]
+    for stage, states in plan_all(workspace, stages):
         counts: Counter[str] = Counter()
         for state in states:
             counts.update(state.info.extra.get("counts", {}) if state.info else {})

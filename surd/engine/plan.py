@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from surd.params import Params
-from surd.stages.base import Stage, part_fingerprint, settings_fingerprint
+from surd.stages.base import Stage, StageParams, part_fingerprint, settings_fingerprint
 from surd.store import edits, gone, manual
 from surd.store.prefetch import FOOTERS, ahead
 from surd.store.workspace import DamagedPartError, PartInfo, Workspace
@@ -64,6 +64,32 @@ def plan(
         return replace(state, rows=samples.rows if samples else 0)
 
     return list(ahead(storage, parts, state_of, FOOTERS))
+
+
+def plan_all(
+    workspace: Workspace, stages: Iterable[StageParams]
+) -> Iterator[tuple[Stage, list[PartState]]]:
+    """The states of every part of stages in their order. What is fresh by what it reads now waits
+    where that is to be computed first."""
+    behind: dict[str, dict[int, str]] = {}
+    for stage, params in stages:
+        states = [_behind(state, stage, behind) for state in plan(workspace, stage, params)]
+        behind[stage.group] = {
+            state.part: state.why if state.state == "waiting" else f"{stage.group} is {state.state}"
+            for state in states
+            if state.state != "fresh"
+        }
+        yield stage, states
+
+
+def _behind(state: PartState, stage: Stage, behind: Mapping[str, Mapping[int, str]]) -> PartState:
+    """A state in view of the parts of each group that are not fresh, with the reason why."""
+    for group in stage.reads if state.state == "fresh" else ():
+        parts = behind.get(group, {})
+        part = min(parts, default=-1) if stage.scope == "table" else state.part
+        if part in parts:
+            return replace(state, state="waiting", why=parts[part])
+    return state
 
 
 def _inputs(

@@ -81,28 +81,51 @@ def doubles(workspace: Workspace) -> Iterator[str]:
     )
 
 
-def _orphans(workspace: Workspace) -> Iterator[str]:
-    """One line for each part of another group whose samples are not there."""
-    there = set(workspace.parts(GROUP))
-    for group in GROUPS:
-        for part in workspace.parts(group) if group != GROUP else ():
-            if part not in there:
-                yield (
-                    f"{workspace.location}/{part_name(group, part)}: there are no samples of this "
-                    "part; delete it, unless you put them back"
-                )
-
-
 def gaps(workspace: Workspace) -> Iterator[str]:
-    """One line for lost parts, and one for each part without samples; reads no part."""
+    """One line for lost parts, with those of other groups that wait for their samples, and one for
+    each part that no samples will come for; reads no part."""
     known = workspace.read_manifest().collected
+    lost = lost_parts(workspace)
     if known is not None:
         yield from _lost(workspace, known)
-    yield from _orphans(workspace)
+    waiting = set()
+    for group, part in orphans(workspace, [group for group in GROUPS if group != GROUP]):
+        if any(part in some for some in lost):
+            waiting.add(group)
+        else:
+            yield (
+                f"{workspace.location}/{part_name(group, part)}: there are no samples of this "
+                f"part; put them back, or delete it with: {command('clean', workspace.location)}"
+            )
+    if waiting:
+        groups = [group for group in GROUPS if group in waiting]
+        yield (
+            f"{workspace.location}: parts of {', '.join(groups)} are there without these samples; "
+            f"keep them: once the samples are back, {command('build', '-o', workspace.location)} "
+            f"uses again what it can, and {command('clean', workspace.location)} deletes the rest"
+        )
+
+
+def orphans(workspace: Workspace, groups: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Group and number of each part whose samples are not there."""
+    there = set(workspace.parts(GROUP))
+    for group in groups:
+        yield from ((group, part) for part in workspace.parts(group) if part not in there)
+
+
+def lost_parts(workspace: Workspace) -> list[range]:
+    """Numbers of the parts of samples that were collected and are not there, in ascending
+    ranges."""
+    known = workspace.read_manifest().collected
+    return [] if known is None else _lost_of(workspace, known)
+
+
+def _lost_of(workspace: Workspace, known: Collected) -> list[range]:
+    return list(_without(from_ranges(known.parts), workspace.parts(GROUP)))
 
 
 def _lost(workspace: Workspace, known: Collected) -> Iterator[str]:
-    lost = list(_without(from_ranges(known.parts), workspace.parts(GROUP)))
+    lost = _lost_of(workspace, known)
     if lost:
         count = sum(len(numbers) for numbers in lost)
         yield (

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support_publish import make_workspace, samples
 
+from surd.build.clean import find
 from surd.build.run import Options, build
 from surd.build.verify import verify
 from surd.dataset.publish.run import publish
@@ -106,6 +107,26 @@ def test_parts_without_samples_are_told(tmp_path: Path) -> None:
     )
     part(workspace, 3).unlink()
     assert "lost 1 of its parts (3)" in "\n".join(gaps(workspace))
+
+
+def test_parts_whose_samples_are_lost_are_to_be_kept_until_those_are_back(tmp_path: Path) -> None:
+    workspace = collected(tmp_path, "a")
+    for group, number in (("prompts", 4), ("images", 4), ("images", 3), ("images", 9)):
+        (Path(workspace.location) / group).mkdir(exist_ok=True)
+        shutil.copy(
+            part(workspace, 1), Path(workspace.location, group, f"part-0000{number}.parquet")
+        )
+    part(workspace, 4).unlink()
+    lost, other, kept = gaps(workspace)
+    assert "lost 1 of its parts (4)" in lost and "surd collect" in lost
+    assert "images/part-00009.parquet" in other and "delete it with: surd clean" in other
+    assert "parts of images, prompts are there without these samples; keep them" in kept
+    assert kept.index("surd build") < kept.index("surd clean")
+    removable = [file for one in find(workspace) for file in one.files]
+    assert removable == ["images/part-00009.parquet"]
+    collected(tmp_path, "a", look_again=True)
+    (told,) = gaps(workspace)
+    assert "images/part-00009.parquet" in told
 
 
 def test_a_workspace_of_an_earlier_version_learns_what_it_has(tmp_path: Path) -> None:

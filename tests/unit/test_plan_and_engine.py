@@ -15,13 +15,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from surd.engine.parts import PartResult
-from surd.engine.plan import PartState, plan
+from surd.engine.plan import PartState, plan, plan_all
 from surd.engine.select import LocalEngine
 from surd.engine.stages import run_stage
 from surd.errors import SurdError, WorkspaceError
 from surd.params import Params
 from surd.recipe.pipeline import stage_named
-from surd.stages.base import Batch, Stage, StageFunction, part_by_part
+from surd.stages.base import (
+    Batch,
+    Stage,
+    StageFunction,
+    part_by_part,
+    part_fingerprint,
+    settings_fingerprint,
+)
 from surd.store.schema import SAMPLES
 from surd.store.workspace import Workspace, part_name
 
@@ -185,6 +192,37 @@ def test_both_reasons_are_named(workspace: Workspace) -> None:
     assert (
         states(workspace, params=Shout(mark="?"))[2] == "stale: settings changed, samples changed"
     )
+
+
+def test_what_reads_a_stale_part_is_not_fresh(workspace: Workspace) -> None:
+    echo = replace(STAGE, group="echo", reads={"loud": ("loud",)})
+    whole = replace(STAGE, group="whole", reads={"echo": ("loud",)}, scope="table")
+    stages = [(stage, Shout()) for stage in (STAGE, echo, whole)]
+    for stage, params in stages:
+        for state in plan(workspace, stage, params):
+            _write_as_planned(workspace, stage, params, state)
+
+    def told() -> list[list[str]]:
+        planned = plan_all(workspace, stages)
+        return [[f"{s.state} {s.why}".strip() for s in states] for _, states in planned]
+
+    assert told() == [["fresh"] * 3] * 3
+    write_samples(workspace, 1, words(1, 8))
+    assert told() == [
+        ["fresh", "stale samples changed", "fresh"],
+        ["fresh", "waiting loud is stale", "fresh"],
+        ["waiting loud is stale"] * 3,
+    ]
+
+
+def _write_as_planned(workspace: Workspace, stage: Stage, params: Params, state: PartState) -> None:
+    """An empty part that is fresh."""
+    assert state.inputs is not None
+    settings = settings_fingerprint(stage, params)
+    with workspace.writing_part(stage.group, state.part, SCHEMA, 1000) as writer:
+        writer.write(SCHEMA.empty_table())
+        fingerprint = part_fingerprint(settings, state.inputs)
+        writer.describe(fingerprint=fingerprint, settings=settings, inputs=state.inputs, extra={})
 
 
 def test_an_input_written_again_with_equal_rows_leaves_its_part_fresh(
