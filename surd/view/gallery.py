@@ -253,6 +253,10 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
     if query.source:
         known = query.source in index.sources
         among &= (index.source == index.sources.index(query.source)) if known else False
+    if query.by_clip:
+        among &= index.embedded
+    if query.like and not query.text and (position := view.find(index, query.like)) is not None:
+        among[position] = False
     if query.lasso:
         among &= inside(query.polygon, view.map(index))
     if query.words or query.tag:
@@ -287,7 +291,6 @@ def _nearest(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Pos
         if position is None or found is None:
             return _NOBODY
         vector = found
-        among[position] = False
     return nearest(view.workspace, now.index, vector, among, MOST_NEAREST, before_part=view.go_on)
 
 

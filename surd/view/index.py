@@ -30,7 +30,7 @@ SCORES = {
 """What samples are sorted by, in words."""
 GROUPS = ("samples", "images", "captions", "clip", "verdicts")
 """Where a change means that what is held is out of date."""
-_HELD = {"samples": ("source",), "clip": tuple(SCORES), "verdicts": ("reasons",)}
+_HELD = {"samples": ("source",), "clip": ("status", *SCORES), "verdicts": ("reasons",)}
 
 BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
 """Of each reason in ``Index.reasons``."""
@@ -54,6 +54,8 @@ class Index:
     sources: list[str]
     scores: Mapping[str, npt.NDArray[np.float32]]
     """Name -> ``[n]``, NaN where unknown."""
+    embedded: Bools
+    """``[n]``: whose image CLIP has seen."""
     reasons: npt.NDArray[np.uint32]
     """``[n]``: a bit for each of REASONS, in their order."""
     judged: Bools
@@ -119,9 +121,11 @@ def load(workspace: Workspace) -> Index:
         samples = tables["samples"]
         piece = {"keys": _keys(samples["id"]), "source": _codes(samples["source"], names)}
         piece |= {name: _numbers(tables["clip"][name]) for name in SCORES}
+        piece["embedded"] = pc.equal(tables["clip"]["status"], "ok").fill_null(False).to_numpy()
         pieces.append(piece | _verdicts(tables["verdicts"]["reasons"]))
     empty = {"keys": np.zeros(0, np.uint64), "source": np.zeros(0, np.uint16)}
     empty |= {name: np.zeros(0, np.float32) for name in SCORES}
+    empty["embedded"] = np.zeros(0, np.bool_)
     pieces = pieces or [empty | _no_verdicts(0)]
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     sizes = [len(piece["keys"]) for piece in pieces]
@@ -132,6 +136,7 @@ def load(workspace: Workspace) -> Index:
         source=joined["source"],
         sources=list(names),
         scores={name: joined[name] for name in SCORES},
+        embedded=joined["embedded"],
         reasons=joined["reasons"],
         judged=joined["judged"],
         applied=joined["applied"],

@@ -20,6 +20,7 @@ from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspa
 
 from surd.store import edits, manual
 from surd.store.workspace import Workspace
+from surd.view import gallery
 
 Surd = Callable[..., Any]
 
@@ -87,6 +88,18 @@ def test_the_gallery_shows_filters_and_sorts(shown_site: str) -> None:
     assert shown(get(f"{shown_site}/?sort=cos_simple").text) == [4, 2, 1, 0, BAD, FOREIGN]
     assert shown(get(f"{shown_site}/?sort=cos_simple&order=up").text) == [BAD, 0, 1, 2, 4, FOREIGN]
     assert shown(get(f"{shown_site}/?page=99").text) == every
+
+
+def test_a_search_by_clip_counts_the_nearest_and_calls_them_so(
+    shown_site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PAGE_ROWS", 2)
+    page = get(f"{shown_site}/?like={id_of(0)}").text  # without itself, and what has no image
+    assert "The 4 nearest images, whether they match or not" in page
+    counts = dict(re.findall(r'data-count="(\w+)">(\d+)<', page))
+    assert counts == {"all": "4", "kept": "3", "dropped": "1", "hand": "0"}
+    assert "All 4 nearest, matches or not</button>" in page
+    assert "All 6 found</button>" in get(shown_site).text
 
 
 def test_words_are_searched_in_both_prompts_whatever_their_case(shown_site: str) -> None:
