@@ -170,7 +170,7 @@ def unjudged(
     asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
     columns = sorted({column for name in asked for column in _READ[name]})
     counts: Counter[str] = Counter()
-    for part in workspace.parts("clip") if asked else ():
+    for part in workspace.parts("samples") if asked else ():
         table = workspace.read("clip", part, columns)
         lacks = {c: np.isnan(table[c].cast(pa.float32()).to_numpy()) for c in columns}
         if not any(some.any() for some in lacks.values()):

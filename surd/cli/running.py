@@ -156,7 +156,7 @@ def _print_dropped(folder: str, summary: Any) -> None:
 
 def _print_unjudged(folder: str, summary: Any) -> None:
     """Which thresholds that somebody set judge no samples, or not all."""
-    if summary.stage != "filter":
+    if summary.stage != "filter" or summary.failed:  # which may lack scores altogether
         return
     from surd.build.run import open_recipe
     from surd.build.verdicts import unjudged
