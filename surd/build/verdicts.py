@@ -168,22 +168,25 @@ def unjudged(
     recipe asks for none. Thresholds that judge all samples are left out, and those in `but`.
     """
     asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
-    columns = sorted({column for name in asked for column in _READ[name]})
     counts: Counter[str] = Counter()
-    for part in workspace.parts("samples") if asked else ():
-        table = workspace.read("clip", part, columns)
-        lacks = {c: np.isnan(table[c].cast(pa.float32()).to_numpy()) for c in columns}
-        if not any(some.any() for some in lacks.values()):
-            continue
-        simple = workspace.read("clip", part, ["simple_prompt"])["simple_prompt"].is_valid()
-        complex_ = pc.equal(workspace.read("prompts", part, ["status"])["status"], "ok")
-        for name in asked:
-            lacking = np.any([lacks[column] for column in _READ[name]], axis=0)
-            lacking &= simple.to_numpy()
-            if "cos_complex" in _READ[name]:
-                lacking &= complex_.to_numpy()
-            counts[name] += int(lacking.sum())
+    parts = workspace.parts("samples") if asked else ()
+    for found in at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), TABLES):
+        counts += found
     return {name: Unjudged(counts[name], _lacks(name, recipe)) for name in asked if counts[name]}
+
+
+def _unjudged_of_part(workspace: Workspace, part: int, asked: Sequence[str]) -> Counter[str]:
+    columns = {"cos_simple", *(column for name in asked for column in _READ[name])}
+    table = workspace.read("clip", part, sorted(columns))
+    lacks = {c: np.isnan(table[c].cast(pa.float32()).to_numpy()) for c in columns}
+    has_prompt = {c: table[c].is_valid().to_numpy() for c in columns if c.startswith("cos_")}
+    counts: Counter[str] = Counter()
+    for name in asked:
+        lacking = np.any([lacks[column] for column in _READ[name]], axis=0)
+        for column in {"cos_simple", *_READ[name]} & has_prompt.keys():
+            lacking &= has_prompt[column]
+        counts[name] = int(lacking.sum())
+    return counts
 
 
 def _lacks(threshold: str, recipe: Recipe) -> str:

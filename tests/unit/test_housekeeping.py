@@ -194,7 +194,8 @@ def test_suggest_takes_no_settings(
 
 def test_samples_that_a_threshold_does_not_judge_are_counted(surd: Surd, tmp_path: Path) -> None:
     rows = [sample(n) | {"aesthetic": 5.0 if n == 0 else None, "nsfw": 0.1} for n in range(3)]
-    lacking = sample(3) | {"nsfw": 0.1, "simple_prompt": None}  # it has a reason of its own
+    lacking = sample(3) | {"simple_prompt": None, "cos_simple": None}  # a reason of its own
+    lacking |= {"aesthetic": None, "cos_complex": None, "complex_prompt": None}
     folder = make_workspace(tmp_path / "w", [[*rows, lacking]]).location
     assert "not judged" not in surd("filter", folder, *LOOSE).out
     told = "not judged, since they have no such score: 2 by min_aesthetic (score.aesthetic_head"
