@@ -19,7 +19,7 @@ from surd.stages.filter.params import FilterParams
 from surd.stages.filter.stage import STAGE, judge
 from surd.stages.filter.thresholds import suggest
 from surd.store import manual
-from surd.store.prefetch import TABLES, at_once
+from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
 
 
@@ -54,7 +54,7 @@ def funnel(tables: Iterable[pa.Table]) -> Funnel:
     samples = kept = by_hand = 0
     all_, only = Counter[str](), Counter[str]()
     thresholds: dict[str, tuple[float | None, str | None]] = {}
-    for part in at_once(tables, _funnel_of_part, TABLES):
+    for part in at_once(tables, _funnel_of_part, READERS):
         samples += part.samples
         kept += part.kept
         by_hand += part.kept_by_hand
@@ -123,7 +123,7 @@ def current(workspace: Workspace) -> dict[int, npt.NDArray[np.bool_]]:
 def written(workspace: Workspace, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The verdicts there are, one table a part."""
     parts = workspace.parts("verdicts")
-    return at_once(parts, lambda part: workspace.read("verdicts", part, columns), TABLES)
+    return at_once(parts, lambda part: workspace.read("verdicts", part, columns), READERS)
 
 
 def changes(
@@ -170,7 +170,7 @@ def unjudged(
     asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
     counts: Counter[str] = Counter()
     parts = workspace.parts("samples") if asked else ()
-    for found in at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), TABLES):
+    for found in at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), READERS):
         counts += found
     return {name: Unjudged(counts[name], _lacks(name, recipe)) for name in asked if counts[name]}
 

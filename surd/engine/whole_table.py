@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -14,10 +13,9 @@ from surd.progress import Tick
 from surd.stages.base import OfPart, Stage, WholeTable, part_fingerprint, settings_fingerprint
 from surd.store import gone, manual
 from surd.store.aligned import read_aligned, side_by_side
-from surd.store.prefetch import TABLES, at_once
+from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
 
-_READERS = max(TABLES, os.cpu_count() or 1)
 _WRITERS = 4
 """Parts that are written at once; a disk that is told to sync lets each of them wait."""
 
@@ -71,7 +69,7 @@ def whole_table(workspace: Workspace, stage: Stage, decisions: manual.Decisions)
         return table
 
     def whole(of_part: Callable[[pa.Table], OfPart]) -> Iterator[OfPart]:
-        return at_once(parts, lambda part: of_part(table_of(part)), _READERS)
+        return at_once(parts, lambda part: of_part(table_of(part)), READERS)
 
     return whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ FOOTERS = 32
 """Small things that may be on their way at once."""
 TABLES = 4
 """Of the size of a part."""
+READERS = max(TABLES, os.cpu_count() or 1)
+"""Parts that are read and made less of, each in a thread: Arrow releases Python's lock."""
 
 
 def ahead(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from surd.stages.filter.rules import MISSING, REASONS
 from surd.store.aligned import parts_there, read_aligned
 from surd.store.manual import REASON, Decisions
-from surd.store.prefetch import at_once
+from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
 
 Bools = npt.NDArray[np.bool_]
@@ -35,8 +35,6 @@ _HELD = {"samples": ("source",), "clip": ("status", *SCORES), "verdicts": ("reas
 BITS = {name: np.uint32(1 << place) for place, name in enumerate(REASONS)}
 """Of each reason in ``Index.reasons``."""
 _MISSING = np.bitwise_or.reduce([BITS[name] for name in MISSING])
-READERS = 4
-"""Parts that are read at once, since Arrow releases Python's lock."""
 _HAND = {"keep": 1, "drop": -1}
 
 

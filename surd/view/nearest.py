@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from surd.errors import SurdError, command
 from surd.stages.score import ScoreParams
-from surd.store.prefetch import at_once
+from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
-from surd.view.index import READERS, Bools, Index
+from surd.view.index import Bools, Index
 
 Vector = npt.NDArray[np.float32]
 

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
 from surd.store.aligned import Parts, parts_there
-from surd.store.prefetch import at_once
+from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
-from surd.view.index import READERS, Bools, Index
+from surd.view.index import Bools, Index
 
 _SEARCHED = ("prompt", "path")
 _REMEMBERED = 8
