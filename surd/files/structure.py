@@ -31,6 +31,10 @@ MAX_SIDE_RATIO = 200
 _NO_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The next marker after data that is entropy-coded (ITU-T T.81, section B.1.1.2)."""
 _SOS, _EOI = 0xDA, 0xD9
+_SEQUENTIAL = {0xC0, 0xC1}
+"""Start of a frame that needs no more than one scan, coded after Huffman."""
+_TABLES = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+"""Segments that may stand between that and its scan: tables, comments, what applications add."""
 _PAIR, _SOS_PAIR = np.dtype("<u2"), _SOS << 8 | 0xFF
 _SIGNATURES = {
     b"\xff\xd8": "JPEG",
@@ -97,12 +101,35 @@ def too_many_pieces(data: bytes) -> str | None:
 
 def too_many_scans(data: bytes, pixels: int) -> str | None:
     """What decoding all scans of a JPEG would take, if that is too much."""
+    if not data.startswith(b"\xff\xd8") or _has_one_scan(data):
+        return None
     most = max(1, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(pixels, 1)))
-    markers = _at_most_scans(data) if data.startswith(b"\xff\xd8") else 0
+    markers = _at_most_scans(data)
     if markers <= most:
         return None
     scans = _scans(data, most)
     return None if scans <= most else f"more than {most} scans of {pixels:,} pixels"
+
+
+def _has_one_scan(data: bytes) -> bool:
+    """Whether a JPEG has all components in its first scan and needs no second one, as most do.
+
+    libjpeg refuses such a file at its second scan, without decoding that (``has_multiple_scans`` in
+    https://github.com/libjpeg-turbo/libjpeg-turbo/blob/main/src/jdinput.c).
+    """
+    position, components = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        if position + 10 > len(data) or data[position] != 0xFF:
+            return False
+        kind = data[position + 1]
+        if kind == _SOS:
+            return components == data[position + 4]
+        if kind in _SEQUENTIAL and not components:
+            components = data[position + 9]
+        elif kind not in _TABLES:
+            return False
+        position += 2 + max(2, struct.unpack_from(">H", data, position + 2)[0])
+    return False
 
 
 def _at_most_scans(data: bytes) -> int:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from support_bombs import in_a_gigabyte
 
-from surd.files import images, pixel_budget
+from surd.files import images, pixel_budget, structure
 from surd.files.carriers.find import texts_in
 from surd.files.images import ImageProblem, check_decodes, decode, read_header
 from surd.files.structure import (
@@ -87,6 +87,38 @@ def test_the_larger_a_picture_the_fewer_its_scans() -> None:
     data = scan_bomb(40)
     assert too_many_scans(data, 10_000_000) is None
     assert "scans of 100,000,000 pixels" in (too_many_scans(data, 100_000_000) or "")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_needs_one_scan_is_not_searched_for_others(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
+    Image.fromarray(noise).convert(mode).save(buffer, "JPEG", comment=b"\xff\xda" * 200)
+    data = buffer.getvalue()
+    searched = []
+    monkeypatch.setattr(structure, "_at_most_scans", searched.append)
+    assert check_decodes(data, read_header(data, max_pixels=100_000)).shape == (64, 64)
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * 1000 + data[-2:]
+    with pytest.raises(ImageProblem, match="decode_error: .*one scan"):
+        check_decodes(bomb, read_header(bomb, max_pixels=100_000))
+    assert searched == []
+
+
+@pytest.mark.parametrize("change", ["a scan of one component", "another frame", "fill bytes"])
+def test_whether_a_jpeg_needs_one_scan_is_believed_of_plain_files_alone(change: str) -> None:
+    data = bytearray(saved("JPEG", size=(64, 64)))
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    if change == "a scan of one component":
+        data[scan + 4] = 1
+    elif change == "another frame":
+        data[scan:scan] = data[frame : frame + 19]
+    else:
+        data[scan:scan] = b"\xff"
+    data[-2:-2] = data[data.index(b"\xff\xda") : -2] * MAX_SCANS
+    assert "more than" in (too_many_scans(bytes(data), 4096) or "")
 
 
 @pytest.mark.parametrize("length", [2, 3, 8, 9])
