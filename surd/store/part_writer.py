@@ -133,7 +133,7 @@ class PartWriter:
 
     def _flush(self, rows: int) -> None:
         joined = pa.concat_tables(self._pending) if self._pending else self._schema.empty_table()
-        group = joined.slice(0, rows).combine_chunks()
+        group = _combined(joined.slice(0, rows))
         rest = joined.slice(rows)
         self._pending = [rest] if rest.num_rows else []
         _digest(self._hash, group.select(self._small), self._digest_rows)
@@ -165,6 +165,16 @@ class PartWriter:
         """Raise what syncing met: the system tells of a lost write only once."""
         if self._syncing is not None:
             self._syncing.result()
+
+
+def _combined(table: pa.Table) -> pa.Table:
+    """Columns in one chunk each, on which Parquet's pages depend; but files, of which each is a
+    page, are not copied."""
+    columns = [
+        column if pa.types.is_large_binary(column.type) else column.combine_chunks()
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:

@@ -96,6 +96,22 @@ def test_files_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert pq.read_table(tmp_path / "part.parquet")["bytes"].to_pylist() == files
 
 
+def test_rows_in_chunks_make_the_same_file_as_rows_in_one(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("bytes", pa.large_binary())])
+    ids = [f"{n:032x}" for n in range(200)]
+    files = [None if n % 7 == 3 else bytes([n]) * (n * 700) for n in range(200)]
+    rows = [[[one_id], [file]] for one_id, file in zip(ids, files, strict=True)]
+    written = []
+    for name, columns in {"one": [[ids, files]], "chunks": rows}.items():
+        writer = PartWriter(tmp_path / name, schema, 64)
+        writer.write(pa.concat_tables([pa.table(some, schema=schema) for some in columns]))
+        writer.finish()
+        writer.close()
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    assert pq.read_table(tmp_path / "chunks")["bytes"].to_pylist() == files
+
+
 @pytest.mark.parametrize(
     ("type_", "sizes"), [(pa.string(), [130]), (pa.large_binary(), [64, 64, 2])]
 )

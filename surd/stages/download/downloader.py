@@ -250,17 +250,18 @@ class Downloader:
         self._hosts.deal()
 
 
-def _files(files: list[bytes | None]) -> pa.LargeBinaryArray:
-    """A column of files, copied once: Arrow's own builder moves what it has whenever it grows."""
-    sizes = [len(file or b"") for file in files]
-    offsets = np.cumsum([0, *sizes], dtype=np.int64)
-    there = pa.array([file is not None for file in files])
-    buffers = [
-        there.buffers()[1],
-        pa.py_buffer(offsets),
-        pa.py_buffer(b"".join(filter(None, files))),
-    ]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(files), buffers)
+def _files(files: list[bytes | None]) -> pa.ChunkedArray:
+    """A column of files, each in a chunk of its own, which is not copied."""
+    return pa.chunked_array([_file(file) for file in files], pa.large_binary())
+
+
+def _file(file: bytes | None) -> pa.LargeBinaryArray:
+    if file is None:
+        return pa.nulls(1, pa.large_binary())
+    offsets = pa.py_buffer(np.array([0, len(file)], np.int64))
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), 1, [None, offsets, pa.py_buffer(file)]
+    )
 
 
 def _reusable(job: _Job) -> bool:
