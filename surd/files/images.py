@@ -219,7 +219,8 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> str:
     small = Image.fromarray(grey).resize((_DCT_SIDE_PX, _DCT_SIDE_PX), Image.Resampling.LANCZOS)
     basis = _dct_basis()
     low = np.round(basis @ np.asarray(small, np.float64) @ basis.T, 6)  # [8, 8]
-    return np.packbits(low > np.median(low)).tobytes().hex()
+    middle = np.sort(low, axis=None)[31:33]  # np.median takes six times as long
+    return np.packbits(low > (middle[0] + middle[1]) / 2).tobytes().hex()
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -78,6 +77,8 @@ def scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     """
     if pixels.shape[:2] == (height, width):
         return pixels
+    import cv2
+
     factor = max(pixels.shape[1] / width, pixels.shape[0] / height)
     if factor < 1:
         method = cv2.INTER_CUBIC

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
-import ftfy
 import pyarrow as pa
 from pydantic import Field
 
@@ -121,30 +121,39 @@ def _has_words(text: str) -> bool:
     return any(char.isalnum() or unicodedata.category(char) == "So" for char in text)
 
 
+_NEEDS_NO_REPAIR = re.compile(r"[\t\n -%'-~]*")  # ASCII without "&"
+_DECODING = {"encode", "decode", "transcode"}
+
+
 # Mojibake and entities are accidents on the way here, so they are undone. Curly quotes, ligatures
 # and fullwidth letters are how the author wrote it and what the generator read, so they stay; a
 # fullwidth bracket is no syntax to a generator. Entities are undone even beside "<", which ftfy
 # would take for a sign of HTML: here it opens a network.
-_REPAIRS = ftfy.TextFixerConfig(
-    unescape_html=True,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    uncurl_quotes=False,
-    fix_line_breaks=False,  # these three are done here, with or without ftfy
-    remove_control_chars=False,
-    normalization=None,
-)
-_NEEDS_NO_REPAIR = re.compile(r"[\t\n -%'-~]*")  # ASCII without "&"
-_DECODING = {"encode", "decode", "transcode"}
+@cache
+def _repairer() -> Callable[[str], tuple[str, list[Any] | None]]:
+    """A line -> the line repaired, and ftfy's steps."""
+    import ftfy
+
+    how = ftfy.TextFixerConfig(
+        unescape_html=True,
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        uncurl_quotes=False,
+        fix_line_breaks=False,  # these three are done here, with or without ftfy
+        remove_control_chars=False,
+        normalization=None,
+    )
+    return partial(ftfy.fix_and_explain, config=how)
 
 
 def _repair(text: str) -> tuple[str, bool]:
     """The text repaired, and whether there was mojibake in it."""
     if _NEEDS_NO_REPAIR.fullmatch(text):
         return text, False
+    repair = _repairer()
     lines, mojibake = [], False
     for line in text.split("\n"):  # each may have been damaged in its own way
-        fixed, steps = ftfy.fix_and_explain(line, _REPAIRS)
+        fixed, steps = repair(line)
         lines.append(fixed)
         mojibake = mojibake or any(
             step.action in _DECODING or step.parameter == "decode_inconsistent_utf8"
