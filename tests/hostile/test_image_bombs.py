@@ -102,7 +102,7 @@ def test_a_jpeg_that_needs_one_scan_is_not_searched_for_others(
     assert check_decodes(data, read_header(data, max_pixels=100_000)).shape == (64, 64)
     last = data.rindex(b"\xff\xda")
     bomb = data[:last] + data[last:-2] * 1000 + data[-2:]
-    with pytest.raises(ImageProblem, match="decode_error: .*one scan"):
+    with pytest.raises(ImageProblem, match=r"decode_error: .*one scan"):
         check_decodes(bomb, read_header(bomb, max_pixels=100_000))
     assert searched == []
 
