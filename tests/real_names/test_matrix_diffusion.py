@@ -67,13 +67,13 @@ def test_the_base_model_draws_as_diffusers_does(
     assert levels(found, wanted) <= LEVELS[kind]
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("no", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_an_adapter_learns_draws_and_is_measured(
     name: str, precision: str, zoo: Zoo, workspace: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """As on a CPU, and as on a GPU."""
+    """As on a GPU; the long form also as on a CPU."""
     monkeypatch.setenv("SURD_PRETEND_GPU_DTYPE", {"no": "fp32"}.get(precision, precision))
     params = TrainAdapterParams(
         diffusion=str(zoo.folder(name)), llm="tiny-llm", steps=2, accumulate=2, feed_forward=32,
