@@ -23,7 +23,6 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from surd.dataset.publish.run import publish
 from surd.llm.prompt2vec import import_prompt2vec
 from surd.models.names import demo_model
 from surd.recipe.publish import PublishParams
@@ -130,7 +129,7 @@ def make_published(folder: Path, count: int = 30, llm_width: int = 24) -> Worksp
     """A workspace with a published dataset, and vectors of the model "tiny-llm", layer 3."""
     rows = support_publish.samples(count)
     workspace = support_publish.make_workspace(folder, [rows])
-    publish(workspace, PublishParams())
+    support_publish.publish_anew(workspace, PublishParams())
     vectors = {
         row["simple_prompt"]: torch.randn(
             llm_width, generator=torch.Generator().manual_seed(number)

@@ -53,10 +53,21 @@ def dataset_state(workspace: Workspace) -> DatasetState:
 def need_published(location: str, *, card: bool = False) -> None:
     """Raise SurdError where `location` is a workspace with a dataset that is not what would be
     published today; `card`: or where its card is not. A dataset's own folder is taken as it is."""
-    workspace = Workspace(location)
-    if workspace.storage.exists(DESCRIPTION) or not workspace.has_manifest():
-        return
-    found = dataset_state(workspace)
+    found = _state_at(location)
     if found.state == "stale" or (card and found.state == "card"):
         itself = f"{location.rstrip('/')}/{FOLDER}"
         raise SurdError(f"{found.why}; or name {itself}, to take it as it is")
+
+
+def told_as_published(location: str) -> str | None:
+    """One line where what is about to be read is not what would be published today."""
+    found = _state_at(location)
+    return f"{found.why}; until then it is taken as it is" if found.state == "stale" else None
+
+
+def _state_at(location: str) -> DatasetState:
+    """``missing`` also where there is no workspace."""
+    workspace = Workspace(location)
+    if workspace.storage.exists(DESCRIPTION) or not workspace.has_manifest():
+        return DatasetState("missing")
+    return dataset_state(workspace)

@@ -20,7 +20,7 @@ from surd.files.archives import PLAIN_ZIP
 from surd.files.formats import IMAGE_SUFFIXES
 from surd.sources.beside import is_table, names_of
 from surd.sources.record import Seen
-from surd.store.marks import EXPORT, MARKS
+from surd.store.marks import MARKS, SAYING
 
 _FOLDERS_KEPT = 16
 
@@ -112,7 +112,7 @@ def _is_image(name: str) -> bool:
 def _count(seen: Seen, name: str, images: frozenset[str], *, has_folders: bool) -> None:
     """Count a file that is no image: beside one, or passed over for its suffix or its place."""
     file = posixpath.basename(name)
-    if file == EXPORT:
+    if file in SAYING:
         return
     seen.files += 1
     parts = names_of(file)

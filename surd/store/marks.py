@@ -6,6 +6,11 @@ from surd.store.workspace import MANIFEST
 
 DATASET = "surd-dataset.json"
 EXPORT = ".surd-export"
-EXPORT_TEXT = "surd export wrote this folder; folder sources that it lies in pass it over.\n"
+RUN = ".surd-run"
+SAYING = {
+    mark: f"surd {name} wrote this folder; folder sources that it lies in pass it over.\n"
+    for mark, name in {EXPORT: "export", RUN: "train-adapter"}.items()
+}
+"""What those say that say nothing else."""
 
-MARKS = frozenset({MANIFEST, DATASET, EXPORT})
+MARKS = frozenset({MANIFEST, DATASET, *SAYING})

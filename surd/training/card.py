@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,12 @@ from surd.training.logs import (
 )
 from surd.training.loss_plots import loss_svg
 
+log = logging.getLogger("surd")
+
 CARD = "README.md"
 CURVES = "loss.svg"
 PICTURES = "validation.png"
+_SEAL = b"<!-- surd: "
 _ROWS, _COLUMNS, _CELL_PX = 8, 8, 256
 _ADAPTER = (
     "sur-adapter",
@@ -46,7 +51,10 @@ _LORA = (
 
 
 def write_card(folder: Path, settings: Mapping[str, Any], samples: int) -> None:
-    """README.md with the model hub's front matter; the losses' curves and pictures beside it."""
+    """README.md with the model hub's front matter; the losses' curves and pictures beside it.
+
+    One that somebody has edited stays as it is.
+    """
     storage = Storage(str(folder))
     storage.write_bytes(CURVES, loss_svg(read_log(folder / LOG_FILE)).encode())
     base, llm = public_name(settings["diffusion"]), public_name(settings["llm"])
@@ -83,7 +91,30 @@ pictures = generate(pipeline, load("."), ["two red cups on a table"], seeds=[0])
 |---|---|
 {rows}
 """
-    storage.write_bytes(CARD, text.encode())
+    if is_edited(folder):
+        log.warning(
+            "%s: kept, since it was edited; remove it and rerun the command to have it written "
+            "anew",
+            folder / CARD,
+        )
+        return
+    storage.write_bytes(CARD, text.encode() + _seal(text.encode()))
+
+
+def is_edited(folder: Path) -> bool:
+    """Whether there is a card that is not as surd left it; one of an earlier version says nothing
+    of that, and counts as edited."""
+    try:
+        there = (folder / CARD).read_bytes()
+    except FileNotFoundError:
+        return False
+    text, start, _ = there.rpartition(_SEAL)
+    return there != text + _seal(text) if start else True
+
+
+def _seal(text: bytes) -> bytes:
+    """The last line, which a page does not show: by it an edited text is known."""
+    return _SEAL + hashlib.sha256(text).hexdigest()[:16].encode() + b" -->\n"
 
 
 def _reading(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from surd.adapter.encoding import check_made_for
 from surd.adapter.files import read_config
+from surd.build.dataset_state import told_as_published
 from surd.dataset.published import Published, open_published
 from surd.errors import SurdError, command
 from surd.llm import embeddings
@@ -34,6 +36,8 @@ from surd.training.settings import alone, begin_folder, check_folder, is_done, s
 from surd.training.setup import make_accelerator
 from surd.training.start import Start, open_start
 from surd.training.validation import open_validation, validation_prompts
+
+log = logging.getLogger("surd")
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ def run(
         check_made_for(begin.adapter, pipeline)
     settings["diffusion_identity"] = identity_of(params.diffusion)  # its commit is known only now
     check_folder(folder, settings, resume=resume)
+    if main and (stale := told_as_published(location)):
+        log.warning("%s", stale)
     with alone(folder) if main else nullcontext():
         if main:
             begin_folder(folder, settings, resume=resume)

@@ -19,8 +19,9 @@ from surd.models.hub import identity_of, is_same
 from surd.models.weights import why_damaged
 from surd.params import lasting
 from surd.recipe.train_adapter import TrainAdapterParams
+from surd.store.marks import RUN, SAYING
 from surd.store.storage import Storage, is_temporary
-from surd.training.card import CARD, CURVES, PICTURES
+from surd.training.card import CARD, CURVES, PICTURES, is_edited
 from surd.training.early_stopping import BEST
 from surd.training.logs import FOLDER, LOG_FILE, PROMPTS_FILE, SCORES_FILE
 from surd.training.run_folder import checkpoints, is_half_checkpoint, remove_checkpoint
@@ -156,7 +157,7 @@ def _settings_in(folder: Path) -> dict[str, Any] | None:
         if not isinstance(there.get("steps", 0), int):
             raise SurdError(f"{path}: steps: not a whole number; choose another --output")
         return there
-    others = [name for name in names if name != _LOCK and not is_temporary(name)]
+    others = [name for name in names if name not in (_LOCK, RUN) and not is_temporary(name)]
     if others:
         named = SETTINGS_FILE if there is not None else others[0]
         raise SurdError(
@@ -218,6 +219,7 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> 
     if not resume or not all(_agree(key, there.get(key), now) for key, now in settings.items()):
         text = json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n"
         Storage(str(folder)).write_bytes(SETTINGS_FILE, text.encode())
+    (folder / RUN).write_text(SAYING[RUN], encoding="ascii")
 
 
 def _remove_half_done(folder: Path) -> None:
@@ -241,8 +243,10 @@ def _remove_evaluations(folder: Path) -> None:
 
 
 def _remove_run(folder: Path) -> None:
-    """All but the settings, which mark the folder as surd's should this be killed."""
-    paths = [path for pattern in _OF_A_RUN for path in folder.glob(pattern)]
+    """All but the settings, which mark the folder as surd's should this be killed, and a card that
+    somebody has edited."""
+    kept = {folder / CARD} if is_edited(folder) else set()
+    paths = [path for pattern in _OF_A_RUN for path in folder.glob(pattern) if path not in kept]
     for path in paths:
         path.unlink(missing_ok=True)
     for _, path in checkpoints(folder):

@@ -189,7 +189,7 @@ def test_begun_anew_a_run_loses_what_surd_wrote_and_nothing_else(
     assert all(left.pop(name) == b"mine" for name in mine)
     assert sorted(left) == sorted(
         {"adapter_config.json", "adapter_model.safetensors", "settings.json", "log.jsonl"}
-        | {"README.md", "loss.svg"}
+        | {"README.md", "loss.svg", ".surd-run"}
     )
     assert (run / "log.jsonl").read_text().count("\n") == 1
     assert "already trained with these settings" in surd(*once).out

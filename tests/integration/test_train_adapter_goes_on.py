@@ -16,6 +16,8 @@ import torch
 from support_diffusion import MARKS, make_pipeline
 from support_training import SMALL, command, prepared, same, weights
 
+from surd.build import dataset_state
+from surd.build.dataset_state import DatasetState
 from surd.recipe.train_adapter import TrainAdapterParams
 from surd.training.loop import train
 
@@ -48,6 +50,38 @@ def test_with_more_steps_a_run_goes_on_and_ends_as_one_that_had_them_from_the_st
     assert "already trained" in surd(*command(workspace, diffusion, run, 7, **more)).out
     ran = surd(*command(workspace, diffusion, run, 4, **more))
     assert ran.code == 2 and "differs in steps (7, now 4)" in ran.err
+
+
+def test_a_card_that_somebody_edited_stays_and_is_told(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    card = run / "README.md"
+    assert surd(*command(workspace, diffusion, run, 1), "-q").code == 0
+    assert (run / ".surd-run").is_file()
+    assert surd(*command(workspace, diffusion, run, 2), "-q").code == 0
+    assert caplog.text == "" and "| `steps` | `2` |" in card.read_text()
+    own = card.read_text().replace("# A SUR-adapter", "# My adapter")
+    card.write_text(own)
+    for more in ([], ["--resume", "none"]):
+        caplog.clear()
+        assert surd(*command(workspace, diffusion, run, 3), "-q", *more).code == 0
+        assert f"{card}: kept, since it was edited" in caplog.text
+        assert card.read_text() == own
+    card.unlink()
+    assert surd(*command(workspace, diffusion, run, 3), "-q").code == 0
+    assert "| `steps` | `3` |" in card.read_text()
+
+
+def test_a_dataset_that_would_be_published_otherwise_today_is_told(
+    surd: Surd, workspace: Path, diffusion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    told = "its dataset is not what today's verdicts, prompts and settings give"
+    stale = DatasetState("stale", told)
+    monkeypatch.setattr(dataset_state, "dataset_state", lambda _: stale)
+    assert surd(*command(workspace, diffusion, tmp_path / "run", 1), "-q").code == 0
+    assert caplog.messages == [f"{told}; until then it is taken as it is"]
 
 
 def test_killed_while_it_goes_on_it_is_not_taken_for_done(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support_publish import make_workspace, publish_anew, samples
 
-from surd.build.dataset_state import dataset_state, need_published
+from surd.build.dataset_state import dataset_state, need_published, told_as_published
 from surd.build.run import Options, build, open_recipe
 from surd.errors import SurdError
 from surd.recipe.publish import PublishParams
@@ -93,9 +93,12 @@ def test_edits_that_are_not_scored_and_verdicts_that_are_due_name_the_mend_of_pu
 def test_a_dataset_by_itself_and_a_folder_without_one_are_nobodys_to_judge(
     workspace: Workspace, tmp_path: Path
 ) -> None:
+    assert told_as_published(workspace.location) is None
     drop(workspace)
-    need_published(f"{workspace.location}/dataset")
-    need_published(str(tmp_path / "nothing"))
+    assert "run: surd publish" in (told_as_published(workspace.location) or "")
+    for place in (f"{workspace.location}/dataset", str(tmp_path / "nothing")):
+        need_published(place)
+        assert told_as_published(place) is None
     shutil.rmtree(tmp_path / "w" / "dataset")
     assert dataset_state(workspace).state == "missing"
     need_published(workspace.location)

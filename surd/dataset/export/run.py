@@ -24,7 +24,7 @@ from surd.dataset.published import open_published
 from surd.errors import SurdError
 from surd.progress import Tick
 from surd.store.beside import temporary_beside
-from surd.store.marks import EXPORT, EXPORT_TEXT
+from surd.store.marks import EXPORT, SAYING
 from surd.store.storage import local_path
 from surd.store.workspace import Workspace
 
@@ -110,7 +110,7 @@ def export(
         FORMS[form].write(job)
         if job.left_out and not any(job.done[split] for split in dataset.splits):
             raise SurdError(f"{location}: {_of(job.left_out)}; nothing to export")
-        (temporary / EXPORT).write_text(EXPORT_TEXT, encoding="ascii")
+        (temporary / EXPORT).write_text(SAYING[EXPORT], encoding="ascii")
         os.sync()
         if out.exists():
             out.rmdir()

@@ -315,6 +315,8 @@ def test_folders_inside_that_surd_wrote_are_passed_over_and_counted(
         "w/surd.json": "{}",
         "w/adapter/run/validation/3.png": image(3),
         "w/dataset/surd-dataset.json": "{}",
+        "x/.surd-run": "",
+        "x/validation/0001/0.png": image(6),
         "z/surd-dataset.json": "{}",
     }
     found = {"a.png": image(0), "b/1.png": image(1), "c.png": image(5), "w2/4.png": image(4)}
@@ -327,16 +329,16 @@ def test_folders_inside_that_surd_wrote_are_passed_over_and_counted(
         "c.png",
         "w2/4.png",
     ]
-    assert page.seen.passed == {"folder that surd wrote": (3, "b/out/")}
+    assert page.seen.passed == {"folder that surd wrote": (4, "b/out/")}
     assert page.seen.files == 4
     (rest,) = pages(FolderSource(path=str(where)), "c.png")
-    assert rest.seen.passed == {"folder that surd wrote": (2, "w/")}
+    assert rest.seen.passed == {"folder that surd wrote": (3, "w/")}
     flat = all_pages(where, recursive=False)[0].seen
     assert flat.passed == {}
 
 
 def test_a_folder_that_surd_wrote_is_read_where_it_is_the_source_itself(tmp_path: Path) -> None:
-    write(tmp_path, {".surd-export": "", "train/1.png": image(1)})
+    write(tmp_path, {".surd-export": "", ".surd-run": "", "train/1.png": image(1)})
     (page,) = all_pages(tmp_path)
     assert [record.source_id for record in page.records] == ["train/1.png"]
     assert page.seen.passed == {}
