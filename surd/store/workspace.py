@@ -41,6 +41,9 @@ MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
 _READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
 _DAMAGED = ".damaged.txt"
+_INFOS: dict[str, dict[str, tuple[tuple[int, ...], PartInfo]]] = {}
+"""A local workspace's folder -> part's name -> its stamp, and what its footer said then. A command
+looks at a workspace several times, each time by its own object."""
 Looked = TypeVar("Looked")
 _PART_NAME = re.compile(r"part-([0-9]{5}|[1-9][0-9]{5,8})(\..*)", re.DOTALL)
 
@@ -150,8 +153,7 @@ class Workspace:
         self.storage = Storage(self.location)
         self.lease = lease
         """What workers are given, so that they stop with the holder of the lock."""
-        self._infos: dict[str, tuple[tuple[int, ...], PartInfo]] = {}
-        """Part's name -> its stamp, and what was read then."""
+        self._infos = _INFOS.setdefault(self.storage.root, {})
         if lease is not None:
             share(self.storage, _LOCK, lease)
 

@@ -589,8 +589,9 @@ def test_a_footer_is_read_again_only_once_the_file_has_changed(
 ) -> None:
     first = write(local, rows(3))
     with monkeypatch.context() as patch:
-        patch.setattr(local, "_opened", None)  # whoever opens it fails
+        patch.setattr(Workspace, "_opened", None)  # whoever opens it fails
         assert local.part_info("things", 0) == first
+        assert Workspace(local.location).part_info("things", 0) == first
     assert write(local, rows(5)).rows == 5
     local.storage.delete("things/part-00000.parquet")
     assert local.part_info("things", 0) is None
@@ -602,6 +603,7 @@ def test_what_a_footer_says_of_the_part_is_read_without_what_it_says_of_columns(
     first = write(local, rows(3))
     with monkeypatch.context() as patch:
         patch.setattr(checksums, "_parsed", None)  # whoever parses it fails
+        patch.setattr("surd.store.workspace._INFOS", {})
         assert Workspace(local.location).part_info("things", 0) == first
         assert first.rows == 3
     finish = PartWriter.finish
