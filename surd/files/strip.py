@@ -70,10 +70,12 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
     oriented = b"Exif\0\0" + _tiff(orientation)
     exif = b"\xff\xe1" + struct.pack(">H", len(oriented) + 2) + oriented
     waiting = exif if orientation > 1 else b""
-    position, scans = 2, 0
+    position, scans, in_scan = 2, 0, False
     while (found := _MARKER.search(data, position)) is not None:
         marker = found[1][0]
         if scans:
+            if found.start() > position and not in_scan:
+                raise _OddError  # a decoder reads on there, or not, as what came before it says
             yield data[position : found.start()]  # what is entropy-coded
         if waiting and marker != 0xE0:
             yield waiting
@@ -88,7 +90,8 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
         body = data[found.end() + 2 : position]
         if length < 2 or position > len(data):
             raise _OddError
-        scans += marker == _SOS
+        in_scan = marker == _SOS
+        scans += in_scan
         kept = _kept(marker, body)
         if kept:
             yield bytes((0xFF, marker)) + struct.pack(">H", len(kept) + 2) + kept

@@ -151,6 +151,20 @@ def test_bytes_between_segments_are_no_part_of_the_picture() -> None:
     assert BYTES not in without_metadata(data[:at] + BYTES + data[at:], 1)
 
 
+def test_a_segment_within_a_scan_is_not_cut_out_of_it() -> None:
+    """A decoder takes what comes before it and after it for two pieces, and without it for one.
+    Pillow decodes such a file, if it has four colours."""
+    file = io.BytesIO()
+    pixels().convert("CMYK").save(file, "JPEG")
+    plain = file.getvalue()
+    scan = plain.index(b"\xff\xda") + 100
+    text = b"\xff\xe5" + struct.pack(">H", 2 + len(BYTES)) + BYTES
+    data = plain[:scan] + text + plain[scan:]
+    found = without_metadata(data, 1)
+    assert found.startswith(b"\x89PNG") and b"api_key" not in found
+    assert np.array_equal(decode(found), decode(data))
+
+
 _WHOLE = [make() for make in FILES.values()]
 
 
