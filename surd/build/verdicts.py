@@ -140,15 +140,15 @@ def changes(
 
 @dataclass(frozen=True)
 class Unjudged:
-    """Samples that a threshold does not judge, since they have no such score."""
+    """Samples that a setting of the filter does not judge, since they lack what it looks at."""
 
     samples: int
     why: str
-    """The setting for which they have none; empty where a model gave none."""
+    """Why they lack it; empty where a model gave them no score."""
+    idle: bool
+    """Whether nobody asked for the setting, and it judges no samples at all."""
 
 
-_SCORED_BY = {"min_itm": "itm", "min_aesthetic": "aesthetic_head", "max_nsfw": "nsfw"}
-"""Threshold -> the key of score that asks for the scores."""
 _READ = {
     "clip_threshold": ("cos_simple",),
     "complex_threshold": ("cos_complex",),
@@ -156,43 +156,97 @@ _READ = {
     "min_itm": ("itm",),
     "min_aesthetic": ("aesthetic",),
     "max_nsfw": ("nsfw",),
+    "max_nsfw_level": ("nsfw_level",),
+    "languages": ("language",),
+    "max_per_author": ("author",),
+}
+"""Setting -> what it looks at. What is missing has a reason of its own for all other settings."""
+_GROUPS = {"nsfw_level": "samples", "author": "samples", "language": "prompts"}
+"""Where that is; scores are in `clip`."""
+_COSINES = ("cos_simple", "cos_complex")
+_OF_COMPLEX = ("complex_threshold", "min_margin", "languages")
+"""Settings about the complex prompt."""
+_MADE_BY = {
+    "min_itm": ("score", "itm"),
+    "min_aesthetic": ("score", "aesthetic_head"),
+    "max_nsfw": ("score", "nsfw"),
+    "languages": ("prompts", "language"),
+}
+"""Setting -> the key of the recipe that asks for what it looks at."""
+_STATED = {
+    "max_nsfw_level": "their source states no level",
+    "max_per_author": "their source names no author",
 }
 
 
 def unjudged(
-    workspace: Workspace, recipe: Recipe, *, but: Collection[str] = ()
+    workspace: Workspace, recipe: Recipe, given: Collection[str] = ()
 ) -> dict[str, Unjudged]:
-    """Threshold of the filter that is on -> samples that it does not judge for want of a score.
+    """Setting of the filter that is on -> samples that it does not judge for want of a value.
 
     Samples without the prompts that it is about are not counted: they have another reason, or the
-    recipe asks for none. Thresholds that judge all samples are left out, and those in `but`.
+    recipe asks for none. Settings that judge all samples are left out. Somebody asked for those
+    that differ from their defaults, and for those in `given`.
     """
-    asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
-    counts: Counter[str] = Counter()
+    asked = [name for name in _READ if getattr(recipe.filter, name) is not None]
+    counts, judged = Counter[str](), Counter[str]()
     parts = workspace.parts("samples") if asked else ()
-    for found in at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), READERS):
-        counts += found
-    return {name: Unjudged(counts[name], _lacks(name, recipe)) for name in asked if counts[name]}
+    found = at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), READERS)
+    for lacking, others in found:
+        counts += lacking
+        judged += others
+    unset = unset_settings(recipe) - set(given)
+    return {
+        name: Unjudged(counts[name], _why(name, recipe), name in unset and not judged[name])
+        for name in asked
+        if counts[name]
+    }
 
 
-def _unjudged_of_part(workspace: Workspace, part: int, asked: Sequence[str]) -> Counter[str]:
-    columns = {"cos_simple", *(column for name in asked for column in _READ[name])}
-    table = workspace.read("clip", part, sorted(columns))
-    lacks = {c: np.isnan(table[c].cast(pa.float32()).to_numpy()) for c in columns}
-    has_prompt = {c: table[c].is_valid().to_numpy() for c in columns if c.startswith("cos_")}
-    counts: Counter[str] = Counter()
+def unset_settings(recipe: Recipe) -> set[str]:
+    """Settings of the filter that have their defaults."""
+    return {name for name, value in FilterParams() if value == getattr(recipe.filter, name)}
+
+
+def _unjudged_of_part(
+    workspace: Workspace, part: int, asked: Sequence[str]
+) -> tuple[Counter[str], Counter[str]]:
+    """Of each setting: samples that it does not judge, and samples that it does."""
+    columns: dict[str, set[str]] = {"clip": {"cos_simple"}}
     for name in asked:
-        lacking = np.any([lacks[column] for column in _READ[name]], axis=0)
-        for column in {"cos_simple", *_READ[name]} & has_prompt.keys():
-            lacking &= has_prompt[column]
-        counts[name] = int(lacking.sum())
-    return counts
+        for column in (*_READ[name], *(["cos_complex"] if name in _OF_COMPLEX else ())):
+            columns.setdefault(_GROUPS.get(column, "clip"), set()).add(column)
+    values: dict[str, pa.ChunkedArray] = {}
+    for group, names in columns.items():  # aligned, as the filter has seen
+        table = workspace.read(group, part, sorted(names))
+        values |= zip(table.column_names, table.columns, strict=True)
+    lacks = {name: _lacks(column) for name, column in values.items()}
+    there = {n: column.is_valid().to_numpy() for n, column in values.items() if n in _COSINES}
+    lacking, others = Counter[str](), Counter[str]()
+    for name in asked:
+        about = there["cos_simple"]  # a cosine is there where its prompt is
+        if name in _OF_COMPLEX:
+            about = about & there["cos_complex"]
+        lacked = about & np.any([lacks[column] for column in _READ[name]], axis=0)
+        lacking[name] = int(lacked.sum())
+        others[name] = int(about.sum()) - lacking[name]
+    return lacking, others
 
 
-def _lacks(threshold: str, recipe: Recipe) -> str:
-    key = _SCORED_BY.get(threshold)
-    value = getattr(recipe.score, key) if key else "on"
-    return f"score.{key} is {value or 'null'}" if value in (None, "none") else ""
+def _lacks(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """``[n]``: who has no such value."""
+    nan = pa.types.is_floating(column.type)
+    missing: npt.NDArray[np.bool_] = column.is_null(nan_is_null=nan).to_numpy()
+    return missing
+
+
+def _why(setting: str, recipe: Recipe) -> str:
+    if setting in _STATED:
+        return _STATED[setting]
+    section, key = _MADE_BY.get(setting, ("", ""))
+    value = getattr(getattr(recipe, section), key) if section else True
+    told = {None: "null", False: "false"}.get(value, value)
+    return f"{section}.{key} is {told}" if value in (None, False, "none") else ""
 
 
 _BARS = 40

@@ -149,7 +149,8 @@ def filter_(
         warn(f"{id_}: cannot be kept: {reasons}; the decision counts once that has changed")
     after = dict(zip(parts, noted.kept, strict=True))
     newly_kept, newly_dropped = changes(before, after)
-    not_judged = unjudged(workspace, recipe)
+    asked = {override.partition("=")[0].removeprefix("filter.") for override in overrides}
+    not_judged = unjudged(workspace, recipe, asked)
     gone_back = differences(own, recipe) if back else []
     if json_:
         print_json(

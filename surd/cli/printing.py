@@ -62,13 +62,14 @@ def _escaped(line: str) -> str:
 
 
 def say_unjudged(found: Mapping[str, Unjudged]) -> None:
-    """Which thresholds judge no samples, or not all, in a line."""
-    told = (
+    """Which settings of the filter judge no samples, or not all, in a line; but for idle ones."""
+    told = [
         f"{one.samples:,} by {name}" + (f" ({one.why})" if one.why else "")
         for name, one in found.items()
-    )
-    if found:
-        say(f"not judged, since they have no such score: {', '.join(told)}")
+        if not one.idle
+    ]
+    if told:
+        say(f"not judged, since they have no such value: {', '.join(told)}")
 
 
 def say_collected(found: dict[str, Any]) -> None:

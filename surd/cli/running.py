@@ -155,17 +155,17 @@ def _print_dropped(folder: str, summary: Any) -> None:
 
 
 def _print_unjudged(folder: str, summary: Any) -> None:
-    """Which thresholds that somebody set judge no samples, or not all."""
+    """Which settings that somebody made judge no samples, or not all."""
     if summary.stage != "filter" or summary.failed:  # which may lack scores altogether
         return
     from surd.build.run import open_recipe
-    from surd.build.verdicts import unjudged
-    from surd.stages.filter.params import FilterParams
+    from surd.build.verdicts import unjudged, unset_settings
     from surd.store.workspace import Workspace
 
     recipe = open_recipe(Workspace(folder))
-    usual = {name for name, value in FilterParams() if value == getattr(recipe.filter, name)}
-    say_unjudged(unjudged(Workspace(folder), recipe, but=usual))
+    unset = unset_settings(recipe)
+    found = unjudged(Workspace(folder), recipe)
+    say_unjudged({name: one for name, one in found.items() if name not in unset})
 
 
 def _sum_up(summary: Any) -> str:

@@ -198,7 +198,7 @@ def test_samples_that_a_threshold_does_not_judge_are_counted(surd: Surd, tmp_pat
     lacking |= {"aesthetic": None, "cos_complex": None, "complex_prompt": None}
     folder = make_workspace(tmp_path / "w", [[*rows, lacking]]).location
     assert "not judged" not in surd("filter", folder, *LOOSE).out
-    told = "not judged, since they have no such score: 2 by min_aesthetic (score.aesthetic_head"
+    told = "not judged, since they have no such value: 2 by min_aesthetic (score.aesthetic_head"
     ran = surd("filter", folder, "--min-aesthetic", "4", "--dry-run")
     assert told in ran.out and "nothing was written" in ran.out
     assert surd("filter", folder, "--min-aesthetic", "4", "--json").json["not_judged"] == {
@@ -206,17 +206,51 @@ def test_samples_that_a_threshold_does_not_judge_are_counted(surd: Surd, tmp_pat
     }
 
 
+@pytest.mark.parametrize(
+    ("setting", "lacking", "why"),
+    [
+        ("max_nsfw_level=none", {"nsfw_level": None}, "their source states no level"),
+        ("max_nsfw_level=soft", {"nsfw_level": None}, "their source states no level"),
+        ("languages=[en]", {"language": None}, "prompts.language is false"),
+        ("max_per_author=2", {"author": None}, "their source names no author"),
+    ],
+)
+@pytest.mark.parametrize("judged", [0, 1])
+def test_samples_without_what_a_setting_looks_at_are_counted(
+    surd: Surd, tmp_path: Path, setting: str, lacking: dict[str, None], why: str, judged: int
+) -> None:
+    rows = [sample(n) | {"language": "en"} | lacking for n in range(2)]
+    rows += [sample(2 + n) | {"language": "en"} for n in range(judged)]
+    no_prompt = sample(9) | {"simple_prompt": None, "cos_simple": None, "nsfw_level": "none"}
+    recipe = RECIPE | {"prompts": {"language": False}}
+    folder = make_workspace(tmp_path / "w", [[*rows, no_prompt]], recipe=recipe).location
+    name = setting.partition("=")[0]
+    ran = surd("filter", folder, *LOOSE, "--set", f"filter.{setting}", "--dry-run")
+    assert f"not judged, since they have no such value: 2 by {name} ({why})\n" in ran.out
+    told = surd("filter", folder, *LOOSE, "--set", f"filter.{setting}", "--json").json
+    assert told["not_judged"] == {name: 2}
+
+
+def test_a_default_that_judges_nobody_is_told_in_json_alone(surd: Surd, tmp_path: Path) -> None:
+    folder = make_workspace(tmp_path / "w", [[sample(0) | {"nsfw_level": None}]]).location
+    assert "not judged" not in surd("filter", folder, *LOOSE).out
+    assert surd("filter", folder, "--json").json["not_judged"] == {"max_nsfw_level": 1}
+    mixed = [sample(0), sample(1) | {"nsfw_level": None}]
+    folder = make_workspace(tmp_path / "mixed", [mixed]).location
+    assert "1 by max_nsfw_level (their source" in surd("filter", folder, *LOOSE).out
+
+
 def test_a_build_names_only_thresholds_that_were_set(
     surd: Surd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [sample(n) | {"aesthetic": None, "nsfw": None} for n in range(3)]
+    rows = [sample(n) | {"aesthetic": None, "nsfw": 0.1 if n == 3 else None} for n in range(4)]
     folder = make_workspace(tmp_path / "w", [rows]).location
-    assert "3 by min_aesthetic" in surd("filter", folder, *LOOSE, "--min-aesthetic", "p10").out
+    assert "4 by min_aesthetic" in surd("filter", folder, *LOOSE, "--min-aesthetic", "p10").out
     assert "3 by max_nsfw" in surd("filter", folder).out
-    judged = StageSummary("filter", 3, {"keep": 3}, 1, 0, {}, 0.0)
+    judged = StageSummary("filter", 4, {"keep": 4}, 1, 0, {}, 0.0)
     monkeypatch.setattr("surd.build.run.build", lambda *_: iter([judged]))
     out = surd("build", "-o", folder).out
-    assert "3 by min_aesthetic (score.aesthetic_head is null)\n" in out and "nsfw" not in out
+    assert "4 by min_aesthetic (score.aesthetic_head is null)\n" in out and "nsfw" not in out
 
 
 def test_a_dry_run_that_keeps_nothing_says_that_it_wrote_nothing(
