@@ -101,7 +101,7 @@ def test_filter_says_what_auto_chose_and_what_is_off_stays_off(surd: Surd, tmp_p
     assert "complex_threshold" not in surd("filter", folder).out
     told = surd("filter", folder, "--complex-threshold", "auto")
     assert told.code == 0
-    assert "auto: p10, since too few scores to look for two peaks" in told.out
+    assert "auto: drops at most the lowest tenth, since too few scores" in told.out
     before = digests(Path(folder))
     again = surd("filter", folder, "--json").json["dropped"]
     (chosen,) = [one for one in again if one["reason"] == "complex_threshold"]

@@ -25,7 +25,7 @@ class FilterParams(Params):
     complex_threshold: Cosine | None = Field(
         default="auto",
         description="minimum cosine(image, complex prompt): a number, pN, or auto, the cut between "
-        "two clear peaks of the scores, else p10",
+        "two clear peaks of the scores, else what drops at most the lowest tenth",
     )
     min_margin: Margin | None = Field(
         default=None,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BeforeValidator
 
 AUTO = "auto"
-"""In place of a threshold: the cut between two heaps, else the 10th percentile."""
+"""In place of a threshold: the cut between two heaps, else what drops at most a tenth."""
 _ENOUGH = 100
 """Of fewer scores, two heaps may be chance: of 20 normal ones in 4 of 100 draws, of 100 in none."""
 _TWO_HEAPS = 0.8
@@ -95,7 +95,8 @@ def _chosen(values: npt.NDArray[np.floating]) -> Resolved:
         why = "the lower of two peaks is the larger"
     else:
         return Resolved(cut, "auto: between two clear peaks of the scores")
-    return Resolved(float(np.percentile(there, 10, method="lower")), f"auto: p10, since {why}")
+    number = float(np.percentile(there, 10, method="lower"))
+    return Resolved(number, f"auto: drops at most the lowest tenth, since {why}")
 
 
 def suggest(values: npt.NDArray[np.floating]) -> float | None:

@@ -86,7 +86,8 @@ def test_how_auto_came_to_its_threshold_stands_beside_it(tmp_path: Path) -> None
     workspace = judged_workspace(tmp_path / "w", 60, "filter.complex_threshold=auto")
     made, data = sections(workspace)
     score = next(score for score in data["scores"] if score["name"] == "cos_complex")
-    assert score["why"] == "auto: p10, since too few scores to look for two peaks"
+    why = "too few scores to look for two peaks"
+    assert score["why"] == f"auto: drops at most the lowest tenth, since {why}"
     told = {one.id: one.body for one in made}
     assert score["why"] in told["funnel"] and score["why"] in told["scores"]
     assert score["threshold"] is not None
