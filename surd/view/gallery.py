@@ -17,7 +17,7 @@ from surd.store.aligned import read_row
 from surd.view.index import BITS, SCORES, Bools, Index
 from surd.view.map import inside
 from surd.view.nearest import nearest
-from surd.view.query import FILTERS, STATES, Query
+from surd.view.query import FILTERS, STATES, Query, QueryError
 from surd.view.state import Snapshot, View
 
 PAGE_ROWS = 60
@@ -251,12 +251,17 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
     if query.reason:
         among &= index.has_reason(query.reason)
     if query.source:
-        known = query.source in index.sources
-        among &= (index.source == index.sources.index(query.source)) if known else False
+        if query.source not in index.sources:
+            known = ", ".join(index.sources)
+            raise QueryError(f"source: {visible(query.source, 60)} is not one of {known}")
+        among &= index.source == index.sources.index(query.source)
     if query.by_clip:
         among &= index.embedded
-    if query.like and not query.text and (position := view.find(index, query.like)) is not None:
-        among[position] = False
+    if query.like:
+        position = view.find(index, query.like)
+        if position is None:
+            raise QueryError(f"like: there is no sample {query.like}")
+        among[position] = among[position] and bool(query.text)
     if query.lasso:
         among &= inside(query.polygon, view.map(index))
     if query.words or query.tag:
@@ -288,7 +293,7 @@ def _nearest(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Pos
     else:
         position = view.find(now.index, query.like)
         found = None if position is None else _embedding(view, now.index, position)
-        if position is None or found is None:
+        if found is None:
             return _NOBODY
         vector = found
     return nearest(view.workspace, now.index, vector, among, MOST_NEAREST, before_part=view.go_on)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 import numpy as np
 import numpy.typing as npt
 
+from surd.errors import SurdError
+from surd.pages.text import visible
 from surd.stages.filter.rules import REASONS
 from surd.store.manual import REASON
 from surd.view.index import SCORES
@@ -21,13 +23,14 @@ ORDERS = ("down", "up")
 FILTERS = tuple(name for name in REASONS if name != REASON)
 """Reasons that filters give."""
 _MAX_CHARS = 1_000
-_NARROWING = ("show", "reason", "source", "words", "tag", "text", "like", "lasso")
+_CHOICES = {"show": STATES, "reason": FILTERS, "sort": SORTS, "order": ORDERS}
+_PAGE = re.compile(r"0*[1-9]\d{0,8}", re.ASCII)
 _LASSO = re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4}\.\d{1,4}){2,}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Query:
-    """Every value is one that the gallery knows, whatever the address said."""
+    """Every value is one that the gallery knows."""
 
     show: str = "all"
     """One of STATES."""
@@ -69,33 +72,49 @@ class Query:
         return f"{at}?{urlencode(told)}" if told else at
 
 
-def parse(asked: Mapping[str, str]) -> Query:
-    """The query of an address; what is unknown there is left out."""
-    given = {
-        field.name: asked[field.name].strip()[:_MAX_CHARS]
-        for field in fields(Query)
-        if field.name in asked and field.name != "page"
-    }
-    choices: dict[str, Any] = {"show": STATES, "reason": FILTERS, "sort": SORTS, "order": ORDERS}
-    for name, known in choices.items():
-        if given.get(name) not in known:
-            given.pop(name, None)
-    if not is_id(given.get("like", "")):
-        given.pop("like", None)
-    if not _LASSO.fullmatch(given.get("lasso", "")):
-        given.pop("lasso", None)
-    page = asked.get("page", "")
-    number = int(page) if page.isascii() and page.isdigit() and len(page) < 10 else 1
-    return Query(**given, page=max(1, number))
+_KNOWN = tuple(field.name for field in fields(Query))
 
 
-def misread(asked: Mapping[str, str]) -> list[str]:
-    """The filters of an address that :func:`parse` leaves out or cuts, by name: without them it
-    finds more than was asked for."""
-    query = parse(asked)
-    return [
-        name for name in _NARROWING if asked.get(name, "").strip() not in ("", getattr(query, name))
-    ]
+class QueryError(SurdError):
+    """An address that says what the gallery does not know."""
+
+
+def parse(asked: Iterable[tuple[str, str]]) -> Query:
+    """The query of an address. Empty values mean nothing; raises QueryError for all else that would
+    show something other than the address says."""
+    given: dict[str, Any] = {}
+    for name, text in asked:
+        value = text.strip()
+        if name not in _KNOWN:
+            raise QueryError(f"{_short(name)}: no such parameter; there are {', '.join(_KNOWN)}")
+        if not value:
+            continue
+        if name in given and given[name] != value:
+            raise QueryError(f"{name}: given twice, as {_short(given[name])} and {_short(value)}")
+        if len(value) > _MAX_CHARS:
+            raise QueryError(f"{name}: longer than {_MAX_CHARS:,} characters")
+        given[name] = value
+    for name, value in given.items():
+        if expected := _expected(name, value):
+            raise QueryError(f"{name}: {_short(value)} is not {expected}")
+    return Query(**given | {"page": int(given.get("page", "1"))})
+
+
+def _expected(name: str, value: str) -> str:
+    """What a value should be; empty where it is so."""
+    if name in _CHOICES:
+        return "" if value in _CHOICES[name] else f"one of {', '.join(_CHOICES[name])}"
+    if name == "like":
+        return "" if is_id(value) else "the id of a sample"
+    if name == "lasso":
+        return "" if _LASSO.fullmatch(value) else "a line drawn on the map"
+    if name == "page":
+        return "" if _PAGE.fullmatch(value) else "the number of a page, from 1 to 999999999"
+    return ""
+
+
+def _short(text: str) -> str:
+    return visible(text, 60)
 
 
 def is_id(text: str) -> bool:

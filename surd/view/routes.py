@@ -25,7 +25,7 @@ from surd.untrusted import parse_json
 from surd.view import gallery, sample
 from surd.view.guard import guard
 from surd.view.index import SCORES, Index
-from surd.view.query import is_id, misread, parse
+from surd.view.query import FILTERS, QueryError, is_id, parse
 from surd.view.state import Snapshot, View
 
 if TYPE_CHECKING:
@@ -79,18 +79,15 @@ class _Viewer:
         self.token = token
 
     async def gallery(self, request: web.Request) -> web.Response:
-        query = parse(request.query)
-        if _ID_BEGINNING.fullmatch(query.words.lower()):
-            id_ = await asyncio.to_thread(self._id_that_begins, query.words)
-            if id_ is not None:
-                raise web.HTTPFound(f"/sample/{id_}")
-
         def make() -> str:
+            query = parse(request.query.items())
+            if _ID_BEGINNING.fullmatch(query.words.lower()):
+                id_ = self._id_that_begins(query.words)
+                if id_ is not None:
+                    raise web.HTTPFound(f"/sample/{id_}")
             now = self.view.snapshot()
             found = gallery.page(self.view, now, query)
-            counts = gallery.counts(now)
-            problem = _not_understood(unknown) if (unknown := misread(request.query)) else ""
-            values = {"query": query, "page": found, "counts": counts, "misread": problem}
+            values = {"query": query, "page": found, "counts": gallery.counts(now)}
             return self._render("gallery.html.j2", now, **values)
 
         return await self._page(make)
@@ -125,15 +122,20 @@ class _Viewer:
         return await self._page(make)
 
     async def map(self, request: web.Request) -> web.Response:
-        query = parse(request.query)
-        return await self._page(
-            lambda: self._render("map.html.j2", self.view.snapshot(), query=query)
-        )
+        def make() -> str:
+            query = parse(request.query.items())
+            return self._render("map.html.j2", self.view.snapshot(), query=query)
+
+        return await self._page(make)
 
     async def points(self, request: web.Request) -> web.Response:
         """Of the map: places, ids and states."""
-        query = parse(request.query)
-        return await self._answer(lambda: gallery.points(self.view, self.view.snapshot(), query))
+
+        def make() -> dict[str, Any]:
+            query = parse(request.query.items())
+            return gallery.points(self.view, self.view.snapshot(), query)
+
+        return await self._answer(make)
 
     async def image(self, request: web.Request) -> web.Response:
         def read() -> tuple[bytes, str] | None:
@@ -232,10 +234,7 @@ class _Viewer:
     def _places(self, now: Snapshot, asked: Any) -> dict[str, int]:
         """Position of each sample that is named."""
         if "found" in asked:
-            address = dict(parse_qsl(str(asked["found"]).lstrip("?")))
-            if unknown := misread(address):
-                raise SurdError(f"{_not_understood(unknown)}; nothing was changed")
-            query = parse(address)
+            query = parse(parse_qsl(str(asked["found"]).lstrip("?")))
             return now.index.positions_of(gallery.found(self.view, now, query))
         ids = asked.get("ids")
         if not isinstance(ids, list) or not ids:
@@ -277,13 +276,14 @@ class _Viewer:
                 .get_template("error.html.j2")
                 .render(problem=visible(str(error)), name=self.view.workspace.location)
             )
-            return web.Response(status=500, text=text, content_type="text/html")
+            return web.Response(status=_status(error, 500), text=text, content_type="text/html")
 
     async def _answer(self, make: Any) -> web.Response:
         try:
             return web.json_response(await asyncio.to_thread(make))
         except SurdError as error:
-            return web.json_response({"problem": visible(str(error))}, status=409)
+            problem = {"problem": visible(str(error))}
+            return web.json_response(problem, status=_status(error, 409))
 
     def _render(self, template: str, now: Snapshot, **values: Any) -> str:
         return (
@@ -301,8 +301,8 @@ class _Viewer:
         )
 
 
-def _not_understood(filters: list[str]) -> str:
-    return f"This address has a filter that is not understood: {', '.join(filters)}"
+def _status(error: SurdError, usual: int) -> int:
+    return 400 if isinstance(error, QueryError) else usual
 
 
 def _state(now: Snapshot, sample_id: str, position: int) -> dict[str, str]:
@@ -323,6 +323,7 @@ def _is_id(value: object) -> bool:
 def _templates() -> Environment:
     found = templates_in(_HERE / "templates")
     found.filters["number"] = number
+    found.globals["filters"] = FILTERS
     found.globals["labels"] = {
         **LABELS,
         **SCORES,

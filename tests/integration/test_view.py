@@ -84,10 +84,10 @@ def test_the_gallery_shows_filters_and_sorts(shown_site: str) -> None:
     assert shown(get(f"{shown_site}/?show=dropped").text) == [BAD, FOREIGN]
     assert shown(get(f"{shown_site}/?reason=clip_threshold").text) == [BAD]
     assert shown(get(f"{shown_site}/?source=folder").text) == [FOREIGN]
-    assert shown(get(f"{shown_site}/?source=nowhere").text) == []
     assert shown(get(f"{shown_site}/?sort=cos_simple").text) == [4, 2, 1, 0, BAD, FOREIGN]
     assert shown(get(f"{shown_site}/?sort=cos_simple&order=up").text) == [BAD, 0, 1, 2, 4, FOREIGN]
-    assert shown(get(f"{shown_site}/?page=99").text) == every
+    beyond = get(f"{shown_site}/?page=99").text
+    assert shown(beyond) == every and "There is no page 99; this is the last one." in beyond
 
 
 def test_a_search_by_clip_counts_the_nearest_and_calls_them_so(
@@ -326,18 +326,28 @@ def test_many_samples_are_decided_on_at_once(site: str, workspace: Workspace) ->
     assert manual.read(workspace) == {}
 
 
-@pytest.mark.parametrize("filter_", ["lasso=0.0.9.0.9.9.", "reason=gone!", "like=0123"])
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        *("lasso=0.0.9.0.9.9.", "reason=gone!", "like=0123", "page=0", "tab=kept"),
+        *("source=nowhere", f"like={'0' * 31}f"),
+    ],
+)
 def test_an_address_that_is_not_understood_changes_nothing_and_says_so(
     site: str, workspace: Workspace, filter_: str
 ) -> None:
+    name = filter_.partition("=")[0]
     for path, asked in (
         ("/decide", {"decision": "drop"}),
         ("/edit", {"action": "trigger", "words": ["sks"]}),
     ):
         answer = post(site, path, {"found": f"?{filter_}", **asked})
-        assert answer.status_code == 409 and "not understood" in answer.json()["problem"]
+        assert answer.status_code == 400 and answer.json()["problem"].startswith(f"{name}: ")
     assert manual.read(workspace) == {} and edits.current(workspace) == {}
-    assert "not understood" in get(f"{site}/?{filter_}").text
+    for path in ("/", "/map", "/map/points"):
+        answer = get(f"{site}{path}?{filter_}")
+        if path != "/map" or name not in ("source", "like"):  # its points tell
+            assert answer.status_code == 400 and f"{name}: " in answer.text
 
 
 def test_tabs_count_what_is_found(shown_site: str) -> None:

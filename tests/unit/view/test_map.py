@@ -14,7 +14,7 @@ from surd.store.workspace import Workspace
 from surd.view import map as mapping
 from surd.view.gallery import page, points
 from surd.view.index import load
-from surd.view.query import Query, parse
+from surd.view.query import Query, QueryError, parse
 from surd.view.state import View
 
 
@@ -143,9 +143,10 @@ def test_of_many_images_the_map_shows_some_and_counts_all(
 @pytest.mark.parametrize(
     "lasso", ["1.2.3.4", "1.2.3.4.5", "1.2.3.4.5.66666", "a.b.c.d.e.f", "٣.1.1.1.1.1"]
 )
-def test_an_address_with_another_lasso_has_none(lasso: str) -> None:
-    assert parse({"lasso": lasso}) == Query()
-    assert parse({"lasso": "1.2.3.4.5.6"}).polygon.tolist() == [[1, 2], [3, 4], [5, 6]]
+def test_an_address_with_another_lasso_is_refused(lasso: str) -> None:
+    with pytest.raises(QueryError, match=r"^lasso: .* is not a line drawn on the map"):
+        parse([("lasso", lasso)])
+    assert parse([("lasso", "1.2.3.4.5.6")]).polygon.tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_the_map_can_be_cleaned_away(workspace: Workspace) -> None:
