@@ -25,7 +25,10 @@ def inspect(
     ],
     query: Annotated[
         str | None,
-        typer.Argument(metavar="QUERY", help="An id or its beginning, a URL, or words."),
+        typer.Argument(
+            metavar="QUERY",
+            help="An id or its beginning, a URL, or words: all of them in the prompts or the path.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches to list.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="Of one sample, show every column.")] = False,
@@ -55,7 +58,10 @@ def inspect(
     if not matches and query is None:
         raise SurdError(f"{place}: has no samples yet; run: {command('collect', place)}")
     if not matches:
-        raise SurdError(f"{place}: no sample has {query!r} in its id, url, path or prompts")
+        raise SurdError(
+            f"{place}: no sample has all words of {query!r} in its prompts or path, and none has "
+            "this in its id or url"
+        )
     shown_of = f"{len(matches):,} of {total:,} shown"
     if len(matches) == 1:
         found = sample(workspace, matches[0])

@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
+from surd.dataset.words import has_text, have_words
 from surd.stages.filter.rules import told_number
 from surd.store import edits
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
-_SEARCHED = ("url", "path", "source_id", "prompt")
-_SHOWN = ("source", *_SEARCHED)
+_NAMED = ("url", "path", "source_id")
+_SHOWN = ("source", *_NAMED, "prompt")
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
 """For these no prompts are read: a simple prompt that is nothing else is none."""
 
@@ -42,8 +43,9 @@ class Match:
 
 
 def find(workspace: Workspace, query: str | None, limit: int) -> tuple[list[Match], int]:
-    """Samples whose id begins with ``query``, or whose url, path or prompt, simple or complex,
-    contains it: the first ``limit`` of them, and how many there are.
+    """Samples whose id begins with ``query``, whose url or source id contains it, or that have all
+    its words in prompts, simple or complex, or path, as ``surd view`` finds them: the first
+    ``limit`` of them, and how many there are.
 
     Case does not matter. An exact id, url, path or source id is found alone. None: the first
     samples there are.
@@ -73,13 +75,13 @@ def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match
             table = read_aligned(workspace, part, {"samples": _SHOWN})["samples"]
         rows = np.arange(len(table))
         if query is not None:
-            mask = pc.starts_with(table["id"], query.lower())
-            for column in [*(table[name] for name in _SEARCHED), *([simple] if in_words else [])]:
-                hit = pc.match_substring(column, query, ignore_case=True)
-                mask = pc.or_(mask, pc.fill_null(hit, False))
-            rows = np.flatnonzero(mask.to_numpy())
+            hit = pc.starts_with(table["id"], query.lower()).to_numpy()
+            for name in ("url", "source_id"):
+                hit |= has_text(table[name], query)
+            hit |= have_words(table, simple if in_words else table["prompt"], query, ~hit)
+            rows = np.flatnonzero(hit)
         for row, values in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True):
-            exact = query in [values[name] for name in ("id", "url", "path", "source_id")]
+            exact = query in [values[name] for name in ("id", *_NAMED)]
             about = (values["id"], values["source"], values["prompt"], file_name(values))
             yield Match(*about, part, row), query is not None and exact
 

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
+from surd.dataset.words import SEARCHED, have_words
 from surd.store.aligned import Parts, parts_there
 from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
 from surd.view.index import Bools, Index
 
-_SEARCHED = ("prompt", "path")
 _REMEMBERED = 8
 """Searches, a byte a sample each: whoever turns a page, sorts or narrows asks for the same words
 again."""
@@ -74,11 +72,10 @@ class WordSearch:
             if not search.parts[at] and among[start:end].any()
         ]
         there = parts_there(self._workspace, COLUMNS) if wanted else {}
-        longest_first = sorted(words.split(), key=len, reverse=True)  # it is in the fewest
 
         def hits(at: int) -> Bools:
             self._before_part()
-            return _hits(self._workspace, index.parts[at], written, there, longest_first, tag)
+            return _hits(self._workspace, index.parts[at], written, there, words, tag)
 
         for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):
             search.rows[slice(*bounds[at])] = hit
@@ -90,22 +87,11 @@ def _nothing(index: Index) -> _Search:
 
 
 def _hits(
-    workspace: Workspace, part: int, written: Written, there: Parts, words: list[str], tag: str
+    workspace: Workspace, part: int, written: Written, there: Parts, words: str, tag: str
 ) -> Bools:
-    samples, simple = read_part(workspace, part, written, there=there, also=_SEARCHED)
+    samples, simple = read_part(workspace, part, written, there=there, also=SEARCHED)
     hit: Bools = np.ones(len(simple), np.bool_)
     if tag:
         pattern = rf"(?i)(^|,)\s*{re.escape(tag)}\s*(,|$)"
         hit &= pc.match_substring_regex(simple, pattern).fill_null(False).to_numpy()
-    searched = pa.table([*samples.select(_SEARCHED).columns, simple], [*_SEARCHED, "simple"])
-    for word in words:
-        left = searched if hit.all() else searched.filter(pa.array(hit))
-        hit[hit] = np.logical_or.reduce([_has(column, word) for column in left.columns])
-    return hit
-
-
-def _has(column: pa.ChunkedArray, word: str) -> npt.NDArray[np.bool_]:
-    hit: npt.NDArray[np.bool_] = (
-        pc.match_substring(column, word, ignore_case=True).fill_null(False).to_numpy()
-    )
-    return hit
+    return have_words(samples, simple, words, hit)

@@ -13,7 +13,11 @@ from support_publish import RECIPE, make_workspace, sample, samples, write_group
 
 from surd.build import needs
 from surd.build.run import StageSummary
+from surd.dataset.inspect import find
 from surd.store.workspace import Manifest, Workspace
+from surd.view import gallery
+from surd.view.query import Query
+from surd.view.state import View
 
 Surd = Callable[..., Any]
 LOOSE = ("--set", "filter.min_side=1", "--clip-threshold", "0.1")
@@ -60,6 +64,19 @@ def test_inspect_tells_files_of_one_name_in_two_folders_apart(surd: Surd, tmp_pa
     listed = surd("inspect", folder).out
     assert "  a/x.png  " in listed and "/long/long/x.png  " in listed
     assert "file: /pictures/a/x.png\n" in surd("inspect", folder, "a/x.png").out
+
+
+@pytest.mark.parametrize("query", ["CUP red", "two cup", "red pictures 0", "path two", "a b/x.png"])
+def test_inspect_finds_words_as_the_viewer_does(surd: Surd, tmp_path: Path, query: str) -> None:
+    rows = [
+        sample(n) | {"prompt": f"red cup {n}", "simple_prompt": word, "path": f"/pictures/{path}"}
+        for n, (word, path) in enumerate([("two things", "path/0.png"), ("one", "a b/x.png")])
+    ]
+    workspace = make_workspace(tmp_path / "w", [rows])
+    view = View(workspace)
+    seen = gallery.found(view, view.snapshot(), Query(words=query))
+    matches, total = find(workspace, query, 9)
+    assert [match.id for match in matches] == seen and total == len(seen) > 0
 
 
 def test_inspect_says_of_how_many_it_shows_some(surd: Surd, tmp_path: Path) -> None:
