@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
 from surd.dataset.words import has_text, have_words
 from surd.stages.filter.rules import told_number
-from surd.store import edits
+from surd.store import edits, manual
 from surd.store.aligned import parts_there, read_aligned, read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
@@ -133,8 +133,11 @@ def short(workspace: Workspace, found: Mapping[str, Mapping[str, Any]]) -> dict[
 def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
     if not verdict:
         return None
-    reasons = []
+    reasons, end = [], ""
     for reason in verdict["reasons"] or ():
+        if manual.is_keep(reason) and not verdict["keep"]:
+            end = "; the decision to keep it counts once that has changed"
+            continue
         name = reason["reason"]
         numbers = [
             told_number(name, value) or f"{value:.4g}"
@@ -144,7 +147,7 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
         more = " against ".join(numbers) or reason["detail"]
         reasons.append(f"{name} ({more})" if more else name)
     state = "kept" if verdict["keep"] else "dropped"
-    return f"{state}: {', '.join(reasons)}" if reasons else state
+    return f"{state}: {', '.join(reasons)}{end}" if reasons else state
 
 
 def sample(workspace: Workspace, match: Match) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -116,6 +116,12 @@ def column(ids: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     """``keep``, ``drop`` or null for each id."""
     at = pc.index_in(ids, pa.array(list(decisions), pa.string()))
     return pa.chunked_array([pa.array(list(decisions.values()), pa.string())]).take(at)
+
+
+def is_keep(reason: Mapping[str, Any]) -> bool:
+    """Whether an entry of a verdict's reasons is a decision to keep, which drops nothing: of a
+    sample that is dropped it was in vain."""
+    return (reason["reason"], reason["detail"]) == (REASON, "keep")
 
 
 def _name(sample_id: str, decision: str) -> str:

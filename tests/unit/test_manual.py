@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,6 +90,11 @@ def test_a_keep_in_vain_is_told_and_is_no_reason_for_dropping(surd: Surd, tmp_pa
     told = surd("filter", folder, "--json").json
     assert [one["reason"] for one in told["dropped"]] == ["no_caption"]
     assert told["dropped"][0]["only"] == 1 and told["kept"] == 2
+    verdict = "verdict: dropped: no_caption; the decision to keep it counts once that has changed\n"
+    assert verdict in surd("inspect", folder, id_of(1)).out
+    assert surd("publish", folder).code == 0
+    said = json.loads(Path(folder, "dataset", "surd-dataset.json").read_text("utf-8"))
+    assert said["statistics"]["reasons"] == {"no_caption": {"samples": 1, "alone": 1}}
 
 
 def test_the_published_dataset_follows(surd: Surd, workspace: Workspace) -> None:

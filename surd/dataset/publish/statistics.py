@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from surd.dataset.columns import EXTENSIONS
 from surd.dataset.description import PERCENTILES
 from surd.recipe.publish import EXAMPLES
+from surd.store.manual import is_keep
 
 _MAX_KEYS = 1000
 OTHERS = "(others)"
@@ -110,7 +111,7 @@ class Statistics:
             self.steps[name] += pc.sum(mask).as_py() or 0
         self.steps["kept"] += pc.sum(rows["keep"]).as_py() or 0
         for keep, reasons in _pairs(rows, "keep", "reasons"):
-            names = {reason["reason"] for reason in reasons or ()}
+            names = {reason["reason"] for reason in reasons or () if not is_keep(reason)}
             if keep or not names:
                 continue
             self.reasons.update(names)
