@@ -31,6 +31,8 @@ class Params(BaseModel):
     """The environment variable that an API key belongs into."""
     removed: ClassVar[Mapping[str, Any]] = {}
     """Keys that earlier versions had, with the value that holds for everything now."""
+    null: ClassVar[str] = ""
+    """What null means for all keys that take it, where their descriptions do not say."""
 
     @model_validator(mode="before")
     @classmethod

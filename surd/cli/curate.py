@@ -22,30 +22,37 @@ def filter_(
     folder: Folder,
     clip_threshold: Annotated[
         str | None,
-        typer.Option(metavar="N|pN|auto", help="Minimum cosine of image and simple prompt."),
+        typer.Option(
+            metavar="N|pN|auto|null", help="Minimum cosine of image and simple prompt; null: off."
+        ),
     ] = None,
     complex_threshold: Annotated[
         str | None,
-        typer.Option(metavar="N|pN|auto", help="Minimum cosine of image and complex prompt."),
+        typer.Option(
+            metavar="N|pN|auto|null", help="Minimum cosine of image and complex prompt; null: off."
+        ),
     ] = None,
     min_margin: Annotated[
         str | None,
         typer.Option(
-            metavar="N|pN|auto",
-            help="Minimum difference of the cosines, simple prompt's minus complex prompt's.",
+            metavar="N|pN|auto|null",
+            help="Minimum difference of the cosines, simple prompt's minus complex prompt's; "
+            "null: off.",
         ),
     ] = None,
     min_aesthetic: Annotated[
         str | None,
-        typer.Option(metavar="N|pN|auto", help="Minimum aesthetic score."),
+        typer.Option(metavar="N|pN|auto|null", help="Minimum aesthetic score; null: off."),
     ] = None,
     max_nsfw: Annotated[
-        float | None,
-        typer.Option(metavar="N", help="Maximum NSFW score, 0 to 1."),
+        str | None,
+        typer.Option(metavar="N|null", help="Maximum NSFW score, 0 to 1; null: off."),
     ] = None,
     min_side: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="Minimum length of the shorter side, in pixels."),
+        str | None,
+        typer.Option(
+            metavar="PX|null", help="Minimum length of the shorter side, in pixels; null: off."
+        ),
     ] = None,
     keep: Annotated[
         list[str] | None,

@@ -6,10 +6,11 @@ import contextlib
 import difflib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -240,7 +241,31 @@ def _describe(problem: Any) -> str:
     given = problem["input"]
     hidden = isinstance(given, dict | list) or "@" in str(given) or secret_in(str(given))
     shown = "" if hidden else f", not {given!r}"
-    return f"{where}: {message}{shown}"
+    return f"{where}: {message}{shown}{_or_null(location)}"
+
+
+_NULL = re.compile(r"\b(?:null|default): ([^;.]+)")
+
+
+def _or_null(location: Sequence[str | int]) -> str:
+    """Of a key that takes null: what that means."""
+    model: type[BaseModel] | None = Recipe
+    if location[:1] == ["sources"]:
+        model = SOURCES[str(location[2])][0] if len(location) > 2 else None
+        location = location[3:]
+    owner, field = model, None
+    for key in location:
+        if isinstance(key, int):
+            return ""
+        if model is None or key not in model.model_fields:  # a tag of a union
+            break
+        owner, field = model, model.model_fields[key]
+        model = _model_in(field.annotation)
+    if field is None or type(None) not in get_args(field.annotation):
+        return ""
+    meaning = _NULL.search(field.description or "")
+    told = meaning[1] if meaning else getattr(owner, "null", "")
+    return "; null switches it off" if told == "off" else f"; null: {told}" if told else "; or null"
 
 
 def _place(location: Sequence[str | int]) -> list[str | int]:

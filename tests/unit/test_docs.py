@@ -48,7 +48,7 @@ def test_links_out_of_docs_are_words_on_the_built_pages(site: Path) -> None:
 
 def test_a_bar_in_the_code_of_a_table_has_no_backslash_before_it(site: Path) -> None:
     text = (site / "cli.html").read_text(encoding="utf-8")
-    assert "<code>--clip-threshold N|pN|auto</code>" in text
+    assert "<code>--clip-threshold N|pN|auto|null</code>" in text
     assert not re.search(r"<td[^>]*>.*\\\|", text)
 
 

@@ -199,6 +199,26 @@ def test_without_earlier_settings_decisions_by_hand_are_named(
 
 
 @pytest.mark.parametrize(
+    "option",
+    [
+        "--clip-threshold",
+        "--complex-threshold",
+        "--min-margin",
+        "--min-aesthetic",
+        "--max-nsfw",
+        "--min-side",
+    ],
+)
+def test_each_threshold_is_switched_off_by_null_and_its_refusal_says_so(
+    surd: Surd, workspace: Workspace, option: str
+) -> None:
+    folder = workspace.location
+    ran = surd("filter", folder, option, "none")
+    assert ran.code == 2 and ran.err.endswith("not 'none'; null switches it off\n")
+    assert surd("filter", folder, option, "null", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize(
     "options",
     [("--clip-threshold", "0.7"), ("--min-side", "3"), ("--set", "filter.min_side=3")],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -19,6 +19,7 @@ from surd.recipe.load import (
     stored_recipe,
     validate_recipe,
 )
+from surd.stages.filter.params import FilterParams
 
 SHIPPED = ("civitai", "demo", "folder", "table")
 
@@ -58,6 +59,37 @@ MINIMAL = "name: x\nsources:\n  - kind: civitai\n  - {kind: folder, path: .}\n"
 
 def loaded(tmp_path: Path, *overrides: str) -> Recipe:
     return load_recipe(file(tmp_path, MINIMAL), overrides)
+
+
+# What null means
+
+NULLABLE = [
+    name
+    for name, field in FilterParams.model_fields.items()
+    if type(None) in get_args(field.annotation)
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        *((f"filter.{name}={{}}", "; null switches it off") for name in NULLABLE),
+        ("filter.clip_threshold=none", ", not 'none'; null switches it off"),
+        ("filter.min_words=off", ", not False; null switches it off"),
+        ("dedup.max_hamming=none", ", not 'none'; null switches it off"),
+        ("dedup.max_hamming_with_cosine=x", ", not 'x'; null: CLIP alone decides"),
+        ("download.host_patience_s=x", ", not 'x'; null: for ever"),
+        ("sources.0.limit=x", ", not 'x'; null: all"),
+        ("score.itm=3", ", not 3; or null"),
+        ("filter.languages=[3]", ", not 3"),
+        ("filter.nsfw_words=x", ", not 'x'"),
+    ],
+)
+def test_a_refusal_says_what_null_means_where_it_is_taken(override: str, told: str) -> None:
+    recipe = validate_recipe(raw(), "x")
+    with pytest.raises(RecipeError) as refused:
+        override_recipe(recipe, [override])
+    assert str(refused.value).endswith(told)
 
 
 # Unknown keys
@@ -213,7 +245,7 @@ def test_a_wrong_value_is_named_with_its_place(
 ) -> None:
     (line,) = problems(**changed)
     assert line.startswith(f"{where}: ")
-    assert line.endswith(f", not {value}")
+    assert line.partition("; null")[0].endswith(f", not {value}")
 
 
 NUMBERS = [

@@ -19,6 +19,8 @@ TRIPLE: tuple[Piece, ...] = ("image", "simple_prompt", "complex_prompt")
 class FilterParams(Params):
     """What a sample needs to be kept. Each filter gives its own reason; null turns it off."""
 
+    null = "off"
+
     clip_threshold: Cosine | None = Field(
         default=0.26, description="minimum cosine(image, simple prompt): a number, pN or auto"
     )
