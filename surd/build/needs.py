@@ -8,9 +8,10 @@ from surd.engine.plan import plan
 from surd.errors import WorkspaceError, command
 from surd.recipe.keys import Recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names, stages_of, styles_of
+from surd.stages.base import Stage
 from surd.store import edits
 from surd.store.schema import MADE_BY
-from surd.store.workspace import Workspace
+from surd.store.workspace import DamagedPartError, Workspace
 
 
 def need_groups(workspace: Workspace, stage_name: str) -> None:
@@ -33,6 +34,18 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
                 f"{workspace.location}: {group} is missing{part}; first run: "
                 + command(MADE_BY[group], workspace.location)
             )
+
+
+def damaged_input(workspace: Workspace, stage: Stage) -> str | None:
+    """What is told of the first damaged part that a stage reads, the mend included; None where
+    there is none."""
+    for group in stage.reads:
+        for part in workspace.parts(group):
+            try:
+                workspace.part_info(group, part)
+            except DamagedPartError as error:
+                return str(error)
+    return None
 
 
 def first_due(workspace: Workspace, recipe: Recipe) -> str | None:
@@ -82,6 +95,8 @@ def not_publishable(workspace: Workspace, recipe: Recipe) -> str | None:
         for state in plan(workspace, stage, params_of(recipe, stage)):
             if state.state == "damaged":
                 return state.why
+            if state.state == "waiting" and (told := damaged_input(workspace, stage)):
+                return told
             if state.state != "fresh":
                 why = f" ({state.why})" if state.why else ""
                 what = f"the {_WORDS[stage.name]} of part {state.part}"

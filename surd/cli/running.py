@@ -72,6 +72,10 @@ def run(
     except KeyboardInterrupt:
         warn("stopped; rerun the same command to continue")
         sys.exit(130)
+    if as_json is None:  # the caller tells the rest
+        for summary in summaries:
+            _print_failed(summary)
+    _print_damage(folder, summaries)
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
@@ -125,8 +129,26 @@ def print_summary(summary: Any) -> None:
     say(f"{name}: {summary.rows:,} rows; {'; '.join(done)}; {summary.seconds:.1f} s")
     if summary.found is not None and any(summary.counts.values()):
         say_collected(summary.found)
+    _print_failed(summary)
+
+
+def _print_failed(summary: Any) -> None:
     for part, why in sorted(summary.failed.items()):
         warn(f"{summary.stage}: part {part} failed: {why}")
+
+
+def _print_damage(folder: str, summaries: Sequence[Any]) -> None:
+    """The mend, where a stage could not be run for a damaged part of another group."""
+    from surd.build.needs import damaged_input
+    from surd.recipe.pipeline import stage_named
+    from surd.store.workspace import Workspace
+
+    for summary in summaries:
+        if any(why.endswith(" is damaged") for why in summary.failed.values()):
+            told = damaged_input(Workspace(folder), stage_named(summary.stage))
+            if told is not None:
+                warn(told)
+            return
 
 
 def _print_reasons(folder: str, summary: Any) -> None:

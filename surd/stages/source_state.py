@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from surd.errors import WorkspaceError, command
+from surd.errors import WorkspaceError
 from surd.params import lasting
 from surd.sources.record import Seen, SourceParams
 from surd.store.prefetch import FOOTERS, ahead
-from surd.store.workspace import DamagedPartError, PartInfo, Workspace, part_name
+from surd.store.workspace import PartInfo, Workspace
 from surd.untrusted import parse_json
 
 GROUP = "samples"
@@ -95,16 +95,10 @@ class Position:
 
 
 def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
-    """Each part, its rows, and the state of its source at its end."""
+    """Each part, its rows, and the state of its source at its end. Raises DamagedPartError."""
 
     def info_of(part: int) -> PartInfo | None:
-        try:
-            return workspace.part_info(GROUP, part)
-        except DamagedPartError as error:
-            raise WorkspaceError(
-                f"{workspace.location}/{part_name(GROUP, part)}: damaged; delete this file "
-                f"and run {command('collect', workspace.location)}, which adds its samples again"
-            ) from error
+        return workspace.part_info(GROUP, part)
 
     parts = workspace.parts(GROUP)
     for part, info in zip(parts, ahead(workspace.storage, parts, info_of, FOOTERS), strict=True):

@@ -229,6 +229,29 @@ def test_suggest_takes_no_settings(
     assert ran.code == 2 and f"give {options[0]} without it" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("group", "mend"),
+    [
+        ("samples", "delete this file and run surd collect W, which fetches its samples from the"),
+        ("clip", "run surd build -o W --until score, which computes it again"),
+    ],
+)
+def test_a_damaged_part_is_told_in_one_way_with_its_mend(
+    surd: Surd, workspace: Workspace, group: str, mend: str
+) -> None:
+    folder = workspace.location
+    assert surd("filter", folder, *LOOSE).code == 0
+    file = Path(folder, group, "part-00000.parquet")
+    file.write_bytes(file.read_bytes()[:-30])
+    told = f"surd: {file}: damaged (it does not end like a Parquet file); " + mend
+    commands = [("filter",), ("filter", "--dry-run"), ("publish",), ("report",)]
+    commands += [("collect",), ("status",), ("inspect",)] if group == "samples" else []
+    for name, *options in commands:
+        ran = surd(name, folder, *options)
+        assert ran.code in (1, 2) or name == "status"
+        assert told.replace("W,", f"{folder},").replace("W ", f"{folder} ") in ran.err, name
+
+
 def test_samples_that_a_threshold_does_not_judge_are_counted(surd: Surd, tmp_path: Path) -> None:
     rows = [sample(n) | {"aesthetic": 5.0 if n == 0 else None, "nsfw": 0.1} for n in range(3)]
     lacking = sample(3) | {"simple_prompt": None, "cos_simple": None}  # a reason of its own
