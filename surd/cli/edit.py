@@ -35,7 +35,11 @@ def edit(
     ] = None,
     replace: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="OLD NEW", help="Replace a text; case matters."),
+        typer.Option(metavar="OLD NEW", help="Replace a text, also within words; case matters."),
+    ] = None,
+    replace_word: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="OLD NEW", help="Replace whole words; case matters."),
     ] = None,
     rename_tag: Annotated[
         tuple[str, str] | None,
@@ -84,6 +88,7 @@ def edit(
         "suffix": None if suffix is None else (suffix,),
         "trigger": None if trigger is None else (trigger,),
         "replace": replace,
+        "replace-word": replace_word,
         "rename-tag": rename_tag,
         "remove-tag": None if remove_tag is None else (remove_tag,),
         "reset": () if reset else None,

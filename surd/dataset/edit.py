@@ -38,6 +38,7 @@ BULK: dict[str, tuple[int, Callable[..., str]]] = {
     "suffix": (1, prompt_edits.with_suffix),
     "trigger": (1, prompt_edits.with_trigger),
     "replace": (2, prompt_edits.replaced),
+    "replace-word": (2, prompt_edits.with_word_replaced),
     "rename-tag": (2, prompt_edits.with_tag_renamed),
     "remove-tag": (1, prompt_edits.without_tag),
 }

@@ -33,15 +33,23 @@ def with_trigger(text: str, word: str) -> str:
 
 
 def replaced(text: str, old: str, new: str) -> str:
-    """With every `old` replaced; case matters. What `new` contains is not replaced again where it
-    stands already."""
-    if old and old in new:
-        around = new.split(old)
-        before, after = map(re.escape, (around[0], old.join(around[1:])))
-        behind = f"(?<!{before})" if before else ""
-        ahead = f"(?!{after})" if after else ""
-        return re.sub(behind + re.escape(old) + ahead, lambda _: new, text)
-    return text.replace(old, new) if old else text
+    """With every `old` replaced, also within words; case matters. What `new` contains is not
+    replaced again where it stands already."""
+    return _replaced(text, re.escape(old), new) if old else text
+
+
+def with_word_replaced(text: str, old: str, new: str) -> str:
+    """As :func:`replaced`, but only where `old` is no piece of a longer word."""
+    old = old.strip()
+    return _replaced(text, rf"(?<!\w){re.escape(old)}(?!\w)", new.strip()) if old else text
+
+
+def _replaced(text: str, pattern: str, new: str) -> str:
+    there = re.search(pattern, new)
+    if there:
+        before, after = re.escape(new[: there.start()]), re.escape(new[there.end() :])
+        pattern = f"(?<!{before})" * bool(before) + pattern + f"(?!{after})" * bool(after)
+    return re.sub(pattern, lambda _: new, text)
 
 
 def tags(text: str) -> list[str]:

@@ -161,6 +161,8 @@ def test_the_command_edits_shows_and_takes_back(
     ran = surd("edit", folder, "--replace", "red", "blue", "--containing", "CUP 1", "--dry-run")
     assert "+ the blue cup 1" in ran.out and "nothing was written" in ran.out
     assert edits.current(workspace) == {}
+    ran = surd("edit", folder, "--replace-word", "re", "blue", "--dry-run")
+    assert ran.out.startswith("0 samples would be edited")
     surd("edit", folder, "--replace", "the red cup 1", "")
     assert edits.current(workspace) == {}, "no prompt is emptied"
     assert surd("edit", folder, id_of(1), "--candidate", "1").code == 0

@@ -15,6 +15,7 @@ from surd.text.prompt_edits import (
     with_suffix,
     with_tag_renamed,
     with_trigger,
+    with_word_replaced,
     without_tag,
 )
 
@@ -34,6 +35,24 @@ from surd.text.prompt_edits import (
         (replaced, ("cat", "black cat"), "a cat, a black cat", "a black cat, a black cat"),
         (replaced, ("cat", "black cat"), "a black cat", "a black cat"),
         (replaced, ("Cat", "dog"), "a cat", "a cat"),
+        (replaced, ("cat", "dog"), "a category", "a dogegory"),
+        (with_word_replaced, ("cat", "dog"), "cat, category, cat's", "dog, category, dog's"),
+        (with_word_replaced, ("cat", "dog"), "a cat_ear and a tomcat", "a cat_ear and a tomcat"),
+        (
+            with_word_replaced,
+            ("a cat", "a black cat"),
+            "a cat, a black cat",
+            "a black cat, a black cat",
+        ),
+        (
+            with_word_replaced,
+            ("cat", "black cat"),
+            "a cat, a black cat",
+            "a black cat, a black cat",
+        ),
+        (with_word_replaced, ("cat", "category"), "a cat, a category", "a category, a category"),
+        (with_word_replaced, ("c++", r"\1"), "in c++", r"in \1"),
+        (with_word_replaced, ("Cat", "dog"), "a cat", "a cat"),
         (with_tag_renamed, ("1girl", "a girl"), "1Girl, solo, a girl", "a girl, solo"),
         (with_tag_renamed, ("girl", "woman"), "1girl, solo", "1girl, solo"),
         (without_tag, ("solo",), "1girl,solo , red", "1girl, red"),

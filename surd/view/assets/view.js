@@ -286,7 +286,7 @@ if (selection) {
   const { action, first, second } = selection.elements;
   const fit = () => {
     first.hidden = ["undo", "reset"].includes(action.value);
-    second.hidden = !["replace", "rename-tag"].includes(action.value);
+    second.hidden = !["replace", "replace-word", "rename-tag"].includes(action.value);
   };
   action.addEventListener("change", fit);
   fit();
