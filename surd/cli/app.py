@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from surd.cli import build, curate, evaluate, exchange, look, train
 from surd.cli.clean import clean
 from surd.cli.edit import edit
-from surd.cli.lean import look_seldom_for_cycles
+from surd.cli.lean import let_go, look_seldom_for_cycles
 from surd.cli.status import status
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
@@ -118,3 +118,5 @@ def main(commands: typer.Typer = app) -> Any:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    finally:
+        let_go()
