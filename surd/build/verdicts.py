@@ -180,15 +180,19 @@ _STATED = {
 
 
 def unjudged(
-    workspace: Workspace, recipe: Recipe, given: Collection[str] = ()
+    workspace: Workspace,
+    recipe: Recipe,
+    given: Collection[str] = (),
+    *,
+    but: Collection[str] = (),
 ) -> dict[str, Unjudged]:
     """Setting of the filter that is on -> samples that it does not judge for want of a value.
 
     Samples without the prompts that it is about are not counted: they have another reason, or the
-    recipe asks for none. Settings that judge all samples are left out. Somebody asked for those
-    that differ from their defaults, and for those in `given`.
+    recipe asks for none. Settings that judge all samples are left out, and those in `but`. Somebody
+    asked for those that differ from their defaults, and for those in `given`.
     """
-    asked = [name for name in _READ if getattr(recipe.filter, name) is not None]
+    asked = [name for name in _READ if name not in but and getattr(recipe.filter, name) is not None]
     counts, judged = Counter[str](), Counter[str]()
     parts = workspace.parts("samples") if asked else ()
     found = at_once(parts, lambda part: _unjudged_of_part(workspace, part, asked), READERS)

@@ -185,9 +185,7 @@ def _print_unjudged(folder: str, summary: Any) -> None:
     from surd.store.workspace import Workspace
 
     recipe = open_recipe(Workspace(folder))
-    unset = unset_settings(recipe)
-    found = unjudged(Workspace(folder), recipe)
-    say_unjudged({name: one for name, one in found.items() if name not in unset})
+    say_unjudged(unjudged(Workspace(folder), recipe, but=unset_settings(recipe)))
 
 
 def _sum_up(summary: Any) -> str:

@@ -17,7 +17,7 @@ from surd.errors import WorkspaceError
 from surd.params import lasting
 from surd.sources.record import Seen, SourceParams
 from surd.store.prefetch import FOOTERS, ahead
-from surd.store.workspace import PartInfo, Workspace
+from surd.store.workspace import Workspace
 from surd.untrusted import parse_json
 
 GROUP = "samples"
@@ -96,12 +96,9 @@ class Position:
 
 def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
     """Each part, its rows, and the state of its source at its end. Raises DamagedPartError."""
-
-    def info_of(part: int) -> PartInfo | None:
-        return workspace.part_info(GROUP, part)
-
     parts = workspace.parts(GROUP)
-    for part, info in zip(parts, ahead(workspace.storage, parts, info_of, FOOTERS), strict=True):
+    infos = ahead(workspace.storage, parts, lambda part: workspace.part_info(GROUP, part), FOOTERS)
+    for part, info in zip(parts, infos, strict=True):
         if info is not None:
             try:
                 state = SourceState.from_json(info.extra)
