@@ -144,11 +144,11 @@ def _print_damage(folder: str, summaries: Sequence[Any]) -> None:
     from surd.store.workspace import Workspace
 
     for summary in summaries:
-        if any(why.endswith(" is damaged") for why in summary.failed.values()):
+        if summary.failed:
             told = damaged_input(Workspace(folder), stage_named(summary.stage))
             if told is not None:
                 warn(told)
-            return
+                return
 
 
 def _print_reasons(folder: str, summary: Any) -> None:

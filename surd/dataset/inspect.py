@@ -20,7 +20,7 @@ from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
 _NAMED = ("url", "path", "source_id")
-_SHOWN = ("source", *_NAMED, "prompt")
+_SHOWN = ("id", "source", *_NAMED, "prompt")
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
 """For these no prompts are read: a simple prompt that is nothing else is none."""
 

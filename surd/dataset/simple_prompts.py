@@ -23,8 +23,6 @@ COLUMNS: Columns = {
     "clip": ("simple_prompt", "candidate_scores"),
 }
 """What :func:`proposed` is made from."""
-_CHOSEN: Columns = {"samples": ("simple_prompt",), "clip": ("simple_prompt",)}
-"""What says as much where CLIP has chosen; candidates take ten times as long to read."""
 
 
 @dataclass(frozen=True)
@@ -71,37 +69,39 @@ def simple_prompts(workspace: Workspace, edits: Edits) -> Iterator[tuple[str, st
     written = Written.of(edits)
     there = parts_there(workspace, COLUMNS)
     for part in sorted(there["samples"]):
-        samples, simple = read_part(workspace, part, written, there=there)
+        samples, simple = read_part(workspace, part, written, there=there, also=["id"])
         yield from zip(samples["id"].to_pylist(), simple.to_pylist(), strict=True)
 
 
 def read_part(
     workspace: Workspace, part: int, written: Written, *, there: Parts, also: Sequence[str] = ()
 ) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Columns of a part's samples: ``id``, ``simple_prompt`` and those in `also`; and the simple
-    prompts as they are today. Raises WorkspaceError."""
-    columns = {**_CHOSEN, "samples": (*_CHOSEN["samples"], *also)}
-    tables = read_aligned(workspace, part, columns, there=there)
+    """Columns of a part's samples, those in `also`; and the simple prompts as they are today.
+    Raises WorkspaceError."""
+    columns: Columns = {"samples": also, "clip": ("simple_prompt",)}
+    ids = "id" in also or bool(written.ever)
+    tables = read_aligned(workspace, part, columns, there=there, with_ids=ids)
     samples, chosen = tables["samples"], tables["clip"]["simple_prompt"]
-    edited = np.zeros(len(samples), np.bool_)
+    edited = np.zeros(len(chosen), np.bool_)
     if written.ever:
         edited = pc.is_in(samples["id"], pa.array(written.ever, pa.string())).to_numpy()
-    if not edited.any() and not _may_have_others(workspace, part, samples, chosen, there):
-        return samples, pc.coalesce(chosen, samples["simple_prompt"])
+    if not edited.any() and not _may_have_others(workspace, part, chosen, there):
+        return samples, chosen
     tables = read_aligned(workspace, part, COLUMNS, there=there)
     return samples, _column(tables, written, edited)
 
 
 def _may_have_others(
-    workspace: Workspace, part: int, samples: pa.Table, chosen: pa.ChunkedArray, there: Parts
+    workspace: Workspace, part: int, chosen: pa.ChunkedArray, there: Parts
 ) -> bool:
     """Whether candidates may be known of samples for which CLIP has chosen none: their captioning
-    went well, or their source had a caption."""
+    went well, or their source had a caption. They take ten times as long to read."""
     if not chosen.null_count:
         return False
-    columns: Columns = {"samples": (), "captions": ("status",)}
-    status = read_aligned(workspace, part, columns, there=there)["captions"]["status"]
-    has_some = pc.or_kleene(pc.equal(status, "ok"), pc.is_valid(samples["simple_prompt"]))
+    columns: Columns = {"samples": ("simple_prompt",), "captions": ("status",)}
+    tables = read_aligned(workspace, part, columns, there=there, with_ids=False)
+    went_well = pc.equal(tables["captions"]["status"], "ok")
+    has_some = pc.or_kleene(went_well, pc.is_valid(tables["samples"]["simple_prompt"]))
     return bool(pc.any(pc.and_(pc.is_null(chosen), pc.fill_null(has_some, False))).as_py())
 
 

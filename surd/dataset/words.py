@@ -23,7 +23,11 @@ def have_words(
     searched = pa.table([*samples.select(SEARCHED).columns, simple], [*SEARCHED, "simple"])
     for word in sorted(words.split(), key=len, reverse=True):  # the longest is in the fewest
         left = searched if hit.all() else searched.filter(pa.array(hit))
-        hit[hit] = np.logical_or.reduce([has_text(column, word) for column in left.columns])
+        found = np.zeros(len(left), np.bool_)
+        for column in left.columns:
+            if not found.all():
+                found |= has_text(column, word)
+        hit[hit] = found
     return hit
 
 

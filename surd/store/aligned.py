@@ -28,9 +28,15 @@ def parts_there(workspace: Workspace, groups: Iterable[str]) -> Parts:
 
 
 def read_aligned(
-    workspace: Workspace, part: int, columns: Columns, *, there: Parts | None = None
+    workspace: Workspace,
+    part: int,
+    columns: Columns,
+    *,
+    there: Parts | None = None,
+    with_ids: bool = True,
 ) -> dict[str, pa.Table]:
-    """Group -> the columns asked for after ``id``, a row for each sample of the part.
+    """Group -> the columns asked for after ``id``, a row for each sample of the part. Without
+    `with_ids`, ``id`` is left out, and not read where footers say that all have the same.
 
     Without `there`, every group must have the part. With it, whoever looks at a workspace sees how
     far each stage has come: rows that a group does not have yet are null, be it that the part is
@@ -42,6 +48,13 @@ def read_aligned(
     tables: dict[str, pa.Table] = {}
     ids: pa.ChunkedArray | None = None
     first = next(iter(columns))
+    if not with_ids:
+        if all(columns.values()) and _say_the_same(workspace, part, *columns):
+            tables = {group: workspace.read(group, part, asked) for group, asked in columns.items()}
+            if len({len(table) for table in tables.values()}) == 1:  # else one was replaced
+                return tables
+        tables = read_aligned(workspace, part, columns, there=there)
+        return {group: table.drop_columns(["id"]) for group, table in tables.items()}
     for group, asked in columns.items():
         names = [name for name in asked if name != "id"]
         if there is not None and part not in there.get(group, ()) and ids is not None:
