@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -131,6 +132,8 @@ def _summaries(
     if "collect" in names:
         look_again = options.look_again or options.refresh
         inventory.begin(workspace, manifest, recipe.sources, look_again=look_again)
+        if "download" in names:
+            threading.Thread(target=_import_downloader, name="surd-import").start()
         summary = _collect(workspace, recipe, options)
         inventory.end(workspace, manifest)
         yield summary
@@ -143,6 +146,12 @@ def _summaries(
     yield from _run_stages(workspace, manifest, before, recipe, stages, options, engine)
     if "publish" in names:
         yield _publish(workspace, recipe, options)
+
+
+def _import_downloader() -> None:
+    """While sources are waited for; aiohttp reads certificates at its import."""
+    with contextlib.suppress(ImportError):  # which the stage tells of
+        import surd.stages.download.downloader  # noqa: F401
 
 
 @contextlib.contextmanager
