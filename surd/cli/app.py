@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from surd.cli import build, curate, evaluate, exchange, look, train
 from surd.cli.clean import clean
 from surd.cli.edit import edit
-from surd.cli.lean import let_go, look_seldom_for_cycles
+from surd.cli.lean import let_go, start_quickly
 from surd.cli.status import status
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
@@ -110,7 +110,7 @@ def main(commands: typer.Typer = app) -> Any:
     from surd.cli.printing import warn
     from surd.errors import SurdError
 
-    look_seldom_for_cycles()
+    start_quickly()
     try:
         return commands()
     except SurdError as error:

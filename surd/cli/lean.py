@@ -11,6 +11,10 @@ _OBJECTS_BEFORE_GC = 20_000
 """With Python's default, 700, looking for cycles takes an eighth of the time of imports, and a
 twentieth of a download's processor time."""
 
+_BLAS_PATIENCE = "4"
+"""2**n cycles for which OpenBLAS's threads wait busily for work. With its default, 26, they take a
+tenth of a second of a core at each start, and a third of the processor time of `dedup`."""
+
 
 class _Hidden:
     """Finds no pandas, as where it is not installed."""
@@ -20,9 +24,10 @@ class _Hidden:
             raise ModuleNotFoundError(name=name)
 
 
-def look_seldom_for_cycles() -> None:
+def start_quickly() -> None:
     """To be called before a command's imports."""
     gc.set_threshold(_OBJECTS_BEFORE_GC)
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", _BLAS_PATIENCE)  # NumPy's, and of children
 
 
 def let_go() -> None:

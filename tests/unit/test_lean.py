@@ -1,5 +1,6 @@
 """What commands leave unloaded."""
 
+import os
 import subprocess
 import sys
 
@@ -44,3 +45,23 @@ finally:
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout.splitlines()[-1] == "20000 True", ran.stderr
+
+
+@pytest.mark.parametrize(("before", "then"), [({}, "4"), ({"OPENBLAS_THREAD_TIMEOUT": "9"}, "9")])
+def test_threads_of_blas_sleep_at_once_unless_told_otherwise(
+    before: dict[str, str], then: str
+) -> None:
+    code = """
+import os, sys
+from surd.cli.app import main
+print("numpy" in sys.modules)  # which reads it once
+sys.argv = ["surd", "--version"]
+try:
+    main()
+finally:
+    print(os.environ["OPENBLAS_THREAD_TIMEOUT"])
+"""
+    env = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"} | before
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    said = ran.stdout.splitlines()
+    assert (said[0], said[-1]) == ("False", then), ran.stderr
