@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from surd.store import vectors
 from surd.store.checksums import FOOTER_KEY, ROW_KEYS, Summed, seal, unsealed
-from surd.store.schema import FILE_ROWS, ROWS
+from surd.store.schema import DIFFERENT, FILE_ROWS, ROWS
 from surd.store.storage import fsync
 
 _BUFFER_BYTES = 1 << 17
@@ -55,7 +55,7 @@ class PartWriter:
         in_file = vectors.stored_schema(schema)
         leaves = [leaf for f in in_file for leaf in _leaves(f.name, f.type)]
         repetitive = [leaf for leaf, type_ in leaves if not _is_bytes(type_)]
-        texts = [leaf for leaf, type_ in leaves if pa.types.is_string(type_) and leaf != "id"]
+        texts = [n for n, type_ in leaves if pa.types.is_string(type_) and n not in DIFFERENT]
         codec = "snappy" if holds_files else "zstd"  # of which each reader is costly to set up
         self._file = Summed(path)
         self._stream = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _BUFFER_BYTES)

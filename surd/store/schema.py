@@ -12,6 +12,17 @@ FILE_ROWS, ROWS = 64, 2_000
 """In a row group with files, of which a reader wants a few; and in others: each costs whoever reads
 many samples a twentieth of a millisecond per column, as much as 300 short texts."""
 
+DIFFERENT = frozenset(
+    {
+        *("id", "source_id", "url", "page_url", "path", "image.path", "created_at", "settings"),
+        *("prompt", "simple_prompt", "complex_prompt", "dense_caption", "captions.list.element"),
+        *("candidates.list.element.text", "candidates.list.element.raw"),
+        *("sha256", "phash", "cluster"),
+    }
+)
+"""Columns of texts that seldom repeat, by Parquet's names: a dictionary of them would only make
+files larger, and take longer to read."""
+
 
 def described(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
     """A field that carries its own description."""

@@ -112,6 +112,17 @@ def test_rows_in_chunks_make_the_same_file_as_rows_in_one(tmp_path: Path) -> Non
     assert pq.read_table(tmp_path / "chunks")["bytes"].to_pylist() == files
 
 
+def test_texts_that_seldom_repeat_have_no_dictionary(tmp_path: Path) -> None:
+    texts = {"source": pa.array(["folder"] * 500), "prompt": pa.array(map(str, range(500)))}
+    table = pa.table(texts)
+    writer = PartWriter(tmp_path / "part.parquet", table.schema, None)
+    writer.write(table)
+    writer.finish()
+    writer.close()
+    written = pq.read_metadata(tmp_path / "part.parquet").row_group(0)
+    assert [written.column(n).has_dictionary_page for n in (0, 1)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("type_", "sizes"), [(pa.string(), [130]), (pa.large_binary(), [64, 64, 2])]
 )

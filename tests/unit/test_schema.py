@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from surd.dataset.columns import PUBLISHED
 from surd.recipe.json_schema import json_schema_of, json_schemas, write_json_schemas
 from surd.recipe.pipeline import STAGES, STYLES
-from surd.store.schema import GROUPS, IMAGES, MADE_BY
+from surd.store.schema import DIFFERENT, GROUPS, IMAGES, MADE_BY
 from surd.store.workspace import Manifest
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -94,3 +97,16 @@ def test_every_group_names_the_stage_that_makes_it() -> None:
     made_by |= {stage.group: "caption" for stage in STYLES.values()}
     assert {"samples": "collect"} | made_by == MADE_BY
     assert list(MADE_BY) == list(GROUPS)
+
+
+def test_columns_of_texts_that_seldom_repeat_are_columns() -> None:
+    """A column that was renamed would get a dictionary in silence."""
+    of_groups = {path for schema in GROUPS.values() for path in _parquet_paths(schema)}
+    assert of_groups | set(_parquet_paths(PUBLISHED)) >= DIFFERENT
+
+
+def _parquet_paths(schema: pa.Schema) -> list[str]:
+    file = io.BytesIO()
+    pq.write_table(schema.empty_table(), file)
+    columns = pq.read_metadata(file).schema
+    return [columns.column(n).path for n in range(len(columns))]

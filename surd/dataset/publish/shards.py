@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from surd.dataset.columns import PUBLISHED
 from surd.recipe.publish import PublishParams
+from surd.store.schema import DIFFERENT
 from surd.store.storage import Storage
 
 _SMALL = [name for name in PUBLISHED.names if name != "image"] + ["image.path"]
@@ -105,7 +106,7 @@ class SplitWriter:
             self._path,
             PUBLISHED,
             compression=dict.fromkeys(_SMALL, "zstd"),  # images are compressed already
-            use_dictionary=[name for name in _SMALL if name not in _UNIQUE],
+            use_dictionary=[name for name in _SMALL if name not in DIFFERENT],
             write_statistics=_SMALL,
             write_page_checksum=True,
             write_page_index=True,
@@ -128,9 +129,6 @@ class SplitWriter:
         )
         self._shard.close()
         self._file, self._written_rows, self._written_bytes = None, 0, 0
-
-
-_UNIQUE = {"id", "image.path", "sha256", "source_id", "page_url", "url"}
 
 
 def _sha256(path: Path) -> str:
