@@ -24,9 +24,11 @@ def judge(whole: WholeTable, params: FilterParams) -> Iterator[pa.Table]:
     """Verdicts, one table a part."""
     sizes, rows = read_rows(whole, params)
     findings = find(rows, params)
-    reasons = _reasons(findings, len(rows.ids))
-    keep = _kept(findings, rows)
-    table = pa.Table.from_arrays([rows.ids, pa.array(keep), reasons], names=VERDICTS.names)
+    ids, keep = rows.ids, _kept(findings, rows)
+    del rows
+    table = pa.Table.from_arrays(
+        [ids, pa.array(keep), _reasons(findings, len(ids))], names=VERDICTS.names
+    )
     yield from part_by_part(table, sizes, VERDICTS)
 
 
