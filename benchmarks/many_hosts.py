@@ -1,4 +1,4 @@
-"""What it costs that every url is on a host of its own: 20,000 hosts against one.
+"""What it costs that every url is on a host of its own: 20,000 hosts against one, beside aiohttp.
 
     python benchmarks/many_hosts.py [--urls 20000]
 
@@ -32,12 +32,17 @@ from _common import (
 )
 from dead_hosts import RECIPE, good_host
 
+from surd.stages.download.stage import DownloadParams
+
 CASES = {
-    "one host": (False, False),
-    "as many hosts as urls": (True, False),
-    "one host, robots.txt asked for": (False, True),
-    "as many hosts, robots.txt asked for": (True, True),
+    "one host": (False, False, False),
+    "as many hosts as urls": (True, False, False),
+    "one host, robots.txt asked for": (False, True, False),
+    "as many hosts, robots.txt asked for": (True, True, False),
+    "aiohttp alone: one host": (False, False, True),
+    "aiohttp alone: as many hosts as urls": (True, False, True),
 }
+"""Name -> many hosts, robots.txt, aiohttp alone. That keeps nothing and decodes nothing."""
 IN_PRIVATE = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 """With a resolv.conf of its own, given to ``unshare --mount sh -c``."""
 
@@ -82,8 +87,10 @@ def name_server() -> Iterator[None]:
         process.join()
 
 
-def run(folder: Path, port: int, urls: int, *, many: bool, robots: bool) -> dict[str, Any]:
-    """Seconds of the download stage, and processor time of the whole command."""
+def run(
+    folder: Path, port: int, urls: int, *, many: bool, robots: bool, bare: bool
+) -> dict[str, Any]:
+    """Seconds of the download stage, or of aiohttp alone, and processor time of the command."""
     folder.mkdir()
     table, recipe, names = folder / "urls.csv", folder / "recipe.yaml", folder / "resolv.conf"
     names.write_text("nameserver 127.0.0.1\n")
@@ -105,6 +112,12 @@ def run(folder: Path, port: int, urls: int, *, many: bool, robots: bool) -> dict
         "-q",
     ]
     private: list[str | Path] = ["unshare", "--mount", "sh", "-c", IN_PRIVATE, names]
+    if bare:
+        params = DownloadParams()
+        at_once = [str(params.concurrency), str(params.per_host)]
+        script = Path(__file__).with_name("_bare_aiohttp.py")
+        usage = run_timed([*private, sys.executable, script, table, *at_once], folder / "log")
+        return {"seconds": float((folder / "log").read_text()), "cpu_s": usage.cpu_s}
     usage = run_timed([*private, *surd, "--until", "download"], folder / "log")
     stage = json.loads((folder / "w" / "surd.json").read_text())["stages"]["download"]
     if stage["counts"] != {"ok": urls}:
@@ -123,8 +136,8 @@ def main() -> None:
     results: dict[str, Any] = {}
     scratch = tempfile.TemporaryDirectory(prefix="surd-hosts-")
     with scratch as folder, good_host() as port, name_server():
-        for place, (name, (many, robots)) in enumerate(CASES.items()):
-            found = run(Path(folder) / str(place), port, urls, many=many, robots=robots)
+        for place, (name, (many, robots, bare)) in enumerate(CASES.items()):
+            found = run(Path(folder) / str(place), port, urls, many=many, robots=robots, bare=bare)
             results[name] = found
             cells.append([name, f"{found['seconds']:.1f}", f"{found['cpu_s']:.1f}"])
             say(f"{name}: {found['seconds']:.1f} s")
