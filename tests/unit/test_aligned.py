@@ -82,6 +82,30 @@ def test_ids_are_read_once_where_the_footers_say_they_are_the_same(
     assert asked == [["id", "prompt"], ["id", "simple_prompt"], ["id"]]
 
 
+def test_ids_are_not_read_for_whoever_wants_none_unless_the_samples_have_to_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path, [samples(2)])
+    there, asked, read = parts_there(workspace, TWO), [], Workspace.read
+
+    def reading(self: Workspace, group: str, part: int, columns: list[str]) -> pa.Table:
+        asked.append(list(columns))
+        return read(self, group, part, columns)
+
+    monkeypatch.setattr(Workspace, "read", reading)
+    found = read_aligned(workspace, 0, TWO, there=there, with_ids=False)
+    assert [table.column_names for table in found.values()] == [["prompt"], ["simple_prompt"]]
+    assert asked == [["prompt"], ["simple_prompt"]]
+
+    write_group(workspace, "samples", 0, samples(3))
+    found = read_aligned(workspace, 0, TWO, there=there, with_ids=False)
+    assert found["clip"]["simple_prompt"].to_pylist() == ["the red cup 0", "the red cup 1", None]
+    assert found["samples"].column_names == ["prompt"]
+    write_group(workspace, "samples", 0, samples(3)[1:])
+    with pytest.raises(DamagedPartError, match=r"clip/part-00000.*its samples are not those"):
+        read_aligned(workspace, 0, TWO, there=there, with_ids=False)
+
+
 def test_batches_of_other_samples_are_refused_also_where_one_group_ends_early(
     tmp_path: Path,
 ) -> None:
