@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from surd.engine.plan import plan
 from surd.errors import WorkspaceError, command
 from surd.recipe.keys import Recipe
 from surd.recipe.pipeline import params_of, stage_named, stage_names, stages_of, styles_of
-from surd.stages.base import Stage
 from surd.store import edits
 from surd.store.schema import MADE_BY
 from surd.store.workspace import DamagedPartError, Workspace
@@ -36,10 +35,19 @@ def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
             )
 
 
-def damaged_input(workspace: Workspace, stage: Stage) -> str | None:
-    """What is told of the first damaged part that a stage reads, the mend included; None where
-    there is none."""
-    for group in stage.reads:
+def groups_read(recipe: Recipe, name: str) -> Collection[str]:
+    """By the stage of that name, ``embed_llm`` among them."""
+    if name == "embed_llm":
+        from surd.llm.part import reads_of
+
+        return reads_of(recipe.embed_llm.texts)
+    return stage_named(name).reads
+
+
+def damaged_input(workspace: Workspace, groups: Collection[str]) -> str | None:
+    """What is told of the first damaged part of the groups, the mend included; None where there is
+    none."""
+    for group in groups:
         for part in workspace.parts(group):
             try:
                 workspace.part_info(group, part)
@@ -95,7 +103,7 @@ def not_publishable(workspace: Workspace, recipe: Recipe) -> str | None:
         for state in plan(workspace, stage, params_of(recipe, stage)):
             if state.state == "damaged":
                 return state.why
-            if state.state == "waiting" and (told := damaged_input(workspace, stage)):
+            if state.state == "waiting" and (told := damaged_input(workspace, stage.reads)):
                 return told
             if state.state != "fresh":
                 why = f" ({state.why})" if state.why else ""

@@ -75,7 +75,7 @@ def run(
     if as_json is None:  # the caller tells the rest
         for summary in summaries:
             _print_failed(summary)
-    _print_damage(folder, summaries)
+    _print_damage(folder, recipe, summaries)
     if as_json:
         print_json({"workspace": folder, "stages": [asdict(summary) for summary in summaries]})
     elif as_json is False:
@@ -137,15 +137,14 @@ def _print_failed(summary: Any) -> None:
         warn(f"{summary.stage}: part {part} failed: {why}")
 
 
-def _print_damage(folder: str, summaries: Sequence[Any]) -> None:
-    """The mend, where a stage could not be run for a damaged part of another group."""
-    from surd.build.needs import damaged_input
-    from surd.recipe.pipeline import stage_named
+def _print_damage(folder: str, recipe: Any, summaries: Sequence[Any]) -> None:
+    """The mend, where a stage failed and a part that it reads is damaged."""
+    from surd.build.needs import damaged_input, groups_read
     from surd.store.workspace import Workspace
 
     for summary in summaries:
         if summary.failed:
-            told = damaged_input(Workspace(folder), stage_named(summary.stage))
+            told = damaged_input(Workspace(folder), groups_read(recipe, summary.stage))
             if told is not None:
                 warn(told)
                 return

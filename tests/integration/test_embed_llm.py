@@ -72,6 +72,17 @@ def test_every_kept_sample_has_the_vector_of_its_prompt(
             assert (row["simple_prompt"], row["tokens"]) == (prompt, 1 + len(prompt.split()))
 
 
+def test_a_damaged_part_that_it_reads_is_told_with_its_mend(
+    surd: Surd, folder: Path, llm: tuple[str, Any]
+) -> None:
+    verdicts = folder / "verdicts" / "part-00000.parquet"
+    verdicts.write_bytes(verdicts.read_bytes()[:-30])
+    ran = surd("embed-llm", folder, "--model", llm[0], "--layer", 2)
+    assert ran.code == 1
+    assert "embed_llm: part 0 failed: verdicts is damaged\n" in ran.err
+    assert "verdicts/part-00000.parquet" in ran.err and "--until filter" in ran.err
+
+
 def test_a_second_run_does_nothing_and_another_layer_only_itself(
     surd: Surd, folder: Path, llm: tuple[str, Any]
 ) -> None:
