@@ -1,6 +1,7 @@
 """The errors a user can mend. The command line prints each as one line and exits with 2."""
 
 import shlex
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 
@@ -12,6 +13,12 @@ def command(*words: object) -> str:
 def one_line(said: object, most: int = 200) -> str:
     """What a library or a file says, as a message quotes it: on one line, cut after ``most``."""
     return " ".join(str(said).split())[:most]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message of one line, not too many of them, and none too long."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return (", ".join(one_line(name, 40) for name in names[:20]) or "none") + more
 
 
 class SurdError(Exception):

@@ -12,7 +12,7 @@ import typer
 
 from surd.cli.options import Json, Layer, Llm, Overrides, Quiet, Replace
 from surd.cli.printing import harmless, print_json, say, warn
-from surd.errors import SurdError, command
+from surd.errors import SurdError, command, listed
 
 
 def import_(
@@ -206,8 +206,9 @@ def merge(
     say(f"{output}: {done.samples:,} samples in {done.parts:,} {parts}{again}")
     for folder in dict.fromkeys(place for place, _ in done.differing):
         keys = [key for place, key in done.differing if place == folder]
-        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-        warn(f"{folder} has other settings ({shown}); what depends on them is computed again")
+        warn(
+            f"{folder} has other settings ({listed(keys)}); what depends on them is computed again"
+        )
     say(f"next: {command('build', '-o', output)}")
 
 

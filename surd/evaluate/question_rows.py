@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from surd.errors import SurdError
+from surd.errors import SurdError, listed
 from surd.evaluate.prompt import Prompt, Question
 
 log = logging.getLogger("surd")
@@ -110,7 +110,7 @@ def tifa(rows: Iterable[Located], kind: str) -> Iterator[Prompt]:
         is_asked = "question" in row or "answer" in row
         for name in ("caption", *(("question", "answer") if is_asked else ())):
             if name not in row:
-                raise SurdError(f"{where}: {name}: missing; this one has {', '.join(row)}")
+                raise SurdError(f"{where}: {name}: missing; this one has {listed(list(row))}")
         caption = sentence(row["caption"], f"{where}: caption")
         id_ = row.get("id")
         of = _series(id_, kind) if isinstance(id_, str) else kind

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from surd.errors import SourceError, one_line
+from surd.errors import SourceError, listed
 from surd.sources.record import SourceParams
 from surd.sources.sidecar import (
     CAPTION_KEYS,
@@ -113,12 +113,6 @@ def find_columns(params: ColumnParams, names: Sequence[str], where: object) -> d
 def is_caption(params: ColumnParams, columns: Mapping[str, str]) -> bool:
     """Whether the column of prompts is one of captions by its name."""
     return params.prompt_column is None and columns["prompt"].lower() in CAPTION_KEYS
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a message of one line, not too many of them, and none too long."""
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return (", ".join(one_line(name, 40) for name in names[:20]) or "none") + more
 
 
 def cell(columns: Mapping[str, str], row: Mapping[str, Any], purpose: str) -> Any:

@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from surd.errors import SourceError
+from surd.errors import SourceError, listed
 from surd.files.archives import TABLE_SUFFIXES, holds_bytes, is_image, leaf_of
 from surd.sources.column_names import (
     ColumnParams,
     column,
     fields_of,
     find_columns,
-    listed,
     texts_of,
 )
 from surd.sources.paging import Numbered, files_from, find_files, paged

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from surd.errors import SourceError
+from surd.errors import SourceError, listed
 from surd.sources.column_names import (
     USUAL_NAMES,
     ColumnParams,
@@ -26,7 +26,6 @@ from surd.sources.column_names import (
     column,
     fields_of,
     find_columns,
-    listed,
     texts_of,
 )
 from surd.sources.record import Page, Record, Seen
