@@ -10,6 +10,7 @@ room to keep these in memory, a search takes as long as reading them from the di
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -155,27 +156,54 @@ def measure_view(folder: Path) -> list[dict[str, Any]]:
             results = [{"page": "start", "wall_s": wall_s, **_cost(process.pid)}]
             like = Workspace(folder).read("samples", 0, ["id"])["id"][7].as_py()
             for name, query in (PAGES | {"alike, by CLIP": {"like": like}}).items():
-                rounds = [_get(process.pid, url, _other_words(query, n)) for n in range(ROUNDS)]
-                results.append({"page": name} | min(rounds, key=lambda cost: cost["wall_s"]))
-                say(f"{name}: {results[-1]['wall_s']:.2f} s")
+                for what, cost in _best_round(process.pid, url, query).items():
+                    results.append({"page": f"{name}{what}", **cost})
+                    say(f"{name}{what}: {cost['wall_s']:.2f} s")
         finally:
             process.terminate()
     return results
 
 
-def _other_words(query: Mapping[str, str], number: int) -> dict[str, str]:
-    """Since the viewer remembers what it found, each round asks for others."""
-    return {name: value.format(number) for name, value in query.items()}
+def _best_round(pid: int, url: str, query: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """What a page costs; and, with words that one does not find in time, until all are found.
+
+    Since the viewer remembers what it found, each round asks for others.
+    """
+    rounds = []
+    for number in range(ROUNDS):
+        asked = {name: value.format(number) for name, value in query.items()}
+        costs = {"": _get(pid, url, asked)}
+        if "page" not in query and "words" in query:
+            costs[", to the end"] = _to_the_end(pid, url, asked, costs[""])
+        rounds.append(costs)
+    return min(rounds, key=lambda costs: [cost["wall_s"] for cost in costs.values()][-1])
+
+
+def _to_the_end(
+    pid: int, url: str, query: Mapping[str, str], first: Mapping[str, float]
+) -> dict[str, float]:
+    """Ask as a page does until all samples are searched; with what its first answer took."""
+    total = dict(first)
+    while True:
+        more, answer = _asked(pid, f"{url.rstrip('/')}/search", query)
+        total |= {name: total[name] + more[name] for name in ("wall_s", "cpu_s")}
+        if json.loads(answer)["searched"] == 1:
+            return total | {"mb": more["mb"]}
 
 
 def _get(pid: int, url: str, query: Mapping[str, str]) -> dict[str, float]:
+    return _asked(pid, url, query)[0]
+
+
+def _asked(pid: int, url: str, query: Mapping[str, str]) -> tuple[dict[str, float], bytes]:
+    """What an answer cost, and the answer."""
     before = _cost(pid)["cpu_s"]
     started = time.perf_counter()
-    with urllib.request.urlopen(url + "?" + urllib.parse.urlencode(query)) as answer:
-        answer.read()
+    with urllib.request.urlopen(url + "?" + urllib.parse.urlencode(query)) as reply:
+        answer = reply.read()
     wall_s = time.perf_counter() - started
     after = _cost(pid)
-    return {"wall_s": wall_s, "cpu_s": after["cpu_s"] - before, "mb": after["mb"]}
+    return {"wall_s": wall_s, "cpu_s": after["cpu_s"] - before, "mb": after["mb"]}, answer
 
 
 def _cost(pid: int) -> dict[str, float]:

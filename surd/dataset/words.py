@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 SEARCHED = ("prompt", "path")
 """Columns of `samples` in which words are looked for, besides the simple prompts of today."""
+_LOOKED_AT = 200
+"""Prompts, to see which words are rare."""
 
 
 def have_words(
@@ -21,7 +23,7 @@ def have_words(
     """
     hit = among.copy()
     searched = pa.table([*samples.select(SEARCHED).columns, simple], [*SEARCHED, "simple"])
-    for word in sorted(words.split(), key=len, reverse=True):  # the longest is in the fewest
+    for word in _rarest_first(words.split(), searched):
         left = searched if hit.all() else searched.filter(pa.array(hit))
         found = np.zeros(len(left), np.bool_)
         for column in left.columns:
@@ -29,6 +31,12 @@ def have_words(
                 found |= has_text(column, word)
         hit[hit] = found
     return hit
+
+
+def _rarest_first(words: list[str], searched: pa.Table) -> list[str]:
+    """By how many of the first prompts have them, so that the others are looked for in few."""
+    some = searched["prompt"].slice(0, _LOOKED_AT if len(words) > 1 else 0)
+    return sorted(words, key=lambda word: np.count_nonzero(has_text(some, word)))
 
 
 def has_text(column: pa.ChunkedArray, text: str) -> npt.NDArray[np.bool_]:

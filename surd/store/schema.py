@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FILE_ROWS, ROWS = 64, 2_000
-"""In a row group with files, of which a reader wants a few; and in others: each costs whoever reads
-many samples a twentieth of a millisecond per column, as much as 300 short texts."""
+FILE_ROWS, ROWS, CHEAP_ROWS = 64, 2_000, 10_000
+"""In a row group with files, of which a reader wants a few; in others, where a model is asked again
+if one is damaged; and in those of CHEAP. Each costs whoever reads many samples a twentieth of a
+millisecond per column, as much as 300 short texts."""
+
+CHEAP = ("samples", "prompts")
+"""Groups that no model computes."""
 
 DIFFERENT = frozenset(
     {

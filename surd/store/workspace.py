@@ -31,7 +31,7 @@ from surd.store.column_ranges import with_columns
 from surd.store.lease import lease, share
 from surd.store.part_columns import check_types, checked
 from surd.store.part_writer import PartWriter
-from surd.store.schema import MADE_BY
+from surd.store.schema import CHEAP, CHEAP_ROWS, MADE_BY
 from surd.store.storage import Storage
 from surd.untrusted import parse_json
 
@@ -420,7 +420,9 @@ class Workspace:
     ) -> Iterator[PartWriter]:
         """Write a part row group by row group; it appears when the block ends without error.
 
-        A row group has FILE_ROWS rows where there are files, else ROWS, unless told otherwise."""
+        A row group has FILE_ROWS rows where there are files, CHEAP_ROWS in groups of CHEAP, else
+        ROWS, unless told otherwise."""
+        row_group_rows = row_group_rows or (CHEAP_ROWS if group in CHEAP else None)
         with self.storage.writing(part_name(group, part)) as temporary:
             writer = PartWriter(temporary, schema, row_group_rows)
             try:

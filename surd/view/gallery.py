@@ -19,6 +19,7 @@ from surd.view.map import inside
 from surd.view.nearest import nearest
 from surd.view.query import FILTERS, STATES, Query, QueryError
 from surd.view.state import Snapshot, View
+from surd.view.words import PATIENCE_S
 
 PAGE_ROWS = 60
 MOST_NEAREST = 600
@@ -69,14 +70,21 @@ class Page:
     """Of this page, from 1; the last one where the query asks for more than there are."""
     states: dict[str, int]
     """What a query may show -> how many it would find."""
+    searched: float = 1.0
+    """Share of the samples in which the words were looked for by now."""
     problem: str = ""
     """Why CLIP could not be asked."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it would show more if more were found."""
+        return len(self.cards) < PAGE_ROWS and not self.problem
 
 
 def page(view: View, now: Snapshot, query: Query) -> Page:
     """The page that the query asks for. Raises SurdError when something cannot be read."""
     problem = ""
-    among = _among(view, now, query)
+    among, searched = _among(view, now, query, PATIENCE_S)
     try:
         positions, numbers = _found(view, now, query, among)
     except SurdError as error:
@@ -91,7 +99,7 @@ def page(view: View, now: Snapshot, query: Query) -> Page:
         positions, numbers = _sorted(now, query, positions, end)
     cards = _cards(view, now, positions[start:end], numbers[start:end])
     states = _states(now, query, among)
-    return Page(cards, total, pages, start // PAGE_ROWS + 1, states, problem)
+    return Page(cards, total, pages, start // PAGE_ROWS + 1, states, searched, problem)
 
 
 def _cards(view: View, now: Snapshot, positions: Positions, numbers: Numbers) -> list[Card]:
@@ -196,9 +204,16 @@ def by_hand(now: Snapshot) -> Bools:
     return found
 
 
+def search_on(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
+    """Go on where the page of a query stopped to look for words: the share of the samples that was
+    ``searched`` by now, and how many of them were ``found``."""
+    among, searched = _among(view, now, query, PATIENCE_S)
+    return {"searched": searched, "found": int((among & _shown(now, query.show)).sum())}
+
+
 def found(view: View, now: Snapshot, query: Query) -> list[str]:
     """The ids of all samples that a query finds, on whatever page."""
-    positions, _ = _found(view, now, query, _among(view, now, query))
+    positions, _ = _found(view, now, query, _among(view, now, query)[0])
     return _ids(view, now.index, np.sort(positions))
 
 
@@ -206,7 +221,7 @@ def points(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
     """What the map shows of a query: of many samples those that come first by their ids, which are
     hashes; ``total`` is how many there would be."""
     index = now.index
-    positions = np.sort(_found(view, now, query, _among(view, now, query))[0])
+    positions = np.sort(_found(view, now, query, _among(view, now, query)[0])[0])
     places = view.map(index)[positions]
     there = ~np.isnan(places[:, 0])
     positions, places = positions[there], places[there]
@@ -244,8 +259,11 @@ def _found(view: View, now: Snapshot, query: Query, among: Bools) -> tuple[Posit
     return np.flatnonzero(shown), _NOBODY[1]
 
 
-def _among(view: View, now: Snapshot, query: Query) -> Bools:
-    """Who passes the filters of a query, whatever it shows."""
+def _among(
+    view: View, now: Snapshot, query: Query, patience_s: float | None = None
+) -> tuple[Bools, float]:
+    """Who passes the filters of a query, whatever it shows; and in which share of the samples its
+    words were looked for, all without ``patience_s``."""
     index = now.index
     among: Bools = np.ones(len(index), np.bool_)
     if query.reason:
@@ -264,9 +282,12 @@ def _among(view: View, now: Snapshot, query: Query) -> Bools:
         among[position] = among[position] and bool(query.text)
     if query.lasso:
         among &= inside(query.polygon, view.map(index))
+    searched = 1.0
     if query.words or query.tag:
-        among &= view.words.found(index, now.written, query.words, query.tag, among)
-    return among
+        asked = index, now.written, query.words, query.tag, among
+        rows, searched = view.words.found(*asked, patience_s)
+        among &= rows
+    return among, searched
 
 
 def _sorted(

@@ -23,6 +23,7 @@ class RowReader:
         self._workspace = workspace
         self._cache_bytes = cache_bytes
         self._held: OrderedDict[tuple[Any, ...], tuple[int, pa.Table]] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def read_around(
@@ -37,11 +38,14 @@ class RowReader:
                     return first, table
             first, table = self._workspace.read_around(group, part, row, wanted)
             self._held[group, part, wanted, first] = first, table
-            while sum(held.nbytes for _, held in self._held.values()) > self._cache_bytes:
-                self._held.popitem(last=False)
+            self._bytes += table.nbytes
+            while self._bytes > self._cache_bytes:
+                _, (_, oldest) = self._held.popitem(last=False)
+                self._bytes -= oldest.nbytes
             return first, table
 
     def forget(self) -> None:
         """Read anew from now on, since parts have changed."""
         with self._lock:
             self._held.clear()
+            self._bytes = 0

@@ -54,6 +54,7 @@ def make_app(view: View) -> web.Application:
     app.add_routes(
         [
             web.get("/", viewer.gallery),
+            web.get("/search", viewer.search),
             web.get("/sample/{id}", viewer.sample),
             web.get("/like/{id}", viewer.like),
             web.get("/card/{id}", viewer.card),
@@ -91,6 +92,15 @@ class _Viewer:
             return self._render("gallery.html.j2", now, **values)
 
         return await self._page(make)
+
+    async def search(self, request: web.Request) -> web.Response:
+        """How far the search of a page has come, which goes on as long as this is asked."""
+
+        def make() -> dict[str, Any]:
+            query = parse(request.query.items())
+            return gallery.search_on(self.view, self.view.snapshot(), query)
+
+        return await self._answer(make)
 
     async def sample(self, request: web.Request) -> web.Response:
         def make() -> str:

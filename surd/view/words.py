@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 import pyarrow.compute as pc
@@ -19,6 +21,8 @@ from surd.store.prefetch import READERS, at_once
 from surd.store.workspace import Workspace
 from surd.view.index import Bools, Index
 
+PATIENCE_S = 1.5
+"""How long a page is kept waiting. What is found by then is shown, and the page asks on."""
 _REMEMBERED = 8
 """Searches, a byte a sample each: whoever turns a page, sorts or narrows asks for the same words
 again."""
@@ -46,10 +50,22 @@ class WordSearch:
         self._written: Written | None = None
         self._known: OrderedDict[tuple[str, str], _Search] = OrderedDict()
 
-    def found(self, index: Index, written: Written, words: str, tag: str, among: Bools) -> Bools:
+    def found(
+        self,
+        index: Index,
+        written: Written,
+        words: str,
+        tag: str,
+        among: Bools,
+        patience_s: float | None = None,
+    ) -> tuple[Bools, float]:
         """``[n]``: of the parts with some of ``among`` ``[n]``, in whose prompts, simple or
         complex, or paths all of the words are, and in whose simple prompts the tag is; case does
-        not matter. Raises WorkspaceError."""
+        not matter. And the share of the samples of these parts that was searched: with
+        ``patience_s``, what was found by then, and at least a part further each time.
+
+        Raises WorkspaceError.
+        """
         with self._lock:
             if self._index is not index or self._written != written:
                 self._index, self._written = index, written
@@ -58,27 +74,35 @@ class WordSearch:
             self._known.move_to_end((words, tag))
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-            self._go_through(search, index, written, words, tag, among)
-            return search.rows
+            bounds = pairwise(index.starts.tolist())
+            asked = [at for at, (start, end) in enumerate(bounds) if among[start:end].any()]
+            left = [at for at in asked if not search.parts[at]]
+            self._go_through(search, index, written, (words, tag), left, patience_s)
+            sizes = np.diff(index.starts)[asked]
+            searched = sizes[search.parts[asked]].sum() / sizes.sum() if asked else 1.0
+            return search.rows, float(searched)
 
     def _go_through(
-        self, search: _Search, index: Index, written: Written, words: str, tag: str, among: Bools
+        self,
+        search: _Search,
+        index: Index,
+        written: Written,
+        wanted: tuple[str, str],
+        parts: list[int],
+        patience_s: float | None,
     ) -> None:
-        """Those parts with some of ``among`` that were not gone through before."""
-        bounds = list(pairwise(index.starts.tolist()))
-        wanted = [
-            at
-            for at, (start, end) in enumerate(bounds)
-            if not search.parts[at] and among[start:end].any()
-        ]
-        there = parts_there(self._workspace, COLUMNS) if wanted else {}
+        """Look for words and tag in some parts, by their places; in those of them that one has the
+        patience for."""
+        end = math.inf if patience_s is None else time.monotonic() + patience_s
+        there = parts_there(self._workspace, COLUMNS) if parts else {}
 
-        def hits(at: int) -> Bools:
+        def hits(at: int) -> tuple[int, Bools]:
             self._before_part()
-            return _hits(self._workspace, index.parts[at], written, there, words, tag)
+            return at, _hits(self._workspace, index.parts[at], written, there, *wanted)
 
-        for at, hit in zip(wanted, at_once(wanted, hits, READERS), strict=True):
-            search.rows[slice(*bounds[at])] = hit
+        in_time = takewhile(lambda at: at == parts[0] or time.monotonic() < end, parts)
+        for at, hit in at_once(in_time, hits, READERS):
+            search.rows[index.starts[at] : index.starts[at + 1]] = hit
             search.parts[at] = True
 
 

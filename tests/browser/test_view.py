@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 from support_browser import patient, until
+from support_publish import make_workspace, samples
 from support_view import BAD, FOREIGN, HOSTILE, SCENES, id_of, painted, viewing, workspace_with
 
 from surd.demo.sentences import simple_sentence
@@ -197,6 +198,44 @@ def test_hostile_prompts_stay_text(page: Page, site: str) -> None:
     assert page.locator('input[name="words"]').input_value() == HOSTILE
     assert page.locator("img[src=x], main script").count() == 0
     assert "owned" not in page.evaluate("document.title.split(' - ')[1]")
+
+
+@pytest.fixture
+def nine(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A page that has found three of nine samples, and is kept from searching on."""
+    monkeypatch.setattr("surd.view.gallery.PATIENCE_S", 0.0)
+    rows = samples(9, prompt=lambda n: f"red cup {n}")
+    workspace = make_workspace(tmp_path / "nine", [rows[at : at + 3] for at in (0, 3, 6)])
+    page = patient(browser.new_page())
+    with viewing(workspace) as site:
+        page.route("**/search?*", lambda route: route.fulfill(status=503))
+        page.goto(f"{site}/?words=cup")
+        page.get_by_text("The search has stopped.").wait_for()
+        page.unroute("**/search?*")
+        yield page
+        page.close()
+
+
+def search_on(page: Page) -> None:
+    page.evaluate("() => void searchOn(document.querySelector('[data-searching]'))")
+
+
+def test_a_search_that_takes_long_goes_on_by_itself(nine: Page) -> None:
+    assert nine.locator("[data-gallery] > .sample").count() == 3
+    search_on(nine)
+    nine.get_by_text("9 samples.").wait_for()
+    assert nine.locator("[data-gallery] > .sample").count() == 9
+    assert nine.locator("[data-searching]").count() == 0
+
+
+def test_a_search_takes_nothing_from_whoever_is_at_work(nine: Page) -> None:
+    nine.locator("[data-pick]").first.check()
+    assert nine.locator('[data-select="found"]').count() == 0  # not all are known yet
+    search_on(nine)
+    nine.get_by_text("9 found.").wait_for()
+    assert nine.locator(":checked[data-pick]").count() == 1
+    nine.get_by_role("link", name="Show them").click()
+    nine.get_by_text("9 samples.").wait_for()
 
 
 def test_a_phone_needs_no_scrolling_sideways(page: Page, site: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import requests
-from support_publish import picture
+from support_publish import make_workspace, picture, samples
 from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspace_with
 
 from surd.store import edits, manual
@@ -106,6 +106,24 @@ def test_words_are_searched_in_both_prompts_whatever_their_case(shown_site: str)
     assert shown(get(shown_site, params={"words": "<SCRIPT> onerror"}).text) == [FOREIGN]
     assert shown(get(shown_site, params={"words": "onerror nowhere"}).text) == []
     assert shown(get(shown_site, params={"words": "HEART"}).text) == [BAD]
+
+
+def test_what_is_found_so_far_is_told_and_not_offered_as_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(gallery, "PAGE_ROWS", 2)
+    rows = samples(9, prompt=lambda n: f"red cup {n}")
+    with viewing(make_workspace(tmp_path / "w", [rows[at : at + 3] for at in (0, 3, 6)])) as site:
+        page = get(f"{site}/?words=cup&page=3").text
+        assert "3 found so far, in 33% of the samples." in page
+        assert "There is no page" not in page and 'data-select="found"' not in page
+        assert 'href="/?words=cup&amp;page=3">Search on</a>' in page
+        assert get(f"{site}/search?words=cup").json() == {"searched": 2 / 3, "found": 6}
+        assert get(f"{site}/search?words=cup&show=dropped").json() == {"searched": 1, "found": 0}
+        page = get(f"{site}/?words=cup&page=3").text
+        assert "9 samples." in page and "All 9 found</button>" in page
+        assert get(f"{site}/search?wrods=cup").status_code == 400
 
 
 def test_an_id_leads_to_its_sample(shown_site: str) -> None:

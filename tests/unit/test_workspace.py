@@ -353,6 +353,22 @@ def test_rows_taken_from_a_longer_table_have_the_digest_of_rows_made_alone(
     assert from_middle == alone
 
 
+def test_groups_that_no_model_computes_have_larger_row_groups_and_the_same_digest(
+    local: Workspace,
+) -> None:
+    schema = pa.schema([pa.field("n", pa.int32())])
+    table, digests, sizes = pa.table([range(12_345)], schema=schema), set(), {}
+    for group in ("samples", "prompts", "captions"):
+        with local.writing_part(group, 0, schema) as writer:
+            writer.write(table)
+            writer.describe(fingerprint="", settings="", inputs={}, extra={})
+        footer = pq.read_metadata(Path(local.location, part_name(group, 0)))
+        sizes[group] = footer.row_group(0).num_rows
+        digests.add(local.part_info(group, 0).digest)
+    assert sizes == {"samples": 10_000, "prompts": 10_000, "captions": 2_000}
+    assert len(digests) == 1
+
+
 def test_what_lies_in_memory_beneath_a_null_does_not_change_the_digest(local: Workspace) -> None:
     schema = pa.schema([pa.field("count", pa.int32())])
     digests = []

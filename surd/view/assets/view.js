@@ -319,6 +319,33 @@ if (selection) {
   }
 }
 
+// searching on ---------------------------------------------------------------------------------
+
+const untouched = () => scrollY === 0 && document.activeElement === document.body && (!selection || selection.hidden);
+
+// The page is loaded again when it would show more, unless somebody is at work on it.
+async function searchOn(place) {
+  const { hasRoom } = place.dataset;
+  for (let done = false; !done; ) {
+    const answer = await fetch(`/search${location.search}`).catch(() => null);
+    if (!answer?.ok) {
+      place.textContent = "The search has stopped.";
+      return;
+    }
+    const { searched, found } = await answer.json();
+    done = searched === 1;
+    if (untouched() && (done || found > Number(hasRoom))) {
+      location.reload();
+      return;
+    }
+    const n = found.toLocaleString("en");
+    place.textContent = done ? `${n} found.` : `${n} found so far, in ${Math.floor(100 * searched)}% of the samples.`;
+    if (done) place.nextElementSibling.textContent = "Show them";
+  }
+}
+
+for (const place of document.querySelectorAll("[data-searching]")) searchOn(place);
+
 const size = document.getElementById("size");
 if (size) {
   const apply = () => document.documentElement.style.setProperty("--card", `${size.value}rem`);

@@ -59,9 +59,10 @@ def test_parts_that_nobody_asked_of_are_gone_through_once_they_are(
     view = View(workspace)
     now = view.snapshot()
     first = np.arange(9) < 2
-    found = view.words.found(now.index, now.written, "cup", "", first)
+    found, searched = view.words.found(now.index, now.written, "cup", "", first)
+    assert searched == 1
     assert parts_read == [0] and (found & first).sum() == 2
-    every = view.words.found(now.index, now.written, "cup", "", np.ones(9, np.bool_))
+    every, _ = view.words.found(now.index, now.written, "cup", "", np.ones(9, np.bool_))
     assert sorted(parts_read) == [0, 1, 2] and every.all()
 
 
@@ -85,3 +86,32 @@ def test_the_last_searches_are_remembered(workspace: Workspace, parts_read: list
     assert len(parts_read) == read
     total(view, words="cup 0")
     assert len(parts_read) == read + 3
+
+
+def test_a_page_shows_what_is_found_in_time_and_the_next_look_goes_on(
+    workspace: Workspace, parts_read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    view = View(workspace)
+    query = Query(words="the cup")
+    pages = [gallery.page(view, view.snapshot(), query) for _ in range(3)]
+    assert [(page.total, page.searched) for page in pages] == [(3, 1 / 3), (6, 2 / 3), (9, 1.0)]
+    assert parts_read == [0, 1, 2]
+    other = Query(words="cup", show="kept")
+    assert gallery.search_on(view, view.snapshot(), other)["searched"] == 1 / 3
+
+
+def test_whoever_acts_on_all_that_is_found_waits_for_all(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    view = View(workspace)
+    query = Query(words="cup")
+    assert gallery.page(view, view.snapshot(), query).total == 3
+    assert len(gallery.found(view, view.snapshot(), query)) == 9
+
+
+def test_a_search_among_nobody_has_come_to_its_end(workspace: Workspace) -> None:
+    view = View(workspace)
+    found = gallery.page(view, view.snapshot(), Query(words="cup", reason="max_aspect"))
+    assert (found.total, found.searched) == (0, 1.0)
