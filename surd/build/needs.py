@@ -47,10 +47,11 @@ def groups_read(recipe: Recipe, name: str) -> Collection[str]:
 def damaged_input(workspace: Workspace, groups: Collection[str]) -> str | None:
     """What is told of the first damaged part of the groups, the mend included; None where there is
     none."""
+    look = workspace.part_infos(*groups)
     for group in groups:
         for part in workspace.parts(group):
             try:
-                workspace.part_info(group, part)
+                look(group, part)
             except DamagedPartError as error:
                 return str(error)
     return None
@@ -117,5 +118,6 @@ def not_publishable(workspace: Workspace, recipe: Recipe) -> str | None:
 
 def left_out(workspace: Workspace) -> int:
     """How many images were not captioned, since they had no complex prompt."""
-    infos = (workspace.part_info("captions", part) for part in workspace.parts("captions"))
+    look = workspace.part_infos("captions")
+    infos = (look("captions", part) for part in workspace.parts("captions"))
     return sum(info.extra.get("counts", {}).get("no_prompt", 0) for info in infos if info)

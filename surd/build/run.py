@@ -310,9 +310,8 @@ def _collect(workspace: Workspace, recipe: Recipe, options: Options) -> StageSum
     in_vain = options.only == "collect" and problems and not (did_something or known)
     if in_vain or not parts:  # a build goes on with the samples there are
         raise SurdError(_nothing_collected(results))
-    infos = list(
-        ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
-    )
+    look = workspace.part_infos("samples")
+    infos = list(ahead(workspace.storage, parts, lambda part: look("samples", part), FOOTERS))
     return StageSummary(
         "collect",
         rows=sum(info.rows for info in infos if info),
@@ -479,9 +478,12 @@ def _check_server(workspace: Workspace, stage: Stage, params: Params, options: O
 def _reasons(workspace: Workspace, stage: Stage) -> dict[str, int]:
     """Why rows of a group have no answer -> rows, most frequent first; reads such parts alone."""
     reasons: Counter[str] = Counter()
-    for part in workspace.parts(stage.group) if stage.unanswered else ():
+    if not stage.unanswered:
+        return {}
+    look = workspace.part_infos(stage.group)
+    for part in workspace.parts(stage.group):
         with contextlib.suppress(DamagedPartError):
-            info = workspace.part_info(stage.group, part)
+            info = look(stage.group, part)
             if info and info.extra.get("counts", {}).keys() & set(stage.unanswered):
                 reasons += failures(stage, workspace.read(stage.group, part, ["status", "detail"]))
     return dict(reasons.most_common())
@@ -516,10 +518,8 @@ def _is_due(options: Options, state: PartState, stage: Stage) -> bool:
 def _totals(workspace: Workspace, stage: Stage) -> tuple[dict[str, int], int]:
     counts: Counter[str] = Counter()
     rows = 0
-    parts = workspace.parts(stage.group)
-    infos = ahead(
-        workspace.storage, parts, lambda part: workspace.part_info(stage.group, part), FOOTERS
-    )
+    parts, look = workspace.parts(stage.group), workspace.part_infos(stage.group)
+    infos = ahead(workspace.storage, parts, lambda part: look(stage.group, part), FOOTERS)
     for info in infos:
         if info is not None:
             counts.update(info.extra.get("counts", {}))

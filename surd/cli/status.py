@@ -59,7 +59,8 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     workspace = Workspace(folder)
     recipe = open_recipe(workspace)
     parts = workspace.parts("samples")
-    infos = ahead(workspace.storage, parts, lambda p: workspace.part_info("samples", p), FOOTERS)
+    look = workspace.part_infos("samples")
+    infos = ahead(workspace.storage, parts, lambda part: look("samples", part), FOOTERS)
     rows = sum(info.rows for info in infos if info)
     found = collected(workspace).as_json()
     groups: dict[str, Any] = {"samples": {"parts": len(parts), "rows": rows, "found": found}}
@@ -105,10 +106,10 @@ def _vectors(workspace: Any, group: str, parts: Sequence[int]) -> dict[str, Any]
     from surd.store.workspace import DamagedPartError
 
     counts: Counter[str] = Counter()
-    lacking = []
+    lacking, look = [], workspace.part_infos(group)
     for part in parts:
         try:
-            info = workspace.part_info(group, part)
+            info = look(group, part)
         except DamagedPartError as error:
             lacking.append({"part": part, "state": "damaged", "why": str(error)})
             continue

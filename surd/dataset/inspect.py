@@ -59,7 +59,8 @@ def find(workspace: Workspace, query: str | None, limit: int) -> tuple[list[Matc
         if len(matches) < limit:
             matches.append(match)
         elif query is None:
-            infos = (workspace.part_info("samples", part) for part in workspace.parts("samples"))
+            look = workspace.part_infos("samples")
+            infos = (look("samples", part) for part in workspace.parts("samples"))
             return matches, sum(info.rows for info in infos if info)
     return matches, total
 

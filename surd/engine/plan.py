@@ -11,7 +11,7 @@ from surd.params import Params
 from surd.stages.base import Stage, StageParams, part_fingerprint, settings_fingerprint
 from surd.store import edits, gone, manual
 from surd.store.prefetch import FOOTERS, ahead
-from surd.store.workspace import DamagedPartError, PartInfo, Workspace
+from surd.store.workspace import DamagedPartError, PartInfo, PartInfos, Workspace
 
 Freshness = Literal["fresh", "stale", "missing", "failed", "damaged", "waiting"]
 
@@ -37,11 +37,16 @@ def plan(
     """The state of every part this stage should have, judged by what its inputs are now; of a
     stage whose parts depend on one each, of some ``parts``."""
     settings = settings_fingerprint(stage, params)
-    parts = workspace.parts("samples") if parts is None else parts
     storage = workspace.storage
+    look: PartInfos = workspace.part_info
+    if parts is None:
+        parts = workspace.parts("samples")
+        look = workspace.part_infos("samples", *stage.reads, stage.group)
     texts = edits.current(workspace) if stage.edited else {}
     leaves = stage.leaves(params)
-    found = ahead(storage, parts, lambda part: _inputs(workspace, stage, part, texts), FOOTERS)
+    found = ahead(
+        storage, parts, lambda part: _inputs(workspace, look, stage, part, texts), FOOTERS
+    )
     inputs = {
         part: one if isinstance(one, str) else {**one, **leaves}
         for part, one in zip(parts, found, strict=True)
@@ -54,11 +59,11 @@ def plan(
     damage = workspace.damage(stage.group)
 
     def state_of(part: int) -> PartState:
-        state = _part_state(workspace, stage, settings, part, inputs[part])
+        state = _part_state(workspace, look, stage, settings, part, inputs[part])
         if part in damage and state.state != "waiting":
             state = replace(state, state="damaged", why=damage[part])
         try:
-            samples = workspace.part_info("samples", part)
+            samples = look("samples", part)
         except DamagedPartError:
             samples = None
         return replace(state, rows=samples.rows if samples else 0)
@@ -93,13 +98,13 @@ def _behind(state: PartState, stage: Stage, behind: Mapping[str, Mapping[int, st
 
 
 def _inputs(
-    workspace: Workspace, stage: Stage, part: int, texts: edits.Texts
+    workspace: Workspace, look: PartInfos, stage: Stage, part: int, texts: edits.Texts
 ) -> dict[str, str] | str:
     """Group -> digest of the part to read; or why one of them cannot be read."""
     inputs: dict[str, str] = {}
     for group in stage.reads:
         try:
-            source = workspace.part_info(group, part)
+            source = look(group, part)
         except DamagedPartError:
             return f"{group} is damaged"
         if source is None:
@@ -128,12 +133,17 @@ def _joined(inputs: Sequence[dict[str, str] | str]) -> dict[str, str] | str:
 
 
 def _part_state(
-    workspace: Workspace, stage: Stage, settings: str, part: int, inputs: dict[str, str] | str
+    workspace: Workspace,
+    look: PartInfos,
+    stage: Stage,
+    settings: str,
+    part: int,
+    inputs: dict[str, str] | str,
 ) -> PartState:
     if isinstance(inputs, str):
         return PartState(part, "waiting", inputs)
     try:
-        info = workspace.part_info(stage.group, part)
+        info = look(stage.group, part)
     except DamagedPartError as error:
         return PartState(part, "damaged", str(error), inputs)
     if info is not None and info.fingerprint == part_fingerprint(settings, inputs):

@@ -257,7 +257,8 @@ def _per_token(workspace: Workspace, name: str) -> bool:
 
 def _digest(workspace: Workspace, name: str) -> str:
     """Of all parts. Raises WorkspaceError where they were not made alike."""
-    infos = [workspace.part_info(name, part) for part in workspace.parts(name)]
+    look = workspace.part_infos(name)
+    infos = [look(name, part) for part in workspace.parts(name)]
     known = [info for info in infos if info is not None]
     if len({info.settings for info in known}) > 1:
         about = known[0].extra.get("llm", {})

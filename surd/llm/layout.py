@@ -107,9 +107,10 @@ def check_model(workspace: Workspace, group: str, model: str, content: str | Non
     `content` is the model's identity, where that is not the name's. A model may change in its
     place: its vectors are stale then.
     """
+    look = workspace.part_infos(group)
     for part in workspace.parts(group):
         with contextlib.suppress(DamagedPartError):
-            info = workspace.part_info(group, part)
+            info = look(group, part)
             about = (info.extra if info else {}).get("llm", {})
             there = str(about.get("model", model))
             same_place = there == model and about.get("place", place_of(model)) == place_of(model)

@@ -125,8 +125,9 @@ def export_prompt2vec(workspace: Workspace, path: str | Path, model: str, layer:
 
     name = group_of(workspace, model, layer)
     vectors: dict[str, torch.Tensor] = {}
+    look = workspace.part_infos(name, "clip")
     for part in workspace.parts(name):
-        info, clip = (workspace.part_info(group, part) for group in (name, "clip"))
+        info, clip = (look(group, part) for group in (name, "clip"))
         if info and clip and info.inputs.get("clip") != clip.digest:
             raise SurdError(
                 f"{workspace.location}/{name}: the vectors of part {part} are older than its "

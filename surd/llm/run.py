@@ -328,11 +328,12 @@ def reusable(workspace: Workspace, work: Work) -> Reusable:
     for layer, stage in work.stages.items():
         settings = work.settings(layer)
         damage = workspace.damage(stage.group)
+        look = workspace.part_infos(stage.group)
         for part in workspace.parts(stage.group):
             if part in damage:
                 continue
             with contextlib.suppress(DamagedPartError):
-                info = workspace.part_info(stage.group, part)
+                info = look(stage.group, part)
                 if info is not None and info.settings == settings:
                     found[layer].append(part)
     return found

@@ -54,10 +54,10 @@ def _examples(counts: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
 def collected(workspace: Workspace) -> Collected:
     """Count a workspace's samples, less those that are gone; reads footers, and the rows of parts
     of earlier versions or with samples that are gone."""
-    absent = gone.read(workspace)
+    absent, infos = gone.read(workspace), workspace.part_infos(GROUP)
 
     def look(part: int) -> tuple[Tally, tuple[int, int, SourceState] | None]:
-        info = workspace.part_info(GROUP, part)
+        info = infos(GROUP, part)
         extra = info.extra if info is not None else {}
         ids = workspace.read(GROUP, part, ["id"])["id"].to_pylist() if absent else []
         counted = None

@@ -96,8 +96,8 @@ class Position:
 
 def part_states(workspace: Workspace) -> Iterator[tuple[int, int, SourceState]]:
     """Each part, its rows, and the state of its source at its end. Raises DamagedPartError."""
-    parts = workspace.parts(GROUP)
-    infos = ahead(workspace.storage, parts, lambda part: workspace.part_info(GROUP, part), FOOTERS)
+    parts, look = workspace.parts(GROUP), workspace.part_infos(GROUP)
+    infos = ahead(workspace.storage, parts, lambda part: look(GROUP, part), FOOTERS)
     for part, info in zip(parts, infos, strict=True):
         if info is not None:
             try:

@@ -229,10 +229,10 @@ def unscored(workspace: Workspace, texts: Texts | None = None) -> list[int]:
     """Parts whose simple prompts are not those of the edits of today, since ``surd score`` has
     not seen these yet."""
     texts = current(workspace) if texts is None else texts
-    found = []
+    found, look = [], workspace.part_infos("clip")
     for part in workspace.parts("clip"):
         try:
-            info = workspace.part_info("clip", part)
+            info = look("clip", part)
         except DamagedPartError:
             continue
         applied = info.inputs.get(GROUP) if info else None

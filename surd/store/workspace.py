@@ -41,8 +41,8 @@ MANIFEST = "surd.json"
 _LOCK = ".surd.lock"
 _READING = (pa.ArrowException, OSError, ChecksumError, UnicodeDecodeError)
 _DAMAGED = ".damaged.txt"
-_INFOS: dict[str, dict[str, tuple[tuple[int, ...], PartInfo]]] = {}
-"""A local workspace's folder -> part's name -> its stamp, and what its footer said then. A command
+_INFOS: dict[str, dict[str, tuple[Any, PartInfo]]] = {}
+"""A workspace's folder -> part's name -> its stamp, and what its footer said then. A command
 looks at a workspace several times, each time by its own object."""
 Looked = TypeVar("Looked")
 _PART_NAME = re.compile(r"part-([0-9]{5}|[1-9][0-9]{5,8})(\..*)", re.DOTALL)
@@ -144,6 +144,10 @@ class PartInfo:
     Empty in parts of earlier versions."""
 
 
+PartInfos = Callable[[str, int], PartInfo | None]
+"""What is known of a group's part, as :meth:`Workspace.part_info`."""
+
+
 class Workspace:
     """One folder, local or remote, holding one dataset in the making."""
 
@@ -223,8 +227,27 @@ class Workspace:
     def part_info(self, group: str, part: int) -> PartInfo | None:
         """None when the part does not exist; raises DamagedPartError when it is damaged. A local
         file that has not changed since is not read again."""
+        return self._info(group, part, self.storage.stamp(part_name(group, part)))
+
+    def part_infos(self, *groups: str) -> PartInfos:
+        """:meth:`part_info` of the parts that groups have now, for whoever looks at many. One
+        listing of a remote group tells which have changed, so that no others are read again."""
+        if self.storage.is_local:
+            return self.part_info
+        stamps: dict[str, str] = {}
+        for group in set(groups):
+            found = self.storage.stamps(group)
+            stamps |= {f"{group}/{name}": stamp for name, stamp in found.items()}
+
+        def info(group: str, part: int) -> PartInfo | None:
+            stamp = stamps.get(part_name(group, part))
+            return None if stamp is None else self._info(group, part, stamp)
+
+        return info
+
+    def _info(self, group: str, part: int, stamp: Any) -> PartInfo | None:
+        """From memory where the part has the stamp that it had; without one it is read."""
         name = part_name(group, part)
-        stamp = self.storage.stamp(name)
         known = self._infos.get(name)
         if known is not None and known[0] == stamp:
             return known[1]

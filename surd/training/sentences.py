@@ -23,7 +23,8 @@ Sentences = dict[str, list[str]]
 def caption_digests(location: str) -> list[str]:
     """Of all that `sentences_of` reads: equal where that is."""
     workspace = Workspace(location)
-    infos = [workspace.part_info(name, p) for name in _COLUMNS for p in workspace.parts(name)]
+    look = workspace.part_infos(*_COLUMNS)
+    infos = [look(name, part) for name in _COLUMNS for part in workspace.parts(name)]
     digests = [info.digest for info in infos if info is not None]
     written = edits.current(workspace)
     return digests + ([edits.digest(sorted(written.items()))] if written else [])

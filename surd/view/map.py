@@ -135,10 +135,10 @@ def _finite(
 
 def _digest(workspace: Workspace, index: Index) -> str:
     """Of what the embeddings were computed from; edited prompts do not change them."""
-    told = []
+    told, look = [], workspace.part_infos("clip")
     for part in index.parts:
         try:
-            info = workspace.part_info("clip", part)
+            info = look("clip", part)
         except DamagedPartError:
             info = None
         told.append((part, info and (info.rows, info.settings, info.inputs.get("images"))))

@@ -16,9 +16,10 @@ Applied = Mapping[int, str | None]
 def applied_edits(workspace: Workspace) -> Applied:
     """What the footers of the scored parts say; damaged ones are left out."""
     found: dict[int, str | None] = {}
+    look = workspace.part_infos("clip")
     for part in workspace.parts("clip"):
         try:
-            info = workspace.part_info("clip", part)
+            info = look("clip", part)
         except DamagedPartError:
             continue
         if info is not None:

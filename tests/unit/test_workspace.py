@@ -154,6 +154,35 @@ def test_a_part_written_again_replaces_the_old_one(workspace: Workspace) -> None
     assert workspace.read("things", 0).equals(rows(2))
 
 
+def test_footers_that_have_not_changed_are_read_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    for part in (0, 1):
+        write(workspace, rows(3 + part), part=part)
+    open_binary = Storage.open_binary
+
+    def watched(storage: Storage, name: str) -> object:
+        opened.append(name)
+        return open_binary(storage, name)
+
+    monkeypatch.setattr(Storage, "open_binary", watched)
+    monkeypatch.setattr("surd.store.workspace._INFOS", {})
+    looker = Workspace(workspace.location)  # who has seen nothing yet
+    for _ in range(2):
+        look = looker.part_infos("things", "others")
+        found = [look("things", part) for part in (0, 1)]
+        assert [info and info.rows for info in found] == [3, 4]
+    assert opened == [part_name("things", part) for part in (0, 1)]
+    assert look("others", 0) is None and look("things", 2) is None
+    write(workspace, rows(7), part=1)
+    workspace.storage.delete(part_name("things", 0))
+    look = looker.part_infos("things")
+    again = look("things", 1)
+    assert again is not None and again.rows == 7
+    assert look("things", 0) is None
+
+
 def test_writing_the_same_rows_twice_gives_the_same_bytes(workspace: Workspace) -> None:
     write(workspace, rows(10))
     first = workspace.storage.read_bytes(part_name("things", 0))

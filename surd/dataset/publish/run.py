@@ -131,7 +131,8 @@ def _fingerprint(
     settings = {key: value for key, value in lasting(params).items() if key not in CARD_ONLY}
     digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     places = [(group, part) for part in parts for group in groups]
-    infos = ahead(workspace.storage, places, lambda place: workspace.part_info(*place), FOOTERS)
+    look = workspace.part_infos(*groups)
+    infos = ahead(workspace.storage, places, lambda place: look(*place), FOOTERS)
     for (group, part), info in zip(places, infos, strict=True):
         digest.update(f"\n{group} {part} {info.digest if info else ''}".encode())
     return digest.hexdigest()[:32]

@@ -36,7 +36,8 @@ def sections(
     """
     manifest = workspace.read_manifest()
     groups = groups_there(workspace)
-    infos = (workspace.part_info("samples", part) for part in sorted(groups.get("samples", ())))
+    look = workspace.part_infos("samples")
+    infos = (look("samples", part) for part in sorted(groups.get("samples", ())))
     total = sum(info.rows for info in infos if info)
     choice = Choice(total)
     steps, scored = funnel.Funnel(groups), scores.ScoreCounts()
