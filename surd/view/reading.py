@@ -37,12 +37,16 @@ class RowReader:
                     self._held.move_to_end(key)
                     return first, table
             first, table = self._workspace.read_around(group, part, row, wanted)
+            self._drop((group, part, wanted, first))  # which ended earlier, before the part grew
             self._held[group, part, wanted, first] = first, table
             self._bytes += table.nbytes
             while self._bytes > self._cache_bytes:
-                _, (_, oldest) = self._held.popitem(last=False)
-                self._bytes -= oldest.nbytes
+                self._drop(next(iter(self._held)))
             return first, table
+
+    def _drop(self, key: tuple[Any, ...]) -> None:
+        if key in self._held:
+            self._bytes -= self._held.pop(key)[1].nbytes
 
     def forget(self) -> None:
         """Read anew from now on, since parts have changed."""

@@ -8,34 +8,27 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
 from surd.dataset.words import SEARCHED, have_words
 from surd.store.aligned import Parts, parts_there
 from surd.store.prefetch import READERS, at_once
-from surd.store.workspace import Workspace
+from surd.store.workspace import Workspace, part_name
 from surd.view.index import Bools, Index
 
 PATIENCE_S = 1.5
 """How long a page is kept waiting. What is found by then is shown, and the page asks on."""
-_REMEMBERED = 8
-"""Searches, a byte a sample each: whoever turns a page, sorts or narrows asks for the same words
-again."""
+_REMEMBERED = 64
+"""Searches, a bit a sample each: whoever turns a page, sorts or narrows asks for the same words
+again, and so does each page that searches on."""
 
-
-@dataclass(frozen=True)
-class _Search:
-    """What one search has found so far."""
-
-    parts: Bools
-    """``[parts]``: which have been gone through."""
-    rows: Bools
-    """``[n]``"""
+_Hits = npt.NDArray[np.uint8]
+"""``[rows / 8]``: a bit for each row of a part, packed."""
 
 
 class WordSearch:
@@ -47,8 +40,10 @@ class WordSearch:
         self._before_part = before_part
         self._lock = threading.Lock()
         self._index: Index | None = None
-        self._written: Written | None = None
-        self._known: OrderedDict[tuple[str, str], _Search] = OrderedDict()
+        self._stamps: dict[int, list[str | None]] = {}
+        self._written = Written({}, frozenset())
+        self._known: OrderedDict[tuple[str, str], dict[int, _Hits]] = OrderedDict()
+        """Words and tag -> what was found in each part gone through so far."""
 
     def found(
         self,
@@ -67,47 +62,66 @@ class WordSearch:
         Raises WorkspaceError.
         """
         with self._lock:
-            if self._index is not index or self._written != written:
-                self._index, self._written = index, written
-                self._known.clear()
-            search = self._known.setdefault((words, tag), _nothing(index))
+            self._forget_changed(index, written)
+            hits = self._known.setdefault((words, tag), {})
             self._known.move_to_end((words, tag))
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-            bounds = pairwise(index.starts.tolist())
-            asked = [at for at, (start, end) in enumerate(bounds) if among[start:end].any()]
-            left = [at for at in asked if not search.parts[at]]
-            self._go_through(search, index, written, (words, tag), left, patience_s)
-            sizes = np.diff(index.starts)[asked]
-            searched = sizes[search.parts[asked]].sum() / sizes.sum() if asked else 1.0
-            return search.rows, float(searched)
+            bounds = dict(zip(index.parts, pairwise(index.starts.tolist()), strict=True))
+            asked = {part: b - a for part, (a, b) in bounds.items() if among[a:b].any()}
+            left = [part for part in asked if part not in hits]
+            self._go_through(hits, written, (words, tag), left, patience_s)
+            rows = np.zeros(len(index), np.bool_)
+            for part in asked.keys() & hits:
+                start, end = bounds[part]
+                rows[start:end] = np.unpackbits(hits[part], count=end - start)
+            searched = sum(size for part, size in asked.items() if part in hits)
+            return rows, searched / sum(asked.values()) if asked else 1.0
+
+    def _forget_changed(self, index: Index, written: Written) -> None:
+        """Of every search, the parts whose texts are others now: a build changes a few at a time,
+        and an edit those of its samples."""
+        changed: set[int] = set()
+        if self._index is not index:
+            before, self._stamps = self._stamps, _stamps(self._workspace, index)
+            changed |= {part for part in before if before[part] != self._stamps.get(part)}
+        if self._written != written:
+            texts = self._written.now.items() ^ written.now.items()
+            ids = {id_ for id_, _ in texts} | (self._written.ever ^ written.ever)
+            changed |= {index.place(at)[0] for at in index.positions_of(ids).values()}
+        self._index, self._written = index, written
+        for hits in self._known.values():
+            for part in changed & hits.keys():
+                del hits[part]
 
     def _go_through(
         self,
-        search: _Search,
-        index: Index,
+        found: dict[int, _Hits],
         written: Written,
         wanted: tuple[str, str],
         parts: list[int],
         patience_s: float | None,
     ) -> None:
-        """Look for words and tag in some parts, by their places; in those of them that one has the
-        patience for."""
+        """Look for words and tag in some parts; in those of them that one has the patience for."""
         end = math.inf if patience_s is None else time.monotonic() + patience_s
         there = parts_there(self._workspace, COLUMNS) if parts else {}
 
-        def hits(at: int) -> tuple[int, Bools]:
+        def hits(part: int) -> tuple[int, _Hits]:
             self._before_part()
-            return at, _hits(self._workspace, index.parts[at], written, there, *wanted)
+            return part, np.packbits(_hits(self._workspace, part, written, there, *wanted))
 
-        in_time = takewhile(lambda at: at == parts[0] or time.monotonic() < end, parts)
-        for at, hit in at_once(in_time, hits, READERS):
-            search.rows[index.starts[at] : index.starts[at + 1]] = hit
-            search.parts[at] = True
+        in_time = takewhile(lambda part: part == parts[0] or time.monotonic() < end, parts)
+        for part, hit in at_once(in_time, hits, READERS):
+            found[part] = hit
 
 
-def _nothing(index: Index) -> _Search:
-    return _Search(np.zeros(len(index.parts), np.bool_), np.zeros(len(index), np.bool_))
+def _stamps(workspace: Workspace, index: Index) -> dict[int, list[str | None]]:
+    """Of the files that hold the texts of each part; equal while they stay as they are."""
+    listed = {group: workspace.storage.stamps(group) for group in COLUMNS}
+    return {
+        part: [listed[group].get(part_name(group, part).split("/")[1]) for group in COLUMNS]
+        for part in index.parts
+    }
 
 
 def _hits(

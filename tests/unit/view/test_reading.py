@@ -57,6 +57,18 @@ def test_what_is_held_is_bounded(workspace: Workspace) -> None:
     assert len(reader._held) == 0
 
 
+def test_what_is_held_is_counted_once_where_a_part_has_grown(tmp_path: Path) -> None:
+    """As for a picture, which is read without a look at what has changed."""
+    where = tmp_path / "w"
+    columns = {"clip": ["cos_simple"]}
+    reader = RowReader(make_workspace(where, [samples(3)]))
+    read_row(reader, 0, 0, columns)
+    make_workspace(where, [samples(10)])
+    read_row(reader, 0, 3, columns)
+    assert len(reader._held) == 1
+    assert reader._bytes == sum(table.nbytes for _, table in reader._held.values())
+
+
 def test_a_stage_that_has_not_come_so_far_gives_nothing(workspace: Workspace) -> None:
     reader = RowReader(workspace)
     assert read_row(reader, 7, 0, {"clip": ["cos_simple"]}) == {"clip": {}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from support_publish import make_workspace, samples
 
 from surd.store import edits
-from surd.store.workspace import Workspace
+from surd.store.workspace import Workspace, part_name
 from surd.view import gallery, words
 from surd.view.query import Query
 from surd.view.state import View
@@ -73,8 +74,12 @@ def test_an_edit_is_found_at_once_and_what_it_replaced_no_more(
     assert total(view, words="the cup 4") == 1
     some = workspace.read("samples", 1, ["id"])["id"].to_pylist()
     edits.write(workspace, {some[1]: "a green box"}, "by hand")
-    assert total(view, words="green box") == 1
+    parts_read.clear()
     assert total(view, words="the cup 4") == 0
+    assert parts_read == [1]
+    assert total(view, words="green box") == 1
+    edits.undo(workspace, [some[1]])
+    assert total(view, words="green box") == 0
 
 
 def test_the_last_searches_are_remembered(workspace: Workspace, parts_read: list[int]) -> None:
@@ -99,6 +104,47 @@ def test_a_page_shows_what_is_found_in_time_and_the_next_look_goes_on(
     assert parts_read == [0, 1, 2]
     other = Query(words="cup", show="kept")
     assert gallery.search_on(view, view.snapshot(), other)["searched"] == 1 / 3
+
+
+def test_a_build_in_progress_does_not_begin_a_search_anew(
+    workspace: Workspace, parts_read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    view = View(workspace)
+    query = Query(words="cup")
+    clip = [Path(workspace.location, part_name("clip", part)) for part in range(3)]
+    shares = []
+    for file in clip:
+        os.utime(file)  # as a part that is written anew
+        shares.append(gallery.search_on(view, view.snapshot(), query)["searched"])
+    assert shares == [1 / 3, 2 / 3, 1.0]
+    os.utime(clip[1])
+    gallery.search_on(view, view.snapshot(), query)
+    assert parts_read == [0, 1, 2, 1]
+
+
+def test_a_part_that_grows_is_gone_through_again(
+    workspace: Workspace, parts_read: list[int]
+) -> None:
+    view = View(workspace)
+    before = view.snapshot()
+    assert total(view, words="red") == 9
+    rows = samples(12, prompt=lambda n: f"red cup {n}")
+    make_workspace(Path(workspace.location), [rows[:3], rows[3:6], rows[6:]])
+    assert total(view, words="red") == 12
+    assert parts_read[-3:] == [0, 1, 2]  # each was written anew
+    assert gallery.page(view, before, Query(words="red")).total == 9
+
+
+def test_many_searches_at_once_all_come_to_their_end(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    view = View(workspace)
+    queries = [Query(words=f"cup {n}") for n in range(20)]
+    for _ in range(3):
+        shares = [gallery.search_on(view, view.snapshot(), query)["searched"] for query in queries]
+    assert set(shares) == {1.0}
 
 
 def test_whoever_acts_on_all_that_is_found_waits_for_all(
