@@ -70,6 +70,8 @@ class Page:
     """Of this page, from 1; the last one where the query asks for more than there are."""
     states: dict[str, int]
     """What a query may show -> how many it would find."""
+    most: int
+    """How many it would find at most."""
     searched: float = 1.0
     """Share of the samples in which the words were looked for by now."""
     problem: str = ""
@@ -98,8 +100,8 @@ def page(view: View, now: Snapshot, query: Query) -> Page:
     if not query.by_clip:
         positions, numbers = _sorted(now, query, positions, end)
     cards = _cards(view, now, positions[start:end], numbers[start:end])
-    states = _states(now, query, among)
-    return Page(cards, total, pages, start // PAGE_ROWS + 1, states, searched, problem)
+    states, most = _states(now, query, among), _most(now, query)
+    return Page(cards, total, pages, start // PAGE_ROWS + 1, states, most, searched, problem)
 
 
 def _cards(view: View, now: Snapshot, positions: Positions, numbers: Numbers) -> list[Card]:
@@ -182,8 +184,12 @@ def state_counts(now: Snapshot) -> dict[str, int]:
 
 
 def _states(now: Snapshot, query: Query, among: Bools) -> dict[str, int]:
-    most = MOST_NEAREST if query.by_clip else len(among)
+    most = _most(now, query)
     return {show: min(most, int((among & _shown(now, show)).sum())) for show in STATES}
+
+
+def _most(now: Snapshot, query: Query) -> int:
+    return MOST_NEAREST if query.by_clip else len(now.index)
 
 
 def _shown(now: Snapshot, show: str) -> Bools:
@@ -208,7 +214,7 @@ def search_on(view: View, now: Snapshot, query: Query) -> dict[str, Any]:
     """Go on where the page of a query stopped to look for words: the share of the samples that was
     ``searched`` by now, and how many of them were ``found``."""
     among, searched = _among(view, now, query, PATIENCE_S)
-    return {"searched": searched, "found": int((among & _shown(now, query.show)).sum())}
+    return {"searched": searched, "found": _states(now, query, among)[query.show]}
 
 
 def found(view: View, now: Snapshot, query: Query) -> list[str]:

@@ -238,6 +238,57 @@ def test_a_search_takes_nothing_from_whoever_is_at_work(nine: Page) -> None:
     nine.get_by_text("9 samples.").wait_for()
 
 
+def test_a_search_does_not_take_away_what_an_edit_lets_one_undo(nine: Page) -> None:
+    nine.route("**/search?*", lambda route: route.fulfill(status=503))
+    nine.evaluate("tellLater('1 simple prompt edited.', 'its name')")
+    nine.reload()
+    nine.get_by_text("The search has stopped.").wait_for()
+    nine.unroute("**/search?*")
+    nine.evaluate("scrollTo(0, 0)")
+    search_on(nine)
+    nine.get_by_text("9 found.").wait_for()
+    assert nine.locator("#said").inner_text() == "1 simple prompt edited. Undo"
+
+
+def test_a_search_leaves_a_page_alone_that_was_touched(nine: Page) -> None:
+    nine.locator("header").click(position={"x": 2, "y": 2})
+    search_on(nine)
+    nine.get_by_text("9 found.").wait_for()
+    assert nine.locator("[role=status]", has_text="9 found.").count() == 1
+    assert nine.locator("[data-gallery] > .sample").count() == 3
+    assert nine.locator(".states").inner_text().count("3+") == 2  # all, and kept
+
+
+def test_what_the_map_selects_is_selected_once_all_is_searched(nine: Page) -> None:
+    address = nine.url
+    nine.goto("about:blank")
+    nine.goto(f"{address}#selected")
+    nine.get_by_text("9 samples.").wait_for()
+    assert nine.locator("[data-picked]").inner_text() == "9"
+
+
+def test_a_search_that_stops_says_why(nine: Page) -> None:
+    why = {"problem": "w: clip/part-00001.parquet is damaged"}
+    nine.route("**/search?*", lambda route: route.fulfill(status=409, json=why))
+    search_on(nine)
+    nine.get_by_role("alert").get_by_text(why["problem"]).wait_for()
+
+
+def test_a_page_in_the_background_waits_with_its_search(nine: Page) -> None:
+    hide = (
+        "hidden => Object.defineProperty(document, 'hidden', {value: hidden, configurable: true})"
+    )
+    asked: list[str] = []
+    nine.on("request", lambda request: asked.append(request.url))
+    nine.evaluate(hide, True)
+    search_on(nine)
+    nine.evaluate("() => fetch('/tags').then(() => null)")
+    assert [url.rsplit("/", 1)[1] for url in asked] == ["tags"]
+    nine.evaluate(hide, False)
+    nine.evaluate("() => void document.dispatchEvent(new Event('visibilitychange'))")
+    nine.get_by_text("9 samples.").wait_for()
+
+
 def test_a_phone_needs_no_scrolling_sideways(page: Page, site: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for path in ("/", f"/sample/{id_of(0)}", f"/sample/{id_of(FOREIGN)}"):

@@ -18,9 +18,11 @@ import requests
 from support_publish import make_workspace, picture, samples
 from support_view import BAD, FOREIGN, HOSTILE, id_of, painted, viewing, workspace_with
 
+from surd.errors import SurdError
 from surd.store import edits, manual
 from surd.store.workspace import Workspace
 from surd.view import gallery
+from surd.view.nearest import TextEncoder
 
 Surd = Callable[..., Any]
 
@@ -124,6 +126,20 @@ def test_what_is_found_so_far_is_told_and_not_offered_as_all(
         page = get(f"{site}/?words=cup&page=3").text
         assert "9 samples." in page and "All 9 found</button>" in page
         assert get(f"{site}/search?wrods=cup").status_code == 400
+
+
+def test_a_search_that_clip_cannot_sort_is_not_said_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: TextEncoder, text: str) -> None:
+        raise SurdError("the model is missing")
+
+    monkeypatch.setattr(gallery, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(TextEncoder, "encode", fail)
+    rows = samples(6, prompt=lambda n: f"red cup {n}")
+    with viewing(make_workspace(tmp_path / "w", [rows[:3], rows[3:]])) as site:
+        page = get(f"{site}/?words=cup&text=a+cup").text
+    assert "the model is missing" in page and "found so far" not in page
 
 
 def test_an_id_leads_to_its_sample(shown_site: str) -> None:

@@ -236,6 +236,7 @@ if (editor) {
 // selecting -----------------------------------------------------------------------------------
 
 const selection = document.getElementById("selection");
+const searching = document.querySelector("[data-searching]");
 let allFound = false;
 let lastPicked = null;
 
@@ -313,7 +314,7 @@ if (selection) {
     }
   });
   showSelection(); // a browser may keep what was checked when one comes back
-  if (location.hash === "#selected") {
+  if (location.hash === "#selected" && !searching) {
     history.replaceState(null, "", location.pathname + location.search);
     if (Number(selection.dataset.total)) select("found");
   }
@@ -321,30 +322,62 @@ if (selection) {
 
 // searching on ---------------------------------------------------------------------------------
 
-const untouched = () => scrollY === 0 && document.activeElement === document.body && (!selection || selection.hidden);
+let touched = false;
+for (const what of ["keydown", "pointerdown", "scroll"]) {
+  addEventListener(what, () => (touched = true), { once: true, capture: true, passive: true });
+}
 
-// The page is loaded again when it would show more, unless somebody is at work on it.
+// Whether nothing is lost if the page is loaded again.
+function untouched() {
+  const told = ["said", "problem"].some((id) => !document.getElementById(id).hidden);
+  return !touched && !told && scrollY === 0 && document.activeElement === document.body && (!selection || selection.hidden);
+}
+
+const inSight = () => document.hidden && new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
+
+// The page is loaded again when it would show more, unless somebody is at work on it. Screen readers
+// are told the end alone.
 async function searchOn(place) {
   const { hasRoom } = place.dataset;
-  for (let done = false; !done; ) {
+  const [ending, link] = [place.nextElementSibling, place.nextElementSibling.nextElementSibling];
+  const end = (text) => {
+    place.textContent = "";
+    ending.textContent = text;
+  };
+  while (true) {
+    await inSight();
     const answer = await fetch(`/search${location.search}`).catch(() => null);
+    const { searched, found, problem } = (await answer?.json().catch(() => null)) || {};
     if (!answer?.ok) {
-      place.textContent = "The search has stopped.";
+      if (problem) tell(problem);
+      end("The search has stopped.");
       return;
     }
-    const { searched, found } = await answer.json();
-    done = searched === 1;
+    const done = searched === 1;
     if (untouched() && (done || found > Number(hasRoom))) {
       location.reload();
       return;
     }
     const n = found.toLocaleString("en");
-    place.textContent = done ? `${n} found.` : `${n} found so far, in ${Math.floor(100 * searched)}% of the samples.`;
-    if (done) place.nextElementSibling.textContent = "Show them";
+    if (done) {
+      end(`${n} found.`);
+      link.textContent = "Show them";
+      return;
+    }
+    place.textContent = `${n} found so far, in ${Math.floor(100 * searched)}% of the samples.`;
   }
 }
 
-for (const place of document.querySelectorAll("[data-searching]")) searchOn(place);
+if (searching) {
+  searchOn(searching);
+  if (location.hash) {
+    // With it, the link would only be looked for on this page.
+    searching.parentElement.querySelector("a").addEventListener("click", (event) => {
+      event.preventDefault();
+      location.reload();
+    });
+  }
+}
 
 const size = document.getElementById("size");
 if (size) {

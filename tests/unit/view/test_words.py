@@ -157,6 +157,17 @@ def test_whoever_acts_on_all_that_is_found_waits_for_all(
     assert len(gallery.found(view, view.snapshot(), query)) == 9
 
 
+def test_the_nearest_are_no_more_than_a_page_would_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "MOST_NEAREST", 2)
+    rows = [row | {"image_embedding": [1.0, 0.0]} for row in samples(9, prompt="red cup")]
+    view = View(make_workspace(tmp_path / "w", [rows]))
+    query = Query(words="cup", like=rows[0]["id"])
+    found = gallery.page(view, view.snapshot(), query)
+    assert found.total == gallery.search_on(view, view.snapshot(), query)["found"] == 2
+
+
 def test_a_search_among_nobody_has_come_to_its_end(workspace: Workspace) -> None:
     view = View(workspace)
     found = gallery.page(view, view.snapshot(), Query(words="cup", reason="max_aspect"))
