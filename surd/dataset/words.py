@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 SEARCHED = ("prompt", "path")
 """Columns of `samples` in which words are looked for, besides the simple prompts of today."""
 _LOOKED_AT = 200
-"""Prompts, to see which words are rare."""
+"""Samples, to see which words are rare."""
 
 
 def have_words(
@@ -34,9 +34,14 @@ def have_words(
 
 
 def _rarest_first(words: list[str], searched: pa.Table) -> list[str]:
-    """By how many of the first prompts have them, so that the others are looked for in few."""
-    some = searched["prompt"].slice(0, _LOOKED_AT if len(words) > 1 else 0)
-    return sorted(words, key=lambda word: np.count_nonzero(has_text(some, word)))
+    """By how often the first samples have them, so that the others are looked for in few; of words
+    that none of these has, the longest first."""
+    some = searched.slice(0, _LOOKED_AT if len(words) > 1 else 0)
+
+    def frequency(word: str) -> tuple[int, int]:
+        return sum(int(has_text(column, word).sum()) for column in some.columns), -len(word)
+
+    return sorted(words, key=frequency)
 
 
 def has_text(column: pa.ChunkedArray, text: str) -> npt.NDArray[np.bool_]:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from support_publish import make_workspace, samples
 
+from surd.dataset import words as prompt_words
 from surd.store import edits
 from surd.store.workspace import Workspace, part_name
 from surd.view import gallery, words
@@ -172,3 +174,23 @@ def test_a_search_among_nobody_has_come_to_its_end(workspace: Workspace) -> None
     view = View(workspace)
     found = gallery.page(view, view.snapshot(), Query(words="cup", reason="max_aspect"))
     assert (found.total, found.searched) == (0, 1.0)
+
+
+@pytest.mark.parametrize("words", ["cup zebra", "zebra cup"])
+def test_the_rarest_word_is_looked_for_first_where_there_are_simple_prompts_alone(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    nothing = pa.chunked_array([pa.nulls(1000, pa.string())])
+    simple = pa.chunked_array([["a zebra", *["a cup"] * 999]])
+    texts_read: list[int] = []
+    has_text = prompt_words.has_text
+
+    def counted(column: pa.ChunkedArray, text: str) -> np.ndarray:
+        texts_read.append(len(column))
+        return has_text(column, text)
+
+    monkeypatch.setattr(prompt_words, "has_text", counted)
+    table = pa.table({"prompt": nothing, "path": nothing})
+    found = prompt_words.have_words(table, simple, words, np.ones(1000, np.bool_))
+    assert not found.any()
+    assert sum(texts_read) < 3 * 1000 + 3 * 2 * 200 + 10
