@@ -250,6 +250,22 @@ def test_a_search_does_not_take_away_what_an_edit_lets_one_undo(nine: Page) -> N
     assert nine.locator("#said").inner_text() == "1 simple prompt edited. Undo"
 
 
+def test_what_an_edit_did_is_told_in_sight_however_far_one_has_scrolled(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 400})
+    for words in ("a cup", "a red cup"):
+        page.evaluate("scrollTo(0, 300)")
+        with page.expect_event("load"):
+            page.evaluate(
+                "words => void edited({ids: [samples()[0].dataset.id], action: 'simple', words})",
+                [words],
+            )
+        told = page.get_by_text("1 simple prompt edited.")
+        told.wait_for()
+        assert page.evaluate("scrollY") > 200
+        box = told.bounding_box()
+        assert box is not None and 50 < box["y"] < 350
+
+
 def test_a_search_leaves_a_page_alone_that_was_touched(nine: Page) -> None:
     nine.locator("header").click(position={"x": 2, "y": 2})
     search_on(nine)
