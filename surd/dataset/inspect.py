@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow.compute as pc
 
 from surd.dataset.simple_prompts import COLUMNS, Written, read_part
-from surd.dataset.words import has_text, have_words
+from surd.dataset.words import below_source, has_text, have_words
 from surd.stages.filter.rules import told_number
 from surd.store import edits, manual
-from surd.store.aligned import parts_there, read_aligned, read_row
+from surd.store.aligned import parts_there, read_row
 from surd.store.schema import GROUPS
 from surd.store.workspace import Workspace
 
 _NAMED = ("url", "path", "source_id")
 _SHOWN = ("id", "source", *_NAMED, "prompt")
 _ID_BEGINNING = re.compile(r"[0-9a-f]{6,32}")
-"""For these no prompts are read: a simple prompt that is nothing else is none."""
+"""Fewer digits are a word, as "bad" is; more may be one too, as "facade"."""
 
 _OF_SIMPLE = ("cos_simple", "itm")
 """Scores of the simple prompt."""
@@ -43,9 +43,9 @@ class Match:
 
 
 def find(workspace: Workspace, query: str | None, limit: int) -> tuple[list[Match], int]:
-    """Samples whose id begins with ``query``, whose url or source id contains it, or that have all
-    its words in prompts, simple or complex, or path, as ``surd view`` finds them: the first
-    ``limit`` of them, and how many there are.
+    """Samples whose id begins with ``query``, if that has six digits or more, whose url or source
+    id contains it, or that have all its words in prompts, simple or complex, or path, as ``surd
+    view`` finds them: the first ``limit`` of them, and how many there are.
 
     Case does not matter. An exact id, url, path or source id is found alone. None: the first
     samples there are.
@@ -66,33 +66,36 @@ def find(workspace: Workspace, query: str | None, limit: int) -> tuple[list[Matc
 
 
 def _candidates(workspace: Workspace, query: str | None) -> Iterator[tuple[Match, bool]]:
-    in_words = query is not None and not _ID_BEGINNING.fullmatch(query.lower())
+    if query is None:
+        for part in workspace.parts("samples"):
+            table = workspace.read("samples", part, _SHOWN)
+            for row, values in enumerate(table.to_pylist()):
+                yield _match(values, part, row), False
+        return
+    begins = query.lower() if _ID_BEGINNING.fullmatch(query.lower()) else "no id"
     there = parts_there(workspace, COLUMNS)
     texts = Written.of(edits.read(workspace))
     for part in sorted(there["samples"]):
-        if in_words:
-            table, simple = read_part(workspace, part, texts, there=there, also=_SHOWN)
-        else:
-            table = read_aligned(workspace, part, {"samples": _SHOWN})["samples"]
-        rows = np.arange(len(table))
-        if query is not None:
-            hit = pc.starts_with(table["id"], query.lower()).to_numpy()
-            for name in ("url", "source_id"):
-                hit |= has_text(table[name], query)
-            hit |= have_words(table, simple if in_words else table["prompt"], query, ~hit)
-            rows = np.flatnonzero(hit)
+        table, simple = read_part(workspace, part, texts, there=there, also=_SHOWN)
+        hit = pc.starts_with(table["id"], begins).to_numpy()
+        for name in ("url", "source_id"):
+            hit |= has_text(table[name], query)
+        hit |= have_words(table, simple, query, ~hit)
+        rows = np.flatnonzero(hit)
         for row, values in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True):
-            exact = query in [values[name] for name in ("id", *_NAMED)]
-            about = (values["id"], values["source"], values["prompt"], file_name(values))
-            yield Match(*about, part, row), query is not None and exact
+            yield _match(values, part, row), query in [values[name] for name in ("id", *_NAMED)]
+
+
+def _match(samples: Mapping[str, Any], part: int, row: int) -> Match:
+    about = (samples["id"], samples["source"], samples["prompt"], file_name(samples))
+    return Match(*about, part, row)
 
 
 def file_name(samples: Mapping[str, Any]) -> str | None:
     """Of a sample's image: its path below the source where the source knows it by that, or the name
     without folders."""
-    path, below = samples["path"], samples["source_id"]
-    if path and below and path.endswith((f"/{below}", f"::{below}")):
-        return str(below)
+    if below := below_source(samples["path"], samples["source_id"]):
+        return below
     try:
         named: str = samples["path"] or urlsplit(samples["url"] or "").path
     except ValueError:  # no url

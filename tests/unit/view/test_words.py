@@ -190,7 +190,7 @@ def test_the_rarest_word_is_looked_for_first_where_there_are_simple_prompts_alon
         return has_text(column, text)
 
     monkeypatch.setattr(prompt_words, "has_text", counted)
-    table = pa.table({"prompt": nothing, "path": nothing})
+    table = pa.table({"prompt": nothing, "path": nothing, "source_id": nothing})
     found = prompt_words.have_words(table, simple, words, np.ones(1000, np.bool_))
     assert not found.any()
     assert sum(texts_read) < 3 * 1000 + 3 * 2 * 200 + 10
