@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from surd.engine.plan import plan
 from surd.errors import WorkspaceError, command
@@ -20,19 +20,35 @@ def need_groups(workspace: Workspace, stage_name: str) -> None:
 
 def need_read(workspace: Workspace, groups: Iterable[str]) -> None:
     """Raise WorkspaceError naming the first stage to run, where a group is not there yet."""
-    if not workspace.parts("samples"):
+    have = set(workspace.parts("samples"))
+    if not have:
         raise WorkspaceError(
             f"{workspace.location}: has no samples; run: {command('collect', workspace.location)}"
         )
+    for group, missing in _missing(workspace, have, groups):
+        part = "" if missing == have else f" in part {min(missing)}"
+        raise WorkspaceError(
+            f"{workspace.location}: {group} is missing{part}; first run: "
+            + command(MADE_BY[group], workspace.location)
+        )
+
+
+def first_to_run(workspace: Workspace, stage_name: str) -> str:
+    """The command of a stage, or of the first one before it that has not run."""
     have = set(workspace.parts("samples"))
+    missing = _missing(workspace, have, stage_named(stage_name).reads)
+    first = next((MADE_BY[group] for group, _ in missing), stage_name) if have else "collect"
+    return command(first, workspace.location)
+
+
+def _missing(
+    workspace: Workspace, have: set[int], groups: Iterable[str]
+) -> Iterator[tuple[str, set[int]]]:
+    """Groups that are not there yet, and the parts that they lack, in the order of the stages."""
     for group in sorted(groups, key=list(MADE_BY).index):
         missing = have - set(workspace.parts(group))
         if missing:
-            part = "" if missing == have else f" in part {min(missing)}"
-            raise WorkspaceError(
-                f"{workspace.location}: {group} is missing{part}; first run: "
-                + command(MADE_BY[group], workspace.location)
-            )
+            yield group, missing
 
 
 def groups_read(recipe: Recipe, name: str) -> Collection[str]:

@@ -85,7 +85,7 @@ def filter_(
     Example: surd filter my-data --clip-threshold 0.28 --min-side 512
     """
     from surd.build.filter_history import settings_before, step_back
-    from surd.build.needs import left_out, need_groups, not_scored
+    from surd.build.needs import first_to_run, left_out, need_groups, not_scored
     from surd.build.run import open_recipe
     from surd.build.verdicts import changes, compute, current, funnel, unjudged, written
     from surd.cli.running import run_stage, say_next
@@ -128,16 +128,21 @@ def filter_(
         recipe = own.model_copy(update={"filter": settings_before(workspace, own.filter)})
     else:
         recipe = override_recipe(own, overrides, options)
-    need_groups(workspace, "filter")
-    why = not_scored(workspace, own)
-    if why is not None:
-        warn(why)
-    before = current(workspace)
     by_hand: dict[str, Decision | None] = {
         **dict.fromkeys(keep or (), "keep"),
         **dict.fromkeys(drop or (), "drop"),
         **dict.fromkeys(undo or ()),
     }
+    first = first_to_run(workspace, "filter")
+    if by_hand and not overrides and not back and first != command("filter", workspace.location):
+        manual.decide_all(workspace, by_hand, write=not dry_run)
+        _say_decided(len(by_hand), first, dry_run=dry_run, as_json=json_)
+        return
+    need_groups(workspace, "filter")
+    why = not_scored(workspace, own)
+    if why is not None:
+        warn(why)
+    before = current(workspace)
     decisions = manual.decide_all(workspace, by_hand, write=not dry_run)
     if back and not dry_run:
         step_back(workspace, own.filter)
@@ -205,6 +210,17 @@ def publish(
     push = command("push", folder, "--repo", "user/name")
     then = command("report", folder) + ("" if "://" in folder else f", or {push}")
     run_stage(folder, "publish", set_, json_, quiet=quiet, then=then)
+
+
+def _say_decided(count: int, first: str, *, dry_run: bool, as_json: bool) -> None:
+    """Of decisions in a workspace that has no verdicts yet."""
+    if as_json:
+        print_json({"dry_run": dry_run, "decided": count, "run": first})
+        return
+    noted = "1 decision" if count == 1 else f"{count:,} decisions"
+    say(f"{noted} by hand; they count once the samples are judged; run: {first}")
+    if dry_run:
+        say("nothing was written (--dry-run)")
 
 
 @dataclass

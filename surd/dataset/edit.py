@@ -83,10 +83,10 @@ def change_all(
     for id_, old in simple_prompts(workspace, edits.read(workspace)):
         if wanted is not None and id_ not in wanted:
             continue
-        if containing is not None and containing.casefold() not in (old or "").casefold():
-            continue
         if old is None:
             without += 1
+            continue
+        if containing is not None and containing.casefold() not in old.casefold():
             continue
         new = change(old)
         if not new.strip():

@@ -44,8 +44,11 @@ def serve(
         prompts = "1 simple prompt" if now.unscored == 1 else f"{now.unscored:,} simple prompts"
         say(f"{prompts} edited and not scored yet; run: {command('edit', where, '--apply')}")
     elif now.undecided:
+        from surd.build.needs import first_to_run
+
         decisions = "1 decision" if now.undecided == 1 else f"{now.undecided:,} decisions"
-        say(f"{decisions} by hand not in the verdicts yet; run: {command('filter', where)}")
+        run = first_to_run(workspace, "filter")
+        say(f"{decisions} by hand not in the verdicts yet; run: {run}")
 
 
 def listen(port: int) -> socket.socket:

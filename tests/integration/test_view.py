@@ -142,6 +142,14 @@ def test_a_search_that_clip_cannot_sort_is_not_said_to_go_on(
     assert "the model is missing" in page and "found so far" not in page
 
 
+def test_a_score_that_nobody_has_does_not_sort_in_silence(tmp_path: Path) -> None:
+    rows = samples(3, aesthetic=None)
+    with viewing(make_workspace(tmp_path / "w", [rows])) as site:
+        told = "Not sorted: no sample has the aesthetic score yet."
+        assert told in get(f"{site}/?sort=aesthetic").text
+        assert "Not sorted" not in get(f"{site}/?sort=cos_simple").text
+
+
 def test_an_id_leads_to_its_sample(shown_site: str) -> None:
     answer = get(f"{shown_site}/?words={id_of(2)}")
     assert answer.url == f"{shown_site}/sample/{id_of(2)}" and answer.status_code == 200

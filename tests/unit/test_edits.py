@@ -181,6 +181,13 @@ def test_the_command_edits_shows_and_takes_back(
     assert prompts(workspace)[1] == "a red cup 1", "the first candidate; they have no scores"
 
 
+def test_samples_without_a_simple_prompt_yet_are_counted(surd: Surd, tmp_path: Path) -> None:
+    later = ("captions", "clip", "duplicates", "verdicts")
+    workspace = make_workspace(tmp_path / "w", [samples(4, simple_prompt=None)], without=later)
+    ran = surd("edit", workspace.location, "--containing", "cup", "--prefix", "a", "--dry-run")
+    assert ran.out.startswith("0 samples would be edited; 4 without a simple prompt yet")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

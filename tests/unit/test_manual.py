@@ -97,6 +97,27 @@ def test_a_keep_in_vain_is_told_and_is_no_reason_for_dropping(surd: Surd, tmp_pa
     assert said["statistics"]["reasons"] == {"no_caption": {"samples": 1, "alone": 1}}
 
 
+def test_decisions_are_taken_before_there_are_scores_and_count_once_there_are(
+    surd: Surd, tmp_path: Path
+) -> None:
+    later = ("prompts", "captions", "clip", "duplicates", "verdicts")
+    workspace = make_workspace(tmp_path / "w", [samples(4)], without=later)
+    folder = workspace.location
+    ran = surd("filter", folder, "--drop", id_of(1), "--keep", id_of(2), "--dry-run")
+    assert "nothing was written" in ran.out and manual.read(workspace) == {}
+    ran = surd("filter", folder, "--drop", id_of(1), "--keep", id_of(2))
+    assert ran.code == 0 and ran.err == ""
+    assert ran.out == (
+        f"2 decisions by hand; they count once the samples are judged; run: surd prompts {folder}\n"
+    )
+    assert manual.read(workspace) == {id_of(1): "drop", id_of(2): "keep"}
+    ran = surd("filter", folder, "--undo", id_of(2), "--json")
+    assert ran.json == {"dry_run": False, "decided": 1, "run": f"surd prompts {folder}"}
+    ran = surd("filter", folder, "--drop", id_of(3), "--min-side", "64")
+    assert ran.code == 2 and "prompts is missing; first run: surd prompts" in ran.err
+    assert manual.read(workspace) == {id_of(1): "drop"}, "what is refused changes nothing"
+
+
 def test_the_published_dataset_follows(surd: Surd, workspace: Workspace) -> None:
     folder = workspace.location
     assert surd("filter", folder, *LOOSE).code == 0
