@@ -12,6 +12,10 @@ import typer
 
 from surd.cli.options import Folder, Json
 from surd.cli.printing import print_json, say, say_collected, warn
+from surd.errors import one_line
+
+_SHOWN = 10
+"""Kinds of parts of a group that are not fresh, at most."""
 
 
 def status(
@@ -53,6 +57,7 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     from surd.recipe.pipeline import params_of, stages_of
     from surd.stages.collected import collected
     from surd.stages.inventory import gaps
+    from surd.store import edits, manual
     from surd.store.prefetch import FOOTERS, ahead
     from surd.store.workspace import Workspace
 
@@ -83,10 +88,11 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
         group = layout.group(model, layer)
         groups[group] = _vectors(workspace, group, parts)
     dataset = dataset_state(workspace)
+    by_hand = {"decisions": len(manual.read(workspace)), "edits": len(edits.current(workspace))}
     if as_json:
         verified = {} if damage is None else {"damage": damage}
-        about = {"recipe": recipe.name, "groups": groups, "dataset": asdict(dataset)}
-        print_json({"workspace": folder, **about, **verified})
+        about = {"recipe": recipe.name, "groups": groups, "by_hand": by_hand}
+        print_json({"workspace": folder, **about, "dataset": asdict(dataset), **verified})
         return
     cut = f"{len(parts)} part{'s' if len(parts) != 1 else ''}"
     say(f"{folder}: recipe {recipe.name}, {rows:,} samples in {cut}")
@@ -96,6 +102,9 @@ def _show_status(folder: str, damage: list[str] | None, *, as_json: bool) -> Non
     for group, about in groups.items():
         if group != "samples":
             _print_group(group, about)
+    told = [f"{n:,} {what[:-1] if n == 1 else what}" for what, n in by_hand.items() if n]
+    if told:
+        say(f"by hand: {', '.join(told)}")
     _print_dataset(dataset)
     if damage == []:
         say("verified: no file is damaged")
@@ -136,12 +145,19 @@ def _print_dataset(dataset: Any) -> None:
 
 
 def _print_group(group: str, about: dict[str, Any]) -> None:
+    from surd.stages.inventory import as_ranges
+
     states = ", ".join(f"{n} {state}" for state, n in about["states"].items()) or "nothing"
     rows = ", ".join(f"{n:,} {status}" for status, n in about["rows_by_status"].items())
     say(f"{group}: {states}" + (f"; {rows}" if rows else ""))
-    shown = about["parts"][:10]
-    for part in shown:
-        why = f": {part['why']}" if part["why"] else ""
-        say(f"  part {part['part']} {part['state']}{why}")
-    if len(about["parts"]) > len(shown):
-        say(f"  ... and {len(about['parts']) - len(shown)} more; --json lists all")
+    alike: dict[tuple[str, str], list[int]] = {}
+    for part in about["parts"]:
+        alike.setdefault((part["state"], part["why"]), []).append(part["part"])
+    if len(about["states"]) == 1 and [why for _, why in alike] == [""]:
+        return  # of which all has been said
+    for (state, why), parts in list(alike.items())[:_SHOWN]:
+        which = f"part {parts[0]}" if len(parts) == 1 else f"parts {as_ranges(parts)}"
+        say(f"  {one_line(which, 100)} {state}" + (f": {why}" if why else ""))
+    rest = sum(len(parts) for parts in list(alike.values())[_SHOWN:])
+    if rest:
+        say(f"  ... and {rest} more; --json lists all")

@@ -16,7 +16,7 @@ from surd.build.run import open_recipe
 from surd.engine.plan import plan
 from surd.errors import SurdError
 from surd.recipe.pipeline import params_of, stage_named
-from surd.store import manual
+from surd.store import edits, manual
 from surd.store.workspace import Workspace
 
 Surd = Callable[..., Any]
@@ -201,3 +201,19 @@ def test_decisions_that_contradict_or_would_be_lost_are_refused(
     ran = surd("filter", tmp_path, *(o.format(id=sample(0)["id"]) for o in options))
     assert ran.code == 2 and why in ran.err
     assert manual.read(Workspace(tmp_path)) == {}
+
+
+def test_status_tells_of_decisions_and_edits_and_each_thing_once(
+    surd: Surd, tmp_path: Path
+) -> None:
+    later = ("captions", "clip", "duplicates", "verdicts")
+    rows = samples(12)
+    workspace = make_workspace(tmp_path / "w", [[row] for row in rows], without=later)
+    folder = workspace.location
+    assert "by hand" not in surd("status", folder).out
+    manual.decide(workspace, id_of(1), "drop")
+    edits.write(workspace, {id_of(2): "a", id_of(3): "b"}, "")
+    told = surd("status", folder).out
+    assert "by hand: 1 decision, 2 edits\n" in told
+    assert "verdicts: 12 waiting\n  parts 0-11 waiting: clip is missing\n" in told
+    assert surd("status", folder, "--json").json["by_hand"] == {"decisions": 1, "edits": 2}
