@@ -20,7 +20,10 @@ from surd.errors import WorkspaceError, one_line
 from surd.store.processes import has_ended, own_name
 from surd.untrusted import open_regular
 
-_STAMPS = ("size", "mtime", "ino", "LastModified", "ETag", "updated", "last_modified", "created")
+_STAMPS = (
+    *("size", "mtime", "ino", "LastModified", "ETag", "etag", "updated", "last_modified"),
+    *("created", "blob_id"),
+)
 """What file systems tell of a file, each in its own words."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -75,13 +78,17 @@ class Storage:
         return sorted(path.rsplit("/", 1)[-1] for path in found)
 
     def stamps(self, folder: str) -> dict[str, str]:
-        """Name -> size and time of the files directly in ``folder``: equal while none changes."""
+        """Name -> what is told of the files directly in ``folder``, equal while none changes: a
+        size, and after it a time or a tag, unless the store's listings have neither."""
         try:
-            found = self.fs.ls(self.path(folder), detail=True, refresh=True)
+            with self._telling(f"list {folder}"):
+                found = self.fs.ls(self.path(folder), detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return {
-            entry["name"].rsplit("/", 1)[-1]: " ".join(str(entry.get(key)) for key in _STAMPS)
+            entry["name"].rsplit("/", 1)[-1]: " ".join(
+                str(entry[key]) for key in _STAMPS if entry.get(key) is not None
+            )
             for entry in found
         }
 

@@ -241,7 +241,9 @@ class Workspace:
 
         def info(group: str, part: int) -> PartInfo | None:
             stamp = stamps.get(part_name(group, part))
-            return None if stamp is None else self._info(group, part, stamp)
+            if stamp is None:
+                return None
+            return self._info(group, part, stamp if " " in stamp else None)  # a size says little
 
         return info
 
@@ -453,6 +455,7 @@ class Workspace:
                 writer.finish()
             finally:
                 writer.close()
+        self._infos.pop(part_name(group, part), None)
         self.clear_failure(group, part)
         self.storage.delete(_damage_name(group, part))
 

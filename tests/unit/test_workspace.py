@@ -183,6 +183,34 @@ def test_footers_that_have_not_changed_are_read_once(
     assert look("things", 0) is None
 
 
+def test_where_a_listing_tells_sizes_alone_footers_are_read_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote = Workspace(f"memory://{uuid.uuid4().hex}")
+    info = write(remote, rows(3))
+    list_folder = remote.storage.fs.ls
+
+    def sizes(*args: object, **how: object) -> list[dict[str, object]]:
+        return [{"name": one["name"], "size": 7} for one in list_folder(*args, **how)]
+
+    monkeypatch.setattr(remote.storage.fs, "ls", sizes)
+    assert remote.part_infos("things")("things", 0) == info
+    other = Workspace(remote.location)  # as another process writes, whom nobody tells
+    write(other, rows(3, start=3))
+    assert remote.part_infos("things")("things", 0) == other.part_info("things", 0) != info
+
+
+def test_a_store_that_cannot_be_listed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = Workspace(f"memory://{uuid.uuid4().hex}")
+
+    def refused(*args: object, **how: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(remote.storage.fs, "ls", refused)
+    with pytest.raises(WorkspaceError, match=r"cannot list things: no route to host; check"):
+        remote.part_infos("things")
+
+
 def test_writing_the_same_rows_twice_gives_the_same_bytes(workspace: Workspace) -> None:
     write(workspace, rows(10))
     first = workspace.storage.read_bytes(part_name("things", 0))
