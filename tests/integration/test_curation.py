@@ -120,7 +120,10 @@ def test_what_is_gone_makes_new_verdicts_and_nothing_else_until_it_is_back(
     whole = digests(folder)
     (release / "0.png").rename(release / "0.away")
     assert surd("collect", folder, "--refresh", "--json").json["stages"][0]["counts"]["gone"] == 1
-    assert "part 0 stale: gone changed" in surd("status", folder).out
+    assert (
+        "verdicts: 2 stale; 4 keep, 2 drop\n  parts 0-1 stale: gone changed\n"
+        in surd("status", folder).out
+    )
     assert surd("filter", folder, "--json").json["kept"] == 4, "the same picture, posted again"
     first, *_, repeated, _ = rows_of(folder, "verdicts")
     assert [reason["reason"] for reason in first["reasons"]] == ["gone"] and repeated["keep"]
